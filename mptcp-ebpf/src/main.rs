@@ -1,1 +1,117 @@
-fn main() {}
+//! The kernel side: gather the headers of a frame, let the engine count, pass the frame.
+//!
+//! Three programs, one body. What is decided about MPTCP is decided in `mptcp-common`; here are
+//! only the access to frames ([`frame`], [`gather`]) and the tables ([`tables`]).
+//!
+//! No path changes or drops a packet: XDP programs return `XDP_PASS`, TC programs
+//! `TC_ACT_UNSPEC`, which lets the programs behind them in a TCX chain run (`TC_ACT_OK` would not).
+
+#![no_std]
+#![no_main]
+#![expect(
+    unstable_features,
+    reason = "inline assembly for the eBPF target is unstable"
+)]
+#![feature(asm_experimental_arch)]
+
+mod frame;
+mod gather;
+mod tables;
+
+use aya_ebpf::{
+    bindings::{TC_ACT_UNSPEC, xdp_action::XDP_PASS},
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use mptcp_common::{
+    counter::{Counters, Leaf},
+    engine,
+};
+
+use crate::{
+    frame::{Frame, Skb, Xdp},
+    gather::gather,
+    tables::{Scratch, Verifier},
+};
+
+/// Ingress of a device whose driver runs XDP, or of any device in generic mode.
+#[xdp(frags)]
+pub fn xdp_ingress(ctx: XdpContext) -> u32 {
+    observe(&Xdp(ctx), true);
+    XDP_PASS
+}
+
+/// Ingress where XDP cannot be had.
+#[classifier]
+pub fn tc_ingress(ctx: TcContext) -> i32 {
+    observe(&Skb(ctx), true);
+    TC_ACT_UNSPEC
+}
+
+/// Egress.
+#[classifier]
+pub fn tc_egress(ctx: TcContext) -> i32 {
+    observe(&Skb(ctx), false);
+    TC_ACT_UNSPEC
+}
+
+/// Counts one frame.
+///
+/// The order is a promise to readers (see `Counters`): `frames`, then events, then the leaf.
+#[inline(always)]
+fn observe<F: Frame>(frame: &F, ingress: bool) {
+    let Some(counters) = tables::counters() else {
+        return;
+    };
+    let mut buffer = frame.buffer();
+    let gathered = gather(frame, &mut buffer);
+    let packets = u64::from(buffer.packets);
+    counters.frames += packets;
+    tables::barrier();
+    let leaf = match gathered {
+        Ok(scratch) => count(frame, scratch, counters, ingress),
+        Err(leaf) => leaf,
+    };
+    tables::barrier();
+    counters.leaves.add(leaf, packets);
+}
+
+/// Hands a gathered packet to the engine.
+#[inline(always)]
+fn count<F: Frame>(
+    frame: &F,
+    scratch: &mut Scratch,
+    counters: &mut Counters,
+    ingress: bool,
+) -> Leaf {
+    let packet = &scratch.packet;
+    let verifier = Verifier::new(scratch);
+    let direction = engine::direction(tables::role(), ingress, packet.flags);
+    let Some(events) = tables::events(counters, direction, &verifier) else {
+        return Leaf::Mptcp;
+    };
+    let (area, found) = (&scratch.area, &mut scratch.found);
+    let leaf = engine::count(packet, area, found, &tables::policy(), &verifier, events);
+    if leaf == Leaf::Mptcp {
+        aya_log_ebpf::debug!(
+            frame.context(),
+            "MPTCP: TCP flags {}, {} option bytes, {} bytes of payload in {} packets",
+            packet.flags.0,
+            packet.options,
+            packet.payload,
+            packet.packets
+        );
+    }
+    leaf
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The kernel compares this string before it lends helpers that are for GPL programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,13 @@
+//! What is counted, and what is made of it.
+//!
+//! [`Counters`] is the raw truth: one struct per CPU and interface in a pinned map, only ever
+//! added to. [`ROWS`] are the 83 rows of the table and [`EXTRAS`] the further ones, each a formula
+//! over the raw counters. A counter is in wire packets unless its description says otherwise.
+
+mod catalogue;
+mod extra;
+mod raw;
+
+pub use catalogue::{Direction, Group, Kind, Quality, ROWS, Role, Row, Value};
+pub use extra::{EXTRAS, Extra};
+pub use raw::{Counters, Events, LAYOUT_VERSION, Leaf, Leaves};

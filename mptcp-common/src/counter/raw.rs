@@ -1,0 +1,256 @@
+//! The raw per-CPU counters: the value of the pinned `counters` map.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Version of the pinned maps' layout. A map of another version is never read or reused.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// A `repr(C)` struct of `u64` counters that also knows its fields' names and descriptions.
+macro_rules! counters {
+    (
+        $(#[$outer:meta])*
+        pub struct $name:ident { $( $(#[doc = $doc:literal])+ $field:ident: $kind:ty, )+ }
+    ) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+        #[repr(C)]
+        pub struct $name { $( $(#[doc = $doc])+ pub $field: $kind, )+ }
+
+        impl $name {
+            /// Name, words of 8 bytes and description of each field, in the order of memory.
+            pub const FIELDS: &'static [(&'static str, usize, &'static str)] = &[
+                $( (stringify!($field), size_of::<$kind>() / 8, concat!($($doc),+)), )+
+            ];
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::zeroed()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Every frame ends in exactly one of these.
+    pub struct Leaves {
+        /// Neither IPv4 nor IPv6 (ARP, LLDP, MPLS, PPPoE, 802.3 ...).
+        not_ip: u64,
+        /// More than two VLAN tags.
+        vlan_depth: u64,
+        /// IP that carries no TCP (UDP, ICMP, tunnels, ESP ...).
+        not_tcp: u64,
+        /// A later fragment: it holds no TCP header.
+        fragment: u64,
+        /// More IPv6 extension headers than are followed.
+        ipv6_extensions: u64,
+        /// The frame, or what IP says of its length, ends inside the headers.
+        truncated: u64,
+        /// An IP header that contradicts itself.
+        malformed_ip: u64,
+        /// A TCP data offset below 5.
+        malformed_tcp: u64,
+        /// TCP without an option of kind 30.
+        tcp: u64,
+        /// TCP with an option of kind 30.
+        mptcp: u64,
+    }
+}
+
+/// Index of a [`Leaves`] field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[expect(missing_docs, reason = "the fields of Leaves, described there")]
+pub enum Leaf {
+    NotIp,
+    VlanDepth,
+    NotTcp,
+    Fragment,
+    Ipv6Extensions,
+    Truncated,
+    MalformedIp,
+    MalformedTcp,
+    Tcp,
+    Mptcp,
+}
+
+impl Leaves {
+    /// Adds to one leaf.
+    #[inline(always)]
+    pub fn add(&mut self, leaf: Leaf, packets: u64) {
+        let field = match leaf {
+            Leaf::NotIp => &mut self.not_ip,
+            Leaf::VlanDepth => &mut self.vlan_depth,
+            Leaf::NotTcp => &mut self.not_tcp,
+            Leaf::Fragment => &mut self.fragment,
+            Leaf::Ipv6Extensions => &mut self.ipv6_extensions,
+            Leaf::Truncated => &mut self.truncated,
+            Leaf::MalformedIp => &mut self.malformed_ip,
+            Leaf::MalformedTcp => &mut self.malformed_tcp,
+            Leaf::Tcp => &mut self.tcp,
+            Leaf::Mptcp => &mut self.mptcp,
+        };
+        *field += packets;
+    }
+
+    /// All of them.
+    pub fn sum(&self) -> u64 {
+        bytemuck::cast_ref::<Self, [u64; size_of::<Self>() / 8]>(self)
+            .iter()
+            .sum()
+    }
+}
+
+counters! {
+    /// What one direction's packets held.
+    pub struct Events {
+        /// Options of kind 30 by subtype nibble, well-formed or not.
+        option: [u64; 16],
+        /// Options of kind 30 without a subtype: length missing or below 3.
+        option_short: u64,
+        /// Options that are not allowed, by wire::Fault: short, overrun, length, flags, segment,
+        /// version, repeated, combination.
+        invalid: [u64; 8],
+        /// Options of an unassigned subtype (9 to 14).
+        subtype_unassigned: u64,
+        /// Packets in which an option sets bits that are reserved: DSS flags, high bits of an
+        /// MP_JOIN, MP_PRIO or MP_FAIL nibble.
+        reserved_bits: u64,
+        /// MP_CAPABLE SYN: version 0 of length 12, version 1 of length 4, higher of any from 4.
+        capable_syn: u64,
+        /// The same, version 1.
+        capable_syn_v1: u64,
+        /// The same, version 2 or higher, or version 0 where only version 1 is supported.
+        capable_version: u64,
+        /// MP_CAPABLE SYN of version 0 or 1 with flag B (extensibility).
+        capable_extensibility: u64,
+        /// MP_CAPABLE SYN of version 0 or 1 with reserved flags (v0: C to G, v1: D to G).
+        capable_reserved: u64,
+        /// MP_CAPABLE SYN of version 0 or 1 without flag H: no HMAC that is known.
+        capable_crypto: u64,
+        /// MP_CAPABLE SYN/ACK of length 12.
+        capable_synack: u64,
+        /// MP_CAPABLE on a later ACK: length 20, or version 1 with data 22 or 24.
+        capable_ack: u64,
+        /// The part of these that carries a mapping: length 22 or 24.
+        capable_map: u64,
+        /// The part of these without a data-level length on a segment with payload, version 1.
+        capable_no_length: u64,
+        /// MP_JOIN SYN of length 12.
+        join_syn: u64,
+        /// The same with flag B (backup).
+        join_backup: u64,
+        /// The same with address identifier 0.
+        join_id_0: u64,
+        /// MP_JOIN SYN/ACK of length 16.
+        join_synack: u64,
+        /// MP_JOIN on a later ACK, length 24.
+        join_ack: u64,
+        /// SYN or SYN/ACK with MP_CAPABLE or MP_JOIN whose MSS is malformed, 0 or below the limit.
+        mss: u64,
+        /// Well-formed DSS.
+        dss: u64,
+        /// DSS with a DATA_ACK (A).
+        dss_ack: u64,
+        /// DSS with a DATA_ACK of 8 bytes (A and a).
+        dss_ack_8: u64,
+        /// DSS with a mapping (M).
+        dss_map: u64,
+        /// DSS with a mapping of an 8-byte data sequence number (M and m).
+        dss_map_8: u64,
+        /// DSS with a mapping and a checksum.
+        dss_checksum: u64,
+        /// DSS with DATA_FIN (F and M).
+        dss_fin: u64,
+        /// DSS with an infinite mapping: M, data-level length 0, checksum 0 or absent, no F.
+        dss_infinite: u64,
+        /// DSS with M and data-level length 0 that is no infinite mapping.
+        dss_no_length: u64,
+        /// DSS whose mapping is longer than the segment's payload.
+        dss_partial: u64,
+        /// ADD_ADDR that announces an address.
+        add_addr: u64,
+        /// ADD_ADDR that echoes an announcement.
+        add_addr_echo: u64,
+        /// The part of both that names a port.
+        add_addr_port: u64,
+        /// REMOVE_ADDR.
+        remove_addr: u64,
+        /// MP_PRIO with flag B.
+        prio_backup: u64,
+        /// MP_PRIO without flag B.
+        prio_clear: u64,
+        /// MP_FAIL.
+        fail: u64,
+        /// MP_FASTCLOSE.
+        fastclose: u64,
+        /// MP_TCPRST.
+        tcprst: u64,
+        /// RST with an option other than MP_FAIL, MP_FASTCLOSE and MP_TCPRST.
+        rst_odd: u64,
+        /// TCP FIN with an option of kind 30.
+        fin: u64,
+    }
+}
+
+counters! {
+    /// Value of the per-CPU map `counters`, one per interface.
+    ///
+    /// The order of the fields is what makes a copy of a running counter trustworthy. A program
+    /// adds to `frames`, then to the events, then to a leaf; a reader copies upwards in memory, so
+    /// it sees the leaves first and `frames` last. When the leaves' sum equals `frames`, no packet
+    /// was under way between the two reads: all packets that had begun had ended, and the events
+    /// in between are theirs and no others'. The conservation law is the sequence lock.
+    pub struct Counters {
+        /// Packets by what became of them.
+        leaves: Leaves,
+        /// Received: from the peer on a host, from the session's initiator on a middlebox.
+        rx: Events,
+        /// Sent: by the host, by the session's listener on a middlebox.
+        tx: Events,
+        /// Packets of which a middlebox does not know who initiated their session.
+        unknown: Events,
+        /// Packets seen.
+        frames: u64,
+    }
+}
+
+/// A [`Counters`] as words.
+type Words = [u64; size_of::<Counters>() / 8];
+
+impl Counters {
+    /// Is no packet under way in this copy?
+    pub fn is_settled(&self) -> bool {
+        self.leaves.sum() == self.frames
+    }
+
+    /// Adds `other`, word by word.
+    pub fn add(&mut self, other: &Self) {
+        self.zip(other, u64::wrapping_add);
+    }
+
+    /// What has come since `earlier`. A counter that went backwards (another probe took its place)
+    /// counts from zero again.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut difference = *self;
+        difference.zip(earlier, |now, then| now.checked_sub(then).unwrap_or(now));
+        difference
+    }
+
+    /// The three directions' events, with the names they have in documents.
+    pub fn directions(&self) -> [(&'static str, &Events); 3] {
+        [
+            ("rx", &self.rx),
+            ("tx", &self.tx),
+            ("unknown", &self.unknown),
+        ]
+    }
+
+    fn zip(&mut self, other: &Self, combine: impl Fn(u64, u64) -> u64) {
+        let words: &mut Words = bytemuck::cast_mut(self);
+        let others: &Words = bytemuck::cast_ref(other);
+        for (word, other) in words.iter_mut().zip(others) {
+            *word = combine(*word, *other);
+        }
+    }
+}

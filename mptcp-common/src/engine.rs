@@ -1,0 +1,498 @@
+//! One packet in, counts out.
+//!
+//! The engine sees a packet that was already gathered: TCP flags, payload length and the option
+//! area. It is the same code in the kernel, over the map's value, and in user space.
+
+use crate::{
+    counter::{Direction, Events, Leaf, Role},
+    wire::{
+        AddAddr, Area, CapableFlags, Dss, DssFlags, Fault, Forget, KIND_MPTCP, KIND_MSS, MpCapable,
+        MpFail, MpFastclose, MpJoin, MpPrio, MpTcpRst, RawOption, RemoveAddr, Segment, Stage,
+        Subtype, TcpFlags, walk,
+    },
+};
+
+/// A TCP packet, or a buffer of several with the same header (GSO, GRO).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Packet {
+    /// Payload of the whole buffer in bytes, by the IP header's length.
+    pub payload: u32,
+    /// Packets on the wire, 1 or more.
+    pub packets: u32,
+    /// Payload of each of them but the last, in bytes; only read where `packets` is above 1.
+    pub segment_size: u32,
+    /// Length of the option area in bytes, 0 to 40.
+    pub options: u32,
+    /// TCP flags.
+    pub flags: TcpFlags,
+    /// IPv6?
+    pub ipv6: bool,
+}
+
+/// What the table's policy rows are judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Policy {
+    /// Smallest MSS in bytes that is not an error, over IPv4.
+    pub min_mss_v4: u16,
+    /// The same over IPv6.
+    pub min_mss_v6: u16,
+    /// Is version 0 supported? Where it is not, a version 0 SYN counts in VerEr.
+    pub version_0: bool,
+}
+
+/// MSS that a SYN without the option stands for (RFC 9293 section 3.7.1).
+const DEFAULT_MSS: [u16; 2] = [536, 1220];
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            min_mss_v4: DEFAULT_MSS[0],
+            min_mss_v6: DEFAULT_MSS[1],
+            version_0: true,
+        }
+    }
+}
+
+/// Whose direction a packet counts in: `ingress` is the side of the interface it was seen on.
+///
+/// On a host, what comes in was received. On a middlebox, whoever sends a SYN is the initiator,
+/// and packets without SYN tell nothing until their flow is followed.
+#[inline(always)]
+pub fn direction(role: Role, ingress: bool, flags: TcpFlags) -> Direction {
+    match role {
+        Role::Host if ingress => Direction::Rx,
+        Role::Host => Direction::Tx,
+        Role::Middlebox => match flags.stage() {
+            Stage::Syn => Direction::Rx,
+            Stage::SynAck => Direction::Tx,
+            Stage::Later | Stage::Impossible => Direction::Unknown,
+        },
+    }
+}
+
+/// Where the first option of each subtype stands, by nibble, and behind them the MSS option. Kept
+/// outside the stack, which in the kernel is small and costly to verify.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Found {
+    at: [u8; 24],
+    length: [u8; 24],
+}
+
+/// Index of the MSS option in [`Found`].
+const MSS: usize = 16;
+
+/// Counts one packet and says which leaf it belongs to, [`Leaf::Tcp`] or [`Leaf::Mptcp`].
+#[inline(always)]
+pub fn count(
+    packet: &Packet,
+    area: &Area,
+    found: &mut Found,
+    policy: &Policy,
+    verifier: &impl Forget,
+    events: &mut Events,
+) -> Leaf {
+    let n = u64::from(packet.packets);
+    let mut seen = verifier.forget(0);
+    found.length[MSS] = 0;
+    let length = verifier.forget(packet.options);
+    let stop = walk(area, length, verifier, |option| match option.kind() {
+        KIND_MSS => {
+            found.at[MSS] = option.at() as u8;
+            found.length[MSS] = option.length() as u8;
+        }
+        KIND_MPTCP if option.length() < 3 => {
+            seen = verifier.forget(seen | SHORT);
+            events.option_short += n;
+            invalid(events, Fault::Short, n);
+        }
+        KIND_MPTCP => {
+            let nibble = option.subtype() & 15;
+            let bit = 1u32 << nibble;
+            events.option[usize::from(nibble)] += n;
+            if UNASSIGNED & bit != 0 {
+                events.subtype_unassigned += n;
+            } else if seen & bit == 0 {
+                found.at[usize::from(nibble)] = option.at() as u8;
+                found.length[usize::from(nibble)] = option.length() as u8;
+            } else if bit != Subtype::Experimental.bit() {
+                invalid(events, Fault::Repeated, n);
+            }
+            seen = verifier.forget(seen | bit);
+        }
+        _ => {}
+    });
+    if let Some((fault, subtype)) = stop.mptcp_fault(area) {
+        seen |= SHORT;
+        match subtype {
+            Some(nibble) => events.option[usize::from(nibble & 15)] += n,
+            None => events.option_short += n,
+        }
+        invalid(events, fault, n);
+    }
+    let seen = verifier.forget(seen);
+    if seen == 0 {
+        return Leaf::Tcp;
+    }
+    let options = Options {
+        area,
+        found,
+        seen,
+        packet,
+        verifier,
+    };
+    let signs = verifier.forget(handshake(&options, policy, n, events))
+        | verifier.forget(dss(&options, n, events))
+        | verifier.forget(others(&options, n, events));
+    if signs & RESERVED_BITS != 0 {
+        events.reserved_bits += n;
+    }
+    if seen & HANDSHAKE != 0 && is_mss_refused(packet, &options.mss(), policy) {
+        events.mss += n;
+    }
+    if excludes(seen, signs) {
+        invalid(events, Fault::Combination, n);
+    }
+    if packet.flags.any(TcpFlags::RST) && seen & DEFINED & !ON_RST != 0 {
+        events.rst_odd += n;
+    }
+    // Segmentation leaves FIN on the last packet only.
+    events.fin += u64::from(packet.flags.any(TcpFlags::FIN));
+    Leaf::Mptcp
+}
+
+/// An option of kind 30 without a subtype; above the 16 subtype bits of a set.
+const SHORT: u32 = 1 << 16;
+const UNASSIGNED: u32 = 0b0111_1110_0000_0000;
+const DEFINED: u32 = 0b1_1111_1111;
+const HANDSHAKE: u32 = Subtype::MpCapable.bit() | Subtype::MpJoin.bit();
+const ON_RST: u32 = Subtype::MpFail.bit() | Subtype::MpFastclose.bit() | Subtype::MpTcpRst.bit();
+
+/// What the parts of the engine tell each other beyond the set of subtypes.
+const RESERVED_BITS: u32 = 1;
+const CAPABLE_V1: u32 = 1 << 1;
+const ADD_ADDR_V1: u32 = 1 << 2;
+
+/// The options that a packet holds, the first of each subtype.
+///
+/// What is asked of it is forgotten at once: what one option said must not make the verifier look
+/// at the next one twice.
+struct Options<'a, V> {
+    area: &'a Area,
+    found: &'a Found,
+    seen: u32,
+    packet: &'a Packet,
+    verifier: &'a V,
+}
+
+impl<'a, V: Forget> Options<'a, V> {
+    #[inline(always)]
+    fn get(&self, subtype: Subtype) -> Option<RawOption<'a>> {
+        let i = subtype as usize;
+        let at = u32::from(self.found.at[i]);
+        let length = u32::from(self.found.length[i]);
+        (self.verifier.forget(self.seen) & subtype.bit() != 0)
+            .then(|| RawOption::new(self.area, at, length))
+    }
+
+    /// The MSS option, of length 0 where there is none.
+    #[inline(always)]
+    fn mss(&self) -> RawOption<'a> {
+        let (at, length) = (self.found.at[MSS], self.found.length[MSS]);
+        RawOption::new(self.area, at.into(), length.into())
+    }
+
+    #[inline(always)]
+    fn segment(&self) -> Segment {
+        Segment {
+            flags: TcpFlags(self.verifier.forget(self.packet.flags.0.into()) as u8),
+            has_payload: self.verifier.forget(self.packet.payload) > 0,
+        }
+    }
+}
+
+#[inline(always)]
+fn invalid(events: &mut Events, fault: Fault, n: u64) {
+    events.invalid[fault as usize & 7] += n;
+}
+
+/// MP_CAPABLE and MP_JOIN.
+#[inline(always)]
+fn handshake(
+    options: &Options<'_, impl Forget>,
+    policy: &Policy,
+    n: u64,
+    events: &mut Events,
+) -> u32 {
+    let mut signs = 0;
+    if let Some(option) = options.get(Subtype::MpCapable) {
+        match MpCapable::check(&option, options.segment()) {
+            Err(fault) => invalid(events, fault, n),
+            Ok(()) => {
+                let version = MpCapable::version_of(&option);
+                if version == 1 {
+                    signs |= CAPABLE_V1;
+                }
+                match options.segment().flags.stage() {
+                    Stage::Syn => capable_syn(&option, version, policy, n, events),
+                    Stage::SynAck => events.capable_synack += n,
+                    Stage::Later | Stage::Impossible => {
+                        events.capable_ack += n;
+                        if option.length() > 20 {
+                            events.capable_map += n;
+                        } else if version == 1 && options.segment().has_payload {
+                            events.capable_no_length += n;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    if let Some(option) = options.get(Subtype::MpJoin) {
+        match MpJoin::check(&option, options.segment()) {
+            Err(fault) => invalid(events, fault, n),
+            Ok(()) => {
+                match option.length() {
+                    12 => {
+                        events.join_syn += n;
+                        if MpJoin::backup_of(&option) {
+                            events.join_backup += n;
+                        }
+                        if MpJoin::address_id_of(&option) == 0 {
+                            events.join_id_0 += n;
+                        }
+                    }
+                    16 => events.join_synack += n,
+                    _ => events.join_ack += n,
+                }
+                // B and the address identifier are fields of the first two forms only.
+                let reserved = match option.length() {
+                    24 => option.u8(2) & 0x0f | option.u8(3),
+                    _ => option.u8(2) & 0x0e,
+                };
+                if reserved != 0 {
+                    signs |= RESERVED_BITS;
+                }
+            }
+        }
+    }
+    signs
+}
+
+#[inline(always)]
+fn capable_syn(option: &RawOption<'_>, version: u8, policy: &Policy, n: u64, events: &mut Events) {
+    events.capable_syn += n;
+    if version > 1 {
+        // Its flags are those of a protocol that is not known.
+        events.capable_version += n;
+        return;
+    }
+    let reserved = if version == 1 {
+        events.capable_syn_v1 += n;
+        CapableFlags::RESERVED_V1
+    } else {
+        if !policy.version_0 {
+            events.capable_version += n;
+        }
+        CapableFlags::RESERVED_V0
+    };
+    let flags = MpCapable::flags_of(option);
+    if flags.any(CapableFlags::EXTENSIBILITY) {
+        events.capable_extensibility += n;
+    }
+    if flags.any(reserved) {
+        events.capable_reserved += n;
+    }
+    if !flags.any(CapableFlags::HMAC) {
+        events.capable_crypto += n;
+    }
+}
+
+#[inline(always)]
+fn dss(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u32 {
+    let Some(option) = options.get(Subtype::Dss) else {
+        return 0;
+    };
+    if let Err(fault) = Dss::check(&option, options.segment()) {
+        invalid(events, fault, n);
+        return 0;
+    }
+    let flags = Dss::flags_of(&option);
+    events.dss += n;
+    if flags.all(DssFlags::ACK) {
+        events.dss_ack += n;
+        if flags.all(DssFlags::ACK_8) {
+            events.dss_ack_8 += n;
+        }
+    }
+    if flags.all(DssFlags::MAPPING) {
+        events.dss_map += n;
+        if flags.all(DssFlags::DSN_8) {
+            events.dss_map_8 += n;
+        }
+        if option.length() > Dss::length_without_checksum(flags) {
+            events.dss_checksum += n;
+        }
+        let (length, checksum) = Dss::length_and_checksum_of(&option);
+        let fin = flags.all(DssFlags::DATA_FIN);
+        if fin {
+            events.dss_fin += n;
+        }
+        if length == 0 {
+            if fin || checksum != 0 {
+                events.dss_no_length += n;
+            } else {
+                events.dss_infinite += n;
+            }
+        } else {
+            events.dss_partial += shorter_than(options.packet, u32::from(length) - u32::from(fin));
+        }
+    }
+    if flags.0 & DssFlags::RESERVED != 0 || option.u8(2) & 0x0f != 0 {
+        RESERVED_BITS
+    } else {
+        0
+    }
+}
+
+/// How many of the wire packets carry less than `length` bytes of payload.
+#[inline(always)]
+fn shorter_than(packet: &Packet, length: u32) -> u64 {
+    if packet.packets <= 1 {
+        return u64::from(packet.payload < length);
+    }
+    let full = packet.packets - 1;
+    let last = packet
+        .payload
+        .saturating_sub(packet.segment_size.saturating_mul(full));
+    let full = if packet.segment_size < length {
+        u64::from(full)
+    } else {
+        0
+    };
+    full + u64::from(last < length)
+}
+
+/// The options of an established session.
+#[inline(always)]
+fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u32 {
+    let mut signs = 0;
+    if let Some(option) = options.get(Subtype::AddAddr) {
+        match AddAddr::check(&option, options.segment()) {
+            Err(fault) => invalid(events, fault, n),
+            Ok(()) => {
+                if AddAddr::is_echo(&option) {
+                    events.add_addr_echo += n;
+                } else {
+                    events.add_addr += n;
+                }
+                if AddAddr::has_port(&option) {
+                    events.add_addr_port += n;
+                }
+                if AddAddr::is_v1(&option) {
+                    signs |= ADD_ADDR_V1;
+                }
+            }
+        }
+    }
+    if let Some(option) = options.get(Subtype::RemoveAddr) {
+        match RemoveAddr::check(&option, options.segment()) {
+            Err(fault) => invalid(events, fault, n),
+            Ok(()) => events.remove_addr += n,
+        }
+    }
+    if let Some(option) = options.get(Subtype::MpPrio) {
+        match MpPrio::check(&option, options.segment()) {
+            Err(fault) => invalid(events, fault, n),
+            Ok(()) => {
+                if MpPrio::backup_of(&option) {
+                    events.prio_backup += n;
+                } else {
+                    events.prio_clear += n;
+                }
+                if option.u8(2) & 0x0e != 0 {
+                    signs |= RESERVED_BITS;
+                }
+            }
+        }
+    }
+    if let Some(option) = options.get(Subtype::MpFail) {
+        match MpFail::check(&option, options.segment()) {
+            Err(fault) => invalid(events, fault, n),
+            Ok(()) => {
+                events.fail += n;
+                signs |= reserved_12(&option);
+            }
+        }
+    }
+    if let Some(option) = options.get(Subtype::MpFastclose) {
+        match MpFastclose::check(&option, options.segment()) {
+            Err(fault) => invalid(events, fault, n),
+            Ok(()) => {
+                events.fastclose += n;
+                signs |= reserved_12(&option);
+            }
+        }
+    }
+    if let Some(option) = options.get(Subtype::MpTcpRst) {
+        match MpTcpRst::check(&option, options.segment()) {
+            Err(fault) => invalid(events, fault, n),
+            Ok(()) => events.tcprst += n,
+        }
+    }
+    signs
+}
+
+/// [`RESERVED_BITS`] if any of the 12 bits behind the subtype is set.
+#[inline(always)]
+fn reserved_12(option: &RawOption<'_>) -> u32 {
+    if option.u8(2) & 0x0f | option.u8(3) != 0 {
+        RESERVED_BITS
+    } else {
+        0
+    }
+}
+
+/// Is the MSS of this SYN or SYN/ACK malformed, 0 or below the limit?
+#[inline(always)]
+fn is_mss_refused(packet: &Packet, option: &RawOption<'_>, policy: &Policy) -> bool {
+    if !matches!(packet.flags.stage(), Stage::Syn | Stage::SynAck) {
+        return false;
+    }
+    let min = if packet.ipv6 {
+        policy.min_mss_v6
+    } else {
+        policy.min_mss_v4
+    };
+    let mss = match option.length() {
+        0 => DEFAULT_MSS[usize::from(packet.ipv6)],
+        4 => option.u16(2),
+        _ => 0,
+    };
+    mss == 0 || mss < min
+}
+
+/// Do options of these subtypes exclude each other?
+///
+/// RFC 8684 sections 3.1 and 3.2 (MP_CAPABLE with MP_JOIN), 3.5 and 3.7; and what the lengths
+/// leave no room for or the Linux sender never combines.
+#[inline(always)]
+fn excludes(seen: u32, signs: u32) -> bool {
+    const CAPABLE: u32 = Subtype::MpCapable.bit();
+    const JOIN: u32 = Subtype::MpJoin.bit();
+    const DSS: u32 = Subtype::Dss.bit();
+    const ADD: u32 = Subtype::AddAddr.bit();
+    const FAIL: u32 = Subtype::MpFail.bit();
+    const CLOSE: u32 = Subtype::MpFastclose.bit();
+    const RST: u32 = Subtype::MpTcpRst.bit();
+    let seen = seen & DEFINED;
+    let capable_v1 = signs & CAPABLE_V1 != 0;
+    let add_v1 = signs & ADD_ADDR_V1 != 0;
+    (seen & CAPABLE != 0 && seen & JOIN != 0)
+        || (seen & CLOSE != 0 && seen & !(CLOSE | RST | DSS) != 0)
+        || (seen & FAIL != 0 && seen & !(FAIL | DSS | RST) != 0)
+        || (capable_v1 && seen & (DSS | ADD) != 0)
+        || (add_v1 && seen & JOIN != 0)
+}

@@ -1,0 +1,218 @@
+//! The option area of a TCP header, and the walk over it.
+
+use super::{Fault, KIND_EOL, KIND_MPTCP, KIND_NOP};
+
+/// The longest option area a TCP header can have: a data offset of 15 words less the 5 fixed ones.
+pub const MAX_OPTIONS: usize = 40;
+
+/// The option area of one TCP header, copied: up to 40 bytes.
+///
+/// The buffer is larger than an option area can be, so that the field at a fixed offset behind any
+/// position (both below 64) is inside it whatever the bytes say: no bounds test can fail, and the
+/// eBPF verifier sees that from two masks. Bytes behind the area's end are left over from earlier
+/// packets; every reader compares positions with the area's length before it believes a byte.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Area {
+    words: [u32; 32],
+}
+
+impl Area {
+    /// An area of the first 40 of `bytes`.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut area = Self { words: [0; 32] };
+        for (to, from) in area.bytes_mut().iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        area
+    }
+
+    /// Sets the 32-bit word `index` (0 to 9), in memory order.
+    #[inline(always)]
+    pub fn set_word(&mut self, index: usize, word: u32) {
+        self.words[index & 15] = word;
+    }
+
+    /// The first 40 bytes, for a reader that fills them at once.
+    #[inline(always)]
+    pub fn bytes_mut(&mut self) -> &mut [u8; MAX_OPTIONS] {
+        let bytes: &mut [u8; 128] = bytemuck::cast_mut(&mut self.words);
+        bytes.first_chunk_mut().expect("128 bytes hold 40")
+    }
+
+    #[inline(always)]
+    fn byte(&self, at: u32, field: usize) -> u8 {
+        let bytes: &[u8; 128] = bytemuck::cast_ref(&self.words);
+        bytes[(at & 63) as usize + (field & 63)]
+    }
+}
+
+/// One TCP option where it stands: its length was found to fit the area.
+#[derive(Clone, Copy, Debug)]
+pub struct RawOption<'a> {
+    area: &'a Area,
+    at: u32,
+    length: u32,
+}
+
+impl<'a> RawOption<'a> {
+    /// The option of `length` bytes at `at`; the caller has compared both with the area's length.
+    #[inline(always)]
+    pub fn new(area: &'a Area, at: u32, length: u32) -> Self {
+        Self { area, at, length }
+    }
+
+    /// The area it stands in.
+    #[inline(always)]
+    pub fn area(&self) -> &'a Area {
+        self.area
+    }
+
+    /// Offset of the kind byte in the area.
+    #[inline(always)]
+    pub fn at(&self) -> u32 {
+        self.at
+    }
+
+    /// The length byte: kind and length bytes included.
+    #[inline(always)]
+    pub fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// The kind byte.
+    #[inline(always)]
+    pub fn kind(&self) -> u8 {
+        self.u8(0)
+    }
+
+    /// The subtype nibble of an option of kind 30, 0 to 15.
+    #[inline(always)]
+    pub fn subtype(&self) -> u8 {
+        self.u8(2) >> 4
+    }
+
+    /// The byte at offset `field` of the option.
+    #[inline(always)]
+    pub fn u8(&self, field: usize) -> u8 {
+        self.area.byte(self.at, field)
+    }
+
+    /// The big-endian 16-bit number at offset `field`.
+    #[inline(always)]
+    pub fn u16(&self, field: usize) -> u16 {
+        u16::from_be_bytes([self.u8(field), self.u8(field + 1)])
+    }
+
+    /// The big-endian 32-bit number at offset `field`.
+    #[inline(always)]
+    pub fn u32(&self, field: usize) -> u32 {
+        (u32::from(self.u16(field)) << 16) | u32::from(self.u16(field + 2))
+    }
+
+    /// The big-endian 64-bit number at offset `field`.
+    #[inline(always)]
+    pub fn u64(&self, field: usize) -> u64 {
+        (u64::from(self.u32(field)) << 32) | u64::from(self.u32(field + 4))
+    }
+}
+
+/// Makes whoever compiles or verifies the code forget what it knows of a value.
+///
+/// The eBPF verifier follows every value that a position can have. Told to forget, it sees one
+/// "unknown" and is done with the loop after one pass per step.
+pub trait Forget {
+    /// The same value.
+    fn forget(&self, value: u32) -> u32;
+}
+
+/// Forgets nothing: for user space.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl Forget for Plain {
+    #[inline(always)]
+    fn forget(&self, value: u32) -> u32 {
+        value
+    }
+}
+
+/// Where and why a walk ended before the end of the area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Kind of the option at which it ended; [`KIND_EOL`] also when it came to the end.
+    pub kind: u8,
+    /// Offset of that option.
+    pub at: u32,
+    /// Its length byte, 0 where that is missing.
+    pub length: u32,
+    /// Length of the area.
+    pub end: u32,
+}
+
+impl Stop {
+    /// What is wrong with an option of kind 30 that ended the walk, and its subtype nibble where
+    /// the area holds it; `None` if the walk ended otherwise.
+    #[inline(always)]
+    pub fn mptcp_fault(&self, area: &Area) -> Option<(Fault, Option<u8>)> {
+        if self.kind != KIND_MPTCP {
+            return None;
+        }
+        if self.length < 3 {
+            return Some((Fault::Short, None));
+        }
+        let subtype = (self.at + 2 < self.end).then(|| area.byte(self.at, 2) >> 4);
+        Some((Fault::Overrun, subtype))
+    }
+}
+
+/// Visits the options of the first `len` bytes (at most 40) of `area`, NOPs left out.
+///
+/// As the kernel's `mptcp_get_options` and `tcp_parse_options` do, the walk ends at an EOL, at a
+/// length below 2 and at an option that runs past the end: what stands behind is padding.
+#[inline(always)]
+pub fn walk<'a>(
+    area: &'a Area,
+    len: u32,
+    verifier: &impl Forget,
+    mut visit: impl FnMut(&RawOption<'a>),
+) -> Stop {
+    let mut at = verifier.forget(0);
+    let mut stop = Stop {
+        kind: KIND_EOL,
+        at: len,
+        length: 0,
+        end: len,
+    };
+    // Every option takes a byte at least, so 40 steps see all of them.
+    for _ in 0..MAX_OPTIONS {
+        if at >= len {
+            break;
+        }
+        let kind = area.byte(at, 0);
+        if kind == KIND_EOL {
+            break;
+        }
+        if kind == KIND_NOP {
+            at = verifier.forget(at + 1);
+            continue;
+        }
+        let length = if at + 1 < len {
+            u32::from(area.byte(at, 1))
+        } else {
+            0
+        };
+        if length < 2 || at + length > len {
+            stop = Stop {
+                kind,
+                at,
+                length,
+                end: len,
+            };
+            break;
+        }
+        visit(&RawOption { area, at, length });
+        at = verifier.forget(at + length);
+    }
+    stop
+}

@@ -1,0 +1,175 @@
+//! Data Sequence Signal (RFC 8684 section 3.3).
+//!
+//! ```text
+//! kind 30 | length | 2 and reserved | reserved and F m M a A
+//! DATA_ACK            A: 4 bytes, with a 8
+//! data sequence no.   M: 4 bytes, with m 8
+//! subflow seq. no.    M: 4 bytes, relative to the subflow's initial sequence number
+//! data-level length   M: 2 bytes, the DATA_FIN included
+//! checksum            M, and only if negotiated: 2 bytes
+//! ```
+
+use super::{Fault, RawOption, Segment};
+
+/// The flags byte of a DSS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DssFlags(pub u8);
+
+impl DssFlags {
+    /// F: the mapping's last byte is a DATA_FIN.
+    pub const DATA_FIN: u8 = 0x10;
+    /// m: the data sequence number has 8 bytes.
+    pub const DSN_8: u8 = 0x08;
+    /// M: a mapping is present.
+    pub const MAPPING: u8 = 0x04;
+    /// a: the DATA_ACK has 8 bytes.
+    pub const ACK_8: u8 = 0x02;
+    /// A: a DATA_ACK is present.
+    pub const ACK: u8 = 0x01;
+    /// Bits that mean nothing yet, in this byte.
+    pub const RESERVED: u8 = 0xe0;
+
+    /// Are all of these bits set?
+    #[inline(always)]
+    pub const fn all(self, bits: u8) -> bool {
+        self.0 & bits == bits
+    }
+
+    /// Length of the DATA_ACK in bytes: 0, 4 or 8. Flag a without A means nothing.
+    #[inline(always)]
+    const fn ack_length(self) -> u32 {
+        if !self.all(Self::ACK) {
+            0
+        } else if self.all(Self::ACK_8) {
+            8
+        } else {
+            4
+        }
+    }
+
+    /// Length of DSN, SSN and data-level length in bytes: 0, 10 or 14. Flag m without M means
+    /// nothing.
+    #[inline(always)]
+    const fn mapping_length(self) -> u32 {
+        if !self.all(Self::MAPPING) {
+            0
+        } else if self.all(Self::DSN_8) {
+            14
+        } else {
+            10
+        }
+    }
+}
+
+/// A data-level sequence number or acknowledgment, as wide as it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SequenceNumber {
+    /// The lower 32 bits; the upper ones follow from what was seen before.
+    Low(u32),
+    /// All 64 bits.
+    Full(u64),
+}
+
+/// A DSS option. What the flags do not announce is `None`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dss {
+    /// The flags byte.
+    pub flags: DssFlags,
+    /// DATA_ACK: the next data sequence number that the sender expects.
+    pub data_ack: Option<SequenceNumber>,
+    /// Data sequence number of the mapping's first byte.
+    pub data_sequence: Option<SequenceNumber>,
+    /// Subflow sequence number of the mapping's first byte, relative; 0 for a lone DATA_FIN.
+    pub subflow_sequence: Option<u32>,
+    /// Data-level length in bytes, the DATA_FIN included; 0 is an infinite mapping.
+    pub data_length: Option<u16>,
+    /// DSS checksum, as on the wire.
+    pub checksum: Option<u16>,
+}
+
+impl Dss {
+    /// Is this a DSS that belongs on `segment`?
+    ///
+    /// A checksum's presence is not held against the connection's negotiation here.
+    ///
+    /// # Errors
+    /// [`Fault::Segment`] on a SYN, [`Fault::Length`] when the length is not the one that the
+    /// flags announce, [`Fault::Flags`] for a DATA_FIN without a mapping.
+    #[inline(always)]
+    pub fn check(option: &RawOption<'_>, segment: Segment) -> Result<(), Fault> {
+        if !segment.is_later() {
+            return Err(Fault::Segment);
+        }
+        let length = option.length();
+        if length < 4 {
+            return Err(Fault::Length);
+        }
+        let flags = Self::flags_of(option);
+        let base = Self::length_without_checksum(flags);
+        if length != base && !(length == base + 2 && flags.all(DssFlags::MAPPING)) {
+            return Err(Fault::Length);
+        }
+        if flags.all(DssFlags::DATA_FIN) && !flags.all(DssFlags::MAPPING) {
+            return Err(Fault::Flags);
+        }
+        Ok(())
+    }
+
+    /// The flags byte.
+    #[inline(always)]
+    pub fn flags_of(option: &RawOption<'_>) -> DssFlags {
+        DssFlags(option.u8(3))
+    }
+
+    /// Length of a DSS with these flags and no checksum.
+    #[inline(always)]
+    pub const fn length_without_checksum(flags: DssFlags) -> u32 {
+        4 + flags.ack_length() + flags.mapping_length()
+    }
+
+    /// Data-level length and checksum of a checked option with a mapping; a checksum that is not
+    /// there reads as 0, the value it has in an infinite mapping.
+    #[inline(always)]
+    pub fn length_and_checksum_of(option: &RawOption<'_>) -> (u16, u16) {
+        let base = Self::length_without_checksum(Self::flags_of(option));
+        let tail = RawOption::new(option.area(), option.at() + base - 2, 4);
+        (
+            tail.u16(0),
+            if option.length() > base {
+                tail.u16(2)
+            } else {
+                0
+            },
+        )
+    }
+
+    /// Checks and reads.
+    ///
+    /// # Errors
+    /// As [`Dss::check`].
+    pub fn decode(option: &RawOption<'_>, segment: Segment) -> Result<Self, Fault> {
+        Self::check(option, segment)?;
+        let flags = Self::flags_of(option);
+        let sequence = |at: usize, wide: bool| {
+            if wide {
+                SequenceNumber::Full(option.u64(at))
+            } else {
+                SequenceNumber::Low(option.u32(at))
+            }
+        };
+        let mapping = flags.all(DssFlags::MAPPING);
+        let map_at = 4 + flags.ack_length() as usize;
+        let ssn_at = map_at + if flags.all(DssFlags::DSN_8) { 8 } else { 4 };
+        let base = Self::length_without_checksum(flags);
+        Ok(Self {
+            flags,
+            data_ack: flags
+                .all(DssFlags::ACK)
+                .then(|| sequence(4, flags.all(DssFlags::ACK_8))),
+            data_sequence: mapping.then(|| sequence(map_at, flags.all(DssFlags::DSN_8))),
+            subflow_sequence: mapping.then(|| option.u32(ssn_at)),
+            data_length: mapping.then(|| option.u16(ssn_at + 4)),
+            checksum: (option.length() > base).then(|| option.u16(ssn_at + 6)),
+        })
+    }
+}

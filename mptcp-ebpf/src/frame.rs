@@ -1,0 +1,170 @@
+//! Access to the bytes of a frame, in an XDP buffer or a socket buffer.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::__sk_buff,
+    helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    programs::{TcContext, XdpContext},
+};
+
+/// What a buffer holds besides bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Buffer {
+    /// Packets on the wire, 1 or more; 1 where that still has to be found from `segment_size`.
+    pub(crate) packets: u32,
+    /// Payload bytes of each packet but the last of a GSO or GRO buffer, else 0.
+    pub(crate) segment_size: u32,
+    /// Has the number of packets to be computed from payload and `segment_size`?
+    pub(crate) is_uncounted: bool,
+    /// VLAN tags that the device took out of the frame.
+    pub(crate) stripped_tags: u32,
+}
+
+/// A frame: some of its bytes can be read in place, all through a helper.
+pub(crate) trait Frame {
+    type Context: EbpfContext;
+
+    fn context(&self) -> &Self::Context;
+    /// Address of the first byte.
+    fn start(&self) -> usize;
+    /// Address behind the last byte that can be read in place.
+    fn end(&self) -> usize;
+    /// Copies `length` bytes (1 to 64) from offset `at`; false if the frame ends before.
+    ///
+    /// # Safety
+    /// `to` must be valid for `length` bytes.
+    unsafe fn copy(&self, at: u32, to: *mut u8, length: u32) -> bool;
+    /// Length of the whole frame in bytes.
+    fn length(&self) -> u32;
+    fn buffer(&self) -> Buffer;
+
+    /// The value at offset `at`, as it lies in memory; `None` if the frame ends before.
+    #[inline(always)]
+    fn load<T: Copy>(&self, at: u32) -> Option<T> {
+        let from = self.start() + at as usize;
+        if from + size_of::<T>() <= self.end() {
+            // SAFETY: inside start..end, as just compared (and as the verifier makes sure). The
+            // value may be unaligned: eBPF loads are by width, and the verifier refuses the
+            // program on machines where that matters.
+            return Some(unsafe { *(from as *const T) });
+        }
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: valid for T's bytes; read only when all of them were written.
+        unsafe {
+            if !self.copy(at, value.as_mut_ptr().cast(), size_of::<T>() as u32) {
+                return None;
+            }
+            Some(value.assume_init())
+        }
+    }
+}
+
+/// An XDP buffer: one frame as it came in.
+pub(crate) struct Xdp(pub(crate) XdpContext);
+
+impl Frame for Xdp {
+    type Context = XdpContext;
+
+    #[inline(always)]
+    fn context(&self) -> &XdpContext {
+        &self.0
+    }
+
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // SAFETY: the context is valid for the program's run. Volatile, so that no packet pointer
+        // outlives the check it was made for: the verifier tells apart every state in which one
+        // is checked further than in another.
+        unsafe { core::ptr::read_volatile(&raw const (*self.0.ctx).data) as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as for the start.
+        unsafe { core::ptr::read_volatile(&raw const (*self.0.ctx).data_end) as usize }
+    }
+
+    #[inline(always)]
+    unsafe fn copy(&self, at: u32, to: *mut u8, length: u32) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { bpf_xdp_load_bytes(self.0.ctx, at, to.cast(), length) == 0 }
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_xdp_get_buff_len(self.0.ctx) as u32 }
+    }
+
+    #[inline(always)]
+    fn buffer(&self) -> Buffer {
+        Buffer {
+            packets: 1,
+            segment_size: 0,
+            is_uncounted: false,
+            stripped_tags: 0,
+        }
+    }
+}
+
+/// A socket buffer at TC: on egress often many packets still to be cut (GSO), on ingress many
+/// that were merged (GRO).
+pub(crate) struct Skb(pub(crate) TcContext);
+
+impl Skb {
+    #[inline(always)]
+    fn skb(&self) -> *mut __sk_buff {
+        self.0.skb.skb
+    }
+}
+
+impl Frame for Skb {
+    type Context = TcContext;
+
+    #[inline(always)]
+    fn context(&self) -> &TcContext {
+        &self.0
+    }
+
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // SAFETY: the context is valid for the program's run. Volatile, so that no packet pointer
+        // outlives the check it was made for: the verifier tells apart every state in which one
+        // is checked further than in another.
+        unsafe { core::ptr::read_volatile(&raw const (*self.skb()).data) as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as for the start.
+        unsafe { core::ptr::read_volatile(&raw const (*self.skb()).data_end) as usize }
+    }
+
+    #[inline(always)]
+    unsafe fn copy(&self, at: u32, to: *mut u8, length: u32) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { bpf_skb_load_bytes(self.skb().cast(), at, to.cast(), length) == 0 }
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn buffer(&self) -> Buffer {
+        // SAFETY: the context is valid for the program's run; the kernel turns these into loads.
+        let (segments, segment_size, vlan) = unsafe {
+            let skb = self.skb();
+            ((*skb).gso_segs, (*skb).gso_size, (*skb).vlan_present)
+        };
+        Buffer {
+            packets: if segments == 0 { 1 } else { segments },
+            segment_size,
+            is_uncounted: segments == 0 && segment_size != 0,
+            stripped_tags: vlan,
+        }
+    }
+}

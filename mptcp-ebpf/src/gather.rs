@@ -1,0 +1,268 @@
+//! From a frame to the TCP header's flags, lengths and option area.
+//!
+//! A cursor walks Ethernet, VLAN tags, IP and IPv6 extension headers. It returns `Err` with the
+//! leaf of a frame that is done, and leaves what the engine needs in the scratch for the others.
+
+use mptcp_common::{counter::Leaf, wire::TcpFlags};
+
+use crate::{
+    frame::{Buffer, Frame},
+    tables::{self, Scratch, Verifier},
+};
+use mptcp_common::wire::Forget as _;
+
+/// VLAN tags that may stand in a frame, the ones that the device took out included.
+const MAX_TAGS: u32 = 2;
+/// IPv6 extension headers that are followed.
+const MAX_EXTENSIONS: u32 = 8;
+/// No header is looked for behind this offset: 8 extension headers can be 16 KiB long.
+const MAX_OFFSET: u32 = 0x7fff;
+
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const VLAN_C: u16 = 0x8100;
+const VLAN_S: u16 = 0x88a8;
+
+const HOP_BY_HOP: u8 = 0;
+const TCP: u8 = 6;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+
+/// Length of an option area that holds NOP, NOP and a timestamp, and its first word: the most
+/// common option area of all, and one without kind 30.
+const TIMESTAMP_ONLY: (u32, u32) = (12, 0x0101_080a);
+
+/// A header found: where it starts, its protocol, and how many bytes IP says there are.
+struct Header {
+    at: u32,
+    protocol: u8,
+    length: u32,
+    ipv6: bool,
+}
+
+/// Gathers a TCP packet that has options; `Err` for every other frame.
+#[inline(always)]
+pub(crate) fn gather<F: Frame>(
+    frame: &F,
+    buffer: &mut Buffer,
+) -> Result<&'static mut Scratch, Leaf> {
+    let (at, ethertype) = link(frame, buffer)?;
+    let ip = match ethertype {
+        IPV4 => ipv4(frame, at)?,
+        IPV6 => ipv6(frame, at)?,
+        VLAN_C | VLAN_S => return Err(Leaf::VlanDepth),
+        _ => return Err(Leaf::NotIp),
+    };
+    let header = if ip.protocol == TCP {
+        ip
+    } else {
+        extensions(frame, ip)?
+    };
+    tcp(frame, buffer, &header)
+}
+
+/// The EtherType, and where the header it announces starts.
+#[inline(always)]
+fn link<F: Frame>(frame: &F, buffer: &Buffer) -> Result<(u32, u16), Leaf> {
+    if tables::is_layer_3() {
+        let first: u8 = frame.load(0).ok_or(Leaf::Truncated)?;
+        return match first >> 4 {
+            4 => Ok((0, IPV4)),
+            6 => Ok((0, IPV6)),
+            _ => Err(Leaf::NotIp),
+        };
+    }
+    let mut ethertype = u16::from_be(frame.load(12).ok_or(Leaf::Truncated)?);
+    let mut at = 14;
+    for _ in 0..MAX_TAGS {
+        if ethertype != VLAN_C && ethertype != VLAN_S {
+            break;
+        }
+        ethertype = u16::from_be(frame.load(at + 2).ok_or(Leaf::Truncated)?);
+        at += 4;
+    }
+    if at == 14 + 4 * MAX_TAGS && buffer.stripped_tags != 0 {
+        return Err(Leaf::VlanDepth);
+    }
+    Ok((at, ethertype))
+}
+
+/// The IPv4 header at `at`; options are skipped.
+#[inline(always)]
+fn ipv4<F: Frame>(frame: &F, at: u32) -> Result<Header, Leaf> {
+    let words: [u16; 10] = frame.load(at).ok_or(Leaf::Truncated)?;
+    let first = u16::from_be(words[0]);
+    let header = u32::from(first >> 8 & 0x0f) * 4;
+    if first >> 12 != 4 || header < 20 {
+        return Err(Leaf::MalformedIp);
+    }
+    // A later fragment has payload where a first one has the TCP header.
+    if u16::from_be(words[3]) & 0x1fff != 0 {
+        return Err(Leaf::Fragment);
+    }
+    let total = match u16::from_be(words[1]) {
+        // Buffers above 64 KiB (BIG TCP) carry no length.
+        0 => frame.length().wrapping_sub(at),
+        total => u32::from(total),
+    };
+    if total < header {
+        return Err(Leaf::MalformedIp);
+    }
+    Ok(Header {
+        at: Verifier(words[5].into()).forget(at + header),
+        protocol: u16::from_be(words[4]) as u8,
+        length: total - header,
+        ipv6: false,
+    })
+}
+
+/// The IPv6 header at `at`.
+#[inline(always)]
+fn ipv6<F: Frame>(frame: &F, at: u32) -> Result<Header, Leaf> {
+    let words: [u16; 4] = frame.load(at).ok_or(Leaf::Truncated)?;
+    if u16::from_be(words[0]) >> 12 != 6 {
+        return Err(Leaf::MalformedIp);
+    }
+    let length = match u16::from_be(words[2]) {
+        // Jumbograms, and buffers above 64 KiB (BIG TCP).
+        0 => frame.length().wrapping_sub(at + 40),
+        length => u32::from(length),
+    };
+    Ok(Header {
+        at: at + 40,
+        protocol: (u16::from_be(words[3]) >> 8) as u8,
+        length,
+        ipv6: true,
+    })
+}
+
+/// Skips extension headers up to TCP (RFC 8200 section 4; AH also over IPv4, RFC 4302).
+#[inline(always)]
+fn extensions<F: Frame>(frame: &F, ip: Header) -> Result<Header, Leaf> {
+    let Header {
+        mut at,
+        mut protocol,
+        mut length,
+        ipv6,
+    } = ip;
+    for _ in 0..MAX_EXTENSIONS {
+        let unit = match protocol {
+            AUTHENTICATION => 4,
+            HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT if ipv6 => 8,
+            _ => break,
+        };
+        if at > MAX_OFFSET {
+            return Err(Leaf::Ipv6Extensions);
+        }
+        // Every extension header has 8 bytes at least.
+        let word: u64 = frame.load(at).ok_or(Leaf::Truncated)?;
+        let words = u64::from_be(word);
+        let second = (words >> 48) as u32 & 0xff;
+        let size = match protocol {
+            // Fixed length; the second byte is reserved.
+            FRAGMENT => {
+                if words >> 32 & 0xfff8 != 0 {
+                    return Err(Leaf::Fragment);
+                }
+                8
+            }
+            // In words of 4 bytes, less 2.
+            AUTHENTICATION => (second + 2) * unit,
+            // In words of 8 bytes, less 1.
+            _ => (second + 1) * unit,
+        };
+        if size > length {
+            return Err(Leaf::Truncated);
+        }
+        length -= size;
+        protocol = (words >> 56) as u8;
+        at = Verifier(word).forget(at + size);
+    }
+    match protocol {
+        TCP => Ok(Header {
+            at,
+            protocol,
+            length,
+            ipv6,
+        }),
+        HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT if ipv6 => Err(Leaf::Ipv6Extensions),
+        _ => Err(Leaf::NotTcp),
+    }
+}
+
+/// The TCP header: flags and lengths to the scratch, options to its area.
+#[inline(always)]
+fn tcp<F: Frame>(
+    frame: &F,
+    buffer: &mut Buffer,
+    header: &Header,
+) -> Result<&'static mut Scratch, Leaf> {
+    let at = header.at;
+    if at > MAX_OFFSET {
+        return Err(Leaf::Ipv6Extensions);
+    }
+    let words: [u32; 5] = frame.load(at).ok_or(Leaf::Truncated)?;
+    if header.length < 20 {
+        return Err(Leaf::Truncated);
+    }
+    let offset_and_flags = u32::from_be(words[3]);
+    let size = (offset_and_flags >> 28) * 4;
+    if size < 20 {
+        return Err(Leaf::MalformedTcp);
+    }
+    if size > header.length {
+        return Err(Leaf::Truncated);
+    }
+    let options = size - 20;
+    let payload = header.length - size;
+    if buffer.is_uncounted {
+        buffer.packets = payload.div_ceil(buffer.segment_size).max(1);
+    }
+    if options == 0 {
+        return Err(Leaf::Tcp);
+    }
+    let first: u32 = frame.load(at + 20).ok_or(Leaf::Truncated)?;
+    if (options, u32::from_be(first)) == TIMESTAMP_ONLY {
+        return Err(Leaf::Tcp);
+    }
+    let scratch = tables::scratch().ok_or(Leaf::Tcp)?;
+    area(frame, at + 20, options, scratch)?;
+    let packet = &mut scratch.packet;
+    packet.payload = payload;
+    packet.segment_size = buffer.segment_size;
+    packet.packets = buffer.packets;
+    packet.options = options;
+    packet.flags = TcpFlags((offset_and_flags >> 16) as u8);
+    packet.ipv6 = header.ipv6;
+    Ok(scratch)
+}
+
+/// Copies an option area of `length` bytes (a multiple of 4, at most 40) to the scratch.
+#[inline(always)]
+fn area<F: Frame>(frame: &F, at: u32, length: u32, scratch: &mut Scratch) -> Result<(), Leaf> {
+    let from = frame.start() + at as usize;
+    for i in 0..10 {
+        if i * 4 >= length as usize {
+            return Ok(());
+        }
+        let word = from + i * 4;
+        if word + 4 > frame.end() {
+            break;
+        }
+        // SAFETY: inside the frame, as just compared; see `Frame::load` on alignment.
+        scratch.area.set_word(i, unsafe { *(word as *const u32) });
+        if i == 9 {
+            return Ok(());
+        }
+    }
+    let bytes = scratch.area.bytes_mut();
+    let length = length.clamp(1, bytes.len() as u32);
+    // SAFETY: the area holds 40 bytes.
+    if unsafe { frame.copy(at, bytes.as_mut_ptr(), length) } {
+        Ok(())
+    } else {
+        Err(Leaf::Truncated)
+    }
+}
