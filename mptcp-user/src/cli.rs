@@ -1,0 +1,304 @@
+//! The command line.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mptcp_common::counter::Role;
+
+/// Counts Multipath TCP on the wire, in the kernel's fast path.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Where programs and maps are pinned: a directory of a bpffs.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/sys/fs/bpf/mptcp"
+    )]
+    pub(crate) pin_dir: PathBuf,
+    /// Work in this network namespace: a name of `ip netns`, or a path.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) netns: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Put the probe on interfaces; it counts on after this command has ended
+    Attach(Attach),
+    /// Take the probe off interfaces
+    Detach(Detach),
+    /// Show where the probe is and how it is attached
+    Status(Status),
+    /// Show the statistics table
+    Stat(Stat),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    /// Interfaces
+    #[arg(short, long = "interface", value_name = "IFACE", required = true, num_args = 1..)]
+    pub(crate) interfaces: Vec<String>,
+    /// host: this machine ends the sessions; middlebox: it forwards them
+    #[arg(long, value_enum, default_value_t = RoleName::Host)]
+    pub(crate) role: RoleName,
+    /// How to see what comes in: auto is XDP in the driver, else TC
+    #[arg(long, value_enum, default_value_t = XdpChoice::Auto)]
+    pub(crate) xdp: XdpChoice,
+    /// Smallest MSS over IPv4 that MSSErr accepts, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 536)]
+    pub(crate) min_mss_v4: u16,
+    /// Smallest MSS over IPv6 that MSSErr accepts, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 1220)]
+    pub(crate) min_mss_v6: u16,
+    /// Count MP_CAPABLE SYNs of version 0 in VerEr
+    #[arg(long)]
+    pub(crate) v1_only: bool,
+    /// Stay, and print what the programs log at this level and above; slow, for debugging
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub(crate) kernel_log: Option<KernelLog>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Detach {
+    /// Interfaces
+    #[arg(
+        short,
+        long = "interface",
+        value_name = "IFACE",
+        num_args = 1..,
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub(crate) interfaces: Vec<String>,
+    /// Every interface under the pin directory, in all network namespaces
+    #[arg(long, conflicts_with = "netns")]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = StatusOutput::Table)]
+    pub(crate) output: StatusOutput,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "mptcp-user stat [protocol mptcp] [-i IFACE...] [-detail] [-fullValues]\n       \
+    [-ntimes N] [--interval 7s] [-clearstats basic|full] [--output table|json|jsonl]"
+)]
+#[command(
+    after_help = "The options of `stat protocol mptcp` can be spelled -detail, -fullValues, \
+    -ntimes N and -clearstats basic|full too."
+)]
+pub(crate) struct Stat {
+    /// `protocol mptcp`, for those who are used to it
+    #[arg(hide = true, value_parser = ["protocol", "mptcp"])]
+    pub(crate) words: Vec<String>,
+    /// Interfaces; all that have a probe if none is named. One without a probe gets it for the
+    /// time of this command
+    #[arg(short, long = "interface", value_name = "IFACE", num_args = 1..)]
+    pub(crate) interfaces: Vec<String>,
+    /// All rows, and the numbers that the table has no row for
+    #[arg(long)]
+    pub(crate) detail: bool,
+    /// Numbers and labels in full
+    #[arg(long)]
+    pub(crate) full_values: bool,
+    /// How many times to display; 0 is until interrupted
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) ntimes: u64,
+    /// Time between displays, such as 7s or 500ms
+    #[arg(long, value_name = "TIME", default_value = "7s", value_parser = duration)]
+    pub(crate) interval: Duration,
+    /// Start again from zero, after this display: basic is the table's rows, full also the further
+    /// numbers
+    #[arg(long, value_enum, value_name = "basic|full")]
+    pub(crate) clear_stats: Option<ClearStats>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = StatOutput::Table)]
+    pub(crate) output: StatOutput,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleName {
+    Host,
+    Middlebox,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Host => Self::Host,
+            RoleName::Middlebox => Self::Middlebox,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum XdpChoice {
+    /// Native where the driver has it, else TC
+    Auto,
+    /// In the driver, or not at all
+    Native,
+    /// In the network stack; counts merged segments once
+    Generic,
+    /// TC
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KernelLog {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl KernelLog {
+    /// The number that the programs compare with: `aya_log_common::Level`.
+    pub(crate) fn level(self) -> u8 {
+        match self {
+            Self::Error => 1,
+            Self::Warn => 2,
+            Self::Info => 3,
+            Self::Debug => 4,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClearStats {
+    Basic,
+    Full,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatOutput {
+    Table,
+    /// One object
+    Json,
+    /// One object and line for each display
+    Jsonl,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusOutput {
+    Table,
+    Json,
+}
+
+/// Parses `7s`, `500ms` or a bare number of seconds; at least 10 ms.
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: Duration = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
+        Err(_) => text
+            .parse::<jiff::SignedDuration>()
+            .map_err(|_| "expected a time such as 7s, 500ms or 1m".to_owned())?
+            .try_into()
+            .map_err(|_| "a time cannot be negative".to_owned())?,
+    };
+    if span < Duration::from_millis(10) {
+        return Err("10ms is the shortest interval".to_owned());
+    }
+    Ok(span)
+}
+
+/// NetScaler's spelling of the options of `stat`, and ours.
+const SPELLINGS: [(&str, &str); 4] = [
+    ("-detail", "--detail"),
+    ("-fullvalues", "--full-values"),
+    ("-ntimes", "--ntimes"),
+    ("-clearstats", "--clear-stats"),
+];
+
+/// Replaces NetScaler's spelling of options, whatever its case, by the usual one.
+pub(crate) fn normalise(
+    arguments: impl Iterator<Item = OsString>,
+) -> impl Iterator<Item = OsString> {
+    let mut is_stat = false;
+    arguments.map(move |argument| {
+        is_stat |= argument == OsStr::new("stat");
+        let spelling = argument.to_str().filter(|_| is_stat).and_then(|text| {
+            let (name, value) = match text.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (text, None),
+            };
+            let (_, ours) = SPELLINGS
+                .iter()
+                .find(|(s, _)| s.eq_ignore_ascii_case(name))?;
+            Some(match value {
+                Some(value) => format!("{ours}={value}"),
+                None => (*ours).to_owned(),
+            })
+        });
+        spelling.map_or(argument, OsString::from)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn stat(arguments: &[&str]) -> Stat {
+        let arguments = ["mptcp-user"].iter().chain(arguments).map(OsString::from);
+        match Cli::try_parse_from(normalise(arguments))
+            .expect("parses")
+            .command
+        {
+            Command::Stat(stat) => stat,
+            other => panic!("not stat: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn both_spellings_mean_the_same() {
+        let theirs = stat(&[
+            "stat",
+            "protocol",
+            "mptcp",
+            "-detail",
+            "-fullValues",
+            "-ntimes",
+            "3",
+            "-clearstats",
+            "full",
+        ]);
+        let ours = stat(&[
+            "stat",
+            "--detail",
+            "--full-values",
+            "--ntimes=3",
+            "--clear-stats",
+            "full",
+        ]);
+        for stat in [theirs, ours] {
+            assert!(stat.detail && stat.full_values);
+            assert_eq!((stat.ntimes, stat.clear_stats), (3, Some(ClearStats::Full)));
+        }
+    }
+
+    #[test]
+    fn times_are_read_with_and_without_a_unit() {
+        assert_eq!(duration("7s"), Ok(Duration::from_secs(7)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        for bad in ["", "-1s", "0", "soon", "1ms"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Where programs are attached: XDP, TCX, clsact.
+//!
+//! What is attached is asked of the kernel, not of a note: a program is ours if it counts into our
+//! map. So a loader that was killed at any moment leaves nothing that the next one does not find.
+
+use std::{fs, mem, path::Path};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    programs::{
+        LinkOrder, ProgramInfo, SchedClassifier, TcAttachType, Xdp, XdpMode,
+        links::{FdLink, PinnedLink},
+        loaded_programs,
+        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions},
+        xdp::XdpLink,
+    },
+    util::KernelVersion,
+};
+
+use super::{
+    network::{Filter, Interface, Network},
+    pins::InterfacePins,
+};
+use crate::{
+    cli::XdpChoice,
+    failure::{Failure, Kind, os_error},
+};
+
+/// Where a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hook {
+    XdpNative,
+    XdpGeneric,
+    Tcx,
+    Clsact,
+}
+
+impl Hook {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::XdpNative => "XDP native",
+            Self::XdpGeneric => "XDP generic",
+            Self::Tcx => "TCX",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+/// A program of ours on an interface.
+#[derive(Clone, Debug)]
+pub(crate) struct Attachment {
+    pub(crate) hook: Hook,
+    pub(crate) ingress: bool,
+    pub(crate) program: u32,
+    pub(crate) program_name: String,
+    /// Instructions that the verifier looked at to accept the program, where the kernel says.
+    pub(crate) verified: Option<u32>,
+    filter: Option<Filter>,
+}
+
+/// The programs on `interface` that count into the map `counters` (a map id).
+pub(crate) async fn attachments(
+    network: &Network,
+    interface: &Interface,
+    counters: u32,
+) -> Vec<Attachment> {
+    let ours = programs_of(counters);
+    let mut found = Vec::new();
+    let mut add = |id: u32, hook, ingress, filter| {
+        if let Some(program) = ours.iter().find(|program| program.id() == id) {
+            found.push(Attachment {
+                hook,
+                ingress,
+                program: id,
+                program_name: program.name_as_str().unwrap_or_default().to_owned(),
+                verified: program.verified_instruction_count(),
+                filter,
+            });
+        }
+    };
+    for program in &interface.xdp_programs {
+        let hook = if program.is_native {
+            Hook::XdpNative
+        } else {
+            Hook::XdpGeneric
+        };
+        add(program.id, hook, true, None);
+    }
+    for ingress in [true, false] {
+        if has_tcx()
+            && let Ok((_, programs)) =
+                SchedClassifier::query_tcx(&interface.name, attach_type(ingress))
+        {
+            for program in programs {
+                add(program.id(), Hook::Tcx, ingress, None);
+            }
+        }
+        for filter in network.filters(interface.index, ingress).await {
+            add(filter.program, Hook::Clsact, ingress, Some(filter));
+        }
+    }
+    found
+}
+
+/// The loaded programs that use a map.
+fn programs_of(map: u32) -> Vec<ProgramInfo> {
+    loaded_programs()
+        .filter_map(Result::ok)
+        .filter(|program| {
+            program
+                .map_ids()
+                .is_ok_and(|ids| ids.is_some_and(|ids| ids.contains(&map)))
+        })
+        .collect()
+}
+
+/// Takes a program off an interface. One that has a link goes with the link's pin.
+pub(crate) fn detach(
+    interface: &Interface,
+    attachment: &Attachment,
+    pins: Option<&InterfacePins>,
+) -> Result<()> {
+    if let Some(filter) = attachment.filter {
+        let link = SchedClassifierLink::attached(
+            &interface.name,
+            attach_type(attachment.ingress),
+            filter.priority,
+            filter.handle.into(),
+            None,
+        )?;
+        // A link of this kind detaches when it is dropped.
+        drop(link);
+    } else if let Some(pins) = pins {
+        remove_pin(&pins.path(pin_name(attachment.hook, attachment.ingress)))?;
+    }
+    Ok(())
+}
+
+fn remove_pin(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn pin_name(hook: Hook, ingress: bool) -> &'static str {
+    match (hook, ingress) {
+        (Hook::XdpNative | Hook::XdpGeneric, _) => "xdp",
+        (Hook::Tcx | Hook::Clsact, false) => "tcx",
+        (Hook::Tcx | Hook::Clsact, true) => "tcx-ingress",
+    }
+}
+
+fn attach_type(ingress: bool) -> TcAttachType {
+    if ingress {
+        TcAttachType::Ingress
+    } else {
+        TcAttachType::Egress
+    }
+}
+
+/// TCX came with Linux 6.6 (commit e420bed02507).
+fn has_tcx() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+}
+
+/// Attaches the programs of one object to one interface.
+#[derive(Debug)]
+pub(crate) struct Attacher<'a> {
+    pub(crate) programs: &'a mut Ebpf,
+    pub(crate) interface: &'a Interface,
+    /// What was attached before, by an earlier run.
+    pub(crate) present: Vec<Attachment>,
+    /// Where links are pinned; without pins they end with this process.
+    pub(crate) pins: Option<&'a InterfacePins>,
+}
+
+impl Attacher<'_> {
+    /// Attaches to what comes in. What was attached otherwise before is taken off.
+    ///
+    /// Without XDP in the driver, `auto` takes TC and not XDP in the stack: both see packets after
+    /// GRO, but only a socket buffer says how many packets were merged into it.
+    pub(crate) fn ingress(&mut self, choice: XdpChoice) -> Result<Hook> {
+        match choice {
+            XdpChoice::Native => self.xdp(Hook::XdpNative),
+            XdpChoice::Generic => {
+                eprintln!(
+                    "mptcp-user: {}: XDP generic runs behind GRO and counts merged segments once; \
+                     --xdp off counts them all",
+                    self.interface.name
+                );
+                self.xdp(Hook::XdpGeneric)
+            }
+            XdpChoice::Off => self.tc(true),
+            XdpChoice::Auto if self.interface.is_layer_3 => self.tc(true),
+            XdpChoice::Auto => match self.xdp(Hook::XdpNative) {
+                Err(error) if is_without_xdp(&error) => {
+                    let hook = self.tc(true)?;
+                    eprintln!(
+                        "mptcp-user: {}: the driver has no XDP ({:#}); what comes in is counted at \
+                         {} instead",
+                        self.interface.name,
+                        error.root_cause(),
+                        hook.name()
+                    );
+                    Ok(hook)
+                }
+                result => result,
+            },
+        }
+    }
+
+    /// Attaches to what goes out.
+    pub(crate) fn egress(&mut self) -> Result<Hook> {
+        self.tc(false)
+    }
+
+    /// What of `hook` is attached already; all else in this direction is detached.
+    fn keep_only(&mut self, hook: Hook, ingress: bool) -> Result<Option<Attachment>> {
+        let (here, elsewhere) = mem::take(&mut self.present)
+            .into_iter()
+            .partition::<Vec<_>, _>(|a| a.ingress == ingress);
+        self.present = elsewhere;
+        let mut kept = None;
+        for attachment in here {
+            if attachment.hook == hook && kept.is_none() {
+                kept = Some(attachment);
+            } else {
+                detach(self.interface, &attachment, self.pins)?;
+            }
+        }
+        Ok(kept)
+    }
+
+    fn xdp(&mut self, hook: Hook) -> Result<Hook> {
+        let kept = self.keep_only(hook, true)?;
+        let program: &mut Xdp = self
+            .programs
+            .program_mut("xdp_ingress")
+            .context("the eBPF object has no program xdp_ingress")?
+            .try_into()?;
+        program
+            .load()
+            .context("the kernel refuses the program xdp_ingress")?;
+        let path = self.pins.map(|pins| pins.path(pin_name(hook, true)));
+        if let Some(path) = &path {
+            if kept.is_some()
+                && let Ok(link) = PinnedLink::from_pin(path)
+            {
+                let link = XdpLink::try_from(FdLink::from(link))?;
+                program.attach_to_link(link).with_context(|| {
+                    format!("cannot replace the XDP program on {}", self.interface.name)
+                })?;
+                return Ok(hook);
+            }
+            remove_pin(path)?;
+        }
+        let mode = if hook == Hook::XdpNative {
+            XdpMode::Driver
+        } else {
+            XdpMode::Skb
+        };
+        let id = program
+            .attach_to_if_index(self.interface.index, mode)
+            .map_err(anyhow::Error::from)
+            .map_err(|error| busy(error, self.interface))?;
+        if let Some(path) = &path {
+            let link: FdLink = program
+                .take_link(id)?
+                .try_into()
+                .context("the kernel has no links for XDP; Linux 5.9 or newer is needed")?;
+            link.pin(path)
+                .with_context(|| format!("cannot pin {}", path.display()))?;
+        }
+        Ok(hook)
+    }
+
+    fn tc(&mut self, ingress: bool) -> Result<Hook> {
+        let hook = if has_tcx() { Hook::Tcx } else { Hook::Clsact };
+        let kept = self.keep_only(hook, ingress)?;
+        let name = if ingress { "tc_ingress" } else { "tc_egress" };
+        let program: &mut SchedClassifier = self
+            .programs
+            .program_mut(name)
+            .with_context(|| format!("the eBPF object has no program {name}"))?
+            .try_into()?;
+        program
+            .load()
+            .with_context(|| format!("the kernel refuses the program {name}"))?;
+        let what = || {
+            format!(
+                "cannot attach to {} at {}",
+                self.interface.name,
+                hook.name()
+            )
+        };
+        match hook {
+            Hook::Tcx => {
+                let path = self.pins.map(|pins| pins.path(pin_name(hook, ingress)));
+                if let Some(path) = &path {
+                    if kept.is_some()
+                        && let Ok(link) = PinnedLink::from_pin(path)
+                    {
+                        let link = SchedClassifierLink::try_from(FdLink::from(link))?;
+                        program.attach_to_link(link).with_context(what)?;
+                        return Ok(hook);
+                    }
+                    remove_pin(path)?;
+                }
+                let id = program
+                    .attach_with_options(
+                        &self.interface.name,
+                        attach_type(ingress),
+                        // First, so that no other program hides packets.
+                        TcAttachOptions::TcxOrder(LinkOrder::first()),
+                    )
+                    .with_context(what)?;
+                if let Some(path) = &path {
+                    let link: FdLink = program.take_link(id)?.try_into()?;
+                    link.pin(path)
+                        .with_context(|| format!("cannot pin {}", path.display()))?;
+                }
+            }
+            _ => {
+                // Fails if there is one already, which is as well.
+                let _ = tc::qdisc_add_clsact(&self.interface.name);
+                let id = match kept.and_then(|attachment| attachment.filter) {
+                    Some(filter) => program.attach_to_link(SchedClassifierLink::attached(
+                        &self.interface.name,
+                        attach_type(ingress),
+                        filter.priority,
+                        filter.handle.into(),
+                        None,
+                    )?),
+                    None => program.attach_with_options(
+                        &self.interface.name,
+                        attach_type(ingress),
+                        TcAttachOptions::Netlink(NlOptions {
+                            priority: 1,
+                            ..NlOptions::default()
+                        }),
+                    ),
+                }
+                .with_context(what)?;
+                if self.pins.is_some() {
+                    // The filter holds the program; the link would take it away when dropped.
+                    mem::forget(program.take_link(id)?);
+                }
+            }
+        }
+        Ok(hook)
+    }
+}
+
+/// Does this error say that the driver (or the kernel for this device) cannot run XDP?
+fn is_without_xdp(error: &anyhow::Error) -> bool {
+    matches!(
+        os_error(error),
+        Some(nix::libc::EOPNOTSUPP | nix::libc::EINVAL | nix::libc::ERANGE)
+    )
+}
+
+/// Explains that another XDP program is there.
+fn busy(error: anyhow::Error, interface: &Interface) -> anyhow::Error {
+    match os_error(&error) {
+        Some(nix::libc::EBUSY | nix::libc::EEXIST) => Failure::new(
+            Kind::Busy,
+            format!(
+                "another XDP program runs on {0}, and an interface has room for one\n  next: \
+                 `ip link show {0}` shows it; --xdp off counts what comes in at TC, behind that \
+                 program",
+                interface.name
+            ),
+        ),
+        _ => error.context(format!("cannot attach to {} with XDP", interface.name)),
+    }
+}

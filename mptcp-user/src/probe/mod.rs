@@ -1,0 +1,369 @@
+//! Probes: the programs on an interface, their pinned maps, and how both get there.
+
+mod hooks;
+mod layout;
+mod network;
+mod pins;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{Array, Map, MapData, MapInfo, MapType, PerCpuArray},
+};
+use bytemuck::Zeroable as _;
+use jiff::Timestamp;
+use mptcp_common::counter::{Counters, LAYOUT_VERSION, Role};
+
+use self::{
+    hooks::Attacher,
+    layout::{Meta, READINGS, Raw, Reading},
+};
+pub(crate) use self::{
+    hooks::{Attachment, Hook, attachments},
+    layout::Remembered,
+    network::{Interface, Network, enter, namespace},
+    pins::{InterfacePins, Pins},
+};
+use crate::{
+    cli::XdpChoice,
+    failure::{Failure, Kind},
+};
+
+/// The eBPF object, built by build.rs. Aligned, as its reader expects.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MPTCP_EBPF_OBJECT"));
+
+/// How a probe is to be attached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) role: Role,
+    pub(crate) xdp: XdpChoice,
+    /// Smallest MSS over IPv4 and IPv6, in bytes.
+    pub(crate) min_mss: [u16; 2],
+    pub(crate) v1_only: bool,
+    /// Level of the programs' log; 0 is off, and then they hold no code for it.
+    pub(crate) log_level: u8,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            role: Role::Host,
+            xdp: XdpChoice::Auto,
+            min_mss: [536, 1220],
+            v1_only: false,
+            log_level: 0,
+        }
+    }
+}
+
+/// How a probe was attached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attached {
+    pub(crate) ingress: Hook,
+    /// A middlebox counts every packet where it comes in, and has none.
+    pub(crate) egress: Option<Hook>,
+    /// Did it replace the programs of a probe that was there?
+    pub(crate) replaced: bool,
+}
+
+/// A probe whose maps are pinned or, for a temporary one, held.
+pub(crate) struct Probe {
+    meta: Meta,
+    counters: PerCpuArray<MapData, Raw<Counters>>,
+    counters_id: u32,
+    readings: Array<MapData, Raw<Reading>>,
+    /// A temporary probe ends with this.
+    _programs: Option<Ebpf>,
+}
+
+impl Probe {
+    /// Puts the probe on an interface and pins it. One that is there is replaced without a gap,
+    /// and its counts go on.
+    pub(crate) async fn attach(
+        network: &Network,
+        pins: &Pins,
+        interface: &Interface,
+        settings: &Settings,
+    ) -> Result<Attached> {
+        let here = pins.interface(namespace()?, interface.index);
+        let mut present = Vec::new();
+        let mut replaced = false;
+        if here.exists() {
+            check_layout(&here, interface)?;
+            if let Ok(probe) = Self::open(&here) {
+                present = attachments(network, interface, probe.counters_id).await;
+                if !present.is_empty() && probe.meta.role() != settings.role {
+                    return Err(Failure::new(
+                        Kind::Failed,
+                        format!(
+                            "the probe on {0} counts in another role, and the two cannot be \
+                             mixed\n  next: mptcp-user detach -i {0}, then attach again",
+                            interface.name
+                        ),
+                    ));
+                }
+            }
+            replaced = !present.is_empty();
+            if !replaced {
+                // Left by a loader that was killed, or by an interface that is gone.
+                pins.remove(&here)?;
+            }
+        }
+        here.create()?;
+        let result = Self::attach_at(interface, settings, &here, present);
+        if result.is_err() && !replaced {
+            // Says nothing of its own: the reason is on its way.
+            let _ = pins.remove(&here);
+        }
+        let (ingress, egress) = result?;
+        Ok(Attached {
+            ingress,
+            egress,
+            replaced,
+        })
+    }
+
+    fn attach_at(
+        interface: &Interface,
+        settings: &Settings,
+        here: &InterfacePins,
+        present: Vec<Attachment>,
+    ) -> Result<(Hook, Option<Hook>)> {
+        let counters = here.path("counters");
+        let mut programs = load(interface, settings, Some(&counters))?;
+        if !here.path("meta").exists() {
+            let mut meta = Array::<MapData, Raw<Meta>>::create(1, 0)?;
+            meta.set(0, Raw(meta_for(interface, settings)), 0)?;
+            meta.pin(here.path("meta"))?;
+        }
+        if !here.path("readings").exists() {
+            Array::<MapData, Raw<Reading>>::create(READINGS, 0)?.pin(here.path("readings"))?;
+        }
+        let mut attacher = Attacher {
+            programs: &mut programs,
+            interface,
+            present,
+            pins: Some(here),
+        };
+        let ingress = attacher.ingress(settings.xdp)?;
+        let egress = match settings.role {
+            Role::Host => Some(attacher.egress()?),
+            Role::Middlebox => None,
+        };
+        Ok((ingress, egress))
+    }
+
+    /// Puts a probe on an interface for as long as the value lives.
+    pub(crate) fn temporary(interface: &Interface, settings: &Settings) -> Result<Self> {
+        let mut programs = load(interface, settings, None)?;
+        let mut attacher = Attacher {
+            programs: &mut programs,
+            interface,
+            present: Vec::new(),
+            pins: None,
+        };
+        attacher.ingress(settings.xdp)?;
+        if settings.role == Role::Host {
+            attacher.egress()?;
+        }
+        let map = programs
+            .take_map("COUNTERS")
+            .context("the eBPF object has no map COUNTERS")?;
+        let counters = PerCpuArray::try_from(map)?;
+        let readings = Array::create(READINGS, 0)?;
+        Ok(Self {
+            meta: meta_for(interface, settings),
+            counters,
+            counters_id: 0,
+            readings,
+            _programs: Some(programs),
+        })
+    }
+
+    /// Opens the pinned maps of a probe.
+    ///
+    /// # Errors
+    /// If they are missing, or of another layout.
+    pub(crate) fn open(pins: &InterfacePins) -> Result<Self> {
+        let open = |name: &str| {
+            let path = pins.path(name);
+            MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))
+        };
+        let meta = Array::<_, Raw<Meta>>::try_from(Map::Array(open("meta")?))
+            .and_then(|map| map.get(&0, 0))
+            .context("the pinned map meta is of another layout")?
+            .0;
+        if meta.version != LAYOUT_VERSION {
+            anyhow::bail!(
+                "the pinned maps are of layout {}, and this program reads layout {LAYOUT_VERSION}",
+                meta.version
+            );
+        }
+        let counters = open("counters")?;
+        let counters_id = counters.info()?.id();
+        Ok(Self {
+            meta,
+            counters: PerCpuArray::try_from(Map::PerCpuArray(counters))
+                .context("the pinned map counters is of another layout")?,
+            counters_id,
+            readings: Array::try_from(Map::Array(open("readings")?))
+                .context("the pinned map readings is of another layout")?,
+            _programs: None,
+        })
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.meta.name()
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.meta.role()
+    }
+
+    pub(crate) fn counters_id(&self) -> u32 {
+        self.counters_id
+    }
+
+    pub(crate) fn attached_mid_traffic(&self) -> bool {
+        self.meta.attached_mid_traffic != 0
+    }
+
+    /// When counting began.
+    pub(crate) fn since(&self) -> Timestamp {
+        timestamp(self.meta.since)
+    }
+
+    /// The counters of each CPU, as they are now.
+    pub(crate) fn read(&self) -> Result<Vec<Counters>> {
+        let values = self
+            .counters
+            .get(&0, 0)
+            .context("cannot read the counters")?;
+        Ok(values.iter().map(|value| value.0).collect())
+    }
+
+    /// A reading of before, if there was one.
+    pub(crate) fn remembered(&self, which: Remembered) -> Result<Option<(Timestamp, Counters)>> {
+        let reading = self
+            .readings
+            .get(&(which as u32), 0)
+            .context("cannot read readings")?
+            .0;
+        Ok((reading.time != 0).then(|| (timestamp(reading.time), reading.counters)))
+    }
+
+    /// Remembers a reading.
+    pub(crate) fn remember(
+        &mut self,
+        which: Remembered,
+        time: Timestamp,
+        counters: &Counters,
+    ) -> Result<()> {
+        let reading = Reading {
+            time: nanoseconds(time),
+            counters: *counters,
+        };
+        self.readings
+            .set(which as u32, Raw(reading), 0)
+            .context("cannot write readings")
+    }
+}
+
+/// Takes the probe off an interface and removes its pins. The interface may be gone.
+pub(crate) async fn detach(
+    network: &Network,
+    pins: &Pins,
+    here: &InterfacePins,
+    interface: Option<&Interface>,
+) -> Result<()> {
+    if let Some(interface) = interface {
+        let map = MapInfo::from_pin(here.path("counters"));
+        for attachment in match map {
+            Ok(map) => attachments(network, interface, map.id()).await,
+            Err(_) => Vec::new(),
+        } {
+            hooks::detach(interface, &attachment, Some(here))?;
+        }
+    }
+    pins.remove(here)
+}
+
+/// Refuses pinned counters that this program would misread.
+fn check_layout(here: &InterfacePins, interface: &Interface) -> Result<()> {
+    let path = here.path("counters");
+    if !path.exists() {
+        return Ok(());
+    }
+    let map =
+        MapInfo::from_pin(&path).with_context(|| format!("{} is not a map", path.display()))?;
+    let value = size_of::<Counters>() as u32;
+    let fits = map
+        .map_type()
+        .is_ok_and(|kind| kind == MapType::PerCpuArray)
+        && (map.key_size(), map.value_size(), map.max_entries()) == (4, value, 1);
+    if fits {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Kind::Failed,
+        format!(
+            "{} holds a map of another layout: values of {} bytes where this version counts in \
+             {value}\n  next: mptcp-user detach -i {}, then attach again; the old counts end there",
+            path.display(),
+            map.value_size(),
+            interface.name
+        ),
+    ))
+}
+
+/// Loads the eBPF object for an interface. The counters are taken from the pin, or pinned there.
+fn load(interface: &Interface, settings: &Settings, counters: Option<&Path>) -> Result<Ebpf> {
+    let role = settings.role as u8;
+    let layer_3 = u8::from(interface.is_layer_3);
+    let version_0 = u8::from(!settings.v1_only);
+    let mut loader = EbpfLoader::new();
+    loader
+        .verifier_log_level(VerifierLogLevel::STATS)
+        .override_global("ROLE", &role, true)
+        .override_global("LAYER_3", &layer_3, true)
+        .override_global("MIN_MSS_V4", &settings.min_mss[0], true)
+        .override_global("MIN_MSS_V6", &settings.min_mss[1], true)
+        .override_global("VERSION_0", &version_0, true)
+        .override_global(aya_log::LEVEL, &settings.log_level, true);
+    if let Some(path) = counters {
+        loader.map_pin_path("COUNTERS", path);
+    }
+    loader
+        .load(OBJECT)
+        .with_context(|| format!("cannot load the eBPF programs for {}", interface.name))
+}
+
+fn meta_for(interface: &Interface, settings: &Settings) -> Meta {
+    // A middlebox, and a kernel without MPTCP counters, cannot tell: then sessions may be there.
+    let mid_traffic = match settings.role {
+        Role::Host => network::has_mptcp_connections().unwrap_or(true),
+        Role::Middlebox => true,
+    };
+    let mut meta = Meta {
+        version: LAYOUT_VERSION,
+        role: settings.role as u8,
+        attached_mid_traffic: u8::from(mid_traffic),
+        v1_only: u8::from(settings.v1_only),
+        since: nanoseconds(Timestamp::now()),
+        min_mss: settings.min_mss,
+        ..Meta::zeroed()
+    };
+    meta.set_name(&interface.name);
+    meta
+}
+
+/// Fits 64 bits until the year 2262.
+fn nanoseconds(time: Timestamp) -> i64 {
+    i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)
+}
+
+fn timestamp(nanoseconds: i64) -> Timestamp {
+    Timestamp::from_nanosecond(nanoseconds.into()).unwrap_or_default()
+}

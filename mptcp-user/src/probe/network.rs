@@ -1,0 +1,229 @@
+//! Network namespaces and interfaces, by netlink: /sys shows those of the namespace that mounted
+//! it, not of the one this thread is in.
+
+use std::{fs::File, os::unix::fs::MetadataExt as _, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use netlink_packet_route::{
+    link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkXdp, XdpAttached},
+    tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption},
+};
+use nix::sched::{CloneFlags, setns};
+use rtnetlink::Handle;
+
+use crate::failure::{Failure, Kind};
+
+/// Moves this thread into a network namespace, by a name of `ip netns` or a path.
+pub(crate) fn enter(name: &str) -> Result<()> {
+    let path = if name.contains('/') {
+        PathBuf::from(name)
+    } else {
+        PathBuf::from("/run/netns").join(name)
+    };
+    let file = File::open(&path).with_context(|| {
+        format!(
+            "there is no network namespace {name} ({}); `ip netns` lists them",
+            path.display()
+        )
+    })?;
+    setns(file, CloneFlags::CLONE_NEWNET)
+        .with_context(|| format!("cannot enter the network namespace {name}"))
+}
+
+/// The inode number that identifies this thread's network namespace.
+pub(crate) fn namespace() -> Result<u64> {
+    let path = "/proc/thread-self/ns/net";
+    Ok(std::fs::metadata(path)
+        .with_context(|| format!("cannot read {path}; mount /proc"))?
+        .ino())
+}
+
+/// Are there MPTCP connections in this network namespace? `None` if the kernel does not say.
+pub(crate) fn has_mptcp_connections() -> Option<bool> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/netstat").ok()?;
+    let mut lines = text.lines().filter(|line| line.starts_with("MPTcpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let (_, value) = names
+        .split_whitespace()
+        .zip(values.split_whitespace())
+        .find(|(name, _)| *name == "MPCurrEstab")?;
+    Some(value.parse::<u64>().ok()? > 0)
+}
+
+/// A network interface.
+#[derive(Clone, Debug)]
+pub(crate) struct Interface {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    /// Do its frames start with an IP header?
+    pub(crate) is_layer_3: bool,
+    /// Bond, bridge or VRF that it belongs to.
+    master: Option<u32>,
+    /// Interface that it lies on (VLAN, macvlan).
+    lower: Option<u32>,
+    /// Kind of a virtual device.
+    kind: Option<String>,
+    /// XDP programs that run on it, and whether in the driver.
+    pub(crate) xdp_programs: Vec<XdpProgram>,
+}
+
+/// An XDP program on an interface.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct XdpProgram {
+    pub(crate) id: u32,
+    pub(crate) is_native: bool,
+}
+
+/// A BPF filter of a clsact qdisc.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filter {
+    pub(crate) program: u32,
+    pub(crate) handle: u32,
+    pub(crate) priority: u16,
+}
+
+impl Interface {
+    /// Does a frame that crosses one of the two cross the other one too?
+    pub(crate) fn shares_frames_with(&self, other: &Self) -> bool {
+        let stacked = |upper: &Self, lower: &Self| {
+            lower.master == Some(upper.index)
+                || (upper.lower == Some(lower.index) && upper.kind.as_deref() != Some("veth"))
+        };
+        stacked(self, other) || stacked(other, self)
+    }
+}
+
+/// A netlink connection to the network namespace it was made in.
+#[derive(Debug)]
+pub(crate) struct Network {
+    handle: Handle,
+}
+
+impl Network {
+    /// Connects; a tokio task does the reading.
+    pub(crate) fn connect() -> Result<Self> {
+        let (connection, handle, _) =
+            rtnetlink::new_connection().context("cannot open a netlink socket")?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// All interfaces.
+    pub(crate) async fn interfaces(&self) -> Result<Vec<Interface>> {
+        let mut links = self.handle.link().get().execute();
+        let mut interfaces = Vec::new();
+        while let Some(link) = links.try_next().await.context("cannot list interfaces")? {
+            let mut interface = Interface {
+                index: link.header.index,
+                name: String::new(),
+                // Ethernet and loopback have a header of 14 bytes; tunnels, tun and PPP none.
+                is_layer_3: !matches!(
+                    link.header.link_layer_type,
+                    LinkLayerType::Ether | LinkLayerType::Loopback
+                ),
+                master: None,
+                lower: None,
+                kind: None,
+                xdp_programs: Vec::new(),
+            };
+            for attribute in link.attributes {
+                match attribute {
+                    LinkAttribute::IfName(name) => interface.name = name,
+                    LinkAttribute::Controller(index) => interface.master = Some(index),
+                    LinkAttribute::Link(index) => interface.lower = Some(index),
+                    LinkAttribute::LinkInfo(infos) => {
+                        interface.kind = infos.iter().find_map(|info| match info {
+                            LinkInfo::Kind(InfoKind::Veth) => Some("veth".to_owned()),
+                            LinkInfo::Kind(kind) => Some(format!("{kind:?}").to_lowercase()),
+                            _ => None,
+                        });
+                    }
+                    LinkAttribute::Xdp(xdp) => {
+                        interface.xdp_programs = xdp_programs(&xdp);
+                    }
+                    _ => {}
+                }
+            }
+            interfaces.push(interface);
+        }
+        Ok(interfaces)
+    }
+
+    /// The interface of this name.
+    pub(crate) async fn interface(&self, name: &str) -> Result<Interface> {
+        self.interfaces()
+            .await?
+            .into_iter()
+            .find(|interface| interface.name == name)
+            .ok_or_else(|| {
+                Failure::new(
+                    Kind::Failed,
+                    format!(
+                        "there is no interface {name} in this network namespace\n  next: `ip link` \
+                         lists the interfaces; --netns NAME looks into another namespace"
+                    ),
+                )
+            })
+    }
+
+    /// The BPF filters of an interface's clsact qdisc, on ingress or egress.
+    pub(crate) async fn filters(&self, index: u32, ingress: bool) -> Vec<Filter> {
+        let mut handle = self.handle.traffic_filter(index as i32);
+        let request = if ingress {
+            handle.get().ingress()
+        } else {
+            handle.get().egress()
+        };
+        // Without a clsact qdisc the kernel answers with an error: there are no filters.
+        request
+            .execute()
+            .filter_map(|message| std::future::ready(message.ok().and_then(|m| bpf_filter(&m))))
+            .collect()
+            .await
+    }
+}
+
+/// The kernel names a program by its mode if there is one for each mode, else without.
+fn xdp_programs(attributes: &[LinkXdp]) -> Vec<XdpProgram> {
+    let is_native = !attributes
+        .iter()
+        .any(|attribute| matches!(attribute, LinkXdp::Attached(XdpAttached::SocketBuffer)));
+    let mut programs = Vec::<XdpProgram>::new();
+    for attribute in attributes {
+        let program = match *attribute {
+            LinkXdp::ProgId(id) => XdpProgram { id, is_native },
+            LinkXdp::DrvProgId(id) | LinkXdp::HwProgId(id) => XdpProgram {
+                id,
+                is_native: true,
+            },
+            LinkXdp::SkbProgId(id) => XdpProgram {
+                id,
+                is_native: false,
+            },
+            _ => continue,
+        };
+        if programs.iter().all(|known| known.id != program.id) {
+            programs.push(program);
+        }
+    }
+    programs
+}
+
+fn bpf_filter(message: &TcMessage) -> Option<Filter> {
+    let program = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            TcAttribute::Options(options) => options.iter().find_map(|option| match option {
+                TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => Some(*id),
+                _ => None,
+            }),
+            _ => None,
+        })?;
+    Some(Filter {
+        program,
+        handle: message.header.handle.into(),
+        priority: (message.header.info >> 16) as u16,
+    })
+}

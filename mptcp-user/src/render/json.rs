@@ -1,0 +1,125 @@
+//! The statistics as JSON, schema version 1 (docs/json.md).
+
+use mptcp_common::counter::{Counters, EXTRAS, Events, Kind, Leaves, ROWS, Row};
+use serde_json::{Map, Value, json};
+
+use super::table::role_name;
+use crate::source::Statistics;
+
+/// Names of the subtype nibbles in `options`; the rest is UNKNOWN.
+const SUBTYPES: [(usize, &str); 10] = [
+    (0, "MP_CAPABLE"),
+    (1, "MP_JOIN"),
+    (2, "DSS"),
+    (3, "ADD_ADDR"),
+    (4, "REMOVE_ADDR"),
+    (5, "MP_PRIO"),
+    (6, "MP_FAIL"),
+    (7, "MP_FASTCLOSE"),
+    (8, "MP_TCPRST"),
+    (15, "EXPERIMENTAL"),
+];
+
+/// One object.
+pub(crate) fn statistics(statistics: &Statistics) -> Value {
+    json!({
+        "schema_version": 1,
+        "time": statistics.time.to_string(),
+        "source": {
+            "kind": "live",
+            "interfaces": statistics.interfaces,
+            "role": role_name(statistics.role),
+            "since": statistics.since.to_string(),
+            "frames": statistics.rows.frames,
+            "attached_mid_traffic": statistics.attached_mid_traffic,
+            // There are no tables yet that could lose state.
+            "state_loss": null,
+        },
+        "protocolmptcp": nitro(statistics),
+        "counters": counters(statistics),
+        "options": options(&statistics.rows),
+        "extra": EXTRAS
+            .iter()
+            .map(|extra| (extra.name.to_owned(), statistics.extra_total(extra).into()))
+            .collect::<Map<_, _>>(),
+        "probe": probe(statistics),
+    })
+}
+
+/// NITRO's `protocolmptcp` object: totals, and a rate behind each counter.
+fn nitro(statistics: &Statistics) -> Map<String, Value> {
+    let mut object = Map::new();
+    for row in &ROWS {
+        object.insert(row.nitro.to_owned(), statistics.row_total(row).into());
+        if row.kind == Kind::Counter {
+            object.insert(nitro_rate(row), rate(statistics, row));
+        }
+    }
+    object
+}
+
+/// NITRO drops `tot` and appends `rate`.
+fn nitro_rate(row: &Row) -> String {
+    format!("{}rate", row.nitro.replacen("tot", "", 1))
+}
+
+fn counters(statistics: &Statistics) -> Map<String, Value> {
+    ROWS.iter()
+        .map(|row| {
+            let object = json!({
+                "label": row.label,
+                "nitro": row.nitro,
+                "group": row.group.name(),
+                "kind": match row.kind {
+                    Kind::Counter => "counter",
+                    Kind::Gauge => "gauge",
+                },
+                "total": statistics.row_total(row),
+                "rate": rate(statistics, row),
+                "quality": row.quality(statistics.role).name(),
+            });
+            (row.short.to_owned(), object)
+        })
+        .collect()
+}
+
+/// Per second, to three decimals.
+fn rate(statistics: &Statistics, row: &Row) -> Value {
+    statistics
+        .row_rate(row)
+        .map(|rate| (rate * 1000.0).round() / 1000.0)
+        .into()
+}
+
+fn options(counters: &Counters) -> Map<String, Value> {
+    counters
+        .directions()
+        .into_iter()
+        .map(|(direction, events)| (direction.to_owned(), subtypes(events).into()))
+        .collect()
+}
+
+fn subtypes(events: &Events) -> Map<String, Value> {
+    let mut object: Map<_, _> = SUBTYPES
+        .iter()
+        .map(|(nibble, name)| ((*name).to_owned(), events.option[*nibble].into()))
+        .collect();
+    let unassigned: u64 = events.option[9..15].iter().sum();
+    object.insert(
+        "UNKNOWN".to_owned(),
+        (unassigned + events.option_short).into(),
+    );
+    object
+}
+
+/// What became of the frames.
+fn probe(statistics: &Statistics) -> Map<String, Value> {
+    let leaves = bytemuck::cast_slice::<Leaves, u64>(std::slice::from_ref(&statistics.rows.leaves));
+    let mut object: Map<_, _> = Leaves::FIELDS
+        .iter()
+        .zip(leaves)
+        .map(|((name, ..), value)| ((*name).to_owned(), Value::from(*value)))
+        .collect();
+    object.insert("in_flight".to_owned(), statistics.in_flight.into());
+    object
+}

@@ -1,0 +1,5 @@
+//! How numbers are shown.
+
+pub(crate) mod json;
+pub(crate) mod number;
+pub(crate) mod table;

@@ -1,0 +1,136 @@
+//! The statistics table.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, Table, presets};
+use mptcp_common::counter::{EXTRAS, Quality, ROWS, Role, Row};
+
+use super::number::{label, number};
+use crate::source::Statistics;
+
+/// Characters of the first column, so that the table fits a terminal of 80.
+const LABEL_WIDTH: usize = 48;
+
+/// What to show, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Style {
+    pub(crate) detail: bool,
+    pub(crate) full_values: bool,
+}
+
+/// The table in text, with its heading.
+pub(crate) fn statistics(statistics: &Statistics, style: Style) -> String {
+    let mut text = heading(statistics);
+    let mut table = new_table(["", "Rate (/s)", "Total"]);
+    let mut group = None;
+    for row in &ROWS {
+        if style.detail || in_summary(row, statistics) {
+            if style.detail && group.replace(row.group) != Some(row.group) {
+                table.add_row([row.group.name()]);
+            }
+            let short = row.shows_short.then_some(row.short);
+            table.add_row(cells(
+                label(row.label, short, LABEL_WIDTH, style.full_values),
+                statistics.row_rate(row),
+                statistics.row_total(row),
+                style,
+            ));
+        }
+    }
+    if style.detail {
+        table.add_row(["Further"]);
+        for extra in EXTRAS {
+            table.add_row(cells(
+                label(
+                    extra.description,
+                    Some(extra.name),
+                    LABEL_WIDTH,
+                    style.full_values,
+                ),
+                statistics.extra_rate(extra),
+                statistics.extra_total(extra),
+                style,
+            ));
+        }
+    }
+    let _ = writeln!(text, "{}", table.to_string().trim_end());
+    if style.detail {
+        text.push_str(&qualities(statistics.role));
+    }
+    text
+}
+
+/// Rows of the summary: the main ones, and every error that has happened. What depends on the
+/// policy of a product is no error.
+fn in_summary(row: &Row, statistics: &Statistics) -> bool {
+    row.in_summary
+        || (row.group.is_error()
+            && row.quality(statistics.role) != Quality::Policy
+            && statistics.row_total(row).is_some_and(|total| total > 0))
+}
+
+fn heading(statistics: &Statistics) -> String {
+    let mut text = format!(
+        "MPTCP statistics of {} ({}), since {:.0}\n",
+        statistics.interfaces.join(", "),
+        role_name(statistics.role),
+        statistics.since
+    );
+    if statistics.attached_mid_traffic {
+        text.push_str("Sessions may have been there before the probe\n");
+    }
+    if statistics.in_flight {
+        text.push_str("In flight: packets were being counted while this was read\n");
+    }
+    text
+}
+
+fn cells(label: String, rate: Option<f64>, total: Option<u64>, style: Style) -> [String; 3] {
+    let show =
+        |value: Option<u64>| value.map_or("n/a".to_owned(), |v| number(v, style.full_values));
+    [
+        label,
+        show(rate.map(|rate| rate.round() as u64)),
+        show(total),
+    ]
+}
+
+/// Which rows are not simply what the packets say.
+fn qualities(role: Role) -> String {
+    let mut text = String::new();
+    for (quality, meaning) in [
+        (Quality::Derived, "follow from state"),
+        (Quality::Heuristic, "by a rule that is right in most cases"),
+        (Quality::Policy, "by a limit or rule of policy"),
+        (Quality::Analog, "stand-ins"),
+        (Quality::Unavailable, "n/a here"),
+    ] {
+        let rows: Vec<_> = ROWS
+            .iter()
+            .filter(|row| row.quality(role) == quality)
+            .map(|row| row.short)
+            .collect();
+        if !rows.is_empty() {
+            let _ = writeln!(text, "{} ({meaning}): {}", quality.name(), rows.join(" "));
+        }
+    }
+    text
+}
+
+/// A table without lines, numbers to the right.
+pub(crate) fn new_table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+pub(crate) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Host => "host",
+        Role::Middlebox => "middlebox",
+    }
+}

@@ -1,0 +1,129 @@
+//! The maps of probes that are counting.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use mptcp_common::counter::{Counters, Role};
+
+use super::{Recent, Statistics};
+use crate::{
+    cli::ClearStats,
+    probe::{Probe, Remembered},
+};
+
+/// How often a reader tries to find a moment at which no packet is under way.
+const TRIES: usize = 64;
+
+/// One or more probes of the same role, read together.
+pub(crate) struct Live {
+    probes: Vec<Probe>,
+    role: Role,
+    /// What the last display showed, per probe.
+    shown: Vec<Shown>,
+}
+
+#[derive(Clone, Debug)]
+struct Shown {
+    time: Timestamp,
+    counters: Counters,
+}
+
+impl Live {
+    /// Reads `probes`, which all count in `role`.
+    pub(crate) fn new(probes: Vec<Probe>, role: Role) -> Self {
+        Self {
+            probes,
+            role,
+            shown: Vec::new(),
+        }
+    }
+
+    /// The numbers now. Rates are since the last call, or else since the reading that the probe
+    /// remembers, or else since counting began.
+    pub(crate) fn read(&mut self) -> Result<Statistics> {
+        let mut statistics = Statistics {
+            time: Timestamp::now(),
+            interfaces: self.probes.iter().map(Probe::name).collect(),
+            role: self.role,
+            since: Timestamp::MAX,
+            attached_mid_traffic: false,
+            in_flight: false,
+            rows: Counters::default(),
+            extras: Counters::default(),
+            recent: Vec::new(),
+        };
+        let mut shown = Vec::new();
+        for (i, probe) in self.probes.iter().enumerate() {
+            let (counters, settled) = settled_sum(probe)?;
+            let time = Timestamp::now();
+            let (since, rows) = match probe.remembered(Remembered::Rows)? {
+                Some((time, baseline)) => (time, counters.since(&baseline)),
+                None => (probe.since(), counters),
+            };
+            let extras = match probe.remembered(Remembered::Extras)? {
+                Some((_, baseline)) => counters.since(&baseline),
+                None => counters,
+            };
+            let (last_time, last) = match self.shown.get(i) {
+                Some(shown) => (shown.time, shown.counters),
+                None => probe
+                    .remembered(Remembered::Last)?
+                    .unwrap_or_else(|| (probe.since(), Counters::default())),
+            };
+            statistics.since = statistics.since.min(since);
+            statistics.attached_mid_traffic |= probe.attached_mid_traffic();
+            statistics.in_flight |= !settled;
+            statistics.rows.add(&rows);
+            statistics.extras.add(&extras);
+            statistics.recent.push(Recent {
+                seconds: time.duration_since(last_time).as_secs_f64(),
+                counters: counters.since(&last),
+            });
+            shown.push(Shown { time, counters });
+        }
+        self.shown = shown;
+        Ok(statistics)
+    }
+
+    /// Makes the probes remember what the last display showed, for the rates of the next one.
+    pub(crate) fn remember(&mut self) -> Result<()> {
+        for (probe, shown) in self.probes.iter_mut().zip(&self.shown) {
+            probe.remember(Remembered::Last, shown.time, &shown.counters)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the baseline to what the last display showed: what came after it is not lost.
+    pub(crate) fn clear(&mut self, what: ClearStats) -> Result<()> {
+        for (probe, shown) in self.probes.iter_mut().zip(&self.shown) {
+            probe.remember(Remembered::Rows, shown.time, &shown.counters)?;
+            if what == ClearStats::Full {
+                probe.remember(Remembered::Extras, shown.time, &shown.counters)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The sum over all CPUs, and whether each was caught between packets.
+///
+/// A busy CPU is caught soon: a packet is under way for some 50 ns, a copy takes about a
+/// microsecond, and each CPU only has to be settled once, in a copy of its own.
+fn settled_sum(probe: &Probe) -> Result<(Counters, bool)> {
+    let mut cpus = probe.read()?;
+    for _ in 1..TRIES {
+        if cpus.iter().all(Counters::is_settled) {
+            break;
+        }
+        for (cpu, again) in cpus.iter_mut().zip(probe.read()?) {
+            if !cpu.is_settled() {
+                *cpu = again;
+            }
+        }
+    }
+    let settled = cpus.iter().all(Counters::is_settled);
+    let mut sum = Counters::default();
+    for cpu in &cpus {
+        sum.add(cpu);
+    }
+    Ok((sum, settled))
+}

@@ -1,0 +1,68 @@
+//! Where numbers come from. A source hands out [`Statistics`]; what shows them does not know
+//! which source it was.
+
+mod live;
+
+use jiff::Timestamp;
+use mptcp_common::counter::{Counters, Extra, Kind, Role, Row};
+
+pub(crate) use self::live::Live;
+
+/// The numbers of one display.
+#[derive(Clone, Debug)]
+pub(crate) struct Statistics {
+    /// When they were read.
+    pub(crate) time: Timestamp,
+    /// Names of the interfaces that were summed.
+    pub(crate) interfaces: Vec<String>,
+    pub(crate) role: Role,
+    /// When counting began, or was last cleared.
+    pub(crate) since: Timestamp,
+    /// Were there sessions before the probe?
+    pub(crate) attached_mid_traffic: bool,
+    /// Could no moment be found at which no packet was under way?
+    pub(crate) in_flight: bool,
+    /// What the table's rows are made of.
+    pub(crate) rows: Counters,
+    /// What the further numbers are made of.
+    pub(crate) extras: Counters,
+    /// What was counted since the last display.
+    pub(crate) recent: Vec<Recent>,
+}
+
+/// What one interface counted in a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recent {
+    pub(crate) seconds: f64,
+    pub(crate) counters: Counters,
+}
+
+impl Statistics {
+    pub(crate) fn row_total(&self, row: &Row) -> Option<u64> {
+        row.total(&self.rows, self.role)
+    }
+
+    /// Per second; `None` for gauges and for rows without a number.
+    pub(crate) fn row_rate(&self, row: &Row) -> Option<f64> {
+        if row.kind == Kind::Gauge {
+            return None;
+        }
+        self.rate(|counters| row.total(counters, self.role))
+    }
+
+    pub(crate) fn extra_total(&self, extra: &Extra) -> Option<u64> {
+        extra.total(&self.extras, self.role)
+    }
+
+    pub(crate) fn extra_rate(&self, extra: &Extra) -> Option<f64> {
+        self.rate(|counters| extra.total(counters, self.role))
+    }
+
+    fn rate(&self, total: impl Fn(&Counters) -> Option<u64>) -> Option<f64> {
+        self.recent
+            .iter()
+            .filter(|recent| recent.seconds > 0.0)
+            .map(|recent| Some(total(&recent.counters)? as f64 / recent.seconds))
+            .sum()
+    }
+}
