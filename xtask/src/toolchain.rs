@@ -2,7 +2,7 @@
 //!
 //! Also compiled into mptcp-user/build.rs, so it needs nothing but `std`.
 
-#![allow(unreachable_pub, reason = "two binaries compile this file")]
+#![allow(dead_code, unreachable_pub, reason = "two binaries compile this file")]
 
 use std::{
     env, fmt, fs,
@@ -109,7 +109,8 @@ impl Toolchain {
     }
 }
 
-fn compiler() -> Option<Compiler> {
+/// The compiler alone.
+pub fn compiler() -> Option<Compiler> {
     let mut nightly = Command::new("rustup");
     nightly
         .args(["run", "nightly", "rustc"])

@@ -1,0 +1,202 @@
+//! `cargo xtask setup`: installs what is missing, and is quick when nothing is.
+
+use std::{
+    env, fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    shell::{cargo, command, has, is_root, step},
+    toolchain::{self, Compiler, Missing},
+};
+
+/// A program, and the Debian package that has it.
+type Needs = [(&'static str, &'static str)];
+
+/// To build and for the demo.
+const BASE: &Needs = &[
+    ("cc", "gcc"),
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("tcpdump", "tcpdump"),
+];
+
+/// For the tests.
+const TESTS: &Needs = &[
+    ("bpftool", "bpftool"),
+    ("ethtool", "ethtool"),
+    ("nft", "nftables"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("setpriv", "util-linux"),
+    ("tshark", "tshark"),
+    ("xz", "xz-utils"),
+];
+
+/// LLVM versions that bpf-linker 0.13 can be built with.
+const LLVM_OF_LINKER: [u32; 3] = [21, 22, 23];
+const LINKER_VERSION: &str = "0.13.0";
+
+pub(crate) fn run(all: bool) -> Result<()> {
+    let mut missing = missing_of(BASE);
+    if all {
+        missing.extend(missing_of(TESTS));
+    }
+    missing.dedup();
+    install(&missing)?;
+    while let Err(what) = toolchain::find() {
+        match what {
+            Missing::Compiler => install_compiler()?,
+            Missing::Linker => install_linker()?,
+        }
+        if toolchain::find().err() == Some(what) {
+            bail!("{what}: installing it changed nothing");
+        }
+    }
+    Ok(())
+}
+
+fn missing_of(needs: &Needs) -> Vec<&'static str> {
+    needs
+        .iter()
+        .filter(|(program, _)| !has(program))
+        .map(|(_, package)| *package)
+        .collect()
+}
+
+fn is_debian() -> bool {
+    has("apt-get")
+}
+
+/// A command as root.
+fn privileged(line: &str) -> Command {
+    if is_root() {
+        command(line)
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(line.split_whitespace());
+        sudo
+    }
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    if !is_debian() {
+        bail!(
+            "these are missing, and only Debian and Ubuntu are set up by this command; install \
+             them by the names your system has for them: {names}"
+        );
+    }
+    if !is_root() && !has("sudo") {
+        bail!("these packages are missing, and installing them needs root: {names}");
+    }
+    step(
+        "refresh the package lists",
+        &mut privileged("apt-get update"),
+    )?;
+    step(
+        "install packages",
+        privileged(&format!(
+            "env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {names}"
+        ))
+        .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+}
+
+/// A nightly by rustup, or else Debian's own compiler.
+fn install_compiler() -> Result<()> {
+    let mut reasons = Vec::new();
+    if has("rustup") {
+        let nightly =
+            "timeout 600 rustup toolchain install nightly --profile minimal --component rust-src";
+        match step(
+            "install a nightly Rust with library source",
+            &mut command(nightly),
+        ) {
+            Ok(()) => return Ok(()),
+            Err(error) => reasons.push(format!("{error:#}")),
+        }
+        eprintln!("    rustup cannot; trying the distribution's packages");
+    }
+    if is_debian() {
+        match install(&["rustc-web", "cargo-web", "rust-web-src"]) {
+            Ok(()) => return Ok(()),
+            Err(error) => reasons.push(format!("{error:#}")),
+        }
+    }
+    bail!(
+        "no Rust compiler for eBPF could be installed\n  next: rustup toolchain install nightly \
+         --component rust-src\n{}",
+        reasons.join("\n")
+    )
+}
+
+/// bpf-linker, built with the compiler's LLVM version or a later one.
+fn install_linker() -> Result<()> {
+    let wanted = compiler_llvm().unwrap_or(LLVM_OF_LINKER[1]);
+    let Some(llvm) = LLVM_OF_LINKER
+        .into_iter()
+        .filter(|version| *version >= wanted)
+        .find(|version| has_llvm(*version) || has_llvm_package(*version))
+    else {
+        bail!(
+            "bpf-linker needs the development files of LLVM {wanted} or later, which this system \
+             does not offer\n  next: install them (package llvm-{wanted}-dev, or from \
+             apt.llvm.org) and run this again"
+        );
+    };
+    if !has_llvm(llvm) {
+        let dev = format!("llvm-{llvm}-dev");
+        install(&[&dev, "g++", "zlib1g-dev", "libzstd-dev", "libxml2-dev"])?;
+    }
+    step(
+        "build bpf-linker",
+        cargo(&format!(
+            "install bpf-linker --version {LINKER_VERSION} --no-default-features --features \
+             llvm-{llvm}"
+        ))
+        // Outside of the workspace, whose settings are not meant for it.
+        .current_dir(env::temp_dir())
+        .env("LLVM_PREFIX", llvm_prefix(llvm)),
+    )
+}
+
+fn llvm_prefix(version: u32) -> String {
+    format!("/usr/lib/llvm-{version}")
+}
+
+fn has_llvm(version: u32) -> bool {
+    fs::exists(Path::new(&llvm_prefix(version)).join("include/llvm-c/Core.h")).unwrap_or(false)
+}
+
+fn has_llvm_package(version: u32) -> bool {
+    is_debian()
+        && command(&format!("apt-cache show llvm-{version}-dev"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+}
+
+/// The LLVM version of the compiler that was found.
+fn compiler_llvm() -> Option<u32> {
+    let mut rustc = match toolchain::compiler()? {
+        Compiler::Nightly => command("rustup run nightly rustc"),
+        Compiler::System { bin } => Command::new(bin.join("rustc")),
+    };
+    let output = rustc
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .arg("-vV")
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text
+        .lines()
+        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    version.split('.').next()?.parse().ok()
+}

@@ -1,0 +1,173 @@
+//! What must work on every kernel: load, attach, survive the loader, count, detach.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::{
+    net::{Network, Running, SERVER_INTERFACES, inside},
+    shell::run,
+};
+
+/// The most instructions that the verifier may look at, per program.
+const BUDGET: u64 = 400_000;
+
+/// A program and what it cost the verifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verified {
+    pub(crate) program: String,
+    pub(crate) hook: String,
+    pub(crate) instructions: u64,
+}
+
+/// Runs everything with `binary`, and `program` (this one) for traffic.
+pub(crate) fn check(binary: &Path, program: &Path) -> Result<Vec<Verified>> {
+    let mut verified = Vec::new();
+    for xdp in ["auto", "generic", "off"] {
+        for found in check_mode(binary, program, xdp).with_context(|| format!("--xdp {xdp}"))? {
+            if !verified.contains(&found) {
+                verified.push(found);
+            }
+        }
+    }
+    for found in &verified {
+        ensure!(
+            found.instructions <= BUDGET,
+            "{} takes {} verified instructions, more than {BUDGET}",
+            found.program,
+            found.instructions
+        );
+    }
+    Ok(verified)
+}
+
+fn check_mode(binary: &Path, program: &Path, xdp: &str) -> Result<Vec<Verified>> {
+    let network = Network::new()?;
+    let pins = PathBuf::from(format!("/sys/fs/bpf/smoke-{}", std::process::id()));
+    let probe = |arguments: &[&str]| {
+        let mut command = Command::new(binary);
+        command
+            .arg("--pin-dir")
+            .arg(&pins)
+            .args(["--netns", &network.server])
+            .args(arguments);
+        command
+    };
+    // With a log level that nothing is logged at, the loader stays until it is killed.
+    let [first, second] = SERVER_INTERFACES;
+    let mut loader = Running::start(&mut probe(&[
+        "attach",
+        "-i",
+        first,
+        second,
+        "--xdp",
+        xdp,
+        "--kernel-log",
+        "error",
+    ]))?;
+    let programs = wait_until_counting(|| json(&mut probe(&["status", "--output", "json"])))?;
+    loader.kill()?;
+    network.transfer(program, 200_000)?;
+    let stat = json(&mut probe(&["stat", "--output", "json"]))?;
+    check_counts(&stat)?;
+    run(&mut probe(&["detach", "-i", first, second]))?;
+    ensure!(!pins.exists(), "detach leaves {}", pins.display());
+    for direction in ["ingress", "egress"] {
+        let filters =
+            run(inside(&network.server, "tc").args(["filter", "show", "dev", first, direction]))?;
+        ensure!(
+            filters.trim().is_empty(),
+            "detach leaves a filter on {direction}: {filters}"
+        );
+    }
+    Ok(programs)
+}
+
+/// Both interfaces, with all their programs.
+fn wait_until_counting(status: impl Fn() -> Result<Value>) -> Result<Vec<Verified>> {
+    let start = Instant::now();
+    loop {
+        let interfaces = match status() {
+            Ok(status) => status["interfaces"].as_array().cloned().unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        if interfaces.len() == 2 && interfaces.iter().all(|i| i["state"] == "counting") {
+            return interfaces
+                .iter()
+                .flat_map(|interface| interface["programs"].as_array().into_iter().flatten())
+                .map(|program| {
+                    Ok(Verified {
+                        program: text(&program["name"])?,
+                        hook: text(&program["hook"])?,
+                        instructions: program["verified_instructions"]
+                            .as_u64()
+                            .context("status tells no verified instructions")?,
+                    })
+                })
+                .collect();
+        }
+        if start.elapsed() > Duration::from_secs(60) {
+            bail!("the probe does not get to count: {interfaces:?}");
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn text(value: &Value) -> Result<String> {
+    Ok(value.as_str().context("not a string")?.to_owned())
+}
+
+fn json(command: &mut Command) -> Result<Value> {
+    serde_json::from_str(&run(command)?).context("the output is not JSON")
+}
+
+fn check_counts(stat: &Value) -> Result<()> {
+    let total = |row: &str| stat["counters"][row]["total"].as_u64().unwrap_or_default();
+    for row in ["MPSYN", "MPV1SYN", "SYNACK", "JoinSYN", "SFsynack"] {
+        ensure!(total(row) == 1, "{row} is {} and not 1", total(row));
+    }
+    ensure!(
+        total("DSSrcv") > 20 && total("DSSsnd") > 5,
+        "too few DSS: {}",
+        stat["counters"]
+    );
+    let frames = stat["source"]["frames"].as_u64().unwrap_or_default();
+    let leaves: u64 = stat["probe"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, v)| v.as_u64())
+        .sum();
+    ensure!(
+        frames == leaves,
+        "{frames} frames, and {leaves} in the leaf classes"
+    );
+    Ok(())
+}
+
+/// The kernel that runs.
+pub(crate) fn kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// Prints the lines of one kernel.
+pub(crate) fn print(kernel: &str, verified: &[Verified]) {
+    for Verified {
+        program,
+        hook,
+        instructions,
+    } in verified
+    {
+        println!("{kernel:28} {program:14} {hook:12} {instructions:>9}");
+    }
+}

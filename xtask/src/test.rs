@@ -1,0 +1,30 @@
+//! `cargo xtask test`: every check and test, as CI runs them.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::{
+    setup,
+    shell::{self, cargo, show, step},
+    vm,
+};
+
+pub(crate) fn run() -> Result<()> {
+    if shell::became_root("the tests make network namespaces and load eBPF programs, which")? {
+        return Ok(());
+    }
+    let start = Instant::now();
+    setup::run(true)?;
+    step("check formatting", &mut cargo("fmt --all --check"))?;
+    let binary = shell::release_binary()?;
+    step(
+        "check lints",
+        &mut cargo("clippy --all-targets -- -D warnings"),
+    )?;
+    eprintln!("==> tests");
+    show(cargo("test --no-fail-fast").env("MPTCP_USER", &binary))?;
+    vm::run()?;
+    eprintln!("all tests passed in {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}

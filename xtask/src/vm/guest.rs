@@ -1,0 +1,89 @@
+//! Inside of a virtual machine: the first process, and the lines it tells the host.
+
+use std::{fs, fs::File, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+use nix::{
+    kmod::{ModuleInitFlags, finit_module},
+    mount::{MsFlags, mount},
+    sys::reboot::{RebootMode, reboot},
+};
+
+use super::MARK;
+use crate::smoke::{self, Verified};
+
+/// Where the archive puts the programs.
+pub(super) const BINARY: &str = "/bin/mptcp-user";
+pub(super) const PROGRAM: &str = "/bin/xtask";
+/// Kernel modules, in the order in which they are loaded.
+pub(super) const MODULES: &str = "/modules";
+
+/// The first process of a guest. It never returns.
+pub(crate) fn init() -> Result<()> {
+    match check() {
+        Ok(verified) => {
+            for Verified {
+                program,
+                hook,
+                instructions,
+            } in verified
+            {
+                println!("{MARK}{program}\t{hook}\t{instructions}");
+            }
+            println!("{MARK}kernel\t{}", smoke::kernel());
+        }
+        Err(error) => println!(
+            "{MARK}failed\t{}",
+            format!("{error:#}").replace('\n', " | ")
+        ),
+    }
+    match reboot(RebootMode::RB_POWER_OFF)? {}
+}
+
+fn check() -> Result<Vec<Verified>> {
+    for (what, at, kind) in [
+        ("proc", "/proc", "proc"),
+        ("sys", "/sys", "sysfs"),
+        ("dev", "/dev", "devtmpfs"),
+        ("run", "/run", "tmpfs"),
+        ("tmp", "/tmp", "tmpfs"),
+    ] {
+        fs::create_dir_all(at)?;
+        mount(Some(what), at, Some(kind), MsFlags::empty(), None::<&str>)
+            .with_context(|| format!("cannot mount {at}"))?;
+    }
+    let mut modules: Vec<_> = fs::read_dir(MODULES)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    modules.sort();
+    for path in modules {
+        finit_module(File::open(&path)?, c"", ModuleInitFlags::empty())
+            .with_context(|| format!("cannot load {}", path.display()))?;
+    }
+    smoke::check(Path::new(BINARY), Path::new(PROGRAM))
+}
+
+/// What the guest said: its kernel, and the programs.
+pub(super) fn parse(text: &str) -> Result<(String, Vec<Verified>)> {
+    let mut verified = Vec::new();
+    for line in text
+        .lines()
+        .filter_map(|line| line.trim_end().strip_prefix(MARK))
+    {
+        match *line.split('\t').collect::<Vec<_>>() {
+            ["kernel", kernel] => return Ok((kernel.to_owned(), verified)),
+            ["failed", reason] => bail!("{}", reason.replace(" | ", "\n")),
+            [program, hook, instructions] => verified.push(Verified {
+                program: program.to_owned(),
+                hook: hook.to_owned(),
+                instructions: instructions.parse()?,
+            }),
+            _ => bail!("the guest said {line:?}"),
+        }
+    }
+    let lines: Vec<_> = text.lines().collect();
+    bail!(
+        "the guest ended early:\n{}",
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    )
+}

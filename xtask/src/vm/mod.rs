@@ -1,0 +1,123 @@
+//! `cargo xtask vm`: Debian's kernels under QEMU, with a root file system of what is needed.
+
+mod archive;
+mod guest;
+mod kernel;
+
+use std::{
+    env,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+pub(crate) use self::guest::init;
+use crate::{
+    setup, shell,
+    smoke::{self, Verified},
+};
+
+/// Packages of the kernels, by the version they stand for.
+const KERNELS: [(&str, &str); 2] = [
+    ("6.1", "linux-image-cloud-amd64"),
+    ("6.12", "linux-image-6.12-cloud-amd64"),
+];
+
+/// A guest prints this before each line that is meant for the host.
+const MARK: &str = "@@ ";
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+pub(crate) fn run() -> Result<()> {
+    if shell::became_root("the smoke test makes network namespaces, which")? {
+        return Ok(());
+    }
+    setup::run(true)?;
+    let binary = shell::release_binary()?;
+    let program = env::current_exe()?;
+    eprintln!("==> virtual machines, and the same on this kernel");
+    // Each guest is mostly busy with one processor.
+    let guests = KERNELS.map(|(version, package)| {
+        let (binary, program) = (binary.clone(), program.clone());
+        thread::spawn(move || guest(version, package, &binary, &program))
+    });
+    let mut failures = Vec::new();
+    let mut report = |name: &str, result: Result<(String, Vec<Verified>)>| match result {
+        Ok((kernel, verified)) => smoke::print(&kernel, &verified),
+        Err(error) => failures.push(format!("{name}: {error:#}")),
+    };
+    println!(
+        "{:28} {:14} {:12} {:>9}",
+        "kernel", "program", "hook", "verified"
+    );
+    report(
+        "this kernel",
+        smoke::check(&binary, &program).map(|verified| (smoke::kernel(), verified)),
+    );
+    for ((version, _), guest) in KERNELS.into_iter().zip(guests) {
+        let result = guest
+            .join()
+            .unwrap_or_else(|_| bail!("the host side panicked"));
+        report(version, result);
+    }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        bail!(failures.join("\n"))
+    }
+}
+
+/// Boots one kernel and reads what the guest has to say.
+fn guest(
+    version: &str,
+    package: &str,
+    binary: &Path,
+    program: &Path,
+) -> Result<(String, Vec<Verified>)> {
+    let kernel = kernel::fetch(version, package)?;
+    let initrd = shell::target().join(format!("vm-{version}.cpio"));
+    archive::write(&initrd, binary, program, &kernel.modules)?;
+    let log = shell::target().join(format!("vm-{version}.log"));
+    let console = std::fs::File::create(&log)?;
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args([
+        "-accel",
+        "tcg",
+        "-m",
+        "1G",
+        "-smp",
+        "2",
+        "-nographic",
+        "-no-reboot",
+    ])
+    .args([
+        "-nic",
+        "none",
+        "-append",
+        "console=ttyS0 panic=-1 quiet rdinit=/bin/xtask -- vm-init",
+    ])
+    .arg("-kernel")
+    .arg(&kernel.image)
+    .arg("-initrd")
+    .arg(&initrd)
+    .stdin(Stdio::null())
+    .stdout(console.try_clone()?)
+    .stderr(console);
+    let mut machine = qemu.spawn().context("cannot run qemu-system-x86_64")?;
+    let start = Instant::now();
+    while machine.try_wait()?.is_none() {
+        if start.elapsed() > TIMEOUT {
+            machine.kill()?;
+            machine.wait()?;
+            bail!(
+                "the guest did not end in {TIMEOUT:?}; see {}",
+                log.display()
+            );
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let text = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
+    guest::parse(&text).with_context(|| format!("see {}", log.display()))
+}
