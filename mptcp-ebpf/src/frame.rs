@@ -40,10 +40,25 @@ pub(crate) trait Frame {
     fn length(&self) -> u32;
     fn buffer(&self) -> Buffer;
 
+    /// Address of the byte at offset `at`, which may lie behind the frame's end.
+    ///
+    /// Taken as a whole, so that the compiler adds constants to this sum and not to one of its
+    /// parts: the verifier only believes a comparison of the very pointer that is used.
+    #[inline(always)]
+    fn address(&self, at: u32) -> usize {
+        let mut address = self.start() + at as usize;
+        // SAFETY: x = x. An instruction, since the kernel refuses two lines of debug information
+        // for one.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) address, options(nomem, nostack));
+        }
+        address
+    }
+
     /// The value at offset `at`, as it lies in memory; `None` if the frame ends before.
     #[inline(always)]
     fn load<T: Copy>(&self, at: u32) -> Option<T> {
-        let from = self.start() + at as usize;
+        let from = self.address(at);
         if from + size_of::<T>() <= self.end() {
             // SAFETY: inside start..end, as just compared (and as the verifier makes sure). The
             // value may be unaligned: eBPF loads are by width, and the verifier refuses the

@@ -242,7 +242,7 @@ fn tcp<F: Frame>(
 /// Copies an option area of `length` bytes (a multiple of 4, at most 40) to the scratch.
 #[inline(always)]
 fn area<F: Frame>(frame: &F, at: u32, length: u32, scratch: &mut Scratch) -> Result<(), Leaf> {
-    let from = frame.start() + at as usize;
+    let from = frame.address(at);
     for i in 0..10 {
         if i * 4 >= length as usize {
             return Ok(());

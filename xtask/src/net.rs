@@ -1,6 +1,7 @@
 //! Two hosts on this machine: network namespaces joined by two veth pairs.
 
 use std::{
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -61,7 +62,12 @@ impl Network {
 
     /// One transfer from the client to the server, by the `serve` and `send` of this program.
     pub(crate) fn transfer(&self, program: &Path, bytes: usize) -> Result<()> {
-        let mut server = Running::start(inside(&self.server, program).args(["serve", SERVER]))?;
+        let mut server = Running::start(
+            inside(&self.server, program)
+                .args(["serve", SERVER])
+                .stdout(Stdio::piped()),
+        )?;
+        server.wait_for_line()?;
         run(inside(&self.client, program).args(["send", SERVER, &bytes.to_string()]))?;
         server.wait(Duration::from_secs(10))
     }
@@ -100,6 +106,13 @@ impl Running {
             .spawn()
             .with_context(|| format!("cannot run {}", command.get_program().to_string_lossy()))?;
         Ok(Self(child))
+    }
+
+    /// Waits until it has printed a line, or ends.
+    pub(crate) fn wait_for_line(&mut self) -> Result<()> {
+        let output = self.0.stdout.take().context("its output goes elsewhere")?;
+        BufReader::new(output).read_line(&mut String::new())?;
+        Ok(())
     }
 
     /// Waits for its end.
