@@ -1,4 +1,6 @@
 //! How a command ends when it could not do what it was asked: exit code and sentence.
+//!
+//! The command line's own errors end with 2, which is clap's doing.
 
 use std::{fmt, io, process::ExitCode};
 
@@ -7,8 +9,6 @@ use std::{fmt, io, process::ExitCode};
 pub(crate) enum Kind {
     /// It could not be done: 1.
     Failed,
-    /// It was asked for in a way that makes no sense: 2, as for unknown options.
-    Usage,
     /// Done for some of the interfaces: 3.
     Partly,
     /// Somebody else holds the interface: 4.
@@ -76,7 +76,6 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("mptcp-user: {error:#}{}", hint(error).unwrap_or_default());
     ExitCode::from(match kind(error) {
         Kind::Failed => 1,
-        Kind::Usage => 2,
         Kind::Partly => 3,
         Kind::Busy => 4,
     })

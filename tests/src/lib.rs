@@ -1,1 +1,9 @@
-//! Harness.
+//! What the tests are made of: frames, the programs in the kernel, network namespaces with real
+//! MPTCP traffic, and witnesses that share no code with what they judge.
+
+pub mod capture;
+pub mod frame;
+pub mod kernel;
+pub mod net;
+pub mod probe;
+pub mod witness;

@@ -31,8 +31,9 @@ use crate::{
     failure::{Failure, Kind},
 };
 
-/// The eBPF object, built by build.rs. Aligned, as its reader expects.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MPTCP_EBPF_OBJECT"));
+/// The eBPF object that build.rs built, in ELF: the programs `xdp_ingress`, `tc_ingress` and
+/// `tc_egress` and the map `COUNTERS`.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MPTCP_EBPF_OBJECT"));
 
 /// How a probe is to be attached.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,28 @@
+//! `mptcp-user`: counts Multipath TCP on the wire.
+//!
+//! The way of a number: the eBPF programs count into pinned maps (`probe` puts them there), a
+//! `source` reads them, `render` shows them. Each subcommand has a file in `commands`.
+//!
+//! This is the library of one binary; the eBPF object is public for the tests.
+
+mod cli;
+mod commands;
+mod failure;
+mod probe;
+mod render;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub use probe::OBJECT;
+
+/// The program: reads the command line, does what it says.
+pub fn main() -> ExitCode {
+    let cli = cli::Cli::parse_from(cli::normalise(std::env::args_os()));
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}

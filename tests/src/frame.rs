@@ -1,0 +1,156 @@
+//! Builds frames, correct or wrong on purpose.
+
+/// TCP flags.
+pub const FIN: u8 = 0x01;
+/// TCP flags.
+pub const SYN: u8 = 0x02;
+/// TCP flags.
+pub const RST: u8 = 0x04;
+/// TCP flags.
+pub const ACK: u8 = 0x10;
+/// TCP flags.
+pub const SYN_ACK: u8 = 0x12;
+
+/// A TCP frame to be. What is not set is a plain IPv4 ACK without options and payload.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// TCP flags.
+    pub flags: u8,
+    /// Option area; filled up to a multiple of 4 with EOL.
+    pub options: Vec<u8>,
+    /// Bytes of payload.
+    pub payload: usize,
+    /// IPv6 instead of IPv4.
+    pub ipv6: bool,
+    /// VLAN tags, each by its EtherType.
+    pub tags: Vec<u16>,
+    /// IPv4 options, a multiple of 4 bytes.
+    pub ip_options: Vec<u8>,
+    /// Fragment offset field with its flags: IPv4.
+    pub fragment: u16,
+    /// IPv6 extension headers (or AH over IPv4): type and bytes, next-header field left out.
+    pub extensions: Vec<(u8, Vec<u8>)>,
+    /// Bytes behind the IP packet.
+    pub padding: usize,
+    /// Protocol instead of TCP.
+    pub protocol: u8,
+    /// EtherType instead of IP's.
+    pub ethertype: Option<u16>,
+    /// TCP data offset in words, if it is to lie.
+    pub data_offset: Option<u8>,
+    /// IP total or payload length, if it is to lie.
+    pub ip_length: Option<u16>,
+    /// Version and header length byte of IPv4, if they are to lie.
+    pub version_and_ihl: Option<u8>,
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self {
+            flags: ACK,
+            options: Vec::new(),
+            payload: 0,
+            ipv6: false,
+            tags: Vec::new(),
+            ip_options: Vec::new(),
+            fragment: 0,
+            extensions: Vec::new(),
+            padding: 0,
+            protocol: 6,
+            ethertype: None,
+            data_offset: None,
+            ip_length: None,
+            version_and_ihl: None,
+        }
+    }
+}
+
+impl Frame {
+    /// A segment with these flags, options and bytes of payload.
+    pub fn new(flags: u8, options: &[u8], payload: usize) -> Self {
+        Self {
+            flags,
+            options: options.to_vec(),
+            payload,
+            ..Self::default()
+        }
+    }
+
+    /// The bytes from the Ethernet header on.
+    pub fn bytes(&self) -> Vec<u8> {
+        let ip = self.ip();
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+        for tag in &self.tags {
+            frame.extend(tag.to_be_bytes());
+            frame.extend([0x00, 0x64]);
+        }
+        let ethertype = self
+            .ethertype
+            .unwrap_or(if self.ipv6 { 0x86dd } else { 0x0800 });
+        frame.extend(ethertype.to_be_bytes());
+        frame.extend(ip);
+        frame.extend(vec![0xee; self.padding]);
+        frame
+    }
+
+    /// The bytes from the IP header on.
+    pub fn ip(&self) -> Vec<u8> {
+        let tcp = self.tcp();
+        let mut extensions = Vec::new();
+        let mut next = self.protocol;
+        for (kind, body) in self.extensions.iter().rev() {
+            let mut header = vec![next];
+            header.extend(body);
+            header.extend(extensions);
+            extensions = header;
+            next = *kind;
+        }
+        let rest: Vec<u8> = extensions.into_iter().chain(tcp).collect();
+        if self.ipv6 {
+            let length = self.ip_length.unwrap_or(rest.len() as u16);
+            let mut ip = vec![0x60, 0, 0, 0];
+            ip.extend(length.to_be_bytes());
+            ip.extend([next, 64]);
+            ip.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+            ip.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+            ip.extend(rest);
+            return ip;
+        }
+        let header = 20 + self.ip_options.len();
+        let length = self.ip_length.unwrap_or((header + rest.len()) as u16);
+        let mut ip = vec![self.version_and_ihl.unwrap_or(0x40 | (header / 4) as u8), 0];
+        ip.extend(length.to_be_bytes());
+        ip.extend([0, 1]);
+        ip.extend(self.fragment.to_be_bytes());
+        ip.extend([64, next, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        ip.extend(&self.ip_options);
+        ip.extend(rest);
+        ip
+    }
+
+    fn tcp(&self) -> Vec<u8> {
+        let mut options = self.options.clone();
+        options.resize(options.len().next_multiple_of(4), 0);
+        let offset = self.data_offset.unwrap_or(5 + (options.len() / 4) as u8);
+        let mut tcp = vec![0x9c, 0x40, 0x13, 0x88, 0, 0, 0, 1, 0, 0, 0, 2];
+        tcp.extend([offset << 4, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
+        tcp.extend(options);
+        tcp.extend(vec![0x5a; self.payload]);
+        tcp
+    }
+}
+
+/// An option of kind 30: subtype and low nibble, then the rest; the length is right.
+pub fn option(subtype: u8, nibble: u8, rest: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![30, (3 + rest.len()) as u8, subtype << 4 | nibble];
+    bytes.extend(rest);
+    bytes
+}
+
+/// An option of kind 30 of a length, with these first bytes behind the length and zeros to fill.
+pub fn sized(length: u8, start: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![30, length];
+    bytes.extend(start);
+    bytes.resize(usize::from(length), 0);
+    bytes
+}

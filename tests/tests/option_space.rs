@@ -1,0 +1,207 @@
+//! The program in the kernel and the decoder on the host say the same of every option area.
+
+use anyhow::{Result, ensure};
+use mptcp_common::{
+    counter::{Counters, Events, Leaf},
+    engine::{self, Found, Packet, Policy},
+    wire::{self, Area, Fault, Plain, Segment, TcpFlags},
+};
+use mptcp_tests::{
+    frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK},
+    kernel::{Kernel, Program},
+};
+
+/// Pseudo-random numbers, the same in each run (splitmix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next() as u8
+    }
+}
+
+/// What the engine counts on the host.
+fn expected(flags: u8, options: &[u8], payload: usize, ipv6: bool) -> (Leaf, Events) {
+    let packet = Packet {
+        payload: payload as u32,
+        packets: 1,
+        segment_size: 0,
+        options: options.len() as u32,
+        flags: TcpFlags(flags),
+        ipv6,
+    };
+    let mut events = Events::default();
+    let leaf = engine::count(
+        &packet,
+        &Area::from_bytes(options),
+        &mut Found::default(),
+        &Policy::default(),
+        &Plain,
+        &mut events,
+    );
+    (leaf, events)
+}
+
+/// Compares kernel, engine and decoder over one option area, a multiple of 4 bytes.
+fn compare(kernel: &mut Kernel, flags: u8, options: &[u8], payload: usize) -> Result<()> {
+    let ipv6 = options.len() % 8 == 0;
+    let frame = Frame {
+        ipv6,
+        ..Frame::new(flags, options, payload)
+    }
+    .bytes();
+    let counted = kernel.run(Program::XdpIngress, &frame)?;
+    let (leaf, events) = expected(flags, options, payload, ipv6);
+    let mut wanted = Counters {
+        frames: 1,
+        rx: events,
+        ..Counters::default()
+    };
+    wanted.leaves.add(leaf, 1);
+    ensure!(
+        counted == wanted,
+        "flags {flags:#x}, payload {payload}, options {options:02x?}\nkernel {counted:#?}\nhost \
+         {wanted:#?}"
+    );
+    // The decoder knows no other options of the segment, so it sees these two faults never.
+    let mut faults = [0; 8];
+    let segment = Segment {
+        flags: TcpFlags(flags),
+        has_payload: payload > 0,
+    };
+    let mut first = [true; 16];
+    wire::decode(options, segment, |result| {
+        if let Err(error) = result {
+            // The engine judges only the first option of a subtype; the next is a repetition.
+            let repeated = error.fault != Fault::Overrun
+                && error
+                    .subtype
+                    .is_some_and(|nibble| !first[usize::from(nibble)]);
+            faults[error.fault as usize] += u64::from(!repeated);
+            if let Some(nibble) = error.subtype {
+                first[usize::from(nibble)] = false;
+            }
+        } else if let Ok(option) = result {
+            first[usize::from(nibble(&option))] = false;
+        }
+    });
+    for fault in Fault::ALL.into_iter().take(6) {
+        let (decoder, engine) = (faults[fault as usize], events.invalid[fault as usize]);
+        ensure!(
+            decoder == engine,
+            "{fault:?}: decoder {decoder}, engine {engine}: {options:02x?}"
+        );
+    }
+    Ok(())
+}
+
+fn nibble(option: &wire::Mptcp) -> u8 {
+    use wire::Mptcp;
+    match option {
+        Mptcp::MpCapable(_) => 0,
+        Mptcp::MpJoin(_) => 1,
+        Mptcp::Dss(_) => 2,
+        Mptcp::AddAddr(_) => 3,
+        Mptcp::RemoveAddr(_) => 4,
+        Mptcp::MpPrio(_) => 5,
+        Mptcp::MpFail(_) => 6,
+        Mptcp::MpFastclose(_) => 7,
+        Mptcp::MpTcpRst(_) => 8,
+        Mptcp::Experimental => 15,
+        Mptcp::Unassigned(nibble) => *nibble,
+    }
+}
+
+/// Segments that an option can stand on.
+const SEGMENTS: [(u8, usize); 8] = [
+    (SYN, 0),
+    (SYN_ACK, 0),
+    (ACK, 0),
+    (ACK, 7),
+    (RST, 0),
+    (RST | ACK, 3),
+    (SYN | RST, 0),
+    (FIN, 1),
+];
+
+#[test]
+fn every_subtype_length_and_truncation() -> Result<()> {
+    let mut kernel = Kernel::new()?;
+    let mut numbers = Numbers(1);
+    for subtype in 0..16_u8 {
+        for length in 2..=40_u8 {
+            for end in (4..=40).step_by(4) {
+                for (flags, payload) in SEGMENTS {
+                    // Where the option starts; flags and fields at random, often few bits.
+                    let at = numbers.below(4) as usize;
+                    let mut options = vec![1; at];
+                    options.extend([30, length, subtype << 4 | numbers.byte() & 0x0f]);
+                    options.push(numbers.byte() & numbers.byte());
+                    while options.len() < at + usize::from(length) {
+                        options.push(numbers.byte() & numbers.byte() & numbers.byte());
+                    }
+                    options.resize(options.len().max(end), 0);
+                    options.truncate(end);
+                    compare(&mut kernel, flags, &options, payload)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_byte_of_flags_of_a_dss_in_every_length() -> Result<()> {
+    let mut kernel = Kernel::new()?;
+    for flags in 0..=255_u8 {
+        for length in 2..=40_u8 {
+            let mut options = vec![30, length, 0x20, flags];
+            options.resize(usize::from(length).next_multiple_of(4), 0);
+            compare(&mut kernel, ACK, &options, 9)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn options_at_random() -> Result<()> {
+    let mut kernel = Kernel::new()?;
+    let mut numbers = Numbers(2);
+    for _ in 0..60_000 {
+        let end = 4 + numbers.below(10) as usize * 4;
+        let mut options = Vec::new();
+        while options.len() < end {
+            match numbers.below(8) {
+                0 => options.push(numbers.byte()),
+                1 => options.push(1),
+                2 => options.extend([2, 4, numbers.byte() & 7, numbers.byte()]),
+                _ => {
+                    // Of the lengths that exist, or near them.
+                    const LENGTHS: [u8; 16] =
+                        [2, 3, 4, 4, 5, 8, 8, 10, 12, 12, 12, 16, 18, 20, 24, 26];
+                    let length = LENGTHS[numbers.below(16) as usize];
+                    options.extend([30, length, numbers.byte() & 0xaf, numbers.byte() & 0x1f]);
+                    for _ in 4..length {
+                        options.push(numbers.byte() & numbers.byte());
+                    }
+                }
+            }
+        }
+        options.truncate(end);
+        let (flags, payload) = SEGMENTS[numbers.below(8) as usize];
+        compare(&mut kernel, flags, &options, payload)?;
+    }
+    Ok(())
+}
