@@ -1,1 +1,91 @@
-//! capture
+//! Captures of what an interface sends, by tcpdump.
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::net::{LIMIT, Namespace};
+
+/// A running capture of the packets that an interface sends; its file goes when it is dropped.
+#[derive(Debug)]
+pub struct Capture {
+    tcpdump: Child,
+    path: PathBuf,
+}
+
+impl Capture {
+    /// Starts, and returns when it is capturing.
+    pub fn start(namespace: &Namespace, interface: &str) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("mptcp-test-{}-{number}.pcap", std::process::id()));
+        let tcpdump = namespace
+            .command("tcpdump")
+            .args([
+                "-i",
+                interface,
+                "-Q",
+                "out",
+                "-s",
+                "256",
+                "-B",
+                "65536",
+                "-U",
+                "--immediate-mode",
+                "-w",
+            ])
+            .arg(&path)
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run tcpdump")?;
+        let capture = Self { tcpdump, path };
+        let start = Instant::now();
+        while !capture.path.metadata().is_ok_and(|data| data.len() >= 24) {
+            ensure!(start.elapsed() < LIMIT, "tcpdump does not start");
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(capture)
+    }
+
+    /// Stops, checks that nothing was lost, and returns the file.
+    pub fn stop(&mut self) -> Result<&Path> {
+        // What was sent a moment ago is still on its way to the file.
+        thread::sleep(Duration::from_millis(200));
+        kill(
+            Pid::from_raw(i32::try_from(self.tcpdump.id())?),
+            Signal::SIGINT,
+        )?;
+        let mut text = String::new();
+        self.tcpdump
+            .stderr
+            .take()
+            .context("stopped twice")?
+            .read_to_string(&mut text)?;
+        self.tcpdump.wait()?;
+        ensure!(
+            text.contains("\n0 packets dropped by kernel"),
+            "the capture lost packets: {text}"
+        );
+        Ok(&self.path)
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.tcpdump.kill();
+        let _ = self.tcpdump.wait();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

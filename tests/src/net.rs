@@ -1,1 +1,306 @@
-//! net
+//! Two hosts on this machine that speak kernel MPTCP, and what happens between them.
+
+use std::{
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    net::{IpAddr, Shutdown, SocketAddr},
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sched::{CloneFlags, setns};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// No wait of a test is longer.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Which addresses the hosts have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// A network namespace, deleted when dropped.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// A new one, with loopback up.
+    pub fn new(label: &str) -> Result<Self> {
+        ensure!(
+            nix::unistd::geteuid().is_root(),
+            "the tests make network namespaces: run as root"
+        );
+        sweep();
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mpt-{}-{number}-{label}", std::process::id());
+        run("ip", &["netns", "add", &name])?;
+        let namespace = Self { name };
+        namespace.ip("link set lo up")?;
+        Ok(namespace)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `ip` in it.
+    pub fn ip(&self, arguments: &str) -> Result<String> {
+        let mut all = vec!["-n", &self.name];
+        all.extend(arguments.split_whitespace());
+        run("ip", &all)
+    }
+
+    /// A command in it, with this process's /sys (`ip netns exec` would mount another).
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{}", self.name))
+            .arg(program.as_ref());
+        command
+    }
+
+    /// Runs a command in it to its end.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        output(self.command(program).args(arguments))
+    }
+
+    /// Runs a closure in a thread that is in it.
+    pub fn enter<T: Send>(&self, closure: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let file = File::open(format!("/run/netns/{}", self.name))?;
+        thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                setns(file, CloneFlags::CLONE_NEWNET)?;
+                closure()
+            });
+            thread.join().unwrap_or_else(|_| bail!("a thread panicked"))
+        })
+    }
+
+    /// Sets a sysctl below net.
+    pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
+        self.enter(|| Ok(fs::write(format!("/proc/sys/net/{path}"), value)?))
+    }
+
+    /// A counter of the kernel's MPTCP in it.
+    pub fn mib(&self, name: &str) -> Result<u64> {
+        let text = self.enter(|| Ok(fs::read_to_string("/proc/thread-self/net/netstat")?))?;
+        let mut lines = text.lines().filter(|line| line.starts_with("MPTcpExt:"));
+        let (names, values) = (
+            lines.next().context("no MPTcpExt")?,
+            lines.next().context("?")?,
+        );
+        names
+            .split_whitespace()
+            .zip(values.split_whitespace())
+            .find(|(known, _)| *known == name)
+            .with_context(|| format!("no MIB {name}"))?
+            .1
+            .parse()
+            .context("not a number")
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = run("ip", &["netns", "delete", &self.name]);
+    }
+}
+
+/// Removes what killed test runs left.
+fn sweep() {
+    for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name
+            .strip_prefix("mpt-")
+            .and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = run("ip", &["netns", "delete", &name]);
+        }
+    }
+}
+
+/// Runs a program to its end; its output, or an error that holds it.
+pub fn run(program: &str, arguments: &[&str]) -> Result<String> {
+    output(Command::new(program).args(arguments))
+}
+
+/// Runs a command to its end; its output, or an error that holds it.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}\n{text}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(text)
+}
+
+/// A client and a server with two veth pairs between them: c0-s0 and c1-s1.
+///
+/// Both ends send buffers of one packet, so that a capture of what an end sends shows the packets
+/// on the wire.
+#[derive(Debug)]
+pub struct Pair {
+    /// The client.
+    pub client: Namespace,
+    /// The server.
+    pub server: Namespace,
+    /// Their addresses.
+    pub family: Family,
+}
+
+/// The client's interfaces.
+pub const CLIENT_INTERFACES: [&str; 2] = ["c0", "c1"];
+/// The server's interfaces.
+pub const SERVER_INTERFACES: [&str; 2] = ["s0", "s1"];
+
+impl Pair {
+    /// Makes both.
+    pub fn new(family: Family) -> Result<Self> {
+        let (client, server) = (Namespace::new("c")?, Namespace::new("s")?);
+        let pair = Self {
+            client,
+            server,
+            family,
+        };
+        for namespace in [&pair.client, &pair.server] {
+            namespace.ip("mptcp limits set subflows 8 add_addr_accepted 8")?;
+        }
+        for i in 0..2 {
+            let (client, server) = (pair.client.name(), pair.server.name());
+            run(
+                "ip",
+                &[
+                    "link",
+                    "add",
+                    &format!("c{i}"),
+                    "netns",
+                    client,
+                    "type",
+                    "veth",
+                    "peer",
+                    "name",
+                    &format!("s{i}"),
+                    "netns",
+                    server,
+                ],
+            )?;
+            for (namespace, side, host) in [(&pair.client, 'c', 1), (&pair.server, 's', 2)] {
+                namespace.ip(&format!("link set {side}{i} up gso_max_segs 1"))?;
+                let address = pair.address(i, host);
+                let prefix = if family == Family::V6 {
+                    "64 nodad"
+                } else {
+                    "24"
+                };
+                namespace.ip(&format!("addr add {address}/{prefix} dev {side}{i}"))?;
+            }
+        }
+        Ok(pair)
+    }
+
+    fn address(&self, net: usize, host: u8) -> IpAddr {
+        let net = net as u8 + 1;
+        match self.family {
+            Family::V6 => IpAddr::from([0xfd78, u16::from(net), 0, 0, 0, 0, 0, u16::from(host)]),
+            Family::V4 => IpAddr::from([10, 78, net, host]),
+        }
+    }
+
+    /// The client's address on network 0 or 1.
+    pub fn client_address(&self, net: usize) -> IpAddr {
+        self.address(net, 1)
+    }
+
+    /// The server's address on network 0 or 1.
+    pub fn server_address(&self, net: usize) -> IpAddr {
+        self.address(net, 2)
+    }
+
+    /// A connection from the client to the server's first address.
+    pub fn connect(&self) -> Result<(Socket, Socket)> {
+        let address = SocketAddr::new(self.server_address(0), 5000);
+        let listener = self.server.enter(|| {
+            let listener = socket(address)?;
+            listener.set_reuse_address(true)?;
+            // On all addresses, since joins go to others.
+            let any = match address {
+                SocketAddr::V4(_) => IpAddr::from([0; 4]),
+                SocketAddr::V6(_) => IpAddr::from([0; 16]),
+            };
+            listener.bind(&SocketAddr::new(any, address.port()).into())?;
+            listener.listen(8)?;
+            Ok(listener)
+        })?;
+        let client = self.client.enter(|| {
+            let client = socket(address)?;
+            client.connect_timeout(&address.into(), LIMIT)?;
+            Ok(client)
+        })?;
+        let (server, _) = listener.accept()?;
+        server.set_read_timeout(Some(LIMIT))?;
+        Ok((client, server))
+    }
+
+    /// Waits until a MIB of a host has a value.
+    pub fn wait_for(&self, host: &Namespace, mib: &str, wanted: u64) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let value = host.mib(mib)?;
+            if value >= wanted {
+                return Ok(());
+            }
+            ensure!(start.elapsed() < LIMIT, "{mib} is {value} and not {wanted}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn socket(address: SocketAddr) -> Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::MPTCP),
+    )
+    .context("the kernel has no MPTCP")?;
+    socket.set_read_timeout(Some(LIMIT))?;
+    socket.set_write_timeout(Some(LIMIT))?;
+    Ok(socket)
+}
+
+/// Sends bytes one way and reads them at the other end.
+pub fn transfer(mut from: &Socket, mut to: &Socket, bytes: usize) -> Result<()> {
+    let data = vec![0x5a; bytes];
+    thread::scope(|scope| {
+        let sender = scope.spawn(move || from.write_all(&data));
+        let mut buffer = vec![0; bytes];
+        to.read_exact(&mut buffer)?;
+        sender.join().unwrap_or(Ok(()))?;
+        Ok(())
+    })
+}
+
+/// Ends a connection from both sides, and waits for the ends.
+pub fn close(mut client: Socket, mut server: Socket) -> Result<()> {
+    client.shutdown(Shutdown::Write)?;
+    ensure!(server.read(&mut [0; 16])? == 0, "data behind the end");
+    server.shutdown(Shutdown::Write)?;
+    ensure!(client.read(&mut [0; 16])? == 0, "data behind the end");
+    Ok(())
+}

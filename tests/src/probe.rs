@@ -1,1 +1,122 @@
-//! probe
+//! The binary under test.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::net::{Namespace, output};
+
+/// `mptcp-user` with a pin directory of its own; what it attached goes when this is dropped.
+#[derive(Debug)]
+pub struct Probe {
+    pins: PathBuf,
+    namespace: String,
+}
+
+/// Path of the binary: from the environment, or what cargo built.
+pub fn binary() -> PathBuf {
+    if let Some(path) = env::var_os("MPTCP_USER") {
+        return path.into();
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    ["release", "debug"]
+        .map(|profile| target.join(profile).join("mptcp-user"))
+        .into_iter()
+        .find(|path| path.exists())
+        .expect("no mptcp-user: cargo build -p mptcp-user")
+}
+
+impl Probe {
+    /// For a namespace.
+    pub fn new(namespace: &Namespace) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let pins = format!("/sys/fs/bpf/mptcp-test-{}-{number}", std::process::id());
+        Self {
+            pins: pins.into(),
+            namespace: namespace.name().to_owned(),
+        }
+    }
+
+    /// The pin directory.
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    /// The command, with pin directory and namespace set.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("--pin-dir").arg(&self.pins);
+        command.arg("--netns").arg(&self.namespace).args(arguments);
+        command
+    }
+
+    /// Runs a command that must succeed.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        output(&mut self.command(arguments))
+    }
+
+    /// Runs a command that must fail with this exit code; what it says on standard error.
+    pub fn fails(&self, code: i32, arguments: &[&str]) -> Result<String> {
+        failure(code, &mut self.command(arguments))
+    }
+
+    /// `stat --output json`.
+    pub fn stat(&self, arguments: &[&str]) -> Result<Value> {
+        let text = self.run(&[&["stat", "--output", "json"], arguments].concat())?;
+        serde_json::from_str(&text).context("stat prints no JSON")
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        if self.pins.exists() {
+            let _ = Command::new(binary())
+                .arg("--pin-dir")
+                .arg(&self.pins)
+                .args(["detach", "--all"])
+                .output();
+        }
+    }
+}
+
+/// Runs a command that must fail with this exit code, without panicking; its standard error.
+pub fn failure(code: i32, command: &mut Command) -> Result<String> {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output()?;
+    let text = String::from_utf8_lossy(&stderr).into_owned();
+    ensure!(
+        status.code() == Some(code),
+        "{command:?}: {status} and not exit code {code}\n{}{text}",
+        String::from_utf8_lossy(&stdout)
+    );
+    ensure!(!text.contains("panicked"), "{command:?} panicked: {text}");
+    Ok(text)
+}
+
+/// The total of a row in `stat`'s JSON.
+pub fn total(stat: &Value, row: &str) -> Result<u64> {
+    stat["counters"][row]["total"]
+        .as_u64()
+        .with_context(|| format!("{row} has no number"))
+}
+
+/// The counted options of a direction by name.
+pub fn options(stat: &Value, direction: &str) -> Result<Vec<(String, u64)>> {
+    let object = stat["options"][direction]
+        .as_object()
+        .context("no options")?;
+    object
+        .iter()
+        .map(|(name, value)| Ok((name.clone(), value.as_u64().context("not a number")?)))
+        .collect()
+}

@@ -52,6 +52,7 @@ fn demonstrate(directory: &Path, binary: &Path) -> Result<()> {
             "-s",
             "128",
             "-U",
+            "--immediate-mode",
             "-B",
             "16384",
             "-w",

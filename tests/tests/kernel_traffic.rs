@@ -1,0 +1,217 @@
+//! Real kernel MPTCP between two hosts: what the probes count on both equals, to the packet, what
+//! two independent witnesses see on the wires between them.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, ensure};
+use mptcp_tests::{
+    capture::Capture,
+    net::{CLIENT_INTERFACES, Family, Pair, SERVER_INTERFACES, close, transfer},
+    probe::{Probe, options, total},
+    witness::{NAMES, Seen, tshark},
+};
+use serde_json::Value;
+
+/// Runs `traffic` between two probed hosts and compares.
+fn observe(family: Family, traffic: impl FnOnce(&Pair) -> Result<()>) -> Result<[Value; 2]> {
+    let pair = Pair::new(family)?;
+    let hosts = [
+        (&pair.client, CLIENT_INTERFACES),
+        (&pair.server, SERVER_INTERFACES),
+    ];
+    let probes = hosts.map(|(host, _)| Probe::new(host));
+    let mut captures = Vec::new();
+    for ((host, interfaces), probe) in hosts.iter().zip(&probes) {
+        let said = probe.run(&["attach", "-i", interfaces[0], interfaces[1]])?;
+        ensure!(
+            said.matches("XDP native").count() == 2,
+            "no native XDP: {said}"
+        );
+        for interface in interfaces {
+            captures.push(Capture::start(host, interface)?);
+        }
+    }
+    traffic(&pair)?;
+    // The ends of subflows, and MPTCP's workers.
+    thread::sleep(Duration::from_millis(300));
+    let mut files = Vec::new();
+    for capture in &mut captures {
+        files.push(capture.stop()?);
+    }
+    let (from_client, from_server) = files.split_at(2);
+    let stats = [probes[0].stat(&[])?, probes[1].stat(&[])?];
+    let [up, down] = [Seen::of(from_client)?, Seen::of(from_server)?];
+    for (files, seen) in [(from_client, &up), (from_server, &down)] {
+        let counts = tshark(files)?;
+        ensure!(
+            counts == seen.defined(),
+            "the witnesses differ: {counts:?} {:?}",
+            seen.options
+        );
+    }
+    compare(&stats[0], &down, &up)?;
+    compare(&stats[1], &up, &down)?;
+    Ok(stats)
+}
+
+/// A host's table against what it received and sent.
+fn compare(stat: &Value, rx: &Seen, tx: &Seen) -> Result<()> {
+    for (direction, seen) in [("rx", rx), ("tx", tx)] {
+        for (name, counted) in options(stat, direction)? {
+            let wanted = NAMES
+                .iter()
+                .position(|n| *n == name)
+                .map_or(0, |i| seen.options[i]);
+            ensure!(
+                counted == wanted,
+                "{name} {direction}: {counted}, on the wire {wanted}"
+            );
+        }
+    }
+    let both = |i: usize| rx.dss[i] + tx.dss[i];
+    for (row, wanted) in [
+        ("MPSYN", rx.capable_syn),
+        ("MPV1SYN", rx.capable_syn_v1),
+        ("SYNACK", tx.capable_synack),
+        ("JoinSYN", rx.join_syn),
+        ("SFsynack", tx.join_synack),
+        ("TotDSS", rx.options[2] + tx.options[2]),
+        ("DSSrcv", rx.options[2]),
+        ("DSSsnd", tx.options[2]),
+        ("DSSA", both(0)),
+        ("DSSa", both(1)),
+        ("SeqMapM", both(2)),
+        ("SeqMapm", both(3)),
+        ("InfMapFg", rx.infinite),
+        ("LDataLen", rx.partial),
+        ("PrioBkup", rx.backup),
+        ("FCRcvEr", rx.options[7]),
+        ("MPFAILst", tx.options[6]),
+        ("MPFAILrv", rx.options[6]),
+        // A kernel sends nothing that is wrong.
+        ("OPTEr", 0),
+        ("SubtypEr", 0),
+        ("VerEr", 0),
+        ("LenEr", 0),
+    ] {
+        let counted = total(stat, row)?;
+        ensure!(counted == wanted, "{row}: {counted}, on the wire {wanted}");
+    }
+    Ok(())
+}
+
+/// Every option that one session can be made to send, but for those of its violent ends.
+fn session(pair: &Pair) -> Result<()> {
+    let second = pair.client_address(1);
+    pair.client
+        .ip(&format!("mptcp endpoint add {second} id 5 subflow"))?;
+    let signalled = pair.server_address(1);
+    pair.server
+        .ip(&format!("mptcp endpoint add {signalled} id 9 signal"))?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 100_000)?;
+    pair.wait_for(&pair.server, "MPJoinAckRx", 1)?;
+    pair.wait_for(&pair.server, "EchoAdd", 1)?;
+    transfer(&client, &server, 300_000)?;
+    transfer(&server, &client, 300_000)?;
+    pair.client.ip("mptcp endpoint change id 5 backup")?;
+    pair.wait_for(&pair.server, "MPPrioRx", 1)?;
+    pair.client.ip("mptcp endpoint change id 5 nobackup")?;
+    pair.wait_for(&pair.server, "MPPrioRx", 2)?;
+    transfer(&client, &server, 50_000)?;
+    pair.client.ip("mptcp endpoint delete id 5")?;
+    pair.wait_for(&pair.server, "RmAddr", 1)?;
+    pair.server.ip("mptcp endpoint delete id 9")?;
+    pair.wait_for(&pair.client, "RmAddr", 1)?;
+    transfer(&server, &client, 50_000)?;
+    close(client, server)
+}
+
+/// MIBs of the server, and what of the table they must equal: rows, or options received.
+const MIBS: [(&str, &str); 6] = [
+    ("MPCapableSYNRX", "MPSYN"),
+    ("MPJoinSynRx", "JoinSYN"),
+    ("MPPrioRx", "MP_PRIO"),
+    ("RmAddr", "REMOVE_ADDR"),
+    ("EchoAdd", "ADD_ADDR"),
+    ("MPFailRx", "MPFAILrv"),
+];
+
+fn whole_session(family: Family) -> Result<()> {
+    let mut mibs = Vec::new();
+    let [_, server] = observe(family, |pair| {
+        session(pair)?;
+        for (mib, _) in MIBS {
+            mibs.push(pair.server.mib(mib)?);
+        }
+        Ok(())
+    })?;
+    for ((mib, name), wanted) in MIBS.into_iter().zip(mibs) {
+        let counted = match server["options"]["rx"][name].as_u64() {
+            Some(counted) => counted,
+            None => total(&server, name)?,
+        };
+        ensure!(
+            counted == wanted,
+            "{name}: {counted}, the kernel's {mib} {wanted}"
+        );
+    }
+    ensure!(total(&server, "PrioBkup")? >= 1 && total(&server, "DSSsnd")? > 100);
+    Ok(())
+}
+
+#[test]
+fn a_whole_session_over_ipv4() -> Result<()> {
+    whole_session(Family::V4)
+}
+
+#[test]
+fn a_whole_session_over_ipv6() -> Result<()> {
+    whole_session(Family::V6)
+}
+
+#[test]
+fn fast_close() -> Result<()> {
+    let [_, server] = observe(Family::V4, |pair| {
+        let (client, server) = pair.connect()?;
+        transfer(&client, &server, 50_000)?;
+        client.set_linger(Some(Duration::ZERO))?;
+        drop(client);
+        pair.wait_for(&pair.server, "MPFastcloseRx", 1)?;
+        drop(server);
+        Ok(())
+    })?;
+    ensure!(total(&server, "FCRcvEr")? == 1);
+    ensure!(server["options"]["rx"]["MP_TCPRST"].as_u64() == Some(1));
+    Ok(())
+}
+
+#[test]
+fn checksums_and_a_corrupted_payload() -> Result<()> {
+    let [client, server] = observe(Family::V4, |pair| {
+        for host in [&pair.client, &pair.server] {
+            host.sysctl("mptcp/checksum_enabled", "1")?;
+        }
+        let (client, server) = pair.connect()?;
+        transfer(&client, &server, 20_000)?;
+        // One segment is changed on its way; nothing but the DSS checksum notices.
+        pair.client.run(
+            "nft",
+            &[
+                "table inet x { chain p { type filter hook output priority 300; \
+               tcp dport 5000 meta length > 600 limit rate 1/hour burst 1 packets \
+               @ih,64,16 set 0x5a5b\n}\n}",
+            ],
+        )?;
+        transfer(&client, &server, 1_000)?;
+        pair.wait_for(&pair.client, "MPFailRx", 1)?;
+        thread::sleep(Duration::from_millis(200));
+        transfer(&client, &server, 5_000)?;
+        transfer(&server, &client, 5_000)?;
+        Ok(())
+    })?;
+    ensure!(total(&server, "MPFAILst")? >= 1 && total(&client, "MPFAILrv")? >= 1);
+    ensure!(total(&server, "InfMapFg")? >= 1, "no infinite mapping");
+    ensure!(server["extra"]["DssChecksum"].as_u64() > Some(10));
+    Ok(())
+}

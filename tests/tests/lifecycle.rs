@@ -1,0 +1,1 @@
+//! What the probe survives: the death of its loader, attaching again, other layouts, cleared counts.

@@ -1,0 +1,1 @@
+//! Real kernel MPTCP in tagged frames: one VLAN tag and two.

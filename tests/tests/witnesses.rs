@@ -1,0 +1,1 @@
+//! The witnesses agree with each other on captures of real traffic.
