@@ -1,1 +1,303 @@
-//! What wrong use and a hostile system get: a sentence with the next step and an exit code, no panic.
+//! What wrong use and a hostile system get: a sentence with the next step and an exit code, never
+//! a panic, and nothing left behind.
+
+use std::{
+    env, fs, io,
+    path::PathBuf,
+    process::{self, Command},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use mptcp_tests::{
+    net::{Family, Namespace, Pair, close, output, transfer},
+    probe::{Probe, binary, failure, total},
+};
+
+/// A namespace with one veth pair, p0-p1, and a probe for it.
+fn one_link() -> Result<(Namespace, Probe)> {
+    let namespace = Namespace::new("bad")?;
+    namespace.ip("link add p0 up type veth peer name p1")?;
+    namespace.ip("link set p1 up")?;
+    let probe = Probe::new(&namespace);
+    Ok((namespace, probe))
+}
+
+fn says(text: &str, words: &[&str]) -> Result<()> {
+    for word in words {
+        ensure!(text.contains(word), "{word:?} is not in: {text}");
+    }
+    ensure!(
+        !text.contains("panicked") && !text.contains("RUST_BACKTRACE"),
+        "a panic: {text}"
+    );
+    Ok(())
+}
+
+/// One session from client to server.
+fn session(pair: &Pair) -> Result<()> {
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 20_000)?;
+    close(client, server)
+}
+
+/// Runs a script in a mount namespace of its own, with the binary as $0 and arguments behind.
+fn unshared(script: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-ec", script]);
+    command.arg(binary()).args(arguments);
+    command
+}
+
+#[test]
+fn an_unknown_interface_is_named_with_the_next_step() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    let said = probe.fails(1, &["attach", "-i", "nope0"])?;
+    says(&said, &["nope0", "next:", "ip link"])?;
+    says(
+        &probe.fails(1, &["stat", "-i", "nope0"])?,
+        &["nope0", "next:"],
+    )?;
+    says(
+        &probe.fails(1, &["detach", "-i", "nope0"])?,
+        &["nope0", "next:"],
+    )?;
+    ensure!(
+        fs::read_dir(probe.pins()).map_or(0, Iterator::count) == 0,
+        "pins of an interface that does not exist"
+    );
+    Ok(())
+}
+
+#[test]
+fn one_of_two_interfaces_is_partly_done() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    let said = probe.fails(3, &["attach", "-i", "p0", "nope0"])?;
+    says(&said, &["nope0"])?;
+    let stat = probe.stat(&[])?;
+    ensure!(stat["source"]["interfaces"] == serde_json::json!(["p0"]));
+    Ok(())
+}
+
+#[test]
+fn nothing_attached_has_a_next_step() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    says(&probe.fails(1, &["stat"])?, &["next:", "attach"])?;
+    says(&probe.fails(1, &["detach", "-i", "p0"])?, &["p0", "next:"])?;
+    says(&probe.run(&["status"])?, &["attach"])?;
+    ensure!(!probe.pins().exists(), "a look created the pin directory");
+    Ok(())
+}
+
+#[test]
+fn without_root_the_sentence_says_so() -> Result<()> {
+    let (namespace, probe) = one_link()?;
+    // Where a user without rights can run it.
+    let copy = Temporary(env::temp_dir().join(format!("mptcp-user-test-{}", process::id())));
+    fs::copy(binary(), &copy.0).context("cannot copy the binary")?;
+    for arguments in [
+        &["attach", "-i", "p0"][..],
+        &["stat"],
+        &["stat", "-i", "p0"],
+        &["detach", "-i", "p0"],
+    ] {
+        probe.run(&["attach", "-i", "p0"])?;
+        let mut command = namespace.command("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&copy.0)
+            .arg("--pin-dir")
+            .arg(probe.pins())
+            .args(arguments);
+        says(&failure(1, &mut command)?, &["root", "CAP_", "next:"])?;
+    }
+    ensure!(
+        total(&probe.stat(&[])?, "MPSYN")? == 0,
+        "the probe has gone"
+    );
+    Ok(())
+}
+
+/// A file that goes when this is dropped.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_missing_bpffs_is_mounted() -> Result<()> {
+    let (namespace, _) = one_link()?;
+    for hide in ["umount -l /sys/fs/bpf", "mount -t tmpfs tmpfs /sys/fs/bpf"] {
+        let script = format!(
+            "mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf\n{hide}\n\
+             \"$0\" attach \"$@\" -i p0\n\"$0\" stat \"$@\" --output json\n\
+             \"$0\" detach \"$@\" -i p0\ntest ! -e /sys/fs/bpf/mptcp"
+        );
+        let said = output(&mut unshared(&script, &["--netns", namespace.name()]))?;
+        says(&said, &["p0: attached", "\"MPSYN\"", "p0: detached"])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pin_directory_elsewhere_is_refused() -> Result<()> {
+    let (namespace, _) = one_link()?;
+    let elsewhere = env::temp_dir().join(format!("mptcp-user-pins-{}", process::id()));
+    let said = failure(
+        1,
+        Command::new(binary())
+            .args(["attach", "-i", "p0", "--netns", namespace.name()])
+            .arg("--pin-dir")
+            .arg(&elsewhere),
+    )?;
+    says(&said, &["bpffs", "next:"])?;
+    ensure!(!elsewhere.exists(), "it was created all the same");
+    Ok(())
+}
+
+#[test]
+fn without_btf_it_counts() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    let pins = probe.pins().to_string_lossy().into_owned();
+    output(&mut unshared(
+        "mount -t tmpfs tmpfs /sys/kernel/btf\ntest ! -e /sys/kernel/btf/vmlinux\n\
+         mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf\n\
+         exec \"$0\" attach -i s0 \"$@\"",
+        &["--netns", pair.server.name(), "--pin-dir", &pins],
+    ))?;
+    session(&pair)?;
+    ensure!(total(&probe.stat(&[])?, "MPSYN")? == 1);
+    Ok(())
+}
+
+#[test]
+fn another_xdp_program_keeps_the_interface() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let (first, second) = (Probe::new(&pair.server), Probe::new(&pair.server));
+    for (mode, other_mode) in [("native", "generic"), ("generic", "native")] {
+        first.run(&["attach", "-i", "s0", "--xdp", mode])?;
+        let before = total(&first.stat(&[])?, "MPSYN")?;
+        for choice in [mode, other_mode] {
+            let said = second.fails(4, &["attach", "-i", "s0", "--xdp", choice])?;
+            says(&said, &["s0", "next:"])?;
+            ensure!(
+                fs::read_dir(second.pins()).map_or(0, Iterator::count) == 0,
+                "the refused probe left pins"
+            );
+        }
+        session(&pair)?;
+        ensure!(total(&first.stat(&[])?, "MPSYN")? == before + 1);
+        first.run(&["detach", "-i", "s0"])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_has_gone_is_reported_and_detached() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0", "s1"])?;
+    session(&pair)?;
+    pair.server.ip("link delete s0")?;
+    says(&probe.run(&["status"])?, &["s0", "gone", "s1"])?;
+    let (mut stat, mut named) = (
+        probe.command(&["stat", "--output", "json"]),
+        probe.command(&["stat", "-i", "s0", "--output", "json"]),
+    );
+    for command in [&mut stat, &mut named] {
+        let output = command.output()?;
+        ensure!(output.status.success(), "{output:?}");
+        says(
+            &String::from_utf8_lossy(&output.stderr),
+            &["s0", "gone", "detach"],
+        )?;
+        // What it counted is still there.
+        ensure!(total(&serde_json::from_slice(&output.stdout)?, "MPSYN")? == 1);
+    }
+    probe.run(&["detach", "-i", "s0"])?;
+    probe.stat(&[])?;
+    probe
+        .run(&["detach", "--all"].map(|word| word))
+        .err()
+        .map_or(Ok(()), |error| {
+            // `--all` is for all namespaces and does not go with `--netns`.
+            says(&error.to_string(), &["--netns"])
+        })?;
+    output(
+        Command::new(binary())
+            .arg("--pin-dir")
+            .arg(probe.pins())
+            .args(["detach", "--all"]),
+    )?;
+    ensure!(!probe.pins().exists(), "detach left pins");
+    Ok(())
+}
+
+#[test]
+fn usage_errors_are_2() -> Result<()> {
+    for line in [
+        "",
+        "frobnicate",
+        "attach",
+        "attach -i",
+        "attach -i lo --role router",
+        "attach -i lo --xdp sometimes",
+        "detach",
+        "detach --all -i lo",
+        "stat --nonsense",
+        "stat -ntimes",
+        "stat -ntimes many",
+        "stat -ntimes -1",
+        "stat -clearstats all",
+        "stat --interval soon",
+        "stat --output xml",
+        "stat protocol tcp",
+        "stat -i lo --role middlebox",
+    ] {
+        let said = failure(2, Command::new(binary()).args(line.split_whitespace()))
+            .with_context(|| format!("mptcp-user {line}"))?;
+        says(&said, &[]).with_context(|| format!("mptcp-user {line}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_unknown_namespace_is_named() -> Result<()> {
+    for command in [&["attach", "-i", "lo"][..], &["stat"], &["status"]] {
+        let mut command = {
+            let mut with = Command::new(binary());
+            with.args(command).args(["--netns", "no-such-netns"]);
+            with
+        };
+        says(&failure(1, &mut command)?, &["no-such-netns", "ip netns"])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    probe.run(&["attach", "-i", "p0"])?;
+    for arguments in [
+        &["stat"][..],
+        &["stat", "--detail"],
+        &["stat", "--output", "json"],
+        &["stat", "-ntimes", "0", "--interval", "50ms"],
+        &["status"],
+        &["--help"],
+    ] {
+        let (reader, writer) = io::pipe()?;
+        drop(reader);
+        let output = probe.command(arguments).stdout(writer).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(0) && said.is_empty(),
+            "{arguments:?}: {} {said}",
+            output.status
+        );
+    }
+    Ok(())
+}

@@ -1,1 +1,218 @@
-//! The table and its JSON: every row of the reference, in its order.
+//! The table and its JSON: every row of the reference, in its order and spelling.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use mptcp_tests::{net::Namespace, probe::Probe};
+use serde_json::Value;
+
+/// The reference: number, label, short name, whether the table shows it, NITRO name, kind, group.
+const ROWS: &str = include_str!("../data/rows.tsv");
+
+/// Rows that need neither state of sessions nor of subflows: they are numbers from the beginning.
+const STATELESS: [&str; 27] = [
+    "MPSYN", "MPV1SYN", "SYNACK", "JoinSYN", "SFsynack", "TotDSS", "DSSrcv", "DSSsnd", "DSSA",
+    "DSSa", "SeqMapM", "SeqMapm", "InfMapFg", "LDataLen", "PrioBkup", "ExtnFlEr", "ResFlgEr",
+    "CryptoEr", "VerEr", "addridEr", "OPTEr", "SubtypEr", "LenEr", "MSSErr", "FCRcvEr", "MPFAILst",
+    "MPFAILrv",
+];
+
+struct Row {
+    label: &'static str,
+    short: &'static str,
+    is_short_shown: bool,
+    nitro: &'static str,
+    kind: &'static str,
+}
+
+fn rows() -> Result<Vec<Row>> {
+    ROWS.lines()
+        .skip(1)
+        .map(|line| {
+            let mut fields = line.split('\t').skip(1);
+            let mut next = || fields.next().context("a field is missing");
+            Ok(Row {
+                label: next()?,
+                short: next()?,
+                is_short_shown: next()? == "yes",
+                nitro: next()?,
+                kind: next()?,
+            })
+        })
+        .collect()
+}
+
+fn probed() -> Result<(Namespace, Probe)> {
+    let namespace = Namespace::new("table")?;
+    namespace.ip("link add p0 up type veth peer name p1")?;
+    let probe = Probe::new(&namespace);
+    probe.run(&["attach", "-i", "p0"])?;
+    Ok((namespace, probe))
+}
+
+#[test]
+fn detail_shows_every_label_in_the_order_of_the_reference() -> Result<()> {
+    let (_namespace, probe) = probed()?;
+    let table = probe.run(&["stat", "-detail", "-fullValues"])?;
+    let mut lines = table.lines();
+    for row in rows()? {
+        let start = match row.is_short_shown {
+            true => format!("{} ({}) ", row.label, row.short),
+            false => format!("{} ", row.label),
+        };
+        let line = lines
+            .find(|line| line.trim_start().starts_with(&start))
+            .with_context(|| format!("{start:?} is missing or not in its place in\n{table}"))?;
+        let cells: Vec<_> = line.trim_start()[start.len()..]
+            .split_whitespace()
+            .collect();
+        let wanted = match STATELESS.contains(&row.short) {
+            true => ["0", "0"],
+            false => ["n/a", "n/a"],
+        };
+        ensure!(cells == wanted, "{line:?} and not {wanted:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn both_spellings_print_the_same() -> Result<()> {
+    let (_namespace, probe) = probed()?;
+    let plain = |arguments: &[&str]| -> Result<Vec<String>> {
+        // Without the heading and what varies in it.
+        let text = probe.run(arguments)?;
+        Ok(text.lines().skip(1).map(ToOwned::to_owned).collect())
+    };
+    let wanted = plain(&["stat", "--detail", "--full-values", "--ntimes", "1"])?;
+    ensure!(wanted.len() > 83);
+    for line in [
+        "stat protocol mptcp -detail -fullValues -ntimes 1",
+        "stat -detail -fullValues -ntimes 1",
+        "stat -detail protocol mptcp -fullValues",
+        "stat protocol mptcp --detail -fullValues -i p0",
+        "stat protocol mptcp -i p0 -detail --full-values",
+    ] {
+        let words: Vec<_> = line.split_whitespace().collect();
+        ensure!(plain(&words)? == wanted, "{line} prints something else");
+    }
+    let summary = plain(&["stat"])?;
+    ensure!(
+        summary.len() < 60 && summary.iter().any(|line| line.contains("(MPSYN)")),
+        "{summary:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn json_has_every_row_and_every_nitro_field() -> Result<()> {
+    let (_namespace, probe) = probed()?;
+    let stat = probe.stat(&[])?;
+    ensure!(stat["schema_version"] == 1);
+    for (pointer, check) in [
+        ("/time", Value::is_string as fn(&Value) -> bool),
+        ("/source/kind", Value::is_string),
+        ("/source/interfaces", Value::is_array),
+        ("/source/role", Value::is_string),
+        ("/source/since", Value::is_string),
+        ("/source/frames", Value::is_u64),
+        ("/source/attached_mid_traffic", Value::is_boolean),
+        ("/extra", Value::is_object),
+        ("/probe", Value::is_object),
+    ] {
+        let value = stat
+            .pointer(pointer)
+            .with_context(|| format!("no {pointer}"))?;
+        ensure!(check(value), "{pointer} is {value}");
+    }
+    let counters = stat["counters"].as_object().context("no counters")?;
+    let nitro = stat["protocolmptcp"]
+        .as_object()
+        .context("no protocolmptcp")?;
+    let rows = rows()?;
+    ensure!(
+        counters.keys().eq(rows.iter().map(|row| row.short)),
+        "the rows are not the reference's: {:?}",
+        counters.keys()
+    );
+    let mut fields = BTreeSet::new();
+    for row in &rows {
+        let counter = &counters[row.short];
+        ensure!(
+            counter["label"] == row.label
+                && counter["nitro"] == row.nitro
+                && counter["kind"] == row.kind,
+            "{}: {counter}",
+            row.short
+        );
+        let quality = counter["quality"].as_str().context("no quality")?;
+        let is_known = STATELESS.contains(&row.short);
+        ensure!(
+            counter["total"].is_u64() == is_known
+                && counter["total"].is_null() != is_known
+                && (quality == "unavailable") != is_known,
+            "{}: {counter}",
+            row.short
+        );
+        ensure!(
+            nitro.get(row.nitro) == Some(&counter["total"]),
+            "{}",
+            row.nitro
+        );
+        fields.insert(row.nitro.to_owned());
+        if row.kind == "counter" {
+            let field = format!("{}rate", row.nitro.replacen("tot", "", 1));
+            ensure!(nitro.get(&field) == Some(&counter["rate"]), "{field}");
+            fields.insert(field);
+        }
+    }
+    ensure!(fields.iter().eq(nitro.keys().collect::<BTreeSet<_>>()));
+    for direction in ["rx", "tx", "unknown"] {
+        let options = stat["options"][direction]
+            .as_object()
+            .context("no options")?;
+        let names: BTreeSet<_> = options.keys().map(String::as_str).collect();
+        let wanted = "MP_CAPABLE MP_JOIN DSS ADD_ADDR REMOVE_ADDR MP_PRIO MP_FAIL MP_FASTCLOSE \
+                      MP_TCPRST EXPERIMENTAL UNKNOWN";
+        ensure!(
+            names == wanted.split_whitespace().collect(),
+            "{direction}: {names:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn displays_come_at_their_interval() -> Result<()> {
+    let (_namespace, probe) = probed()?;
+    let start = Instant::now();
+    let text = probe.run(&["stat", "-ntimes", "2", "--interval", "1s"])?;
+    let seconds = start.elapsed().as_secs_f64();
+    ensure!(
+        (1.0..4.0).contains(&seconds),
+        "two displays took {seconds} s"
+    );
+    ensure!(
+        text.matches("(MPSYN)").count() == 2,
+        "not two displays:\n{text}"
+    );
+    let text = probe.run(&[
+        "stat",
+        "-ntimes",
+        "3",
+        "--interval",
+        "200ms",
+        "--output",
+        "jsonl",
+    ])?;
+    let displays = text
+        .lines()
+        .map(serde_json::from_str::<Value>)
+        .collect::<Result<Vec<_>, _>>()?;
+    ensure!(displays.len() == 3, "{} lines", displays.len());
+    ensure!(
+        displays
+            .iter()
+            .all(|display| display["schema_version"] == 1)
+    );
+    Ok(())
+}
