@@ -6,4 +6,5 @@ pub mod frame;
 pub mod kernel;
 pub mod net;
 pub mod probe;
+pub mod relay;
 pub mod witness;

@@ -131,6 +131,30 @@ fn sweep() {
     }
 }
 
+/// Joins two namespaces by a veth pair.
+pub fn veth(a: (&Namespace, &str), b: (&Namespace, &str)) -> Result<()> {
+    run(
+        "ip",
+        &[
+            "link",
+            "add",
+            a.1,
+            "netns",
+            a.0.name(),
+            "type",
+            "veth",
+            "peer",
+            "name",
+            b.1,
+            "netns",
+            b.0.name(),
+        ],
+    )?;
+    a.0.ip(&format!("link set {} up", a.1))?;
+    b.0.ip(&format!("link set {} up", b.1))?;
+    Ok(())
+}
+
 /// Runs a program to its end; its output, or an error that holds it.
 pub fn run(program: &str, arguments: &[&str]) -> Result<String> {
     output(Command::new(program).args(arguments))
@@ -171,8 +195,8 @@ pub const CLIENT_INTERFACES: [&str; 2] = ["c0", "c1"];
 pub const SERVER_INTERFACES: [&str; 2] = ["s0", "s1"];
 
 impl Pair {
-    /// Makes both.
-    pub fn new(family: Family) -> Result<Self> {
+    /// Makes both hosts, with nothing between them.
+    pub fn apart(family: Family) -> Result<Self> {
         let (client, server) = (Namespace::new("c")?, Namespace::new("s")?);
         let pair = Self {
             client,
@@ -182,37 +206,33 @@ impl Pair {
         for namespace in [&pair.client, &pair.server] {
             namespace.ip("mptcp limits set subflows 8 add_addr_accepted 8")?;
         }
+        Ok(pair)
+    }
+
+    /// Makes both, joined.
+    pub fn new(family: Family) -> Result<Self> {
+        let pair = Self::apart(family)?;
         for i in 0..2 {
-            let (client, server) = (pair.client.name(), pair.server.name());
-            run(
-                "ip",
-                &[
-                    "link",
-                    "add",
-                    &format!("c{i}"),
-                    "netns",
-                    client,
-                    "type",
-                    "veth",
-                    "peer",
-                    "name",
-                    &format!("s{i}"),
-                    "netns",
-                    server,
-                ],
-            )?;
+            let (c, s) = (format!("c{i}"), format!("s{i}"));
+            veth((&pair.client, &c), (&pair.server, &s))?;
             for (namespace, side, host) in [(&pair.client, 'c', 1), (&pair.server, 's', 2)] {
-                namespace.ip(&format!("link set {side}{i} up gso_max_segs 1"))?;
-                let address = pair.address(i, host);
-                let prefix = if family == Family::V6 {
-                    "64 nodad"
-                } else {
-                    "24"
-                };
-                namespace.ip(&format!("addr add {address}/{prefix} dev {side}{i}"))?;
+                namespace.ip(&format!("link set {side}{i} gso_max_segs 1"))?;
+                pair.assign(namespace, &format!("{side}{i}"), i, host)?;
             }
         }
         Ok(pair)
+    }
+
+    /// Gives an interface the address of a host on a network.
+    pub fn assign(&self, at: &Namespace, interface: &str, net: usize, host: u8) -> Result<()> {
+        let prefix = if self.family == Family::V6 {
+            "64 nodad"
+        } else {
+            "24"
+        };
+        let address = self.address(net, host);
+        at.ip(&format!("addr add {address}/{prefix} dev {interface}"))?;
+        Ok(())
     }
 
     fn address(&self, net: usize, host: u8) -> IpAddr {

@@ -25,6 +25,8 @@ pub const NAMES: [&str; 9] = [
 pub struct Seen {
     /// Frames.
     pub frames: u64,
+    /// VLAN tags.
+    pub tagged: u64,
     /// Options by subtype.
     pub options: [u64; 16],
     /// MP_CAPABLE SYNs.
@@ -70,7 +72,10 @@ impl Seen {
         loop {
             let (kind, behind) = (number(rest.get(..2)?), rest.get(2..)?);
             match kind {
-                0x8100 | 0x88a8 => rest = behind.get(2..)?,
+                0x8100 | 0x88a8 => {
+                    self.tagged += 1;
+                    rest = behind.get(2..)?;
+                }
                 0x0800 => return self.ipv4(behind),
                 0x86dd => return self.ipv6(behind),
                 _ => return Some(()),

@@ -1,1 +1,64 @@
-//! GSO: the probe counts packets where the sender's network stack handles buffers of many.
+//! Packets on the wire are counted where a sender hands on buffers of many.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, ensure};
+use mptcp_tests::{
+    capture::Capture,
+    net::{Family, Namespace, Pair, close, transfer, veth},
+    probe::{Probe, total},
+    witness::Seen,
+};
+
+/// client c0 --- r0 router r1 --- s0 server: the client sends buffers, the router cuts them.
+#[test]
+fn a_sender_counts_packets_and_not_buffers() -> Result<()> {
+    let pair = Pair::apart(Family::V4)?;
+    let router = Namespace::new("r")?;
+    veth((&pair.client, "c0"), (&router, "r0"))?;
+    veth((&router, "r1"), (&pair.server, "s0"))?;
+    pair.client.ip("addr add 10.79.1.1/24 dev c0")?;
+    router.ip("addr add 10.79.1.2/24 dev r0")?;
+    router.ip("addr add 10.78.1.9/24 dev r1")?;
+    pair.assign(&pair.server, "s0", 0, 2)?;
+    pair.client.ip("route add default via 10.79.1.2")?;
+    pair.server.ip("route add default via 10.78.1.9")?;
+    router.sysctl("ipv4/ip_forward", "1")?;
+    router.run("ethtool", &["-K", "r1", "tso", "off", "gso", "off"])?;
+
+    let probe = Probe::new(&pair.client);
+    probe.run(&["attach", "-i", "c0", "--xdp", "off"])?;
+    let mut buffers = Capture::start(&pair.client, "c0")?;
+    let mut packets = Capture::start(&router, "r1")?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 1_000_000)?;
+    close(client, server)?;
+    thread::sleep(Duration::from_millis(300));
+    let buffers = Seen::of(&[buffers.stop()?])?;
+    let packets = Seen::of(&[packets.stop()?])?;
+    let stat = probe.stat(&[])?;
+    ensure!(
+        buffers.options[2] * 2 < packets.options[2],
+        "{} buffers and {} packets with DSS: the sender does not merge",
+        buffers.options[2],
+        packets.options[2]
+    );
+    let sent = total(&stat, "DSSsnd")?;
+    ensure!(
+        sent == packets.options[2],
+        "{sent} DSS counted, {} sent",
+        packets.options[2]
+    );
+    let capable = stat["options"]["tx"]["MP_CAPABLE"].as_u64();
+    ensure!(
+        capable == Some(packets.options[0]),
+        "{capable:?} MP_CAPABLE counted"
+    );
+    let partial = stat["extra"]["LDataLenTx"].as_u64();
+    ensure!(
+        partial == Some(packets.partial),
+        "{partial:?} counted, {} sent",
+        packets.partial
+    );
+    Ok(())
+}

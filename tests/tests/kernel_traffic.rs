@@ -8,6 +8,7 @@ use mptcp_tests::{
     capture::Capture,
     net::{CLIENT_INTERFACES, Family, Pair, SERVER_INTERFACES, close, transfer},
     probe::{Probe, options, total},
+    relay::Tagged,
     witness::{NAMES, Seen, tshark},
 };
 use serde_json::Value;
@@ -168,6 +169,39 @@ fn a_whole_session_over_ipv4() -> Result<()> {
 #[test]
 fn a_whole_session_over_ipv6() -> Result<()> {
     whole_session(Family::V6)
+}
+
+/// The probe on a link whose frames have a tag, in the host role: what comes in at f1 is the
+/// client's.
+fn tagged_session(family: Family) -> Result<()> {
+    let path = Tagged::new(family)?;
+    let probe = Probe::new(&path.far);
+    probe.run(&["attach", "-i", "f1"])?;
+    let mut up = Capture::start(&path.near, "n1")?;
+    let mut down = Capture::start(&path.far, "f1")?;
+    let (client, server) = path.pair.connect()?;
+    transfer(&client, &server, 100_000)?;
+    transfer(&server, &client, 100_000)?;
+    close(client, server)?;
+    thread::sleep(Duration::from_millis(300));
+    let (up, down) = (up.stop()?, down.stop()?);
+    let [sent, received] = [Seen::of(&[up])?, Seen::of(&[down])?];
+    ensure!(tshark(&[up])? == sent.defined() && tshark(&[down])? == received.defined());
+    ensure!(
+        sent.tagged > 50 && received.tagged > 50,
+        "the frames have no tags"
+    );
+    compare(&probe.stat(&[])?, &sent, &received)
+}
+
+#[test]
+fn a_session_in_a_vlan_over_ipv4() -> Result<()> {
+    tagged_session(Family::V4)
+}
+
+#[test]
+fn a_session_in_a_vlan_over_ipv6() -> Result<()> {
+    tagged_session(Family::V6)
 }
 
 #[test]
