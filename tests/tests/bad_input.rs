@@ -301,3 +301,31 @@ fn a_closed_pipe_is_no_error() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn two_layers_of_a_stack() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    pair.server.ip("link add m0 link s1 type macvlan")?;
+    let probe = Probe::new(&pair.server);
+    let result = probe
+        .command(&["attach", "-i", "m0", "s1", "--xdp", "off"])
+        .output()?;
+    let said = String::from_utf8_lossy(&result.stderr);
+    ensure!(result.status.success(), "{said}");
+    says(&said, &["m0", "s1", "layers", "next: "])
+}
+
+#[test]
+fn the_role_of_a_probe_does_not_change() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0"])?;
+    says(
+        &probe.fails(1, &["attach", "-i", "s0", "--role", "middlebox"])?,
+        &["role", "next: "],
+    )?;
+    probe.run(&["attach", "-i", "s1", "--role", "middlebox"])?;
+    says(&probe.fails(1, &["stat"])?, &["roles", "next: "])?;
+    ensure!(probe.run(&["stat", "-i", "s1"])?.contains("middlebox"));
+    Ok(())
+}
