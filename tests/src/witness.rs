@@ -173,7 +173,7 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 /// The frames of a little-endian pcap file of Ethernet.
-fn frames(file: &[u8]) -> Result<Vec<&[u8]>> {
+pub fn frames(file: &[u8]) -> Result<Vec<&[u8]>> {
     let word = |at: usize| -> Result<u32> {
         let bytes = file.get(at..at + 4).context("the file ends early")?;
         Ok(u32::from_le_bytes(bytes.try_into()?))
