@@ -1,10 +1,9 @@
-//! What the probe survives without losing a packet: the death of its loader, attaching again,
-//! cleared statistics, all while traffic runs. What it refuses, and what is left of it: nothing.
+//! The life of a probe: loaders that are killed, programs that are replaced, layouts that do not
+//! fit, baselines that move. Nothing is lost on the way.
 
 use std::{
     fs,
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -14,402 +13,376 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
-    net::{Family, LIMIT, Pair, close, output, run, transfer},
-    probe::{Probe, binary, failure, options, total},
-    witness::{NAMES, Seen},
+    net::{Family, LIMIT, Namespace, Pair, close, output, run, transfer},
+    probe::{Probe, total},
+    witness::Seen,
 };
 use serde_json::Value;
 
-/// A pair that is silent but for what a test sends, and a probe for the server.
-fn quiet_pair() -> Result<(Pair, Probe)> {
-    let pair = Pair::new(Family::V4)?;
-    for host in [&pair.client, &pair.server] {
-        // No router solicitations and multicast reports among the frames.
-        host.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
+/// Captures of both directions of the first link.
+struct Captures([Capture; 2]);
+
+impl Captures {
+    fn start(pair: &Pair) -> Result<Self> {
+        Ok(Self([
+            Capture::start(&pair.client, "c0")?,
+            Capture::start(&pair.server, "s0")?,
+        ]))
     }
-    let second = pair.client_address(1);
-    pair.client
-        .ip(&format!("mptcp endpoint add {second} id 5 subflow"))?;
-    let probe = Probe::new(&pair.server);
-    Ok((pair, probe))
+
+    /// DSS received and sent by the server.
+    fn stop(mut self) -> Result<[u64; 2]> {
+        let [up, down] = &mut self.0;
+        Ok([
+            Seen::of(&[up.stop()?])?.options[2],
+            Seen::of(&[down.stop()?])?.options[2],
+        ])
+    }
 }
 
-/// A session over both links.
-fn session(pair: &Pair) -> Result<()> {
-    let joins = pair.server.mib("MPJoinAckRx")?;
+fn dss(stat: &Value) -> Result<[u64; 2]> {
+    Ok([total(stat, "DSSrcv")?, total(stat, "DSSsnd")?])
+}
+
+fn traffic(pair: &Pair) -> Result<()> {
     let (client, server) = pair.connect()?;
-    transfer(&client, &server, 50_000)?;
-    pair.wait_for(&pair.server, "MPJoinAckRx", joins + 1)?;
     transfer(&client, &server, 100_000)?;
-    transfer(&server, &client, 50_000)?;
     close(client, server)
 }
 
-/// Captures of both directions on one link, or on both.
-struct Captures(Vec<[Capture; 2]>);
-
-impl Captures {
-    fn start(pair: &Pair, links: &[usize]) -> Result<Self> {
-        links
-            .iter()
-            .map(|link| {
-                Ok([
-                    Capture::start(&pair.client, &format!("c{link}"))?,
-                    Capture::start(&pair.server, &format!("s{link}"))?,
-                ])
-            })
-            .collect::<Result<_>>()
-            .map(Self)
-    }
-
-    /// What the server received and what it sent.
-    fn stop(mut self) -> Result<[Seen; 2]> {
-        // The ends of subflows, and MPTCP's workers.
-        thread::sleep(Duration::from_millis(300));
-        let (mut received, mut sent) = (Vec::new(), Vec::new());
-        for [client, server] in &mut self.0 {
-            received.push(client.stop()?.to_owned());
-            sent.push(server.stop()?.to_owned());
+/// Waits until the server's probe on s0 has all its programs.
+fn wait_until_counting(probe: &Probe) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let status: Value = serde_json::from_str(&probe.run(&["status", "--output", "json"])?)?;
+        if status["interfaces"][0]["state"] == "counting" {
+            return Ok(());
         }
-        let seen = |files: &[PathBuf]| -> Result<Seen> {
-            Seen::of(&files.iter().map(PathBuf::as_path).collect::<Vec<_>>())
-        };
-        Ok([seen(&received)?, seen(&sent)?])
+        ensure!(start.elapsed() < LIMIT, "{status}");
+        thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// The numbers of several readings, added: they must be all that was on the wire.
-fn conserved(readings: &[Value], [rx, tx]: &[Seen; 2]) -> Result<()> {
-    let sum = |of: &dyn Fn(&Value) -> Result<u64>| -> Result<u64> {
-        readings.iter().map(of).sum::<Result<u64>>()
-    };
-    for (direction, seen) in [("rx", rx), ("tx", tx)] {
-        for (i, name) in NAMES.iter().enumerate() {
-            let counted = sum(&|stat| {
-                let counted = options(stat, direction)?;
-                let found = counted.iter().find(|(known, _)| known == name);
-                Ok(found.with_context(|| format!("no {name}"))?.1)
-            })?;
-            let wanted = seen.options[i];
-            ensure!(
-                counted == wanted,
-                "{name} {direction}: {counted}, on the wire {wanted}"
-            );
-        }
-    }
-    for (row, wanted) in [
-        ("MPSYN", rx.capable_syn),
-        ("JoinSYN", rx.join_syn),
-        ("DSSrcv", rx.options[2]),
-        ("DSSsnd", tx.options[2]),
-    ] {
-        let counted = sum(&|stat| total(stat, row))?;
-        ensure!(counted == wanted, "{row}: {counted}, on the wire {wanted}");
-    }
-    let frames = |stat: &Value| stat["source"]["frames"].as_u64().context("no frames");
-    let (counted, wanted) = (sum(&frames)?, rx.frames + tx.frames);
-    ensure!(counted == wanted, "{counted} frames, on the wire {wanted}");
-    ensure!(rx.options[2] > 10 && tx.options[2] > 10, "no traffic");
-    // Every frame ended in one leaf class.
-    let leaves = sum(&|stat| {
-        let classes = stat["probe"].as_object().context("no leaf classes")?;
-        Ok(classes.values().filter_map(Value::as_u64).sum())
-    })?;
-    ensure!(
-        leaves == wanted,
-        "{leaves} in the leaves of {wanted} frames"
-    );
-    Ok(())
-}
-
-/// Directory of the pins of an interface, as the documentation says.
-fn pins_of(pair: &Pair, probe: &Probe, interface: &str) -> Result<PathBuf> {
-    let namespace = fs::metadata(format!("/run/netns/{}", pair.server.name()))?.ino();
-    let link = pair.server.ip(&format!("-o link show {interface}"))?;
-    let index = link.split(':').next().context("no index")?;
-    Ok(probe.pins().join(format!("v1/{namespace}/if/{index}")))
-}
-
-/// Nothing of the probe is on the interface any more.
-fn is_bare(pair: &Pair, interface: &str) -> Result<()> {
-    let link = pair.server.ip(&format!("-d link show {interface}"))?;
-    ensure!(!link.contains("xdp"), "an XDP program was left: {link}");
-    let filters = pair.server.run("bpftool", &["net", "list"])?;
-    ensure!(
-        !filters.contains(interface),
-        "a program was left: {filters}"
-    );
-    Ok(())
 }
 
 #[test]
-fn the_loader_dies_and_nothing_is_lost() -> Result<()> {
-    let (pair, probe) = quiet_pair()?;
-    let captures = Captures::start(&pair, &[0])?;
+fn a_killed_loader_loses_nothing() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    // With a log level that nothing is logged at, the loader stays, so it is there to be killed.
     let mut loader = probe
-        .command(&["attach", "-i", "s0"])
+        .command(&["attach", "-i", "s0", "--kernel-log", "error"])
         .stdout(Stdio::null())
         .spawn()?;
-    let pins = pins_of(&pair, &probe, "s0")?;
-    let start = Instant::now();
-    while !["counters", "xdp", "tcx"]
-        .iter()
-        .all(|pin| pins.join(pin).exists())
-    {
-        ensure!(start.elapsed() < LIMIT, "no pins in {}", pins.display());
-        thread::sleep(Duration::from_micros(200));
-    }
+    wait_until_counting(&probe)?;
+    ensure!(
+        loader.try_wait()?.is_none(),
+        "the loader has ended by itself"
+    );
     loader.kill()?;
     loader.wait()?;
-    session(&pair)?;
-    let seen = captures.stop()?;
-    conserved(&[probe.stat(&[])?], &seen)
-}
-
-#[test]
-fn a_loader_killed_at_any_moment_is_healed_by_the_next() -> Result<()> {
-    let (pair, probe) = quiet_pair()?;
-    // How long it takes undisturbed.
-    let start = Instant::now();
-    probe.run(&["attach", "-i", "s0", "s1"])?;
-    let whole = start.elapsed();
-    for sixteenth in 0..18 {
-        output(
-            Command::new(binary())
-                .arg("--pin-dir")
-                .arg(probe.pins())
-                .args(["detach", "--all"]),
-        )?;
-        let mut loader = probe
-            .command(&["attach", "-i", "s0", "s1"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        thread::sleep(whole * sixteenth / 16);
-        loader.kill()?;
-        loader.wait()?;
-        // What there is can be looked at, whatever there is.
-        probe.run(&["status"])?;
-        probe
-            .run(&["attach", "-i", "s0", "s1"])
-            .with_context(|| format!("killed after {sixteenth}/16 of {whole:?}"))?;
-        let status = probe.run(&["status"])?;
-        ensure!(status.matches("counting").count() == 2, "{status}");
-    }
-    let captures = Captures::start(&pair, &[0, 1])?;
-    let before = probe.stat(&[])?["source"]["frames"].as_u64();
+    let captures = Captures::start(&pair)?;
+    traffic(&pair)?;
+    let wanted = captures.stop()?;
+    let stat = probe.stat(&[])?;
     ensure!(
-        before == Some(0),
-        "{before:?} frames before there was traffic"
+        dss(&stat)? == wanted,
+        "{:?} counted, {wanted:?} on the wire",
+        dss(&stat)?
     );
-    session(&pair)?;
-    let seen = captures.stop()?;
-    conserved(&[probe.stat(&[])?], &seen)
-}
-
-#[test]
-fn attaching_again_while_traffic_runs_loses_nothing() -> Result<()> {
-    let (pair, probe) = quiet_pair()?;
-    probe.run(&["attach", "-i", "s0", "s1"])?;
-    let captures = Captures::start(&pair, &[0, 1])?;
-    let times = busy(&pair, || {
-        let said = probe.run(&["attach", "-i", "s0", "s1"])?;
-        ensure!(said.matches("counts go on").count() == 2, "{said}");
-        Ok(())
-    })?;
-    ensure!(times >= 3, "attached again {times} times only");
-    let seen = captures.stop()?;
-    conserved(&[probe.stat(&[])?], &seen)?;
-    let status = probe.run(&["status"])?;
-    ensure!(status.matches("counting").count() == 2, "{status}");
+    ensure!(wanted[0] > 10 && total(&stat, "MPSYN")? == 1);
+    probe.run(&["detach", "-i", "s0"])?;
+    ensure!(
+        !probe.pins().exists(),
+        "detach leaves {}",
+        probe.pins().display()
+    );
     Ok(())
 }
 
 #[test]
-fn clearing_statistics_while_traffic_runs_loses_nothing() -> Result<()> {
-    for what in ["basic", "full"] {
-        let (pair, probe) = quiet_pair()?;
-        probe.run(&["attach", "-i", "s0", "s1"])?;
-        let captures = Captures::start(&pair, &[0, 1])?;
-        let mut readings = Vec::new();
-        let times = busy(&pair, || {
-            readings.push(probe.stat(&["-clearstats", what])?);
-            Ok(())
-        })?;
-        ensure!(times >= 10, "cleared {times} times only");
-        let seen = captures.stop()?;
-        readings.push(probe.stat(&["-clearstats", what])?);
-        conserved(&readings, &seen)?;
-        let last = probe.stat(&[])?;
-        ensure!(total(&last, "TotDSS")? == 0 && last["source"]["frames"] == 0);
-        let extras = last["extra"].as_object().context("no extras")?;
+fn a_loader_killed_at_any_moment_leaves_nothing_in_the_way() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    for milliseconds in (0..300).step_by(20) {
+        let probe = Probe::new(&pair.server);
+        let mut loader = probe
+            .command(&["attach", "-i", "s0"])
+            .stdout(Stdio::null())
+            .spawn()?;
+        thread::sleep(Duration::from_millis(milliseconds));
+        let _ = loader.kill();
+        loader.wait()?;
+        probe.run(&["attach", "-i", "s0"])?;
+        traffic(&pair)?;
+        let stat = probe.stat(&[])?;
         ensure!(
-            extras.values().filter_map(Value::as_u64).all(|n| n == 0) == (what == "full"),
-            "after {what}: {extras:?}"
+            total(&stat, "MPSYN")? == 1,
+            "after {milliseconds} ms: {}",
+            stat["options"]
+        );
+        probe.run(&["detach", "-i", "s0"])?;
+        ensure!(
+            !probe.pins().exists(),
+            "detach leaves {}",
+            probe.pins().display()
         );
     }
     Ok(())
 }
 
-/// Repeats an action while a session runs, for about a second.
-fn busy(pair: &Pair, mut action: impl FnMut() -> Result<()>) -> Result<u32> {
-    let is_over = AtomicBool::new(false);
+#[test]
+fn programs_are_replaced_while_traffic_runs() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0"])?;
+    let captures = Captures::start(&pair)?;
     let (client, server) = pair.connect()?;
-    let times = thread::scope(|scope| {
-        let traffic = scope.spawn(|| -> Result<()> {
-            while !is_over.load(Ordering::Relaxed) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| -> Result<()> {
+        let sender = scope.spawn(|| -> Result<()> {
+            while !done.load(Ordering::Relaxed) {
                 transfer(&client, &server, 20_000)?;
-                transfer(&server, &client, 20_000)?;
-                thread::sleep(Duration::from_millis(2));
             }
             Ok(())
         });
-        let start = Instant::now();
-        let mut times = 0;
-        let mut result = Ok(());
-        while result.is_ok() && start.elapsed() < Duration::from_secs(1) {
-            result = action();
-            times += 1;
+        let mut replaced = Ok(());
+        for _ in 0..8 {
+            replaced = replaced.and_then(|()| {
+                let said = probe.run(&["attach", "-i", "s0"])?;
+                ensure!(said.contains("replaced"), "{said}");
+                Ok(())
+            });
         }
-        is_over.store(true, Ordering::Relaxed);
-        traffic
-            .join()
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("the traffic panicked")))?;
-        result.map(|()| times)
+        done.store(true, Ordering::Relaxed);
+        sender.join().expect("the sender does not panic")?;
+        replaced
     })?;
     close(client, server)?;
-    Ok(times)
+    thread::sleep(Duration::from_millis(200));
+    let wanted = captures.stop()?;
+    let stat = probe.stat(&[])?;
+    ensure!(
+        dss(&stat)? == wanted,
+        "{:?} counted, {wanted:?} on the wire",
+        dss(&stat)?
+    );
+    Ok(())
+}
+
+/// The pin directory of an interface.
+fn directory(probe: &Probe, namespace: &Namespace, interface: &str) -> Result<std::path::PathBuf> {
+    let inode = fs::metadata(format!("/run/netns/{}", namespace.name()))?.ino();
+    let links: Value = serde_json::from_str(&namespace.ip(&format!("-j link show {interface}"))?)?;
+    let index = links[0]["ifindex"].as_u64().context("no ifindex")?;
+    Ok(probe.pins().join(format!("v1/{inode}/if/{index}")))
 }
 
 #[test]
-fn a_map_of_another_layout_is_refused_in_words() -> Result<()> {
-    let (pair, probe) = quiet_pair()?;
-    let directory = pins_of(&pair, &probe, "s0")?;
+fn a_map_of_another_layout_is_refused() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    let directory = directory(&probe, &pair.server, "s0")?;
+    probe.run(&["attach", "-i", "s0"])?;
     ensure!(
-        run("findmnt", &["-n", "-o", "FSTYPE", "-T", "/sys/fs/bpf"])?.trim() == "bpf"
-            || run("mount", &["-t", "bpf", "bpf", "/sys/fs/bpf"]).is_ok()
+        directory.join("counters").exists(),
+        "the pins are not where they are documented"
     );
+    probe.run(&["detach", "-i", "s0"])?;
     fs::create_dir_all(&directory)?;
-    let counters = directory.join("counters");
-    let path = counters.to_string_lossy().into_owned();
-    run(
-        "bpftool",
-        &[
-            "map",
-            "create",
-            &path,
-            "type",
-            "percpu_array",
-            "key",
-            "4",
-            "value",
-            "64",
-            "entries",
-            "1",
-            "name",
-            "counters",
-        ],
+    let path = directory.join("counters");
+    output(
+        Command::new("bpftool")
+            .args(["map", "create"])
+            .arg(&path)
+            .args([
+                "type",
+                "percpu_array",
+                "key",
+                "4",
+                "value",
+                "64",
+                "entries",
+                "1",
+                "name",
+                "counters",
+            ]),
     )?;
     let said = probe.fails(1, &["attach", "-i", "s0"])?;
-    for word in ["counters", "layout", "next:", "detach"] {
-        ensure!(said.contains(word), "{word:?} is not in: {said}");
-    }
-    ensure!(counters.exists(), "it took the map away");
-    is_bare(&pair, "s0")?;
-    // What it says next works.
-    probe.run(&["status"])?;
-    probe.run(&["detach", "-i", "s0"])?;
-    ensure!(!probe.pins().exists(), "detach left pins");
-    probe.run(&["attach", "-i", "s0"])?;
-    Ok(())
-}
-
-#[test]
-fn several_interfaces_add_up_and_detach_leaves_nothing() -> Result<()> {
-    let (pair, probe) = quiet_pair()?;
-    probe.run(&["attach", "-i", "s0", "-i", "s1"])?;
-    session(&pair)?;
-    thread::sleep(Duration::from_millis(300));
-    let (all, both) = (probe.stat(&[])?, probe.stat(&["-i", "s0", "s1"])?);
-    let one = [probe.stat(&["-i", "s0"])?, probe.stat(&["-i", "s1"])?];
-    for row in ["MPSYN", "JoinSYN", "SFsynack", "DSSrcv", "DSSsnd", "TotDSS"] {
-        let parts = [total(&one[0], row)?, total(&one[1], row)?];
-        let sum = parts[0] + parts[1];
-        ensure!(
-            total(&all, row)? == sum && total(&both, row)? == sum && sum > 0,
-            "{row}: {parts:?}"
-        );
-    }
-    // The session began on one and was joined on the other.
-    ensure!(total(&one[0], "MPSYN")? == 1 && total(&one[0], "JoinSYN")? == 0);
-    ensure!(total(&one[1], "MPSYN")? == 0 && total(&one[1], "JoinSYN")? == 1);
-    ensure!(one[1]["source"]["interfaces"] == serde_json::json!(["s1"]));
-    probe.run(&["detach", "-i", "s0"])?;
-    is_bare(&pair, "s0")?;
-    ensure!(probe.stat(&[])?["source"]["interfaces"] == serde_json::json!(["s1"]));
-    probe.run(&["detach", "-i", "s1"])?;
-    is_bare(&pair, "s1")?;
     ensure!(
-        !probe.pins().exists(),
-        "detach left {}",
-        probe.pins().display()
+        said.contains("another layout") && said.contains("next: "),
+        "{said}"
     );
-    probe.fails(1, &["stat"])?;
-    Ok(())
-}
-
-#[test]
-fn the_namespace_can_be_named_or_entered() -> Result<()> {
-    let (pair, probe) = quiet_pair()?;
+    ensure!(path.exists(), "the map of others was removed");
+    probe.run(&["detach", "-i", "s0"])?;
     probe.run(&["attach", "-i", "s0"])?;
-    session(&pair)?;
-    let path = format!("/run/netns/{}", pair.server.name());
-    let pins = ["--pin-dir", &probe.pins().to_string_lossy()].map(ToOwned::to_owned);
-    let stat = ["stat", "--output", "json"];
-    let mut by_path = Command::new(binary());
-    by_path.args(&pins).args(["--netns", &path]).args(stat);
-    let mut entered = pair.server.command(binary());
-    entered.args(&pins).args(stat);
-    for command in [&mut by_path, &mut entered] {
-        let text = output(command)?;
-        ensure!(total(&serde_json::from_str(&text)?, "MPSYN")? == 1);
-    }
-    // From elsewhere there is nothing.
-    failure(1, pair.client.command(binary()).args(&pins).args(stat))?;
     Ok(())
 }
 
 #[test]
-fn stat_on_a_bare_interface_attaches_for_its_own_lifetime() -> Result<()> {
-    let (pair, probe) = quiet_pair()?;
-    let look = probe
-        .command(&[
-            "stat",
-            "-i",
-            "s0",
-            "--interval",
-            "1500ms",
-            "--output",
-            "json",
-        ])
+fn interfaces_are_summed_or_shown_alone() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0", "s1"])?;
+    let address = pair.server_address(1);
+    pair.server
+        .ip(&format!("mptcp endpoint add {address} signal"))?;
+    let (client, server) = pair.connect()?;
+    pair.wait_for(&pair.server, "MPJoinAckRx", 1)?;
+    transfer(&client, &server, 200_000)?;
+    close(client, server)?;
+    thread::sleep(Duration::from_millis(200));
+    let [all, first, second] =
+        [&[][..], &["-i", "s0"], &["-i", "s1"]].map(|which| probe.stat(which));
+    let (all, first, second) = (all?, first?, second?);
+    ensure!(total(&first, "MPSYN")? == 1 && total(&second, "MPSYN")? == 0);
+    ensure!(total(&first, "JoinSYN")? == 0 && total(&second, "JoinSYN")? == 1);
+    let [sum, a, b] = [dss(&all)?, dss(&first)?, dss(&second)?];
+    ensure!(
+        sum == [a[0] + b[0], a[1] + b[1]] && b[0] > 0,
+        "{sum:?} {a:?} {b:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_baseline_moves_and_loses_nothing() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0"])?;
+    let captures = Captures::start(&pair)?;
+    let (client, server) = pair.connect()?;
+    let done = AtomicBool::new(false);
+    let mut sum = [0; 2];
+    thread::scope(|scope| -> Result<()> {
+        let sender = scope.spawn(|| -> Result<()> {
+            while !done.load(Ordering::Relaxed) {
+                transfer(&client, &server, 20_000)?;
+            }
+            Ok(())
+        });
+        let mut readings = Vec::new();
+        for what in ["basic", "full", "basic", "basic"] {
+            thread::sleep(Duration::from_millis(100));
+            readings.push(probe.stat(&["-clearstats", what]));
+        }
+        done.store(true, Ordering::Relaxed);
+        sender.join().expect("the sender does not panic")?;
+        for reading in readings {
+            let counted = dss(&reading?)?;
+            ensure!(counted[0] > 0, "nothing was counted between two readings");
+            sum = [sum[0] + counted[0], sum[1] + counted[1]];
+        }
+        Ok(())
+    })?;
+    close(client, server)?;
+    thread::sleep(Duration::from_millis(200));
+    let last = dss(&probe.stat(&["-clearstats", "basic"])?)?;
+    let wanted = captures.stop()?;
+    sum = [sum[0] + last[0], sum[1] + last[1]];
+    ensure!(
+        sum == wanted,
+        "{sum:?} in all readings, {wanted:?} on the wire"
+    );
+    let after = probe.stat(&[])?;
+    ensure!(dss(&after)? == [0, 0], "{:?}", dss(&after)?);
+    // The further numbers were cleared by `full` alone.
+    ensure!(
+        after["extra"]["TxFinPkts"].as_u64() == Some(1),
+        "{}",
+        after["extra"]
+    );
+    probe.stat(&["-clearstats", "full"])?;
+    let after = probe.stat(&[])?;
+    ensure!(
+        after["extra"]["TxFinPkts"].as_u64() == Some(0),
+        "{}",
+        after["extra"]
+    );
+    Ok(())
+}
+
+#[test]
+fn a_temporary_probe_leaves_nothing() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    let mut stat = probe
+        .command(&["stat", "-i", "s0", "--interval", "1s", "--output", "json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let start = Instant::now();
-    while !pair.server.ip("-d link show s0")?.contains("xdp") {
-        ensure!(
-            start.elapsed() < Duration::from_secs(1),
-            "it does not attach"
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
-    thread::sleep(Duration::from_millis(100));
-    session(&pair)?;
-    let look = look.wait_with_output()?;
-    let said = String::from_utf8_lossy(&look.stderr);
-    ensure!(look.status.success() && said.contains("s0"), "{said}");
-    ensure!(total(&serde_json::from_slice(&look.stdout)?, "MPSYN")? == 1);
-    is_bare(&pair, "s0")?;
-    ensure!(!probe.pins().exists(), "it left pins");
+    thread::sleep(Duration::from_millis(500));
+    traffic(&pair)?;
+    ensure!(
+        stat.try_wait()?.is_none(),
+        "it has not waited for its interval"
+    );
+    let result = stat.wait_with_output()?;
+    let said = String::from_utf8_lossy(&result.stderr);
+    ensure!(
+        result.status.success() && said.contains("has no probe"),
+        "{said}"
+    );
+    let shown: Value = serde_json::from_slice(&result.stdout)?;
+    ensure!(total(&shown, "MPSYN")? == 1, "{}", shown["options"]);
+    ensure!(!probe.pins().exists());
+    let links = pair.server.ip("-d link show s0")?;
+    ensure!(!links.contains("xdp"), "an XDP program is left: {links}");
+    let net = pair.server.run("bpftool", &["net", "show"])?;
+    ensure!(!net.contains("tc_egress"), "a TCX program is left: {net}");
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_is_gone_keeps_its_counts() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0", "s1"])?;
+    traffic(&pair)?;
+    pair.server.ip("link delete s0")?;
+    let status = probe.run(&["status"])?;
+    ensure!(status.contains("gone"), "{status}");
+    let stat = probe
+        .command(&["stat", "-i", "s0", "--output", "json"])
+        .output()?;
+    let said = String::from_utf8_lossy(&stat.stderr);
+    ensure!(stat.status.success() && said.contains("is gone"), "{said}");
+    ensure!(total(&serde_json::from_slice(&stat.stdout)?, "MPSYN")? == 1);
+    probe.run(&["detach", "-i", "s0", "s1"])?;
+    ensure!(!probe.pins().exists());
+    Ok(())
+}
+
+#[test]
+fn pins_of_a_dead_namespace_are_no_probe() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0"])?;
+    traffic(&pair)?;
+    // The same index again, as a new namespace with the old one's inode number would have it.
+    let links: Value = serde_json::from_str(&pair.server.ip("-j link show s0")?)?;
+    let index = links[0]["ifindex"].as_u64().context("no ifindex")?;
+    pair.server.ip("link delete s0")?;
+    pair.server
+        .ip(&format!("link add s9 index {index} type veth peer name s8"))?;
+    pair.server.ip("link set s9 up")?;
+    let said = probe.run(&["attach", "-i", "s9"])?;
+    ensure!(!said.contains("replaced"), "{said}");
+    ensure!(
+        total(&probe.stat(&["-i", "s9"])?, "MPSYN")? == 0,
+        "old counts are shown"
+    );
+    Ok(())
+}
+
+#[test]
+fn all_probes_are_detached_from_elsewhere() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0"])?;
+    let pins = probe.pins().to_str().context("a plain path")?;
+    let binary = mptcp_tests::probe::binary();
+    let binary = binary.to_str().context("a plain path")?;
+    run(binary, &["--pin-dir", pins, "detach", "--all"])?;
+    ensure!(!probe.pins().exists());
+    let links = pair.server.ip("-d link show s0")?;
+    ensure!(!links.contains("xdp"), "an XDP program is left: {links}");
     Ok(())
 }
