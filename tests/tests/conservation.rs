@@ -1,0 +1,296 @@
+//! Conservation: every frame and every option on the wires of a busy host is counted once, and ends
+//! in one leaf class, whatever is done to the probe meanwhile. When it goes, nothing is left.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use mptcp_tests::{
+    capture::Capture,
+    net::{Family, LIMIT, Pair, close, output, transfer},
+    probe::{Probe, binary, failure, options, total},
+    witness::{NAMES, Seen},
+};
+use serde_json::Value;
+
+/// A pair that is silent but for what a test sends, and a probe for the server.
+fn quiet_pair() -> Result<(Pair, Probe)> {
+    let pair = Pair::new(Family::V4)?;
+    for host in [&pair.client, &pair.server] {
+        // No router solicitations and multicast reports among the frames.
+        host.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
+    }
+    let second = pair.server_address(1);
+    pair.server
+        .ip(&format!("mptcp endpoint add {second} id 9 signal"))?;
+    let probe = Probe::new(&pair.server);
+    Ok((pair, probe))
+}
+
+/// A session over both links.
+fn session(pair: &Pair) -> Result<()> {
+    let joins = pair.server.mib("MPJoinAckRx")?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    pair.wait_for(&pair.server, "MPJoinAckRx", joins + 1)?;
+    transfer(&client, &server, 100_000)?;
+    transfer(&server, &client, 50_000)?;
+    close(client, server)
+}
+
+/// Captures of both directions on one link, or on both.
+struct Captures(Vec<[Capture; 2]>);
+
+impl Captures {
+    fn start(pair: &Pair, links: &[usize]) -> Result<Self> {
+        links
+            .iter()
+            .map(|link| {
+                Ok([
+                    Capture::start(&pair.client, &format!("c{link}"))?,
+                    Capture::start(&pair.server, &format!("s{link}"))?,
+                ])
+            })
+            .collect::<Result<_>>()
+            .map(Self)
+    }
+
+    /// What the server received and what it sent.
+    fn stop(mut self) -> Result<[Seen; 2]> {
+        // The ends of subflows, and MPTCP's workers.
+        thread::sleep(Duration::from_millis(300));
+        let (mut received, mut sent) = (Vec::new(), Vec::new());
+        for [client, server] in &mut self.0 {
+            received.push(client.stop()?.to_owned());
+            sent.push(server.stop()?.to_owned());
+        }
+        let seen = |files: &[PathBuf]| -> Result<Seen> {
+            Seen::of(&files.iter().map(PathBuf::as_path).collect::<Vec<_>>())
+        };
+        Ok([seen(&received)?, seen(&sent)?])
+    }
+}
+
+/// The numbers of several readings, added: they must be all that was on the wire.
+fn conserved(readings: &[Value], [rx, tx]: &[Seen; 2]) -> Result<()> {
+    let sum = |of: &dyn Fn(&Value) -> Result<u64>| -> Result<u64> {
+        readings.iter().map(of).sum::<Result<u64>>()
+    };
+    for (direction, seen) in [("rx", rx), ("tx", tx)] {
+        for (i, name) in NAMES.iter().enumerate() {
+            let counted = sum(&|stat| {
+                let counted = options(stat, direction)?;
+                let found = counted.iter().find(|(known, _)| known == name);
+                Ok(found.with_context(|| format!("no {name}"))?.1)
+            })?;
+            let wanted = seen.options[i];
+            ensure!(
+                counted == wanted,
+                "{name} {direction}: {counted}, on the wire {wanted}"
+            );
+        }
+    }
+    for (row, wanted) in [
+        ("MPSYN", rx.capable_syn),
+        ("JoinSYN", rx.join_syn),
+        ("DSSrcv", rx.options[2]),
+        ("DSSsnd", tx.options[2]),
+    ] {
+        let counted = sum(&|stat| total(stat, row))?;
+        ensure!(counted == wanted, "{row}: {counted}, on the wire {wanted}");
+    }
+    let frames = |stat: &Value| stat["source"]["frames"].as_u64().context("no frames");
+    let (counted, wanted) = (sum(&frames)?, rx.frames + tx.frames);
+    ensure!(counted == wanted, "{counted} frames, on the wire {wanted}");
+    ensure!(rx.options[2] > 10 && tx.options[2] > 10, "no traffic");
+    // Every frame ended in one leaf class.
+    let leaves = sum(&|stat| {
+        let classes = stat["probe"].as_object().context("no leaf classes")?;
+        Ok(classes.values().filter_map(Value::as_u64).sum())
+    })?;
+    ensure!(
+        leaves == wanted,
+        "{leaves} in the leaves of {wanted} frames"
+    );
+    Ok(())
+}
+
+/// Directory of the pins of an interface, as the documentation says.
+fn pins_of(pair: &Pair, probe: &Probe, interface: &str) -> Result<PathBuf> {
+    let namespace = fs::metadata(format!("/run/netns/{}", pair.server.name()))?.ino();
+    let link = pair.server.ip(&format!("-o link show {interface}"))?;
+    let index = link.split(':').next().context("no index")?;
+    Ok(probe.pins().join(format!("v1/{namespace}/if/{index}")))
+}
+
+/// Nothing of the probe is on the interface any more.
+fn is_bare(pair: &Pair, interface: &str) -> Result<()> {
+    let link = pair.server.ip(&format!("-d link show {interface}"))?;
+    ensure!(!link.contains("xdp"), "an XDP program was left: {link}");
+    let filters = pair.server.run("bpftool", &["net", "list"])?;
+    ensure!(
+        !filters.contains(interface),
+        "a program was left: {filters}"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_loader_dies_and_nothing_is_lost() -> Result<()> {
+    let (pair, probe) = quiet_pair()?;
+    let captures = Captures::start(&pair, &[0])?;
+    let mut loader = probe
+        .command(&["attach", "-i", "s0"])
+        .stdout(Stdio::null())
+        .spawn()?;
+    let pins = pins_of(&pair, &probe, "s0")?;
+    let start = Instant::now();
+    while !["counters", "xdp", "tcx"]
+        .iter()
+        .all(|pin| pins.join(pin).exists())
+    {
+        ensure!(start.elapsed() < LIMIT, "no pins in {}", pins.display());
+        thread::sleep(Duration::from_micros(200));
+    }
+    loader.kill()?;
+    loader.wait()?;
+    session(&pair)?;
+    let seen = captures.stop()?;
+    conserved(&[probe.stat(&[])?], &seen)
+}
+
+#[test]
+fn attaching_again_while_traffic_runs_loses_nothing() -> Result<()> {
+    let (pair, probe) = quiet_pair()?;
+    probe.run(&["attach", "-i", "s0", "s1"])?;
+    let captures = Captures::start(&pair, &[0, 1])?;
+    let times = busy(&pair, || {
+        let said = probe.run(&["attach", "-i", "s0", "s1"])?;
+        ensure!(said.matches("counts go on").count() == 2, "{said}");
+        Ok(())
+    })?;
+    ensure!(times >= 3, "attached again {times} times only");
+    let seen = captures.stop()?;
+    conserved(&[probe.stat(&[])?], &seen)?;
+    let status = probe.run(&["status"])?;
+    ensure!(status.matches("counting").count() == 2, "{status}");
+    Ok(())
+}
+
+#[test]
+fn clearing_statistics_while_traffic_runs_loses_nothing() -> Result<()> {
+    for what in ["basic", "full"] {
+        let (pair, probe) = quiet_pair()?;
+        probe.run(&["attach", "-i", "s0", "s1"])?;
+        let captures = Captures::start(&pair, &[0, 1])?;
+        let mut readings = Vec::new();
+        let times = busy(&pair, || {
+            readings.push(probe.stat(&["-clearstats", what])?);
+            Ok(())
+        })?;
+        ensure!(times >= 10, "cleared {times} times only");
+        let seen = captures.stop()?;
+        readings.push(probe.stat(&["-clearstats", what])?);
+        conserved(&readings, &seen)?;
+        let last = probe.stat(&[])?;
+        ensure!(total(&last, "TotDSS")? == 0 && last["source"]["frames"] == 0);
+        let extras = last["extra"].as_object().context("no extras")?;
+        ensure!(
+            extras.values().filter_map(Value::as_u64).all(|n| n == 0) == (what == "full"),
+            "after {what}: {extras:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Repeats an action while a session runs, for about a second.
+fn busy(pair: &Pair, mut action: impl FnMut() -> Result<()>) -> Result<u32> {
+    let is_over = AtomicBool::new(false);
+    let (client, server) = pair.connect()?;
+    let times = thread::scope(|scope| {
+        let traffic = scope.spawn(|| -> Result<()> {
+            while !is_over.load(Ordering::Relaxed) {
+                transfer(&client, &server, 20_000)?;
+                transfer(&server, &client, 20_000)?;
+                thread::sleep(Duration::from_millis(2));
+            }
+            Ok(())
+        });
+        let start = Instant::now();
+        let mut times = 0;
+        let mut result = Ok(());
+        while result.is_ok() && start.elapsed() < Duration::from_secs(1) {
+            result = action();
+            times += 1;
+        }
+        is_over.store(true, Ordering::Relaxed);
+        traffic
+            .join()
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("the traffic panicked")))?;
+        result.map(|()| times)
+    })?;
+    close(client, server)?;
+    Ok(times)
+}
+
+#[test]
+fn several_interfaces_add_up_and_detach_leaves_nothing() -> Result<()> {
+    let (pair, probe) = quiet_pair()?;
+    probe.run(&["attach", "-i", "s0", "-i", "s1"])?;
+    session(&pair)?;
+    thread::sleep(Duration::from_millis(300));
+    let (all, both) = (probe.stat(&[])?, probe.stat(&["-i", "s0", "s1"])?);
+    let one = [probe.stat(&["-i", "s0"])?, probe.stat(&["-i", "s1"])?];
+    for row in ["MPSYN", "JoinSYN", "SFsynack", "DSSrcv", "DSSsnd", "TotDSS"] {
+        let parts = [total(&one[0], row)?, total(&one[1], row)?];
+        let sum = parts[0] + parts[1];
+        ensure!(
+            total(&all, row)? == sum && total(&both, row)? == sum && sum > 0,
+            "{row}: {parts:?}"
+        );
+    }
+    // The session began on one and was joined on the other.
+    ensure!(total(&one[0], "MPSYN")? == 1 && total(&one[0], "JoinSYN")? == 0);
+    ensure!(total(&one[1], "MPSYN")? == 0 && total(&one[1], "JoinSYN")? == 1);
+    ensure!(one[1]["source"]["interfaces"] == serde_json::json!(["s1"]));
+    probe.run(&["detach", "-i", "s0"])?;
+    is_bare(&pair, "s0")?;
+    ensure!(probe.stat(&[])?["source"]["interfaces"] == serde_json::json!(["s1"]));
+    probe.run(&["detach", "-i", "s1"])?;
+    is_bare(&pair, "s1")?;
+    ensure!(
+        !probe.pins().exists(),
+        "detach left {}",
+        probe.pins().display()
+    );
+    probe.fails(1, &["stat"])?;
+    Ok(())
+}
+
+#[test]
+fn the_namespace_can_be_named_or_entered() -> Result<()> {
+    let (pair, probe) = quiet_pair()?;
+    probe.run(&["attach", "-i", "s0"])?;
+    session(&pair)?;
+    let path = format!("/run/netns/{}", pair.server.name());
+    let pins = ["--pin-dir", &probe.pins().to_string_lossy()].map(ToOwned::to_owned);
+    let stat = ["stat", "--output", "json"];
+    let mut by_path = Command::new(binary());
+    by_path.args(&pins).args(["--netns", &path]).args(stat);
+    let mut entered = pair.server.command(binary());
+    entered.args(&pins).args(stat);
+    for command in [&mut by_path, &mut entered] {
+        let text = output(command)?;
+        ensure!(total(&serde_json::from_str(&text)?, "MPSYN")? == 1);
+    }
+    // From elsewhere there is nothing.
+    failure(1, pair.client.command(binary()).args(&pins).args(stat))?;
+    Ok(())
+}
