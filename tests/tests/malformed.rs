@@ -79,12 +79,18 @@ fn each_case_has_its_verdict() -> Result<()> {
     let tcpdump = tcpdump(&path)?;
     let documented = documented();
     ensure!(frames.len() == names.lines().count() && frames.len() == tcpdump.len());
-    ensure!(frames.len() == documented.len(), "{} cases are documented", documented.len());
+    ensure!(
+        frames.len() == documented.len(),
+        "{} cases are documented",
+        documented.len()
+    );
     let mut kernel = Kernel::new()?;
     let mut differ = Vec::new();
     for ((name, frame), tcpdump) in names.lines().zip(frames).zip(tcpdump) {
         let ours = verdict(&kernel.run(Program::XdpIngress, frame)?);
-        let wanted = documented.get(name).with_context(|| format!("{name} is not documented"))?;
+        let wanted = documented
+            .get(name)
+            .with_context(|| format!("{name} is not documented"))?;
         if (ours.as_str(), tcpdump) != *wanted {
             differ.push(format!("{name}: {ours} | {tcpdump}, documented {wanted:?}"));
         }

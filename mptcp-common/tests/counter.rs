@@ -1,0 +1,134 @@
+//! The catalogue and the raw counters hold together.
+
+use std::collections::BTreeSet;
+
+use mptcp_common::counter::{Counters, EXTRAS, Events, Kind, Leaf, Leaves, Quality, ROWS, Role};
+
+#[test]
+fn rows_are_numbered_and_named_once() {
+    for (i, row) in ROWS.iter().enumerate() {
+        assert_eq!(usize::from(row.number), i + 1);
+    }
+    let names = |name: fn(&mptcp_common::counter::Row) -> &'static str| {
+        ROWS.iter().map(name).collect::<BTreeSet<_>>().len()
+    };
+    assert_eq!((names(|row| row.short), names(|row| row.nitro)), (83, 83));
+    let extras: BTreeSet<_> = EXTRAS.iter().map(|extra| extra.name).collect();
+    assert_eq!(extras.len(), EXTRAS.len());
+    assert!(ROWS.iter().all(|row| !extras.contains(row.short)));
+    assert_eq!(ROWS.iter().filter(|row| row.kind == Kind::Gauge).count(), 5);
+}
+
+#[test]
+fn a_row_has_a_number_or_is_unavailable() {
+    for row in &ROWS {
+        for role in [Role::Host, Role::Middlebox] {
+            let is_known = row.total(&Counters::default(), role).is_some();
+            assert_eq!(
+                is_known,
+                row.quality(role) != Quality::Unavailable,
+                "{}",
+                row.short
+            );
+        }
+    }
+}
+
+/// Every raw counter is in some row or further number: none is kept for nothing.
+#[test]
+fn every_event_is_shown() {
+    let words = size_of::<Events>() / 8;
+    let mut index = 0;
+    for (name, length, _) in Events::FIELDS {
+        for i in 0..*length {
+            let mut events = vec![0_u64; words];
+            events[index + i] = 1;
+            let events: Events = bytemuck::pod_read_unaligned(bytemuck::cast_slice(&events));
+            let counters = Counters {
+                rx: events,
+                tx: events,
+                unknown: events,
+                ..Counters::default()
+            };
+            let shown = ROWS
+                .iter()
+                .any(|row| row.total(&counters, Role::Host) > Some(0))
+                || EXTRAS
+                    .iter()
+                    .any(|extra| extra.total(&counters, Role::Host) > Some(0));
+            // The options by subtype are shown as such.
+            assert!(
+                shown || name.starts_with("option"),
+                "{name}[{i}] is in no number"
+            );
+        }
+        index += length;
+    }
+    assert_eq!(index, words);
+}
+
+#[test]
+fn leaves_are_what_their_fields_say() {
+    let all = [
+        Leaf::NotIp,
+        Leaf::VlanDepth,
+        Leaf::NotTcp,
+        Leaf::Fragment,
+        Leaf::Ipv6Extensions,
+        Leaf::Truncated,
+        Leaf::MalformedIp,
+        Leaf::MalformedTcp,
+        Leaf::Tcp,
+        Leaf::Mptcp,
+    ];
+    assert_eq!(all.len(), Leaves::FIELDS.len());
+    let mut leaves = Leaves::default();
+    for (i, leaf) in all.into_iter().enumerate() {
+        leaves.add(leaf, i as u64 + 1);
+    }
+    let words: [u64; 10] = bytemuck::cast(leaves);
+    assert_eq!(words, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    assert_eq!(leaves.sum(), 55);
+}
+
+#[test]
+fn a_copy_made_while_a_packet_was_under_way_is_not_settled() {
+    let mut counters = Counters {
+        frames: 3,
+        ..Counters::default()
+    };
+    assert!(!counters.is_settled());
+    counters.leaves.add(Leaf::Tcp, 3);
+    assert!(counters.is_settled());
+}
+
+#[test]
+fn differences_survive_a_restart() {
+    let before = Counters {
+        frames: 10,
+        ..Counters::default()
+    };
+    let after = Counters {
+        frames: 12,
+        ..Counters::default()
+    };
+    assert_eq!(after.since(&before).frames, 2);
+    // Another probe took the place of the first and has counted 12 of its own.
+    let before = Counters {
+        frames: 100,
+        ..Counters::default()
+    };
+    assert_eq!(after.since(&before).frames, 12);
+    let mut sum = after;
+    sum.add(&after);
+    assert_eq!(sum.frames, 24);
+}
+
+#[test]
+fn a_middlebox_claims_no_direction_it_does_not_know() {
+    let mut counters = Counters::default();
+    counters.unknown.dss = 5;
+    let row = |short| ROWS.iter().find(|row| row.short == short).expect("a row");
+    assert_eq!(row("TotDSS").total(&counters, Role::Middlebox), Some(5));
+    assert_eq!(row("DSSrcv").total(&counters, Role::Middlebox), None);
+}

@@ -1,0 +1,139 @@
+//! The ways to see what comes in - XDP in the driver, XDP in the stack, TC - count the same, and
+//! the middlebox role counts what two probed legs forward once.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use mptcp_tests::{
+    capture::Capture,
+    net::{Family, Namespace, Pair, close, transfer, veth},
+    probe::{Probe, options, total},
+    witness::{NAMES, Seen},
+};
+use serde_json::Value;
+
+fn session(pair: &Pair) -> Result<()> {
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 100_000)?;
+    transfer(&server, &client, 100_000)?;
+    close(client, server)?;
+    // Last acknowledgements.
+    thread::sleep(Duration::from_millis(300));
+    Ok(())
+}
+
+/// Options of a subtype in `stat`, in these directions.
+fn counted(stat: &Value, name: &str, directions: &[&str]) -> Result<u64> {
+    let mut sum = 0;
+    for direction in directions {
+        let all = options(stat, direction)?;
+        let found = all.iter().find(|(known, _)| known == name);
+        sum += found.with_context(|| format!("no {name}"))?.1;
+    }
+    Ok(sum)
+}
+
+fn counts_in_mode(family: Family, mode: &str, said_of_it: &str) -> Result<()> {
+    let pair = Pair::new(family)?;
+    let probe = Probe::new(&pair.server);
+    let attached = probe
+        .command(&["attach", "-i", "s0", "--xdp", mode])
+        .output()?;
+    ensure!(attached.status.success(), "{attached:?}");
+    let said = String::from_utf8(attached.stdout)?;
+    ensure!(
+        said.contains(said_of_it),
+        "{said_of_it:?} is not in: {said}"
+    );
+    // In the stack, XDP and TC see packets that GRO has merged.
+    pair.server.run("ethtool", &["-K", "s0", "gro", "off"])?;
+    let mut received = Capture::start(&pair.client, "c0")?;
+    let mut sent = Capture::start(&pair.server, "s0")?;
+    session(&pair)?;
+    let (received, sent) = (Seen::of(&[received.stop()?])?, Seen::of(&[sent.stop()?])?);
+    let stat = probe.stat(&[])?;
+    for (direction, seen) in [("rx", &received), ("tx", &sent)] {
+        for (name, wanted) in NAMES.into_iter().zip(seen.defined()) {
+            let counted = counted(&stat, name, &[direction])?;
+            ensure!(
+                counted == wanted,
+                "{name} {direction}: {counted}, on the wire {wanted}"
+            );
+        }
+    }
+    ensure!(total(&stat, "MPSYN")? == 1 && total(&stat, "DSSrcv")? > 20);
+    Ok(())
+}
+
+#[test]
+fn xdp_in_the_driver_counts_what_comes_in() -> Result<()> {
+    counts_in_mode(Family::V4, "native", "ingress XDP native")
+}
+
+#[test]
+fn xdp_in_the_stack_counts_what_comes_in() -> Result<()> {
+    counts_in_mode(Family::V4, "generic", "ingress XDP generic")?;
+    counts_in_mode(Family::V6, "generic", "ingress XDP generic")
+}
+
+#[test]
+fn tc_counts_what_comes_in() -> Result<()> {
+    counts_in_mode(Family::V4, "off", "ingress TC")?;
+    counts_in_mode(Family::V6, "off", "ingress TC")
+}
+
+/// client c0 --- r0 router r1 --- s0 server, both legs of the router probed.
+#[test]
+fn a_middlebox_counts_once_what_it_forwards() -> Result<()> {
+    let pair = Pair::apart(Family::V4)?;
+    let router = Namespace::new("r")?;
+    veth((&pair.client, "c0"), (&router, "r0"))?;
+    veth((&router, "r1"), (&pair.server, "s0"))?;
+    pair.client.ip("addr add 10.79.1.1/24 dev c0")?;
+    router.ip("addr add 10.79.1.2/24 dev r0")?;
+    router.ip("addr add 10.78.1.9/24 dev r1")?;
+    pair.assign(&pair.server, "s0", 0, 2)?;
+    pair.client.ip("route add default via 10.79.1.2")?;
+    pair.server.ip("route add default via 10.78.1.9")?;
+    router.sysctl("ipv4/ip_forward", "1")?;
+    for (host, interface) in [(&pair.client, "c0"), (&pair.server, "s0")] {
+        host.ip(&format!("link set {interface} gso_max_segs 1"))?;
+    }
+    let probe = Probe::new(&router);
+    let said = probe.run(&["attach", "-i", "r0", "r1", "--role", "middlebox"])?;
+    ensure!(
+        said.matches("middlebox").count() == 2 && !said.contains("egress"),
+        "{said}"
+    );
+    let mut up = Capture::start(&pair.client, "c0")?;
+    let mut down = Capture::start(&pair.server, "s0")?;
+    session(&pair)?;
+    let (up, down) = (Seen::of(&[up.stop()?])?, Seen::of(&[down.stop()?])?);
+    let stat = probe.stat(&[])?;
+    for ((name, up), down) in NAMES.into_iter().zip(up.defined()).zip(down.defined()) {
+        let counted = counted(&stat, name, &["rx", "tx", "unknown"])?;
+        let wanted = up + down;
+        ensure!(
+            counted == wanted,
+            "{name}: {counted}, on the wires {wanted}"
+        );
+    }
+    for (row, wanted) in [
+        ("MPSYN", up.capable_syn),
+        ("MPV1SYN", up.capable_syn_v1),
+        ("SYNACK", down.capable_synack),
+        ("TotDSS", up.options[2] + down.options[2]),
+    ] {
+        let counted = total(&stat, row)?;
+        ensure!(counted == wanted, "{row}: {counted}, on the wires {wanted}");
+    }
+    ensure!(up.capable_syn == 1 && up.options[2] > 20 && down.options[2] > 20);
+    ensure!(stat["source"]["role"] == "middlebox");
+    // Handshakes have a direction; the rest has none before flows are followed.
+    ensure!(counted(&stat, "DSS", &["rx", "tx"])? == 0);
+    ensure!(counted(&stat, "MP_CAPABLE", &["rx"])? == 1);
+    ensure!(counted(&stat, "MP_CAPABLE", &["tx"])? == 1);
+    probe.run(&["detach", "-i", "r0", "r1"])?;
+    ensure!(!probe.pins().exists(), "detach left pins");
+    Ok(())
+}

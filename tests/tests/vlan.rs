@@ -1,1 +1,0 @@
-//! Real kernel MPTCP in tagged frames: one VLAN tag and two.
