@@ -1,0 +1,88 @@
+//! The generated parts of the documents say what the code says. `UPDATE_DOCS=1 cargo test -p
+//! mptcp-tests --test documents` writes them anew.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use mptcp_common::counter::{Counters, EXTRAS, Events, LAYOUT_VERSION, Leaves, ROWS, Role};
+
+const BEGIN: &str = "<!-- generated -->\n";
+const END: &str = "<!-- end -->";
+
+/// Holds the generated part of a document against `wanted`, or writes it.
+fn check(name: &str, wanted: &str) -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let (head, rest) = text.split_once(BEGIN).context("no generated part")?;
+    let (found, tail) = rest.split_once(END).context("the generated part has no end")?;
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, format!("{head}{BEGIN}{wanted}{END}{tail}"))?;
+        return Ok(());
+    }
+    ensure!(found == wanted, "docs/{name} is out of date: UPDATE_DOCS=1 writes it");
+    Ok(())
+}
+
+/// A table of fields with their offsets.
+fn fields(text: &mut String, fields: &[(&str, usize, &str)], base: &str) {
+    let mut offset = 0;
+    text.push_str("\n| offset | field | what it counts |\n|---|---|---|\n");
+    for (name, words, description) in fields {
+        let size = if *words > 1 { format!("[{words}]") } else { String::new() };
+        let _ = writeln!(text, "| {base}{offset} | `{name}{size}` |{description} |");
+        offset += words * 8;
+    }
+}
+
+#[test]
+fn maps() -> Result<()> {
+    let mut text = format!(
+        "\nLayout version {LAYOUT_VERSION}. A value of `counters` has {} bytes per CPU; offsets are \
+         in bytes.\n\n### The value\n",
+        size_of::<Counters>()
+    );
+    fields(&mut text, Counters::FIELDS, "");
+    text.push_str("\n### leaves\n");
+    fields(&mut text, Leaves::FIELDS, "");
+    text.push_str("\n### rx, tx and unknown, each\n");
+    fields(&mut text, Events::FIELDS, "");
+    text.push('\n');
+    check("maps.md", &text)
+}
+
+#[test]
+fn counters() -> Result<()> {
+    let mut text = String::from(
+        "\n| # | label | short | NITRO | host | middlebox | made of |\n|---|---|---|---|---|---|---|\n",
+    );
+    for row in &ROWS {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            row.number,
+            row.label,
+            row.short,
+            row.nitro,
+            row.quality(Role::Host).name(),
+            row.quality(Role::Middlebox).name(),
+            row.value.map_or(String::new(), |value| format!("`{}`", value.formula)),
+        );
+    }
+    text.push_str(
+        "\nFurther numbers (`extra` in JSON, the end of `-detail`):\n\n\
+         | name | what it counts | host | middlebox | made of |\n|---|---|---|---|---|\n",
+    );
+    for extra in EXTRAS {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | `{}` |",
+            extra.name,
+            extra.description,
+            extra.quality(Role::Host).name(),
+            extra.quality(Role::Middlebox).name(),
+            extra.value.formula,
+        );
+    }
+    text.push('\n');
+    check("counters.md", &text)
+}
