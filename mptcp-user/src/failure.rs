@@ -23,7 +23,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> anyhow::Error {
+    pub(crate) fn error(kind: Kind, message: impl Into<String>) -> anyhow::Error {
         Self {
             kind,
             message: message.into(),

@@ -11,15 +11,22 @@ const END: &str = "<!-- end -->";
 
 /// Holds the generated part of a document against `wanted`, or writes it.
 fn check(name: &str, wanted: &str) -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs")
+        .join(name);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let (head, rest) = text.split_once(BEGIN).context("no generated part")?;
-    let (found, tail) = rest.split_once(END).context("the generated part has no end")?;
+    let (found, tail) = rest
+        .split_once(END)
+        .context("the generated part has no end")?;
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, format!("{head}{BEGIN}{wanted}{END}{tail}"))?;
         return Ok(());
     }
-    ensure!(found == wanted, "docs/{name} is out of date: UPDATE_DOCS=1 writes it");
+    ensure!(
+        found == wanted,
+        "docs/{name} is out of date: UPDATE_DOCS=1 writes it"
+    );
     Ok(())
 }
 
@@ -28,7 +35,11 @@ fn fields(text: &mut String, fields: &[(&str, usize, &str)], base: &str) {
     let mut offset = 0;
     text.push_str("\n| offset | field | what it counts |\n|---|---|---|\n");
     for (name, words, description) in fields {
-        let size = if *words > 1 { format!("[{words}]") } else { String::new() };
+        let size = if *words > 1 {
+            format!("[{words}]")
+        } else {
+            String::new()
+        };
         let _ = writeln!(text, "| {base}{offset} | `{name}{size}` |{description} |");
         offset += words * 8;
     }
@@ -65,7 +76,8 @@ fn counters() -> Result<()> {
             row.nitro,
             row.quality(Role::Host).name(),
             row.quality(Role::Middlebox).name(),
-            row.value.map_or(String::new(), |value| format!("`{}`", value.formula)),
+            row.value
+                .map_or(String::new(), |value| format!("`{}`", value.formula)),
         );
     }
     text.push_str(

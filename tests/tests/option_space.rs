@@ -56,7 +56,7 @@ fn expected(flags: u8, options: &[u8], payload: usize, ipv6: bool) -> (Leaf, Eve
 
 /// Compares kernel, engine and decoder over one option area, a multiple of 4 bytes.
 fn compare(kernel: &mut Kernel, flags: u8, options: &[u8], payload: usize) -> Result<()> {
-    let ipv6 = options.len() % 8 == 0;
+    let ipv6 = options.len().is_multiple_of(8);
     let frame = Frame {
         ipv6,
         ..Frame::new(flags, options, payload)

@@ -7,7 +7,7 @@ use aya_log::EbpfLogger;
 
 use super::print;
 use crate::{
-    cli::Attach,
+    cli::{Attach, KernelLog},
     failure::{self, Failure, Kind},
     probe::{self, Attached, Interface, Network, Pins, Probe, Settings},
     render::table::role_name,
@@ -21,7 +21,7 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
         xdp: options.xdp,
         min_mss: [options.min_mss_v4, options.min_mss_v6],
         v1_only: options.v1_only,
-        log_level: options.kernel_log.map_or(0, |level| level.level()),
+        log_level: options.kernel_log.map_or(0, KernelLog::level),
     };
     let mut failures = Vec::new();
     let lock = pins.lock()?;
@@ -93,7 +93,7 @@ pub(super) fn conclude(mut failures: Vec<anyhow::Error>, asked: usize) -> Result
         failure::kind(&failures[0])
     };
     let reasons: Vec<_> = failures.iter().map(|error| format!("{error:#}")).collect();
-    Err(Failure::new(
+    Err(Failure::error(
         kind,
         format!(
             "{} of {asked} interfaces failed\n{}",

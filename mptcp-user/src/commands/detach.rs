@@ -39,7 +39,7 @@ pub(crate) async fn run(pins: &Pins, options: &Detach) -> Result<()> {
 }
 
 fn nothing_at(name: &str) -> anyhow::Error {
-    Failure::new(
+    Failure::error(
         Kind::Failed,
         format!("{name} has no probe\n  next: `mptcp-user status` lists the interfaces that have"),
     )

@@ -91,7 +91,7 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
             }
         }
         if opened.probes.is_empty() {
-            return Err(Failure::new(
+            return Err(Failure::error(
                 Kind::Failed,
                 format!(
                     "no probe is attached in this network namespace (pin directory {})\n  next: \
@@ -129,7 +129,7 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
         .iter()
         .any(|probe| probe.role() != opened.role)
     {
-        return Err(Failure::new(
+        return Err(Failure::error(
             Kind::Failed,
             "these interfaces have different roles, and their counts cannot be added\n  next: name \
              interfaces of one role with -i; `mptcp-user status` shows the roles",

@@ -366,7 +366,7 @@ fn is_without_xdp(error: &anyhow::Error) -> bool {
 /// Explains that another XDP program is there.
 fn busy(error: anyhow::Error, interface: &Interface) -> anyhow::Error {
     match os_error(&error) {
-        Some(nix::libc::EBUSY | nix::libc::EEXIST) => Failure::new(
+        Some(nix::libc::EBUSY | nix::libc::EEXIST) => Failure::error(
             Kind::Busy,
             format!(
                 "another XDP program runs on {0}, and an interface has room for one\n  next: \

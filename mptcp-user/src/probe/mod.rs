@@ -96,7 +96,7 @@ impl Probe {
             if let Ok(probe) = Self::open(&here) {
                 present = attachments(network, interface, probe.counters_id).await;
                 if !present.is_empty() && probe.meta.role() != settings.role {
-                    return Err(Failure::new(
+                    return Err(Failure::error(
                         Kind::Failed,
                         format!(
                             "the probe on {0} counts in another role, and the two cannot be \
@@ -307,7 +307,7 @@ fn check_layout(here: &InterfacePins, interface: &Interface) -> Result<()> {
     if fits {
         return Ok(());
     }
-    Err(Failure::new(
+    Err(Failure::error(
         Kind::Failed,
         format!(
             "{} holds a map of another layout: values of {} bytes where this version counts in \

@@ -157,7 +157,7 @@ impl Network {
             .into_iter()
             .find(|interface| interface.name == name)
             .ok_or_else(|| {
-                Failure::new(
+                Failure::error(
                     Kind::Failed,
                     format!(
                         "there is no interface {name} in this network namespace\n  next: `ip link` \

@@ -109,7 +109,7 @@ impl Pins {
             .find(|path| path.exists())
             .unwrap_or(&self.root);
         if !is_bpffs(existing) {
-            return Err(Failure::new(
+            return Err(Failure::error(
                 Kind::Failed,
                 format!(
                     "{} is not on a bpffs, and programs can be pinned nowhere else\n  next: give \
