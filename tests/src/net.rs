@@ -6,7 +6,10 @@ use std::{
     net::{IpAddr, Shutdown, SocketAddr},
     path::Path,
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -187,6 +190,7 @@ pub struct Pair {
     pub server: Namespace,
     /// Their addresses.
     pub family: Family,
+    listener: Mutex<Option<Socket>>,
 }
 
 /// The client's interfaces.
@@ -202,6 +206,7 @@ impl Pair {
             client,
             server,
             family,
+            listener: Mutex::new(None),
         };
         for namespace in [&pair.client, &pair.server] {
             namespace.ip("mptcp limits set subflows 8 add_addr_accepted 8")?;
@@ -256,18 +261,13 @@ impl Pair {
     /// A connection from the client to the server's first address.
     pub fn connect(&self) -> Result<(Socket, Socket)> {
         let address = SocketAddr::new(self.server_address(0), 5000);
-        let listener = self.server.enter(|| {
-            let listener = socket(address)?;
-            listener.set_reuse_address(true)?;
-            // On all addresses, since joins go to others.
-            let any = match address {
-                SocketAddr::V4(_) => IpAddr::from([0; 4]),
-                SocketAddr::V6(_) => IpAddr::from([0; 16]),
-            };
-            listener.bind(&SocketAddr::new(any, address.port()).into())?;
-            listener.listen(8)?;
-            Ok(listener)
-        })?;
+        let mut held = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        let listener = match held.take() {
+            Some(listener) => listener,
+            None => self.server.enter(|| listener(address))?,
+        };
+        // It stays: without a listener, joins that come now get a RST.
+        let listener = held.insert(listener);
         let client = self.client.enter(|| {
             let client = socket(address)?;
             client.connect_timeout(&address.into(), LIMIT)?;
@@ -290,6 +290,19 @@ impl Pair {
             thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+fn listener(address: SocketAddr) -> Result<Socket> {
+    let listener = socket(address)?;
+    listener.set_reuse_address(true)?;
+    // On all addresses, since joins go to others.
+    let any = match address {
+        SocketAddr::V4(_) => IpAddr::from([0; 4]),
+        SocketAddr::V6(_) => IpAddr::from([0; 16]),
+    };
+    listener.bind(&SocketAddr::new(any, address.port()).into())?;
+    listener.listen(8)?;
+    Ok(listener)
 }
 
 fn socket(address: SocketAddr) -> Result<Socket> {
