@@ -1,5 +1,75 @@
-//! Development commands.
+//! Development commands, run as `cargo xtask COMMAND`. They install what they need.
 
+mod demo;
+mod install;
+mod net;
+mod setup;
+mod shell;
+mod smoke;
+mod test;
 mod toolchain;
+mod traffic;
+mod vm;
 
-fn main() {}
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Development commands of mptcp-user.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what is missing to build, and with --all to test
+    Setup {
+        /// What the tests need too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Build, and show the probe counting a real MPTCP transfer (root)
+    Demo,
+    /// Check formatting and lints, and run every test (root)
+    Test,
+    /// Load, attach and count on Debian's kernels in virtual machines
+    Vm,
+    /// Build the release binary and copy it to PREFIX/bin
+    Install {
+        /// Where to install
+        #[arg(long, default_value = "/usr/local")]
+        prefix: PathBuf,
+    },
+    /// An MPTCP server that takes one connection, echoes its length and ends
+    #[command(hide = true)]
+    Serve { address: SocketAddr },
+    /// An MPTCP client that sends bytes in two parts
+    #[command(hide = true)]
+    Send { address: SocketAddr, bytes: usize },
+    /// The first process of a virtual machine
+    #[command(hide = true)]
+    VmInit,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Setup { all } => setup::run(all),
+        Command::Demo => demo::run(),
+        Command::Test => test::run(),
+        Command::Vm => vm::run(),
+        Command::Install { prefix } => install::run(&prefix),
+        Command::Serve { address } => traffic::serve(address),
+        Command::Send { address, bytes } => traffic::send(address, bytes),
+        Command::VmInit => vm::init(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
