@@ -2,15 +2,15 @@
 
 use std::{
     fs::{self, File},
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::{IpAddr, Shutdown, SocketAddr},
     path::Path,
-    process::Command,
+    process::{Child, Command, Output, Stdio},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -165,9 +165,7 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<String> {
 
 /// Runs a command to its end; its output, or an error that holds it.
 pub fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {command:?}"))?;
+    let output = finished(command)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(
         output.status.success(),
@@ -176,6 +174,46 @@ pub fn output(command: &mut Command) -> Result<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(text)
+}
+
+/// Runs a command to its end, however it ends.
+pub fn finished(command: &mut Command) -> Result<Output> {
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    wait(child).with_context(|| format!("{command:?}"))
+}
+
+/// Waits for the end of a child, and reads what it writes to pipes; kills it when it takes too
+/// long.
+pub fn wait(mut child: Child) -> Result<Output> {
+    fn read(pipe: Option<impl io::Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+            bytes
+        })
+    }
+    let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if start.elapsed() > 2 * LIMIT {
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!("no end after {:?}: killed", 2 * LIMIT);
+        }
+        thread::sleep(Duration::from_millis(2));
+    };
+    Ok(Output {
+        status,
+        stdout: stdout.join().unwrap_or_default(),
+        stderr: stderr.join().unwrap_or_default(),
+    })
 }
 
 /// A client and a server with two veth pairs between them: c0-s0 and c1-s1.

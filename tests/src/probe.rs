@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::net::{Namespace, output};
+use crate::net::{Namespace, finished, output};
 
 /// `mptcp-user` with a pin directory of its own; what it attached goes when this is dropped.
 #[derive(Debug)]
@@ -77,11 +77,9 @@ impl Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         if self.pins.exists() {
-            let _ = Command::new(binary())
-                .arg("--pin-dir")
-                .arg(&self.pins)
-                .args(["detach", "--all"])
-                .output();
+            let mut command = Command::new(binary());
+            command.arg("--pin-dir").arg(&self.pins);
+            let _ = finished(command.args(["detach", "--all"]));
         }
     }
 }
@@ -92,7 +90,7 @@ pub fn failure(code: i32, command: &mut Command) -> Result<String> {
         status,
         stdout,
         stderr,
-    } = command.output()?;
+    } = finished(command)?;
     let text = String::from_utf8_lossy(&stderr).into_owned();
     ensure!(
         status.code() == Some(code),

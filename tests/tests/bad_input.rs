@@ -4,12 +4,12 @@
 use std::{
     env, fs, io,
     path::PathBuf,
-    process::{self, Command},
+    process::{self, Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{Family, Namespace, Pair, close, output, transfer},
+    net::{Family, Namespace, Pair, close, finished, output, transfer, wait},
     probe::{Probe, binary, failure, total},
 };
 
@@ -208,7 +208,7 @@ fn an_interface_that_has_gone_is_reported_and_detached() -> Result<()> {
         probe.command(&["stat", "-i", "s0", "--output", "json"]),
     );
     for command in [&mut stat, &mut named] {
-        let output = command.output()?;
+        let output = finished(command)?;
         ensure!(output.status.success(), "{output:?}");
         says(
             &String::from_utf8_lossy(&output.stderr),
@@ -291,7 +291,12 @@ fn a_closed_pipe_is_no_error() -> Result<()> {
     ] {
         let (reader, writer) = io::pipe()?;
         drop(reader);
-        let output = probe.command(arguments).stdout(writer).output()?;
+        let mut command = probe.command(arguments);
+        command.stdout(writer).stderr(Stdio::piped());
+        let child = command.spawn()?;
+        // Which holds an end of the pipe too.
+        drop(command);
+        let output = wait(child)?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.code() == Some(0) && said.is_empty(),
@@ -307,9 +312,7 @@ fn two_layers_of_a_stack() -> Result<()> {
     let pair = Pair::new(Family::V4)?;
     pair.server.ip("link add m0 link s1 type macvlan")?;
     let probe = Probe::new(&pair.server);
-    let result = probe
-        .command(&["attach", "-i", "m0", "s1", "--xdp", "off"])
-        .output()?;
+    let result = finished(&mut probe.command(&["attach", "-i", "m0", "s1", "--xdp", "off"]))?;
     let said = String::from_utf8_lossy(&result.stderr);
     ensure!(result.status.success(), "{said}");
     says(&said, &["m0", "s1", "layers", "next: "])

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
-    net::{Family, LIMIT, Namespace, Pair, close, output, run, transfer},
+    net::{Family, LIMIT, Namespace, Pair, close, finished, output, run, transfer, wait},
     probe::{Probe, total},
     witness::Seen,
 };
@@ -314,7 +314,7 @@ fn a_temporary_probe_leaves_nothing() -> Result<()> {
         stat.try_wait()?.is_none(),
         "it has not waited for its interval"
     );
-    let result = stat.wait_with_output()?;
+    let result = wait(stat)?;
     let said = String::from_utf8_lossy(&result.stderr);
     ensure!(
         result.status.success() && said.contains("has no probe"),
@@ -339,9 +339,7 @@ fn an_interface_that_is_gone_keeps_its_counts() -> Result<()> {
     pair.server.ip("link delete s0")?;
     let status = probe.run(&["status"])?;
     ensure!(status.contains("gone"), "{status}");
-    let stat = probe
-        .command(&["stat", "-i", "s0", "--output", "json"])
-        .output()?;
+    let stat = finished(&mut probe.command(&["stat", "-i", "s0", "--output", "json"]))?;
     let said = String::from_utf8_lossy(&stat.stderr);
     ensure!(stat.status.success() && said.contains("is gone"), "{said}");
     ensure!(total(&serde_json::from_slice(&stat.stdout)?, "MPSYN")? == 1);

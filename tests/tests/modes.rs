@@ -36,11 +36,7 @@ fn counted(stat: &Value, name: &str, directions: &[&str]) -> Result<u64> {
 fn counts_in_mode(family: Family, mode: &str, said_of_it: &str) -> Result<()> {
     let pair = Pair::new(family)?;
     let probe = Probe::new(&pair.server);
-    let attached = probe
-        .command(&["attach", "-i", "s0", "--xdp", mode])
-        .output()?;
-    ensure!(attached.status.success(), "{attached:?}");
-    let said = String::from_utf8(attached.stdout)?;
+    let said = probe.run(&["attach", "-i", "s0", "--xdp", mode])?;
     ensure!(
         said.contains(said_of_it),
         "{said_of_it:?} is not in: {said}"

@@ -5,7 +5,7 @@
 #![allow(dead_code, unreachable_pub, reason = "two binaries compile this file")]
 
 use std::{
-    env, fmt, fs,
+    env, fmt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -48,6 +48,24 @@ pub enum Compiler {
         /// Directory of `cargo` and `rustc`.
         bin: PathBuf,
     },
+}
+
+impl Compiler {
+    /// Its `rustc`.
+    pub fn rustc(&self) -> Command {
+        let mut command = match self {
+            Self::Nightly => {
+                let mut command = Command::new("rustup");
+                command
+                    .args(["run", "nightly", "rustc"])
+                    .env("RUSTUP_AUTO_INSTALL", "0");
+                command
+            }
+            Self::System { bin } => Command::new(bin.join("rustc")),
+        };
+        command.env_remove("RUSTUP_TOOLCHAIN");
+        command
+    }
 }
 
 /// Finds what is installed.
@@ -109,35 +127,45 @@ impl Toolchain {
     }
 }
 
-/// The compiler alone.
+/// The oldest compiler that builds the workspace: 1.95, its `rust-version`.
+const OLDEST: (u32, u32) = (1, 95);
+
+/// The compiler alone. The system's comes first: where it is, it was installed together with an
+/// LLVM that bpf-linker can be built with, which the newest nightly may be ahead of.
 pub fn compiler() -> Option<Compiler> {
-    let mut nightly = Command::new("rustup");
-    nightly
-        .args(["run", "nightly", "rustc"])
-        .env("RUSTUP_AUTO_INSTALL", "0");
-    if sysroot(&mut nightly).is_some_and(|sysroot| has_library_source(&sysroot)) {
-        return Some(Compiler::Nightly);
-    }
-    let bin = PathBuf::from("/usr/bin");
-    let sysroot = sysroot(&mut Command::new(bin.join("rustc")))?;
-    (has_library_source(&sysroot) && bin.join("cargo").exists()).then_some(Compiler::System { bin })
+    system()
+        .or_else(|| has_library_source(&mut Compiler::Nightly.rustc()).then_some(Compiler::Nightly))
 }
 
-fn sysroot(rustc: &mut Command) -> Option<PathBuf> {
-    let output = rustc
-        .env_remove("RUSTUP_TOOLCHAIN")
-        .args(["--print", "sysroot"])
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+fn system() -> Option<Compiler> {
+    let bin = PathBuf::from("/usr/bin");
+    let compiler = Compiler::System { bin: bin.clone() };
+    // "rustc 1.96.0 (...)"
+    let said = output(compiler.rustc().arg("--version"))?;
+    let mut version = said
+        .split_whitespace()
+        .nth(1)?
+        .split('.')
+        .map_while(|n| n.parse().ok());
+    let version: (u32, u32) = (version.next()?, version.next()?);
+    (version >= OLDEST && bin.join("cargo").exists() && has_library_source(&mut compiler.rustc()))
+        .then_some(compiler)
+}
+
+/// What a command prints, if it succeeds.
+fn output(command: &mut Command) -> Option<String> {
+    let output = command.stderr(Stdio::null()).output().ok()?;
     output
         .status
         .success()
-        .then(|| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn has_library_source(sysroot: &Path) -> bool {
-    fs::exists(sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml")).unwrap_or(false)
+fn has_library_source(rustc: &mut Command) -> bool {
+    output(rustc.args(["--print", "sysroot"])).is_some_and(|sysroot| {
+        let core = Path::new(&sysroot).join("lib/rustlib/src/rust/library/core/Cargo.toml");
+        core.exists()
+    })
 }
 
 /// The directory of bpf-linker.
