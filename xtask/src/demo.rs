@@ -73,12 +73,36 @@ fn demonstrate(directory: &Path, binary: &Path) -> Result<()> {
         seen.add(path)?;
     }
 
+    let mibs = run_in(&network.server, "cat", "/proc/net/netstat")?;
     show(&mut probe.command(&["stat", "--full-values"]))?;
     let stat: Value = serde_json::from_str(&shell::run(
         &mut probe.command(&["stat", "--output", "json"]),
     )?)?;
     show(probe.command(&["detach", "-i"]).args(SERVER_INTERFACES))?;
-    compare(&stat, &seen)
+    compare(&stat, &seen)?;
+    // What the server's kernel says of its sessions.
+    ensure!(
+        mib(&mibs, "MPCapableSYNRX") == Some(1) && mib(&mibs, "MPJoinAckRx") == Some(1),
+        "the kernel counts another number of sessions or subflows"
+    );
+    println!("\none session, two subflows; probe, capture and kernel agree");
+    Ok(())
+}
+
+/// Runs a program in a namespace.
+fn run_in(namespace: &str, program: &str, argument: &str) -> Result<String> {
+    shell::run(inside(namespace, program).arg(argument))
+}
+
+/// A counter of the kernel's MPTCP, from /proc/net/netstat.
+fn mib(netstat: &str, name: &str) -> Option<u64> {
+    let mut lines = netstat.lines().filter(|line| line.starts_with("MPTcpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let (_, value) = names
+        .split_whitespace()
+        .zip(values.split_whitespace())
+        .find(|(known, _)| *known == name)?;
+    value.parse().ok()
 }
 
 /// A pin directory that no other process uses.
@@ -194,6 +218,5 @@ fn compare(stat: &Value, seen: &Seen) -> Result<()> {
         }
     }
     ensure!(!differ, "the probe and tcpdump do not agree");
-    println!("\none session, two subflows; probe and capture agree");
     Ok(())
 }

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     shell::{cargo, command, has, is_root, step},
-    toolchain::{self, Compiler, Missing},
+    toolchain::{self, Missing},
 };
 
 /// A program, and the Debian package that has it.
@@ -108,9 +108,18 @@ fn install(packages: &[&str]) -> Result<()> {
     )
 }
 
-/// A nightly by rustup, or else Debian's own compiler.
+/// The distribution's compiler, whose LLVM the distribution has too; else a nightly by rustup.
 fn install_compiler() -> Result<()> {
     let mut reasons = Vec::new();
+    if is_debian() {
+        match install(&["rustc-web", "cargo-web", "rust-web-src"]) {
+            // An older release has an older compiler by this name.
+            Ok(()) if toolchain::compiler().is_some() => return Ok(()),
+            Ok(()) => reasons.push("the packaged compiler is too old".to_owned()),
+            Err(error) => reasons.push(format!("{error:#}")),
+        }
+        eprintln!("    the distribution has none; trying rustup");
+    }
     if has("rustup") {
         let nightly =
             "timeout 600 rustup toolchain install nightly --profile minimal --component rust-src";
@@ -118,13 +127,6 @@ fn install_compiler() -> Result<()> {
             "install a nightly Rust with library source",
             &mut command(nightly),
         ) {
-            Ok(()) => return Ok(()),
-            Err(error) => reasons.push(format!("{error:#}")),
-        }
-        eprintln!("    rustup cannot; trying the distribution's packages");
-    }
-    if is_debian() {
-        match install(&["rustc-web", "cargo-web", "rust-web-src"]) {
             Ok(()) => return Ok(()),
             Err(error) => reasons.push(format!("{error:#}")),
         }
@@ -150,7 +152,7 @@ fn install_linker() -> Result<()> {
              apt.llvm.org) and run this again"
         );
     };
-    if !has_llvm(llvm) {
+    if is_debian() {
         let dev = format!("llvm-{llvm}-dev");
         install(&[&dev, "g++", "zlib1g-dev", "libzstd-dev", "libxml2-dev"])?;
     }
@@ -185,15 +187,7 @@ fn has_llvm_package(version: u32) -> bool {
 
 /// The LLVM version of the compiler that was found.
 fn compiler_llvm() -> Option<u32> {
-    let mut rustc = match toolchain::compiler()? {
-        Compiler::Nightly => command("rustup run nightly rustc"),
-        Compiler::System { bin } => Command::new(bin.join("rustc")),
-    };
-    let output = rustc
-        .env_remove("RUSTUP_TOOLCHAIN")
-        .arg("-vV")
-        .output()
-        .ok()?;
+    let output = toolchain::compiler()?.rustc().arg("-vV").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = text
         .lines()

@@ -104,6 +104,13 @@ impl Toolchain {
         ] {
             command.env_remove(name);
         }
+        // Settings of the outer build's profiles and targets.
+        for (name, _) in env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PROFILE_") || text.starts_with("CARGO_TARGET_") {
+                command.env_remove(&name);
+            }
+        }
         if let Compiler::System { bin } = &self.compiler {
             command
                 .env("RUSTC", bin.join("rustc"))
