@@ -140,12 +140,12 @@ fn install_compiler() -> Result<()> {
 
 /// bpf-linker, built with the compiler's LLVM version or a later one.
 fn install_linker() -> Result<()> {
-    let wanted = compiler_llvm().unwrap_or(LLVM_OF_LINKER[1]);
-    let Some(llvm) = LLVM_OF_LINKER
-        .into_iter()
-        .filter(|version| *version >= wanted)
-        .find(|version| has_llvm(*version) || has_llvm_package(*version))
-    else {
+    let Some(llvm) = llvm_for_linker().or_else(|| {
+        // A nightly may be ahead of every LLVM that there is; the distribution's compiler is not.
+        install_compiler().ok()?;
+        llvm_for_linker()
+    }) else {
+        let wanted = compiler_llvm().unwrap_or(LLVM_OF_LINKER[0]);
         bail!(
             "bpf-linker needs the development files of LLVM {wanted} or later, which this system \
              does not offer\n  next: install them (package llvm-{wanted}-dev, or from \
@@ -166,6 +166,15 @@ fn install_linker() -> Result<()> {
         .current_dir(env::temp_dir())
         .env("LLVM_PREFIX", llvm_prefix(llvm)),
     )
+}
+
+/// The oldest LLVM that can read what the compiler writes, and that is here or can be installed.
+fn llvm_for_linker() -> Option<u32> {
+    let wanted = compiler_llvm()?;
+    LLVM_OF_LINKER
+        .into_iter()
+        .filter(|version| *version >= wanted)
+        .find(|version| has_llvm(*version) || has_llvm_package(*version))
 }
 
 fn llvm_prefix(version: u32) -> String {
