@@ -69,18 +69,7 @@ fn every_event_is_shown() {
 
 #[test]
 fn leaves_are_what_their_fields_say() {
-    let all = [
-        Leaf::NotIp,
-        Leaf::VlanDepth,
-        Leaf::NotTcp,
-        Leaf::Fragment,
-        Leaf::Ipv6Extensions,
-        Leaf::Truncated,
-        Leaf::MalformedIp,
-        Leaf::MalformedTcp,
-        Leaf::Tcp,
-        Leaf::Mptcp,
-    ];
+    let all = Leaf::ALL;
     assert_eq!(all.len(), Leaves::FIELDS.len());
     let mut leaves = Leaves::default();
     for (i, leaf) in all.into_iter().enumerate() {

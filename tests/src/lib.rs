@@ -7,4 +7,5 @@ pub mod kernel;
 pub mod net;
 pub mod probe;
 pub mod relay;
+pub mod tun;
 pub mod witness;

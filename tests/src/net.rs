@@ -307,7 +307,7 @@ impl Pair {
         // It stays: without a listener, joins that come now get a RST.
         let listener = held.insert(listener);
         let client = self.client.enter(|| {
-            let client = socket(address)?;
+            let client = mptcp_socket(address)?;
             client.connect_timeout(&address.into(), LIMIT)?;
             Ok(client)
         })?;
@@ -331,7 +331,7 @@ impl Pair {
 }
 
 fn listener(address: SocketAddr) -> Result<Socket> {
-    let listener = socket(address)?;
+    let listener = mptcp_socket(address)?;
     listener.set_reuse_address(true)?;
     // On all addresses, since joins go to others.
     let any = match address {
@@ -343,7 +343,8 @@ fn listener(address: SocketAddr) -> Result<Socket> {
     Ok(listener)
 }
 
-fn socket(address: SocketAddr) -> Result<Socket> {
+/// An MPTCP socket with bounded waits.
+pub fn mptcp_socket(address: SocketAddr) -> Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,

@@ -18,26 +18,12 @@ fn leaf(kernel: &mut Kernel, frame: &[u8]) -> Result<(Leaf, u64)> {
         counted.leaves == again.leaves,
         "XDP and TC end in different leaves"
     );
-    let mut found = None;
-    for leaf in [
-        Leaf::NotIp,
-        Leaf::VlanDepth,
-        Leaf::NotTcp,
-        Leaf::Fragment,
-        Leaf::Ipv6Extensions,
-        Leaf::Truncated,
-        Leaf::MalformedIp,
-        Leaf::MalformedTcp,
-        Leaf::Tcp,
-        Leaf::Mptcp,
-    ] {
+    let leaf = Leaf::ALL.into_iter().find(|leaf| {
         let mut leaves = Leaves::default();
-        leaves.add(leaf, 1);
-        if leaves == counted.leaves {
-            found = Some(leaf);
-        }
-    }
-    Ok((found.expect("one leaf"), counted.rx.dss))
+        leaves.add(*leaf, 1);
+        leaves == counted.leaves
+    });
+    Ok((leaf.expect("one leaf"), counted.rx.dss))
 }
 
 fn dss() -> Frame {

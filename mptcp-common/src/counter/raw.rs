@@ -74,6 +74,22 @@ pub enum Leaf {
     Mptcp,
 }
 
+impl Leaf {
+    /// All of them, in the order of the fields.
+    pub const ALL: [Self; 10] = [
+        Self::NotIp,
+        Self::VlanDepth,
+        Self::NotTcp,
+        Self::Fragment,
+        Self::Ipv6Extensions,
+        Self::Truncated,
+        Self::MalformedIp,
+        Self::MalformedTcp,
+        Self::Tcp,
+        Self::Mptcp,
+    ];
+}
+
 impl Leaves {
     /// Adds to one leaf.
     #[inline(always)]

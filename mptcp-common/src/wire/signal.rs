@@ -13,6 +13,11 @@ fn verdict(belongs: bool, fits: bool) -> Result<(), Fault> {
     }
 }
 
+#[inline(always)]
+fn is_ack_or_rst(segment: Segment) -> bool {
+    segment.is_later() && segment.flags.any(TcpFlags::ACK | TcpFlags::RST)
+}
+
 /// MP_PRIO (RFC 8684 section 3.3.8): length 3; version 0 also 4, with an address identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MpPrio {
@@ -65,8 +70,7 @@ impl MpFail {
     /// [`Fault::Segment`], [`Fault::Length`].
     #[inline(always)]
     pub fn check(option: &RawOption<'_>, segment: Segment) -> Result<(), Fault> {
-        let belongs = segment.is_later() && segment.flags.any(TcpFlags::ACK | TcpFlags::RST);
-        verdict(belongs, option.length() == 12)
+        verdict(is_ack_or_rst(segment), option.length() == 12)
     }
 
     /// Checks and reads.
@@ -95,8 +99,7 @@ impl MpFastclose {
     /// [`Fault::Segment`], [`Fault::Length`].
     #[inline(always)]
     pub fn check(option: &RawOption<'_>, segment: Segment) -> Result<(), Fault> {
-        let belongs = segment.is_later() && segment.flags.any(TcpFlags::ACK | TcpFlags::RST);
-        verdict(belongs, option.length() == 12)
+        verdict(is_ack_or_rst(segment), option.length() == 12)
     }
 
     /// Checks and reads.

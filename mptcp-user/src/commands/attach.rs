@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use aya_log::EbpfLogger;
 
-use super::print;
+use super::{interrupted, print};
 use crate::{
     cli::{Attach, KernelLog},
     failure::{self, Failure, Kind},
@@ -142,11 +142,11 @@ async fn follow_log(network: &Network, pins: &Pins, options: &Attach) -> Result<
         }
     }
     let mut poll = tokio::time::interval(LOG_INTERVAL);
-    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut interrupt = std::pin::pin!(interrupted());
     loop {
         tokio::select! {
             _ = poll.tick() => logs.iter_mut().for_each(EbpfLogger::flush),
-            result = &mut interrupt => return result.context("cannot wait for a signal"),
+            result = &mut interrupt => return result,
         }
     }
 }

@@ -8,6 +8,7 @@ mod status;
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::{Cli, Command},
@@ -34,6 +35,15 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
                 Command::Stat(options) => stat::run(&pins, &options).await,
             }
         })
+}
+
+/// Waits until somebody wants this process to end: by ctrl-C, or by SIGTERM as service managers do.
+async fn interrupted() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for a signal")?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result.context("cannot wait for a signal"),
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 /// Prints to standard output; that nobody reads it any more is an error like others, so that

@@ -1,9 +1,9 @@
 //! `mptcp-user stat`
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use mptcp_common::counter::Role;
 
-use super::{find_pins, print};
+use super::{find_pins, interrupted, print};
 use crate::{
     cli::{Stat, StatOutput},
     failure::{Failure, Kind},
@@ -26,13 +26,13 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
     let mut interval = tokio::time::interval(options.interval);
     // The first tick is at once; a probe that has just come has nothing to show before the second.
     interval.tick().await;
-    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut interrupt = std::pin::pin!(interrupted());
     let mut displays = 0;
     loop {
         if displays > 0 || is_temporary {
             tokio::select! {
                 _ = interval.tick() => {}
-                result = &mut interrupt => return result.context("cannot wait for a signal"),
+                result = &mut interrupt => return result,
             }
         }
         let statistics = live.read()?;

@@ -19,7 +19,7 @@ use aya::{
 };
 
 use super::{
-    network::{Filter, Interface, Network},
+    network::{Filter, Interface, LinkLayer, Network},
     pins::InterfacePins,
 };
 use crate::{
@@ -195,7 +195,7 @@ impl Attacher<'_> {
                 self.xdp(Hook::XdpGeneric)
             }
             XdpChoice::Off => self.tc(true),
-            XdpChoice::Auto if self.interface.is_layer_3 => self.tc(true),
+            XdpChoice::Auto if self.interface.link_layer != LinkLayer::Ethernet => self.tc(true),
             XdpChoice::Auto => match self.xdp(Hook::XdpNative) {
                 Err(error) if is_without_xdp(&error) => {
                     let hook = self.tc(true)?;

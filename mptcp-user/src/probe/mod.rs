@@ -23,7 +23,7 @@ use self::{
 pub(crate) use self::{
     hooks::{Attachment, Hook, attachments},
     layout::Remembered,
-    network::{Interface, Network, enter, namespace},
+    network::{Interface, LinkLayer, Network, enter, namespace},
     pins::{InterfacePins, Pins},
 };
 use crate::{
@@ -322,7 +322,20 @@ fn check_layout(here: &InterfacePins, interface: &Interface) -> Result<()> {
 /// Loads the eBPF object for an interface. The counters are taken from the pin, or pinned there.
 fn load(interface: &Interface, settings: &Settings, counters: Option<&Path>) -> Result<Ebpf> {
     let role = settings.role as u8;
-    let layer_3 = u8::from(interface.is_layer_3);
+    let layer_3 = match interface.link_layer {
+        LinkLayer::Ethernet => 0,
+        LinkLayer::None => 1_u8,
+        LinkLayer::Other(kind) => {
+            return Err(Failure::error(
+                Kind::Failed,
+                format!(
+                    "the frames of {} start with a header that is not known here ({kind:?})\n  \
+                     next: attach to an interface of Ethernet frames or IP packets",
+                    interface.name
+                ),
+            ));
+        }
+    };
     let version_0 = u8::from(!settings.v1_only);
     let mut loader = EbpfLoader::new();
     loader

@@ -23,7 +23,7 @@ pub(crate) fn enter(name: &str) -> Result<()> {
     };
     let file = File::open(&path).with_context(|| {
         format!(
-            "there is no network namespace {name} ({}); `ip netns` lists them",
+            "there is no network namespace {name} (next: `ip netns` lists them): {}",
             path.display()
         )
     })?;
@@ -56,8 +56,8 @@ pub(crate) fn has_mptcp_connections() -> Option<bool> {
 pub(crate) struct Interface {
     pub(crate) index: u32,
     pub(crate) name: String,
-    /// Do its frames start with an IP header?
-    pub(crate) is_layer_3: bool,
+    /// What its frames start with.
+    pub(crate) link_layer: LinkLayer,
     /// Bond, bridge or VRF that it belongs to.
     master: Option<u32>,
     /// Interface that it lies on (VLAN, macvlan).
@@ -66,6 +66,34 @@ pub(crate) struct Interface {
     kind: Option<String>,
     /// XDP programs that run on it, and whether in the driver.
     pub(crate) xdp_programs: Vec<XdpProgram>,
+}
+
+/// What frames start with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkLayer {
+    /// An Ethernet header.
+    Ethernet,
+    /// An IP header: tun, PPP and tunnels.
+    None,
+    /// Something that the programs do not know.
+    Other(LinkLayerType),
+}
+
+impl From<LinkLayerType> for LinkLayer {
+    fn from(kind: LinkLayerType) -> Self {
+        match kind {
+            LinkLayerType::Ether | LinkLayerType::Loopback => Self::Ethernet,
+            LinkLayerType::None
+            | LinkLayerType::Ppp
+            | LinkLayerType::Rawip
+            | LinkLayerType::Tunnel
+            | LinkLayerType::Tunnel6
+            | LinkLayerType::Sit
+            | LinkLayerType::Ipgre
+            | LinkLayerType::Ip6gre => Self::None,
+            other => Self::Other(other),
+        }
+    }
 }
 
 /// An XDP program on an interface.
@@ -117,11 +145,7 @@ impl Network {
             let mut interface = Interface {
                 index: link.header.index,
                 name: String::new(),
-                // Ethernet and loopback have a header of 14 bytes; tunnels, tun and PPP none.
-                is_layer_3: !matches!(
-                    link.header.link_layer_type,
-                    LinkLayerType::Ether | LinkLayerType::Loopback
-                ),
+                link_layer: link.header.link_layer_type.into(),
                 master: None,
                 lower: None,
                 kind: None,

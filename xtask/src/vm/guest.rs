@@ -25,10 +25,11 @@ pub(crate) fn init() -> Result<()> {
             for Verified {
                 program,
                 hook,
+                role,
                 instructions,
             } in verified
             {
-                println!("{MARK}{program}\t{hook}\t{instructions}");
+                println!("{MARK}{program}\t{hook}\t{role}\t{instructions}");
             }
             println!("{MARK}kernel\t{}", smoke::kernel());
         }
@@ -73,9 +74,10 @@ pub(super) fn parse(text: &str) -> Result<(String, Vec<Verified>)> {
         match *line.split('\t').collect::<Vec<_>>() {
             ["kernel", kernel] => return Ok((kernel.to_owned(), verified)),
             ["failed", reason] => bail!("{}", reason.replace(" | ", "\n")),
-            [program, hook, instructions] => verified.push(Verified {
+            [program, hook, role, instructions] => verified.push(Verified {
                 program: program.to_owned(),
                 hook: hook.to_owned(),
+                role: role.to_owned(),
                 instructions: instructions.parse()?,
             }),
             _ => bail!("the guest said {line:?}"),

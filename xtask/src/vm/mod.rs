@@ -49,8 +49,8 @@ pub(crate) fn run() -> Result<()> {
         Err(error) => failures.push(format!("{name}: {error:#}")),
     };
     println!(
-        "{:28} {:14} {:12} {:>9}",
-        "kernel", "program", "hook", "verified"
+        "{:28} {:12} {:12} {:10} {:>8}",
+        "kernel", "program", "hook", "role", "verified"
     );
     report(
         "this kernel",
