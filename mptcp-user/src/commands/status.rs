@@ -7,7 +7,7 @@ use super::print;
 use crate::{
     cli::{Status, StatusOutput},
     probe::{self, Attachment, InterfacePins, Network, Pins, Probe},
-    render::table::{new_table, role_name},
+    render::table::{lines, new_table, role_name},
 };
 
 /// What is known of one probe.
@@ -144,7 +144,7 @@ fn table(entries: &[Entry]) -> String {
             entry.state.name().to_owned(),
         ]);
     }
-    format!("{table}\n")
+    lines(&table)
 }
 
 fn frames(entry: &Entry) -> Option<u64> {

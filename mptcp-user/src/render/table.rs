@@ -53,7 +53,7 @@ pub(crate) fn statistics(statistics: &Statistics, style: Style) -> String {
             ));
         }
     }
-    let _ = writeln!(text, "{}", table.to_string().trim_end());
+    text.push_str(&lines(&table));
     if style.detail {
         text.push_str(&qualities(statistics.role));
     }
@@ -115,6 +115,15 @@ fn qualities(role: Role) -> String {
         }
     }
     text
+}
+
+/// A table's text, without the blanks that fill its last column.
+pub(crate) fn lines(table: &Table) -> String {
+    table
+        .to_string()
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect()
 }
 
 /// A table without lines, numbers to the right.
