@@ -63,7 +63,8 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
 
 /// The probes that the numbers come from.
 struct Opened {
-    probes: Vec<Probe>,
+    /// By the names of their interfaces.
+    probes: Vec<(String, Probe)>,
     role: Role,
     is_temporary: bool,
 }
@@ -82,13 +83,18 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
             .iter()
             .filter(|here| here.namespace == namespace)
         {
-            opened.probes.push(Probe::open(here)?);
-            if interfaces
+            let probe = Probe::open(here)?;
+            let name = match interfaces
                 .iter()
-                .all(|interface| interface.index != here.index)
+                .find(|interface| interface.index == here.index)
             {
-                warn_gone(&opened.probes[opened.probes.len() - 1].name());
-            }
+                Some(interface) => interface.name.clone(),
+                None => {
+                    warn_gone(&probe.name());
+                    probe.name()
+                }
+            };
+            opened.probes.push((name, probe));
         }
         if opened.probes.is_empty() {
             return Err(Failure::error(
@@ -107,13 +113,12 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
                 if interface.is_none() {
                     warn_gone(name);
                 }
-                opened.probes.push(Probe::open(&here)?);
+                opened.probes.push((name.clone(), Probe::open(&here)?));
             }
             None => {
                 let interface = network.interface(name).await?;
-                opened
-                    .probes
-                    .push(Probe::temporary(&interface, &Settings::default())?);
+                let probe = Probe::temporary(&interface, &Settings::default())?;
+                opened.probes.push((name.clone(), probe));
                 opened.is_temporary = true;
                 eprintln!(
                     "mptcp-user: {name} has no probe; it gets one until this command ends, and the \
@@ -123,11 +128,11 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
             }
         }
     }
-    opened.role = opened.probes[0].role();
+    opened.role = opened.probes[0].1.role();
     if opened
         .probes
         .iter()
-        .any(|probe| probe.role() != opened.role)
+        .any(|(_, probe)| probe.role() != opened.role)
     {
         return Err(Failure::error(
             Kind::Failed,

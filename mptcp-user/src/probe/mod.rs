@@ -116,7 +116,7 @@ impl Probe {
         let result = Self::attach_at(interface, settings, &here, present);
         if result.is_err() && !replaced {
             // Says nothing of its own: the reason is on its way.
-            let _ = pins.remove(&here);
+            let _ = detach(network, pins, &here, Some(interface)).await;
         }
         let (ingress, egress) = result?;
         Ok(Attached {
@@ -134,10 +134,21 @@ impl Probe {
     ) -> Result<(Hook, Option<Hook>)> {
         let counters = here.path("counters");
         let mut programs = load(interface, settings, Some(&counters))?;
-        if !here.path("meta").exists() {
-            let mut meta = Array::<MapData, Raw<Meta>>::create(1, 0)?;
-            meta.set(0, Raw(meta_for(interface, settings)), 0)?;
-            meta.pin(here.path("meta"))?;
+        let mut meta = meta_for(interface, settings);
+        if let Ok(earlier) = Self::open(here) {
+            // Counting goes on: what is known of its beginning stays.
+            meta.since = earlier.meta.since;
+            meta.attached_mid_traffic = earlier.meta.attached_mid_traffic;
+        }
+        let path = here.path("meta");
+        if path.exists() {
+            let mut map = Array::try_from(Map::Array(MapData::from_pin(&path)?))?;
+            map.set(0, Raw(meta), 0)?;
+        } else {
+            // Pinned with its value, so that nobody reads it without.
+            let mut map = Array::<MapData, Raw<Meta>>::create(1, 0)?;
+            map.set(0, Raw(meta), 0)?;
+            map.pin(&path)?;
         }
         if !here.path("readings").exists() {
             Array::<MapData, Raw<Reading>>::create(READINGS, 0)?.pin(here.path("readings"))?;

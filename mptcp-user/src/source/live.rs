@@ -16,6 +16,7 @@ const TRIES: usize = 64;
 /// One or more probes of the same role, read together.
 pub(crate) struct Live {
     probes: Vec<Probe>,
+    names: Vec<String>,
     role: Role,
     /// What the last display showed, per probe.
     shown: Vec<Shown>,
@@ -28,10 +29,12 @@ struct Shown {
 }
 
 impl Live {
-    /// Reads `probes`, which all count in `role`.
-    pub(crate) fn new(probes: Vec<Probe>, role: Role) -> Self {
+    /// Reads the probes on interfaces of these names, which all count in `role`.
+    pub(crate) fn new(probes: Vec<(String, Probe)>, role: Role) -> Self {
+        let (names, probes) = probes.into_iter().unzip();
         Self {
             probes,
+            names,
             role,
             shown: Vec::new(),
         }
@@ -42,7 +45,7 @@ impl Live {
     pub(crate) fn read(&mut self) -> Result<Statistics> {
         let mut statistics = Statistics {
             time: Timestamp::now(),
-            interfaces: self.probes.iter().map(Probe::name).collect(),
+            interfaces: self.names.clone(),
             role: self.role,
             since: Timestamp::MAX,
             attached_mid_traffic: false,
