@@ -134,7 +134,9 @@ async fn follow_log(network: &Network, pins: &Pins, options: &Attach) -> Result<
     for name in &options.interfaces {
         let interface = network.interface(name).await?;
         let probe = Probe::open(&pins.interface(probe::namespace()?, interface.index))?;
-        for attachment in probe::attachments(network, &interface, probe.counters_id()).await {
+        // The programs of an interface share one ring.
+        let programs = probe::attachments(network, &interface, probe.counters_id()).await;
+        if let Some(attachment) = programs.first() {
             logs.push(EbpfLogger::init_from_id_with_logger(
                 attachment.program,
                 StandardError,
