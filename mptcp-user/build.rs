@@ -3,17 +3,16 @@
 #[path = "../xtask/src/toolchain.rs"]
 mod toolchain;
 
-use std::{env, path::PathBuf, process::exit};
+use std::{env, path::PathBuf};
 
 fn main() {
-    println!("cargo:rerun-if-changed=../mptcp-ebpf");
-    println!("cargo:rerun-if-changed=../mptcp-common");
-    println!("cargo:rerun-if-changed=../xtask/src/toolchain.rs");
-    println!("cargo:rerun-if-changed=../Cargo.toml");
+    println!("cargo::rerun-if-changed=../mptcp-ebpf");
+    println!("cargo::rerun-if-changed=../mptcp-common");
+    println!("cargo::rerun-if-changed=../xtask/src/toolchain.rs");
+    println!("cargo::rerun-if-changed=../Cargo.toml");
     if let Err(message) = build() {
         // One sentence, not a backtrace: this is what a newcomer sees first.
-        eprintln!("error: {message}");
-        exit(1);
+        println!("cargo::error={message}");
     }
 }
 
@@ -48,6 +47,6 @@ fn build() -> Result<(), String> {
         ));
     }
     let object = target.join("bpfel-unknown-none/ebpf/mptcp-ebpf");
-    println!("cargo:rustc-env=MPTCP_EBPF_OBJECT={}", object.display());
+    println!("cargo::rustc-env=MPTCP_EBPF_OBJECT={}", object.display());
     Ok(())
 }
