@@ -5,6 +5,7 @@ pub mod capture;
 pub mod frame;
 pub mod kernel;
 pub mod net;
+pub mod packet;
 pub mod probe;
 pub mod relay;
 pub mod tun;

@@ -12,14 +12,15 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
-use anyhow::{Context as _, Result};
-use nix::libc;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use anyhow::Result;
+use socket2::Socket;
 
-use crate::net::{Family, Namespace, Pair, veth};
+use crate::{
+    net::{Family, Namespace, Pair, veth},
+    packet::packet_socket,
+};
 
 /// VLAN 100, IEEE 802.1Q.
 const TAG: [u8; 4] = [0x81, 0x00, 0x00, 0x64];
@@ -58,7 +59,7 @@ impl Tagged {
         for (relay, outer, inner) in [(&near, "n0", "n1"), (&far, "f0", "f1")] {
             // Incoming frames lose their tag in the kernel, before a packet socket sees them.
             for (from, to, tag) in [(outer, inner, true), (inner, outer, false)] {
-                let (from, to) = relay.enter(|| Ok((packets(from)?, packets(to)?)))?;
+                let (from, to) = relay.enter(|| Ok((packet_socket(from)?, packet_socket(to)?)))?;
                 let stop = Arc::clone(&stop);
                 relays.push(thread::spawn(move || forward(&from, &to, tag, &stop)));
             }
@@ -80,46 +81,6 @@ impl Drop for Tagged {
             let _ = relay.join();
         }
     }
-}
-
-/// A packet socket that gets what comes in at an interface, and sends there.
-fn packets(interface: &str) -> Result<Socket> {
-    let index = i32::try_from(nix::net::if_::if_nametoindex(interface)?)?;
-    let protocol = (libc::ETH_P_ALL as u16).to_be();
-    let socket = Socket::new(
-        Domain::PACKET,
-        Type::RAW,
-        Some(Protocol::from(i32::from(protocol))),
-    )?;
-    // SAFETY: `sockaddr_ll` is smaller than the storage, which is zeroed; the length is set.
-    let ((), address) = unsafe {
-        SockAddr::try_init(|storage, length| {
-            let link = storage.cast::<libc::sockaddr_ll>();
-            (*link).sll_family = libc::AF_PACKET as u16;
-            (*link).sll_protocol = protocol;
-            (*link).sll_ifindex = index;
-            *length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-            Ok(())
-        })?
-    };
-    socket.bind(&address)?;
-    let yes: libc::c_int = 1;
-    // SAFETY: the value is an int, as the option (Linux 4.20) wants it.
-    let result = unsafe {
-        libc::setsockopt(
-            std::os::fd::AsRawFd::as_raw_fd(&socket),
-            libc::SOL_PACKET,
-            23, // PACKET_IGNORE_OUTGOING
-            (&raw const yes).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if result != 0 {
-        return Err(std::io::Error::last_os_error()).context("PACKET_IGNORE_OUTGOING");
-    }
-    socket.set_recv_buffer_size(8 << 20)?;
-    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
-    Ok(socket)
 }
 
 /// Carries frames over until told to stop.

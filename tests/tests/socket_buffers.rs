@@ -1,11 +1,13 @@
-//! Packets on the wire are counted where a sender hands on buffers of many.
+//! Socket buffers at TC: many packets in one, and headers outside of the linear part.
 
 use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use mptcp_tests::{
     capture::Capture,
+    frame::{ACK, Frame},
     net::{Family, Namespace, Pair, close, transfer, veth},
+    packet::send_non_linear,
     probe::{Probe, total},
     witness::Seen,
 };
@@ -60,5 +62,40 @@ fn a_sender_counts_packets_and_not_buffers() -> Result<()> {
         "{partial:?} counted, {} sent",
         packets.partial
     );
+    Ok(())
+}
+
+#[test]
+fn headers_outside_of_the_linear_part_are_read() -> Result<()> {
+    let pair = Pair::apart(Family::V4)?;
+    veth((&pair.client, "c0"), (&pair.server, "s0"))?;
+    pair.client.ip("link set c0 mtu 9000")?;
+    pair.server.ip("link set s0 mtu 9000")?;
+    let probes = [(&pair.client, "c0"), (&pair.server, "s0")].map(|(host, interface)| {
+        let probe = Probe::new(host);
+        probe
+            .run(&["attach", "-i", interface, "--xdp", "off"])
+            .map(|_| probe)
+    });
+    let [sender, receiver] = probes;
+    let (sender, receiver) = (sender?, receiver?);
+    let options = [vec![1; 32], vec![30, 8, 0x20, 0x01, 0, 0, 0, 9]].concat();
+    let mut sent = 0;
+    for ipv6 in [false, true] {
+        for linear in [14, 20, 34, 54, 74, 90] {
+            let frame = Frame {
+                ipv6,
+                ..Frame::new(ACK, &options, 6000)
+            }
+            .bytes();
+            pair.client
+                .enter(|| send_non_linear("c0", &frame, linear))?;
+            sent += 1;
+        }
+    }
+    thread::sleep(Duration::from_millis(200));
+    let [out, came_in] = [sender.stat(&[])?, receiver.stat(&[])?];
+    ensure!(total(&out, "DSSsnd")? == sent, "{}", out["probe"]);
+    ensure!(total(&came_in, "DSSrcv")? == sent, "{}", came_in["probe"]);
     Ok(())
 }
