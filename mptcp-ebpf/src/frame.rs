@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     EbpfContext,
     bindings::__sk_buff,
-    helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    helpers::generated::{bpf_skb_load_bytes, bpf_xdp_load_bytes},
     programs::{TcContext, XdpContext},
 };
 
@@ -20,6 +20,9 @@ pub(crate) struct Buffer {
     pub(crate) is_uncounted: bool,
     /// VLAN tags that the device took out of the frame.
     pub(crate) stripped_tags: u32,
+    /// Length in bytes of a GSO or GRO buffer, else 0. Above 64 KiB (BIG TCP) its IP header has
+    /// none.
+    pub(crate) merged_length: u32,
 }
 
 /// A frame: some of its bytes can be read in place, all through a helper.
@@ -36,8 +39,6 @@ pub(crate) trait Frame {
     /// # Safety
     /// `to` must be valid for `length` bytes.
     unsafe fn copy(&self, at: u32, to: *mut u8, length: u32) -> bool;
-    /// Length of the whole frame in bytes.
-    fn length(&self) -> u32;
     fn buffer(&self) -> Buffer;
 
     /// Address of the byte at offset `at`, which may lie behind the frame's end.
@@ -108,18 +109,13 @@ impl Frame for Xdp {
     }
 
     #[inline(always)]
-    fn length(&self) -> u32 {
-        // SAFETY: the context is the program's own.
-        unsafe { bpf_xdp_get_buff_len(self.0.ctx) as u32 }
-    }
-
-    #[inline(always)]
     fn buffer(&self) -> Buffer {
         Buffer {
             packets: 1,
             segment_size: 0,
             is_uncounted: false,
             stripped_tags: 0,
+            merged_length: 0,
         }
     }
 }
@@ -164,22 +160,23 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
-    fn length(&self) -> u32 {
-        self.0.len()
-    }
-
-    #[inline(always)]
     fn buffer(&self) -> Buffer {
         // SAFETY: the context is valid for the program's run; the kernel turns these into loads.
-        let (segments, segment_size, vlan) = unsafe {
+        let (segments, segment_size, vlan, length) = unsafe {
             let skb = self.skb();
-            ((*skb).gso_segs, (*skb).gso_size, (*skb).vlan_present)
+            (
+                (*skb).gso_segs,
+                (*skb).gso_size,
+                (*skb).vlan_present,
+                (*skb).len,
+            )
         };
         Buffer {
             packets: if segments == 0 { 1 } else { segments },
             segment_size,
             is_uncounted: segments == 0 && segment_size != 0,
             stripped_tags: vlan,
+            merged_length: if segment_size == 0 { 0 } else { length },
         }
     }
 }

@@ -3,13 +3,15 @@
 //! A cursor walks Ethernet, VLAN tags, IP and IPv6 extension headers. It returns `Err` with the
 //! leaf of a frame that is done, and leaves what the engine needs in the scratch for the others.
 
-use mptcp_common::{counter::Leaf, wire::TcpFlags};
+use mptcp_common::{
+    counter::Leaf,
+    wire::{Forget as _, TcpFlags},
+};
 
 use crate::{
     frame::{Buffer, Frame},
     tables::{self, Scratch, Verifier},
 };
-use mptcp_common::wire::Forget as _;
 
 /// VLAN tags that may stand in a frame, the ones that the device took out included.
 const MAX_TAGS: u32 = 2;
@@ -50,8 +52,8 @@ pub(crate) fn gather<F: Frame>(
 ) -> Result<&'static mut Scratch, Leaf> {
     let (at, ethertype) = link(frame, buffer)?;
     let ip = match ethertype {
-        IPV4 => ipv4(frame, at)?,
-        IPV6 => ipv6(frame, at)?,
+        IPV4 => ipv4(frame, buffer, at)?,
+        IPV6 => ipv6(frame, buffer, at)?,
         VLAN_C | VLAN_S => return Err(Leaf::VlanDepth),
         _ => return Err(Leaf::NotIp),
     };
@@ -91,7 +93,7 @@ fn link<F: Frame>(frame: &F, buffer: &Buffer) -> Result<(u32, u16), Leaf> {
 
 /// The IPv4 header at `at`; options are skipped.
 #[inline(always)]
-fn ipv4<F: Frame>(frame: &F, at: u32) -> Result<Header, Leaf> {
+fn ipv4<F: Frame>(frame: &F, buffer: &Buffer, at: u32) -> Result<Header, Leaf> {
     let words: [u16; 10] = frame.load(at).ok_or(Leaf::Truncated)?;
     let first = u16::from_be(words[0]);
     let header = u32::from(first >> 8 & 0x0f) * 4;
@@ -103,37 +105,39 @@ fn ipv4<F: Frame>(frame: &F, at: u32) -> Result<Header, Leaf> {
         return Err(Leaf::Fragment);
     }
     let total = match u16::from_be(words[1]) {
-        // Buffers above 64 KiB (BIG TCP) carry no length.
-        0 => frame.length().wrapping_sub(at),
+        0 => buffer.merged_length.saturating_sub(at),
         total => u32::from(total),
     };
     if total < header {
         return Err(Leaf::MalformedIp);
     }
+    // The checksum can be any number, and so, to the verifier, can what it is mixed into.
+    let verifier = Verifier(words[5].into());
     Ok(Header {
-        at: Verifier(words[5].into()).forget(at + header),
+        at: verifier.forget(at + header),
         protocol: u16::from_be(words[4]) as u8,
-        length: total - header,
+        length: verifier.forget(total - header),
         ipv6: false,
     })
 }
 
 /// The IPv6 header at `at`.
 #[inline(always)]
-fn ipv6<F: Frame>(frame: &F, at: u32) -> Result<Header, Leaf> {
+fn ipv6<F: Frame>(frame: &F, buffer: &Buffer, at: u32) -> Result<Header, Leaf> {
     let words: [u16; 4] = frame.load(at).ok_or(Leaf::Truncated)?;
     if u16::from_be(words[0]) >> 12 != 6 {
         return Err(Leaf::MalformedIp);
     }
     let length = match u16::from_be(words[2]) {
-        // Jumbograms, and buffers above 64 KiB (BIG TCP).
-        0 => frame.length().wrapping_sub(at + 40),
+        0 => buffer.merged_length.saturating_sub(at + 40),
         length => u32::from(length),
     };
+    // As the checksum in IPv4: the lower half of the flow label.
+    let verifier = Verifier(words[1].into());
     Ok(Header {
-        at: at + 40,
+        at: verifier.forget(at + 40),
         protocol: (u16::from_be(words[3]) >> 8) as u8,
-        length,
+        length: verifier.forget(length),
         ipv6: true,
     })
 }
@@ -176,9 +180,10 @@ fn extensions<F: Frame>(frame: &F, ip: Header) -> Result<Header, Leaf> {
         if size > length {
             return Err(Leaf::Truncated);
         }
-        length -= size;
         protocol = (words >> 56) as u8;
-        at = Verifier(word).forget(at + size);
+        let verifier = Verifier(word);
+        length = verifier.forget(length - size);
+        at = verifier.forget(at + size);
     }
     match protocol {
         TCP => Ok(Header {

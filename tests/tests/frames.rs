@@ -347,8 +347,7 @@ fn lengths_that_lie_are_found_out() -> Result<()> {
         }
         .bytes();
         ends(kernel, "IPv4 ends early", &bytes, Leaf::Truncated)?;
-        // 0 would be a jumbogram.
-        if length > 20 {
+        if length >= 20 {
             let bytes = Frame {
                 ip_length: Some(length - 20),
                 ipv6: true,
@@ -501,6 +500,28 @@ fn a_middlebox_knows_the_direction_of_syns_only() -> Result<()> {
 
 fn zero() -> Counters {
     Counters::default()
+}
+
+/// BIG TCP: the IP header of a buffer above 64 KiB says 0.
+#[test]
+fn a_merged_buffer_needs_no_length_in_its_ip_header() -> Result<()> {
+    let mut kernel = Kernel::new()?;
+    for ipv6 in [false, true] {
+        let frame = Frame {
+            ip_length: Some(0),
+            ipv6,
+            ..Frame::new(ACK, &DSS, 250)
+        };
+        let mut context = [0; 192];
+        context[164..168].copy_from_slice(&u32::to_ne_bytes(3));
+        context[176..180].copy_from_slice(&u32::to_ne_bytes(100));
+        let counted = kernel.run_with(Program::TcEgress, &frame.bytes(), Some(&context), 3)?;
+        ensure!(counted.tx.dss == 3, "IPv6 {ipv6}: {counted:?}");
+        // A frame from the wire needs it.
+        let counted = kernel.run(Program::XdpIngress, &frame.bytes())?;
+        ensure!(counted.rx.dss == 0, "IPv6 {ipv6}: {counted:?}");
+    }
+    Ok(())
 }
 
 #[test]
