@@ -384,3 +384,26 @@ fn all_probes_are_detached_from_elsewhere() -> Result<()> {
     ensure!(!links.contains("xdp"), "an XDP program is left: {links}");
     Ok(())
 }
+
+#[test]
+fn commands_do_not_meet_a_probe_half_attached() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s1"])?;
+    for _ in 0..3 {
+        thread::scope(|scope| -> Result<()> {
+            let mut commands = Vec::new();
+            for _ in 0..3 {
+                for arguments in [&["attach", "-i", "s0"][..], &["stat"], &["status"]] {
+                    commands.push(scope.spawn(|| probe.run(arguments)));
+                }
+            }
+            for command in commands {
+                command.join().expect("no panic")?;
+            }
+            Ok(())
+        })?;
+        probe.run(&["detach", "-i", "s0"])?;
+    }
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::{
     net::{Network, Running, SERVER_INTERFACES, inside},
+    probe::Probe,
     setup,
     shell::{self, show},
 };
@@ -30,11 +31,7 @@ pub(crate) fn run() -> Result<()> {
 
 fn demonstrate(directory: &Path, binary: &Path) -> Result<()> {
     let network = Network::new()?;
-    let probe = Probe {
-        binary,
-        pins: pins(),
-        namespace: &network.server,
-    };
+    let probe = Probe::new(binary, &network.server);
     eprintln!(
         "==> two hosts on this machine, {} and {}",
         network.client, network.server
@@ -103,40 +100,6 @@ fn mib(netstat: &str, name: &str) -> Option<u64> {
         .zip(values.split_whitespace())
         .find(|(known, _)| *known == name)?;
     value.parse().ok()
-}
-
-/// A pin directory that no other process uses.
-fn pins() -> PathBuf {
-    PathBuf::from(format!("/sys/fs/bpf/mptcp-demo-{}", std::process::id()))
-}
-
-struct Probe<'a> {
-    binary: &'a Path,
-    pins: PathBuf,
-    namespace: &'a str,
-}
-
-impl Probe<'_> {
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.binary);
-        command
-            .arg("--pin-dir")
-            .arg(&self.pins)
-            .args(["--netns", self.namespace])
-            .args(arguments);
-        command
-    }
-}
-
-impl Drop for Probe<'_> {
-    fn drop(&mut self) {
-        if self.pins.exists() {
-            let _ = self
-                .command(&["detach", "-i"])
-                .args(SERVER_INTERFACES)
-                .output();
-        }
-    }
 }
 
 /// A capture has begun when its file has a header.

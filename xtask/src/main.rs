@@ -3,6 +3,7 @@
 mod demo;
 mod install;
 mod net;
+mod probe;
 mod setup;
 mod shell;
 mod smoke;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::{
     net::{Network, Running, SERVER_INTERFACES, inside},
+    probe::Probe,
     shell::run,
 };
 
@@ -56,19 +57,10 @@ pub(crate) fn check(binary: &Path, program: &Path) -> Result<Vec<Verified>> {
 
 fn check_mode(binary: &Path, program: &Path, mode: [&str; 2]) -> Result<Vec<Verified>> {
     let network = Network::new()?;
-    let pins = PathBuf::from(format!("/sys/fs/bpf/smoke-{}", std::process::id()));
-    let probe = |arguments: &[&str]| {
-        let mut command = Command::new(binary);
-        command
-            .arg("--pin-dir")
-            .arg(&pins)
-            .args(["--netns", &network.server])
-            .args(arguments);
-        command
-    };
+    let probe = Probe::new(binary, &network.server);
     // With a log level that nothing is logged at, the loader stays until it is killed.
     let [first, second] = SERVER_INTERFACES;
-    let mut loader = Running::start(&mut probe(&[
+    let mut loader = Running::start(&mut probe.command(&[
         "attach",
         "-i",
         first,
@@ -78,13 +70,18 @@ fn check_mode(binary: &Path, program: &Path, mode: [&str; 2]) -> Result<Vec<Veri
         "--kernel-log",
         "error",
     ]))?;
-    let programs = wait_until_counting(|| json(&mut probe(&["status", "--output", "json"])))?;
+    let programs =
+        wait_until_counting(|| json(&mut probe.command(&["status", "--output", "json"])))?;
     loader.kill()?;
     network.transfer(program, 200_000)?;
-    let stat = json(&mut probe(&["stat", "--output", "json"]))?;
+    let stat = json(&mut probe.command(&["stat", "--output", "json"]))?;
     check_counts(&stat)?;
-    run(&mut probe(&["detach", "-i", first, second]))?;
-    ensure!(!pins.exists(), "detach leaves {}", pins.display());
+    run(&mut probe.command(&["detach", "-i", first, second]))?;
+    ensure!(
+        !probe.pins.exists(),
+        "detach leaves {}",
+        probe.pins.display()
+    );
     for direction in ["ingress", "egress"] {
         let filters =
             run(inside(&network.server, "tc").args(["filter", "show", "dev", first, direction]))?;

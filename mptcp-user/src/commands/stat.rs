@@ -70,6 +70,7 @@ struct Opened {
 }
 
 async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> {
+    let _lock = pins.lock_to_read()?;
     let interfaces = network.interfaces().await?;
     let mut opened = Opened {
         probes: Vec::new(),

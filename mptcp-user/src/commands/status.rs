@@ -61,6 +61,7 @@ pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Status) -> Resul
 
 async fn entries(pins: &Pins, only_here: bool) -> Result<Vec<Entry>> {
     let namespace = probe::namespace()?;
+    let _lock = pins.lock_to_read()?;
     let network = Network::connect()?;
     let interfaces = network.interfaces().await?;
     let mut entries = Vec::new();

@@ -122,11 +122,24 @@ impl Pins {
             .with_context(|| format!("cannot create the pin directory {}", self.root.display()))
     }
 
-    /// Waits until no other process changes what is pinned here; until the lock is dropped.
+    /// Waits until no other process reads or changes what is pinned here; until the lock is dropped.
     pub(crate) fn lock(&self) -> Result<Flock<File>> {
+        self.lock_as(FlockArg::LockExclusive)
+    }
+
+    /// Waits until no other process changes what is pinned here, so that no probe is seen half
+    /// attached; `None` if there is no pin directory.
+    pub(crate) fn lock_to_read(&self) -> Result<Option<Flock<File>>> {
+        self.root
+            .exists()
+            .then(|| self.lock_as(FlockArg::LockShared))
+            .transpose()
+    }
+
+    fn lock_as(&self, how: FlockArg) -> Result<Flock<File>> {
         let file = File::open(&self.root)
             .with_context(|| format!("cannot open the pin directory {}", self.root.display()))?;
-        Flock::lock(file, FlockArg::LockExclusive)
+        Flock::lock(file, how)
             .map_err(|(_, error)| error)
             .with_context(|| format!("cannot lock {}", self.root.display()))
     }
