@@ -28,6 +28,8 @@ pub struct Packet {
     pub flags: TcpFlags,
     /// IPv6?
     pub ipv6: bool,
+    /// The first fragment of a packet? Then there is more payload than was seen.
+    pub is_fragment: bool,
 }
 
 /// What the table's policy rows are judged by.
@@ -72,8 +74,9 @@ pub fn direction(role: Role, ingress: bool, flags: TcpFlags) -> Direction {
     }
 }
 
-/// Where the first option of each subtype stands, by nibble, and behind them the MSS option. Kept
-/// outside the stack, which in the kernel is small and costly to verify.
+/// Where the first option of each subtype stands, by nibble, and behind them the MSS option (the
+/// last one, which is the one that the kernel believes). Kept outside the stack, which in the
+/// kernel is small and costly to verify.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Found {
@@ -124,13 +127,22 @@ pub fn count(
         }
         _ => {}
     });
+    if stop.kind == KIND_MSS {
+        // One that ends the walk is malformed, and not absent.
+        found.length[MSS] = 1;
+    }
     if let Some((fault, subtype)) = stop.mptcp_fault(area) {
         seen |= SHORT;
+        let bit = subtype.map_or(0, |nibble| 1 << (nibble & 15));
         match subtype {
             Some(nibble) => events.option[usize::from(nibble & 15)] += n,
             None => events.option_short += n,
         }
-        invalid(events, fault, n);
+        if UNASSIGNED & bit != 0 {
+            events.subtype_unassigned += n;
+        } else if bit != Subtype::Experimental.bit() {
+            invalid(events, fault, n);
+        }
     }
     let seen = verifier.forget(seen);
     if seen == 0 {
@@ -143,16 +155,19 @@ pub fn count(
         packet,
         verifier,
     };
-    let signs = verifier.forget(handshake(&options, policy, n, events))
-        | verifier.forget(dss(&options, n, events))
-        | verifier.forget(others(&options, n, events));
+    let mut signs = verifier.forget(dss(&options, n, events));
+    // Data segments and their acknowledgments hold nothing else.
+    if seen != Subtype::Dss.bit() {
+        signs |= verifier.forget(handshake(&options, policy, n, events))
+            | verifier.forget(others(&options, n, events));
+    }
     if signs & RESERVED_BITS != 0 {
         events.reserved_bits += n;
     }
-    if seen & HANDSHAKE != 0 && is_mss_refused(packet, &options.mss(), policy) {
+    if signs & HANDSHAKE != 0 && is_mss_refused(packet, &options.mss(), policy) {
         events.mss += n;
     }
-    if excludes(seen, signs) {
+    if excludes(signs) {
         invalid(events, Fault::Combination, n);
     }
     if packet.flags.any(TcpFlags::RST) && seen & DEFINED & !ON_RST != 0 {
@@ -170,10 +185,11 @@ const DEFINED: u32 = 0b1_1111_1111;
 const HANDSHAKE: u32 = Subtype::MpCapable.bit() | Subtype::MpJoin.bit();
 const ON_RST: u32 = Subtype::MpFail.bit() | Subtype::MpFastclose.bit() | Subtype::MpTcpRst.bit();
 
-/// What the parts of the engine tell each other beyond the set of subtypes.
-const RESERVED_BITS: u32 = 1;
-const CAPABLE_V1: u32 = 1 << 1;
-const ADD_ADDR_V1: u32 = 1 << 2;
+/// What the parts of the engine find: the subtypes of options that are allowed, and these. An
+/// option that is not allowed is to be ignored, so it excludes no other.
+const RESERVED_BITS: u32 = 1 << 16;
+const CAPABLE_V1: u32 = 1 << 17;
+const ADD_ADDR_V1: u32 = 1 << 18;
 
 /// The options that a packet holds, the first of each subtype.
 ///
@@ -208,7 +224,7 @@ impl<'a, V: Forget> Options<'a, V> {
     fn segment(&self) -> Segment {
         Segment {
             flags: TcpFlags(self.verifier.forget(self.packet.flags.0.into()) as u8),
-            has_payload: self.verifier.forget(self.packet.payload) > 0,
+            has_payload: self.packet.is_fragment || self.verifier.forget(self.packet.payload) > 0,
         }
     }
 }
@@ -231,6 +247,7 @@ fn handshake(
         match MpCapable::check(&option, options.segment()) {
             Err(fault) => invalid(events, fault, n),
             Ok(()) => {
+                signs |= Subtype::MpCapable.bit();
                 let version = MpCapable::version_of(&option);
                 if version == 1 {
                     signs |= CAPABLE_V1;
@@ -250,10 +267,12 @@ fn handshake(
             }
         }
     }
+    signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpJoin) {
         match MpJoin::check(&option, options.segment()) {
             Err(fault) => invalid(events, fault, n),
             Ok(()) => {
+                signs |= Subtype::MpJoin.bit();
                 match option.length() {
                     12 => {
                         events.join_syn += n;
@@ -351,15 +370,18 @@ fn dss(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u32 {
         }
     }
     if flags.0 & DssFlags::RESERVED != 0 || option.u8(2) & 0x0f != 0 {
-        RESERVED_BITS
+        Subtype::Dss.bit() | RESERVED_BITS
     } else {
-        0
+        Subtype::Dss.bit()
     }
 }
 
 /// How many of the wire packets carry less than `length` bytes of payload.
 #[inline(always)]
 fn shorter_than(packet: &Packet, length: u32) -> u64 {
+    if packet.is_fragment {
+        return 0;
+    }
     if packet.packets <= 1 {
         return u64::from(packet.payload < length);
     }
@@ -391,22 +413,35 @@ fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u3
                 if AddAddr::has_port(&option) {
                     events.add_addr_port += n;
                 }
+                signs |= Subtype::AddAddr.bit();
                 if AddAddr::is_v1(&option) {
                     signs |= ADD_ADDR_V1;
+                    if option.u8(2) & 0x0e != 0 {
+                        signs |= RESERVED_BITS;
+                    }
                 }
             }
         }
     }
+    signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::RemoveAddr) {
         match RemoveAddr::check(&option, options.segment()) {
             Err(fault) => invalid(events, fault, n),
-            Ok(()) => events.remove_addr += n,
+            Ok(()) => {
+                signs |= Subtype::RemoveAddr.bit();
+                events.remove_addr += n;
+                if option.u8(2) & 0x0f != 0 {
+                    signs |= RESERVED_BITS;
+                }
+            }
         }
     }
+    signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpPrio) {
         match MpPrio::check(&option, options.segment()) {
             Err(fault) => invalid(events, fault, n),
             Ok(()) => {
+                signs |= Subtype::MpPrio.bit();
                 if MpPrio::backup_of(&option) {
                     events.prio_backup += n;
                 } else {
@@ -418,28 +453,34 @@ fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u3
             }
         }
     }
+    signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpFail) {
         match MpFail::check(&option, options.segment()) {
             Err(fault) => invalid(events, fault, n),
             Ok(()) => {
                 events.fail += n;
-                signs |= reserved_12(&option);
+                signs |= Subtype::MpFail.bit() | reserved_12(&option);
             }
         }
     }
+    signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpFastclose) {
         match MpFastclose::check(&option, options.segment()) {
             Err(fault) => invalid(events, fault, n),
             Ok(()) => {
                 events.fastclose += n;
-                signs |= reserved_12(&option);
+                signs |= Subtype::MpFastclose.bit() | reserved_12(&option);
             }
         }
     }
+    signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpTcpRst) {
         match MpTcpRst::check(&option, options.segment()) {
             Err(fault) => invalid(events, fault, n),
-            Ok(()) => events.tcprst += n,
+            Ok(()) => {
+                signs |= Subtype::MpTcpRst.bit();
+                events.tcprst += n;
+            }
         }
     }
     signs
@@ -474,12 +515,12 @@ fn is_mss_refused(packet: &Packet, option: &RawOption<'_>, policy: &Policy) -> b
     mss == 0 || mss < min
 }
 
-/// Do options of these subtypes exclude each other?
+/// Do options that are allowed, each by itself, exclude each other?
 ///
 /// RFC 8684 sections 3.1 and 3.2 (MP_CAPABLE with MP_JOIN), 3.5 and 3.7; and what the lengths
 /// leave no room for or the Linux sender never combines.
 #[inline(always)]
-fn excludes(seen: u32, signs: u32) -> bool {
+fn excludes(signs: u32) -> bool {
     const CAPABLE: u32 = Subtype::MpCapable.bit();
     const JOIN: u32 = Subtype::MpJoin.bit();
     const DSS: u32 = Subtype::Dss.bit();
@@ -487,7 +528,7 @@ fn excludes(seen: u32, signs: u32) -> bool {
     const FAIL: u32 = Subtype::MpFail.bit();
     const CLOSE: u32 = Subtype::MpFastclose.bit();
     const RST: u32 = Subtype::MpTcpRst.bit();
-    let seen = seen & DEFINED;
+    let seen = signs & DEFINED;
     let capable_v1 = signs & CAPABLE_V1 != 0;
     let add_v1 = signs & ADD_ADDR_V1 != 0;
     (seen & CAPABLE != 0 && seen & JOIN != 0)

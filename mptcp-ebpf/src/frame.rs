@@ -5,9 +5,10 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     EbpfContext,
     bindings::__sk_buff,
-    helpers::generated::{bpf_skb_load_bytes, bpf_xdp_load_bytes},
+    helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::{TcContext, XdpContext},
 };
+use bytemuck::AnyBitPattern;
 
 /// What a buffer holds besides bytes.
 #[derive(Clone, Copy)]
@@ -20,9 +21,6 @@ pub(crate) struct Buffer {
     pub(crate) is_uncounted: bool,
     /// VLAN tags that the device took out of the frame.
     pub(crate) stripped_tags: u32,
-    /// Length in bytes of a GSO or GRO buffer, else 0. Above 64 KiB (BIG TCP) its IP header has
-    /// none.
-    pub(crate) merged_length: u32,
 }
 
 /// A frame: some of its bytes can be read in place, all through a helper.
@@ -40,6 +38,9 @@ pub(crate) trait Frame {
     /// `to` must be valid for `length` bytes.
     unsafe fn copy(&self, at: u32, to: *mut u8, length: u32) -> bool;
     fn buffer(&self) -> Buffer;
+    /// Length in bytes of a buffer of several packets, else 0. Above 64 KiB (BIG TCP) the IP header
+    /// of such a buffer has none.
+    fn merged_length(&self) -> u32;
 
     /// Address of the byte at offset `at`, which may lie behind the frame's end.
     ///
@@ -58,12 +59,14 @@ pub(crate) trait Frame {
 
     /// The value at offset `at`, as it lies in memory; `None` if the frame ends before.
     #[inline(always)]
-    fn load<T: Copy>(&self, at: u32) -> Option<T> {
+    fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
         let from = self.address(at);
         if from + size_of::<T>() <= self.end() {
-            // SAFETY: inside start..end, as just compared (and as the verifier makes sure). The
-            // value may be unaligned: eBPF loads are by width, and the verifier refuses the
-            // program on machines where that matters.
+            // SAFETY: inside start..end, as just compared (and as the verifier makes sure), and any
+            // bytes are a T. The address may be unaligned for T, which Rust does not allow and this
+            // relies on: on this target the read becomes one load of T's words, which the kernel
+            // accepts on machines with unaligned access and refuses on others. `read_unaligned`
+            // would load byte by byte, at several times the cost.
             return Some(unsafe { *(from as *const T) });
         }
         let mut value = MaybeUninit::<T>::uninit();
@@ -115,8 +118,15 @@ impl Frame for Xdp {
             segment_size: 0,
             is_uncounted: false,
             stripped_tags: 0,
-            merged_length: 0,
         }
+    }
+
+    #[inline(always)]
+    fn merged_length(&self) -> u32 {
+        // SAFETY: the context is the program's own.
+        let length = unsafe { bpf_xdp_get_buff_len(self.0.ctx) as u32 };
+        // In generic mode, behind GRO. No single packet is as long.
+        if length > u16::MAX.into() { length } else { 0 }
     }
 }
 
@@ -162,21 +172,24 @@ impl Frame for Skb {
     #[inline(always)]
     fn buffer(&self) -> Buffer {
         // SAFETY: the context is valid for the program's run; the kernel turns these into loads.
-        let (segments, segment_size, vlan, length) = unsafe {
+        let (segments, segment_size, vlan) = unsafe {
             let skb = self.skb();
-            (
-                (*skb).gso_segs,
-                (*skb).gso_size,
-                (*skb).vlan_present,
-                (*skb).len,
-            )
+            ((*skb).gso_segs, (*skb).gso_size, (*skb).vlan_present)
         };
         Buffer {
             packets: if segments == 0 { 1 } else { segments },
             segment_size,
             is_uncounted: segments == 0 && segment_size != 0,
             stripped_tags: vlan,
-            merged_length: if segment_size == 0 { 0 } else { length },
+        }
+    }
+
+    #[inline(always)]
+    fn merged_length(&self) -> u32 {
+        // SAFETY: as for the buffer.
+        unsafe {
+            let skb = self.skb();
+            if (*skb).gso_size == 0 { 0 } else { (*skb).len }
         }
     }
 }

@@ -42,6 +42,8 @@ struct Header {
     protocol: u8,
     length: u32,
     ipv6: bool,
+    /// The first fragment of a packet?
+    is_fragment: bool,
 }
 
 /// Gathers a TCP packet that has options; `Err` for every other frame.
@@ -52,8 +54,8 @@ pub(crate) fn gather<F: Frame>(
 ) -> Result<&'static mut Scratch, Leaf> {
     let (at, ethertype) = link(frame, buffer)?;
     let ip = match ethertype {
-        IPV4 => ipv4(frame, buffer, at)?,
-        IPV6 => ipv6(frame, buffer, at)?,
+        IPV4 => ipv4(frame, at)?,
+        IPV6 => ipv6(frame, at)?,
         VLAN_C | VLAN_S => return Err(Leaf::VlanDepth),
         _ => return Err(Leaf::NotIp),
     };
@@ -93,7 +95,7 @@ fn link<F: Frame>(frame: &F, buffer: &Buffer) -> Result<(u32, u16), Leaf> {
 
 /// The IPv4 header at `at`; options are skipped.
 #[inline(always)]
-fn ipv4<F: Frame>(frame: &F, buffer: &Buffer, at: u32) -> Result<Header, Leaf> {
+fn ipv4<F: Frame>(frame: &F, at: u32) -> Result<Header, Leaf> {
     let words: [u16; 10] = frame.load(at).ok_or(Leaf::Truncated)?;
     let first = u16::from_be(words[0]);
     let header = u32::from(first >> 8 & 0x0f) * 4;
@@ -101,35 +103,37 @@ fn ipv4<F: Frame>(frame: &F, buffer: &Buffer, at: u32) -> Result<Header, Leaf> {
         return Err(Leaf::MalformedIp);
     }
     // A later fragment has payload where a first one has the TCP header.
-    if u16::from_be(words[3]) & 0x1fff != 0 {
+    let fragment = u16::from_be(words[3]);
+    if fragment & 0x1fff != 0 {
         return Err(Leaf::Fragment);
     }
     let total = match u16::from_be(words[1]) {
-        0 => buffer.merged_length.saturating_sub(at),
+        0 => frame.merged_length().saturating_sub(at),
         total => u32::from(total),
     };
     if total < header {
         return Err(Leaf::MalformedIp);
     }
-    // The checksum can be any number, and so, to the verifier, can what it is mixed into.
+    // The checksum can be any number of 16 bits, and so, to the verifier, can what it is mixed into.
     let verifier = Verifier(words[5].into());
     Ok(Header {
         at: verifier.forget(at + header),
         protocol: u16::from_be(words[4]) as u8,
         length: verifier.forget(total - header),
         ipv6: false,
+        is_fragment: fragment & 0x2000 != 0,
     })
 }
 
 /// The IPv6 header at `at`.
 #[inline(always)]
-fn ipv6<F: Frame>(frame: &F, buffer: &Buffer, at: u32) -> Result<Header, Leaf> {
+fn ipv6<F: Frame>(frame: &F, at: u32) -> Result<Header, Leaf> {
     let words: [u16; 4] = frame.load(at).ok_or(Leaf::Truncated)?;
     if u16::from_be(words[0]) >> 12 != 6 {
         return Err(Leaf::MalformedIp);
     }
     let length = match u16::from_be(words[2]) {
-        0 => buffer.merged_length.saturating_sub(at + 40),
+        0 => frame.merged_length().saturating_sub(at + 40),
         length => u32::from(length),
     };
     // As the checksum in IPv4: the lower half of the flow label.
@@ -139,6 +143,7 @@ fn ipv6<F: Frame>(frame: &F, buffer: &Buffer, at: u32) -> Result<Header, Leaf> {
         protocol: (u16::from_be(words[3]) >> 8) as u8,
         length: verifier.forget(length),
         ipv6: true,
+        is_fragment: false,
     })
 }
 
@@ -150,6 +155,7 @@ fn extensions<F: Frame>(frame: &F, ip: Header) -> Result<Header, Leaf> {
         mut protocol,
         mut length,
         ipv6,
+        mut is_fragment,
     } = ip;
     for _ in 0..MAX_EXTENSIONS {
         let unit = match protocol {
@@ -170,6 +176,7 @@ fn extensions<F: Frame>(frame: &F, ip: Header) -> Result<Header, Leaf> {
                 if words >> 32 & 0xfff8 != 0 {
                     return Err(Leaf::Fragment);
                 }
+                is_fragment |= words >> 32 & 1 != 0;
                 8
             }
             // In words of 4 bytes, less 2.
@@ -191,7 +198,9 @@ fn extensions<F: Frame>(frame: &F, ip: Header) -> Result<Header, Leaf> {
             protocol,
             length,
             ipv6,
+            is_fragment,
         }),
+        AUTHENTICATION => Err(Leaf::Ipv6Extensions),
         HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT if ipv6 => Err(Leaf::Ipv6Extensions),
         _ => Err(Leaf::NotTcp),
     }
@@ -241,6 +250,7 @@ fn tcp<F: Frame>(
     packet.options = options;
     packet.flags = TcpFlags((offset_and_flags >> 16) as u8);
     packet.ipv6 = header.ipv6;
+    packet.is_fragment = header.is_fragment;
     Ok(scratch)
 }
 

@@ -93,6 +93,7 @@ fn count<F: Frame>(
     let (area, found) = (&scratch.area, &mut scratch.found);
     let leaf = engine::count(packet, area, found, &tables::policy(), &verifier, events);
     if leaf == Leaf::Mptcp {
+        tables::wipe(&mut scratch.area);
         aya_log_ebpf::debug!(
             frame.context(),
             "MPTCP: TCP flags {}, {} option bytes, {} bytes of payload in {} packets",

@@ -4,7 +4,7 @@ use aya_ebpf::{Global, btf_maps::PerCpuArray, macros::btf_map};
 use mptcp_common::{
     counter::{Counters, Direction, Events, Role},
     engine::{Found, Packet, Policy},
-    wire::{Area, Forget},
+    wire::{Area, Forget, MAX_OPTIONS},
 };
 
 /// The counters of one interface: pinned, documented, read by user space.
@@ -41,8 +41,8 @@ static VERSION_0: Global<u8> = Global::new(1);
 /// This CPU's counters.
 #[inline(always)]
 pub(crate) fn counters() -> Option<&'static mut Counters> {
-    // SAFETY: the value belongs to this CPU. Programs of one interface do not nest: ingress runs
-    // in softirq, egress with softirqs off.
+    // SAFETY: the value belongs to this CPU, and a run asks once. Runs do not nest: ingress is in
+    // softirq, egress has softirqs off (a kernel without that lock, PREEMPT_RT, is not supported).
     COUNTERS
         .get_ptr_mut(0)
         .map(|counters| unsafe { &mut *counters })
@@ -51,8 +51,8 @@ pub(crate) fn counters() -> Option<&'static mut Counters> {
 /// This CPU's scratch.
 #[inline(always)]
 pub(crate) fn scratch() -> Option<&'static mut Scratch> {
-    // SAFETY: as for the counters. All bit patterns are valid: integers throughout but one `bool`,
-    // which is written before it is read.
+    // SAFETY: as for the counters. Integers throughout but for `bool`s: the map starts as zeros, and
+    // only `true` and `false` are written.
     SCRATCH
         .get_ptr_mut(0)
         .map(|scratch| unsafe { &mut *scratch })
@@ -109,6 +109,17 @@ pub(crate) fn policy() -> Policy {
 pub(crate) fn barrier() {
     // SAFETY: no instructions; without `nomem` it counts as touching all memory.
     unsafe { core::arch::asm!("") };
+}
+
+/// Overwrites an option area: it can hold a key or a nonce.
+#[inline(always)]
+pub(crate) fn wipe(area: &mut Area) {
+    let words = area.bytes_mut().as_mut_ptr().cast::<u64>();
+    for i in 0..MAX_OPTIONS / 8 {
+        // SAFETY: inside of the 40 bytes, which are aligned as the map's value is. Volatile, since
+        // nobody reads them: and no call of memset, which the verifier would walk byte by byte.
+        unsafe { words.add(i).write_volatile(0) };
+    }
 }
 
 /// Makes the verifier forget, by two instructions that it does not see through. Holds a number of

@@ -11,7 +11,13 @@ use mptcp_common::counter::Role;
 
 /// Counts Multipath TCP on the wire, in the kernel's fast path.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "mptcp-user",
+    bin_name = "mptcp-user",
+    version,
+    max_term_width = 100
+)]
+#[command(arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Where programs and maps are pinned: a directory of a bpffs.
     #[arg(
@@ -77,8 +83,8 @@ pub(crate) struct Detach {
         conflicts_with = "all"
     )]
     pub(crate) interfaces: Vec<String>,
-    /// Every interface under the pin directory, in all network namespaces
-    #[arg(long, conflicts_with = "netns")]
+    /// Every interface under the pin directory, in all network namespaces or in that of --netns
+    #[arg(long)]
     pub(crate) all: bool,
 }
 
@@ -99,9 +105,6 @@ pub(crate) struct Status {
     -ntimes N and -clearstats basic|full too."
 )]
 pub(crate) struct Stat {
-    /// `protocol mptcp`, for those who are used to it
-    #[arg(hide = true, value_parser = ["protocol", "mptcp"])]
-    pub(crate) words: Vec<String>,
     /// Interfaces; all that have a probe if none is named. One without a probe gets it for the
     /// time of this command
     #[arg(short, long = "interface", value_name = "IFACE", num_args = 1..)]
@@ -198,7 +201,8 @@ pub(crate) enum StatusOutput {
 /// Parses `7s`, `500ms` or a bare number of seconds; at least 10 ms.
 fn duration(text: &str) -> Result<Duration, String> {
     let span: Duration = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
+        Ok(seconds) => Duration::try_from_secs_f64(seconds)
+            .map_err(|_| "expected a time such as 7s, 500ms or 1m".to_owned())?,
         Err(_) => text
             .parse::<jiff::SignedDuration>()
             .map_err(|_| "expected a time such as 7s, 500ms or 1m".to_owned())?
@@ -219,27 +223,37 @@ const SPELLINGS: [(&str, &str); 4] = [
     ("-clearstats", "--clear-stats"),
 ];
 
-/// Replaces NetScaler's spelling of options, whatever its case, by the usual one.
-pub(crate) fn normalise(
-    arguments: impl Iterator<Item = OsString>,
-) -> impl Iterator<Item = OsString> {
-    let mut is_stat = false;
-    arguments.map(move |argument| {
-        is_stat |= argument == OsStr::new("stat");
-        let spelling = argument.to_str().filter(|_| is_stat).and_then(|text| {
-            let (name, value) = match text.split_once('=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (text, None),
-            };
-            let (_, ours) = SPELLINGS
-                .iter()
-                .find(|(s, _)| s.eq_ignore_ascii_case(name))?;
-            Some(match value {
-                Some(value) => format!("{ours}={value}"),
-                None => (*ours).to_owned(),
-            })
-        });
-        spelling.map_or(argument, OsString::from)
+/// Replaces NetScaler's spelling of the options of `stat`, whatever its case, by the usual one, and
+/// leaves out the words `protocol mptcp`.
+pub(crate) fn normalise(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<_> = arguments.collect();
+    let Some(stat) = arguments.iter().position(|argument| argument == "stat") else {
+        return arguments;
+    };
+    let rest = arguments.split_off(stat + 1);
+    let words = rest
+        .windows(2)
+        .position(|pair| pair[0] == "protocol" && pair[1] == "mptcp");
+    for (i, argument) in rest.into_iter().enumerate() {
+        if words.is_none_or(|at| i != at && i != at + 1) {
+            arguments.push(spelling(&argument).unwrap_or(argument));
+        }
+    }
+    arguments
+}
+
+fn spelling(argument: &OsStr) -> Option<OsString> {
+    let text = argument.to_str()?;
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text, None),
+    };
+    let (_, ours) = SPELLINGS
+        .iter()
+        .find(|(theirs, _)| theirs.eq_ignore_ascii_case(name))?;
+    Some(match value {
+        Some(value) => format!("{ours}={value}").into(),
+        None => (*ours).into(),
     })
 }
 

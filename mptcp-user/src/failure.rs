@@ -1,14 +1,20 @@
 //! How a command ends when it could not do what it was asked: exit code and sentence.
 //!
-//! The command line's own errors end with 2, which is clap's doing.
+//! Most errors of the command line end with 2 before this is asked, which is clap's doing.
 
-use std::{fmt, io, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 /// What went wrong, as far as the exit code tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// It could not be done: 1.
     Failed,
+    /// It makes no sense as it was asked for: 2.
+    Usage,
     /// Done for some of the interfaces: 3.
     Partly,
     /// Somebody else holds the interface: 4.
@@ -40,18 +46,17 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The kind of an error: its own, or what the system call under it says.
+/// The kind of an error.
 pub(crate) fn kind(error: &anyhow::Error) -> Kind {
-    if let Some(failure) = error
+    let failure = error
         .chain()
-        .find_map(|cause| cause.downcast_ref::<Failure>())
-    {
-        return failure.kind;
-    }
-    match os_error(error) {
-        Some(nix::libc::EBUSY | nix::libc::EEXIST) => Kind::Busy,
-        _ => Kind::Failed,
-    }
+        .find_map(|cause| cause.downcast_ref::<Failure>());
+    failure.map_or(Kind::Failed, |failure| failure.kind)
+}
+
+/// Tells the user something that is no result: on standard error, if anybody still reads it.
+pub(crate) fn say(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "mptcp-user: {text}");
 }
 
 /// The system's error number under an error.
@@ -73,26 +78,34 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("mptcp-user: {error:#}{}", hint(error).unwrap_or_default());
+    say(sentence(error));
     ExitCode::from(match kind(error) {
         Kind::Failed => 1,
+        Kind::Usage => 2,
         Kind::Partly => 3,
         Kind::Busy => 4,
     })
 }
 
+/// An error with its causes and, where the system's error number tells it, the next step.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    format!("{error:#}{}", hint(error).unwrap_or_default())
+}
+
 /// Whoever reads our output has seen enough.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
 }
 
 fn hint(error: &anyhow::Error) -> Option<&'static str> {
     match os_error(error)? {
         nix::libc::EPERM | nix::libc::EACCES => Some(
-            "\n  next: run it as root (sudo), or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON and \
-             access to the pin directory",
+            "\n  next: run it as root (sudo), or with CAP_SYS_ADMIN, CAP_BPF, CAP_NET_ADMIN and \
+             CAP_PERFMON and access to the pin directory",
         ),
         nix::libc::ENODEV => Some("\n  next: `ip link` lists the interfaces"),
         _ => None,

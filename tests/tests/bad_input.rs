@@ -43,7 +43,8 @@ fn session(pair: &Pair) -> Result<()> {
 /// Runs a script in a mount namespace of its own, with the binary as $0 and arguments behind.
 fn unshared(script: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-ec", script]);
+    // With processes of its own too: its first one shares its mounts, as on a whole machine.
+    command.args(["-m", "-p", "-f", "--mount-proc", "sh", "-ec", script]);
     command.arg(binary()).args(arguments);
     command
 }

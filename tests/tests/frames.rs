@@ -203,6 +203,13 @@ fn other_frames_end_in_their_leaf() -> Result<()> {
         &frame,
         Leaf::Ipv6Extensions,
     )?;
+    let nine = vec![(51, authentication(3)); 9];
+    let frame = Frame {
+        extensions: nine,
+        ..dss()
+    }
+    .bytes();
+    ends(kernel, "nine AHs", &frame, Leaf::Ipv6Extensions)?;
     for ihl in [0x40, 0x44, 0x55, 0x65] {
         let frame = Frame {
             version_and_ihl: Some(ihl),
@@ -286,6 +293,33 @@ fn a_later_fragment_has_no_tcp_header() -> Result<()> {
             ..dss()
         },
     )
+}
+
+/// The payload of a first fragment is not the segment's: nothing is concluded from it.
+#[test]
+fn a_first_fragment_says_nothing_of_the_payload() -> Result<()> {
+    let mut kernel = Kernel::new()?;
+    let map = option(2, 0, &[0x04, 0, 0, 0, 5, 0, 0, 0, 1, 0, 100]);
+    let capable = sized(22, &[1, 1]);
+    for (options, payload) in [(&map, 56), (&capable, 0)] {
+        let whole = Frame::new(ACK, options, payload);
+        let first = Frame {
+            fragment: 0x2000,
+            ..whole.clone()
+        };
+        let extension = fragment_header(0);
+        let first_of_ipv6 = Frame {
+            ipv6: true,
+            extensions: vec![(44, extension)],
+            ..whole.clone()
+        };
+        for (frame, is_whole) in [(whole, true), (first, false), (first_of_ipv6, false)] {
+            let counted = kernel.run(Program::XdpIngress, &frame.bytes())?;
+            let concluded = counted.rx.dss_partial + counted.rx.invalid.iter().sum::<u64>();
+            ensure!(concluded == u64::from(is_whole), "{frame:?}: {counted:?}");
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -500,6 +534,26 @@ fn a_middlebox_knows_the_direction_of_syns_only() -> Result<()> {
 
 fn zero() -> Counters {
     Counters::default()
+}
+
+/// Three packets of 100, 100 and 50 bytes: which are shorter than what the mapping says?
+#[test]
+fn each_packet_of_a_buffer_is_compared_with_its_mapping() -> Result<()> {
+    let mut kernel = Kernel::new()?;
+    for (length, shorter) in [(50, 0), (51, 1), (100, 1), (101, 3)] {
+        let map = option(2, 0, &[0x04, 0, 0, 0, 5, 0, 0, 0, 1, 0, length]);
+        let mut context = [0; 192];
+        context[164..168].copy_from_slice(&u32::to_ne_bytes(3));
+        context[176..180].copy_from_slice(&u32::to_ne_bytes(100));
+        let frame = Frame::new(ACK, &map, 250).bytes();
+        let counted = kernel.run_with(Program::TcEgress, &frame, Some(&context), 3)?;
+        ensure!(
+            counted.tx.dss_partial == shorter,
+            "{length}: {}",
+            counted.tx.dss_partial
+        );
+    }
+    Ok(())
 }
 
 /// BIG TCP: the IP header of a buffer above 64 KiB says 0.

@@ -41,6 +41,7 @@ fn expected(flags: u8, options: &[u8], payload: usize, ipv6: bool) -> (Leaf, Eve
         options: options.len() as u32,
         flags: TcpFlags(flags),
         ipv6,
+        is_fragment: false,
     };
     let mut events = Events::default();
     let leaf = engine::count(

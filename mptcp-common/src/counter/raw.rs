@@ -122,15 +122,14 @@ counters! {
     pub struct Events {
         /// Options of kind 30 by subtype nibble, well-formed or not.
         option: [u64; 16],
-        /// Options of kind 30 without a subtype: length missing or below 3.
+        /// Options of kind 30 without a subtype: length missing or below 3, or the area ends before.
         option_short: u64,
         /// Options that are not allowed, by wire::Fault: short, overrun, length, flags, segment,
         /// version, repeated, combination.
         invalid: [u64; 8],
         /// Options of an unassigned subtype (9 to 14).
         subtype_unassigned: u64,
-        /// Packets in which an option sets bits that are reserved: DSS flags, high bits of an
-        /// MP_JOIN, MP_PRIO or MP_FAIL nibble.
+        /// Packets in which an allowed option other than MP_CAPABLE sets bits that are reserved.
         reserved_bits: u64,
         /// MP_CAPABLE SYN: version 0 of length 12, version 1 of length 4, higher of any from 4.
         capable_syn: u64,

@@ -2,8 +2,8 @@
 //!
 //! Two tiers. [`Area`] and [`RawOption`] are bytes with checked access; `MpCapable`, `Dss` and the
 //! other values say what the bytes mean. Each value has a `check`, which judges length, flags and
-//! the segment that carries the option, and a `read`, which is only asked after `check` said yes.
-//! [`Mptcp::decode`] does both.
+//! the segment that carries the option, and a `decode`, which checks and reads. The engine checks,
+//! and reads single fields by the functions that end in `_of`.
 //!
 //! All numbers are in host byte order once read; on the wire they are big-endian.
 
@@ -260,6 +260,12 @@ pub fn decode(bytes: &[u8], segment: Segment, mut each: impl FnMut(Result<Mptcp,
         },
     );
     if let Some((fault, subtype)) = stop.mptcp_fault(&area) {
+        // Of these no length is wrong: they are to be ignored, whatever they are.
+        match subtype.map(|nibble| (nibble, Subtype::from_nibble(nibble))) {
+            Some((nibble, None)) => return each(Ok(Mptcp::Unassigned(nibble))),
+            Some((_, Some(Subtype::Experimental))) => return each(Ok(Mptcp::Experimental)),
+            _ => {}
+        }
         each(Err(Error {
             at: stop.at as u8,
             length: stop.length as u8,

@@ -1,20 +1,27 @@
 //! `mptcp-user attach`
 
-use std::time::Duration;
+use std::{
+    io::{self, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Result;
 use aya_log::EbpfLogger;
 
-use super::{interrupted, print};
+use super::{Interrupt, conclude, once, print};
 use crate::{
     cli::{Attach, KernelLog},
-    failure::{self, Failure, Kind},
+    failure::say,
     probe::{self, Attached, Interface, Network, Pins, Probe, Settings},
     render::table::role_name,
 };
 
 pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
-    pins.prepare()?;
+    let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
     let settings = Settings {
         role: options.role.into(),
@@ -23,30 +30,60 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
         v1_only: options.v1_only,
         log_level: options.kernel_log.map_or(0, KernelLog::level),
     };
+    let names = once(&options.interfaces);
+    let mut text = String::new();
+    let mut done = Vec::new();
     let mut failures = Vec::new();
     let lock = pins.lock()?;
-    for name in &options.interfaces {
+    for name in &names {
         match attach(&network, pins, name, &settings).await {
             Ok((interface, attached)) => {
-                print(&said(&interface, &attached, &settings))?;
+                text.push_str(&said(&interface, &attached, &settings));
+                done.push(interface);
             }
             Err(error) => failures.push(error),
         }
     }
-    warn_of_stacks(&network, pins, &options.interfaces).await?;
+    pins.remove_if_empty();
+    warn_of_stacks(&network, pins, &names).await?;
     drop(lock);
-    if options.kernel_log.is_some() && failures.is_empty() {
-        follow_log(&network, pins, options).await?;
-        let quiet = Settings {
-            log_level: 0,
-            ..settings
-        };
-        let _lock = pins.lock()?;
-        for name in &options.interfaces {
-            attach(&network, pins, name, &quiet).await?;
+    // Only now: nobody may read it, and the work is done all the same.
+    let printed = print(&text);
+    if options.kernel_log.is_some() && !done.is_empty() {
+        if failures.is_empty() && printed.is_ok() {
+            follow_log(&network, pins, &done, &mut interrupt).await?;
+        }
+        quieten(&network, pins, &done, &settings).await?;
+    }
+    conclude(failures, names.len())?;
+    printed
+}
+
+/// Replaces programs that log by such that do not, where they still are.
+async fn quieten(
+    network: &Network,
+    pins: &Pins,
+    interfaces: &[Interface],
+    settings: &Settings,
+) -> Result<()> {
+    let quiet = Settings {
+        log_level: 0,
+        ..*settings
+    };
+    let Some(_lock) = pins.lock_to_remove()? else {
+        return Ok(());
+    };
+    for interface in interfaces {
+        let here = pins.interface(probe::namespace()?, interface.index);
+        if let Ok(probe) = Probe::open(&here)
+            && !probe::attachments(network, interface, probe.counters_id())
+                .await?
+                .is_empty()
+        {
+            Probe::attach(network, pins, interface, &quiet).await?;
         }
     }
-    conclude(failures, options.interfaces.len())
+    Ok(())
 }
 
 async fn attach(
@@ -78,33 +115,8 @@ fn said(interface: &Interface, attached: &Attached, settings: &Settings) -> Stri
     )
 }
 
-/// All went wrong, or some.
-pub(super) fn conclude(mut failures: Vec<anyhow::Error>, asked: usize) -> Result<()> {
-    let Some(first) = failures.pop() else {
-        return Ok(());
-    };
-    if failures.len() + 1 == asked && failures.is_empty() {
-        return Err(first);
-    }
-    failures.push(first);
-    let kind = if failures.len() < asked {
-        Kind::Partly
-    } else {
-        failure::kind(&failures[0])
-    };
-    let reasons: Vec<_> = failures.iter().map(|error| format!("{error:#}")).collect();
-    Err(Failure::error(
-        kind,
-        format!(
-            "{} of {asked} interfaces failed\n{}",
-            failures.len(),
-            reasons.join("\n")
-        ),
-    ))
-}
-
 /// Packets that cross two probes are counted twice.
-async fn warn_of_stacks(network: &Network, pins: &Pins, chosen: &[String]) -> Result<()> {
+async fn warn_of_stacks(network: &Network, pins: &Pins, chosen: &[&str]) -> Result<()> {
     let namespace = probe::namespace()?;
     let probed: Vec<_> = network
         .interfaces()
@@ -114,43 +126,49 @@ async fn warn_of_stacks(network: &Network, pins: &Pins, chosen: &[String]) -> Re
         .collect();
     for (i, one) in probed.iter().enumerate() {
         for other in &probed[i + 1..] {
-            let concerns = |interface: &Interface| chosen.contains(&interface.name);
+            let concerns = |interface: &Interface| chosen.contains(&interface.name.as_str());
             if (concerns(one) || concerns(other)) && one.shares_frames_with(other) {
-                eprintln!(
-                    "mptcp-user: {0} and {1} are layers of one stack: their packets are counted on \
+                say(format!(
+                    "{0} and {1} are layers of one stack: their packets are counted on \
                      both\n  next: keep the probe on one layer (mptcp-user detach -i ...), or name \
                      one to `stat -i`",
                     one.name, other.name
-                );
+                ));
             }
         }
     }
     Ok(())
 }
 
-/// Prints what the programs log until interrupted.
-async fn follow_log(network: &Network, pins: &Pins, options: &Attach) -> Result<()> {
+/// Prints what the programs log, until interrupted or until nobody reads it any more.
+async fn follow_log(
+    network: &Network,
+    pins: &Pins,
+    interfaces: &[Interface],
+    interrupt: &mut Interrupt,
+) -> Result<()> {
+    let is_read = Arc::new(AtomicBool::new(true));
     let mut logs = Vec::new();
-    for name in &options.interfaces {
-        let interface = network.interface(name).await?;
+    for interface in interfaces {
         let probe = Probe::open(&pins.interface(probe::namespace()?, interface.index))?;
         // The programs of an interface share one ring.
-        let programs = probe::attachments(network, &interface, probe.counters_id()).await;
+        let programs = probe::attachments(network, interface, probe.counters_id()).await?;
         if let Some(attachment) = programs.first() {
+            let to = StandardError(Arc::clone(&is_read));
             logs.push(EbpfLogger::init_from_id_with_logger(
                 attachment.program,
-                StandardError,
+                to,
             )?);
         }
     }
     let mut poll = tokio::time::interval(LOG_INTERVAL);
-    let mut interrupt = std::pin::pin!(interrupted());
-    loop {
+    while is_read.load(Ordering::Relaxed) {
         tokio::select! {
             _ = poll.tick() => logs.iter_mut().for_each(EbpfLogger::flush),
-            result = &mut interrupt => return result,
+            () = interrupt.wait() => break,
         }
     }
+    Ok(())
 }
 
 /// How often the ring buffer of the log is emptied; it holds some 1,000 lines.
@@ -158,7 +176,7 @@ const LOG_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Where the programs' log goes.
 #[derive(Debug)]
-struct StandardError;
+struct StandardError(Arc<AtomicBool>);
 
 impl log::Log for StandardError {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
@@ -166,7 +184,8 @@ impl log::Log for StandardError {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        eprintln!("{} {}", record.level(), record.args());
+        let line = writeln!(io::stderr(), "{} {}", record.level(), record.args());
+        self.0.fetch_and(line.is_ok(), Ordering::Relaxed);
     }
 
     fn flush(&self) {}

@@ -2,40 +2,57 @@
 
 use anyhow::Result;
 
-use super::{find_pins, print};
+use super::{conclude, find_pins, once, print};
 use crate::{
     cli::Detach,
     failure::{Failure, Kind},
     probe::{self, Interface, InterfacePins, Network, Pins, Probe},
 };
 
-pub(crate) async fn run(pins: &Pins, options: &Detach) -> Result<()> {
-    if !pins.root().exists() {
-        if options.all {
-            return print("nothing is attached\n");
-        }
-        return Err(nothing_at(&options.interfaces[0]));
-    }
+pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Detach) -> Result<()> {
+    let Some(_lock) = pins.lock_to_remove()? else {
+        return match options.interfaces.first() {
+            Some(name) => Err(nothing_at(name)),
+            None => print("nothing is attached\n"),
+        };
+    };
     let network = Network::connect()?;
     let interfaces = network.interfaces().await?;
-    let _lock = pins.lock()?;
-    if options.all {
-        return all(pins, &network, &interfaces).await;
-    }
+    let mut text = String::new();
     let mut failures = Vec::new();
-    for name in &options.interfaces {
-        let result = match find_pins(pins, &interfaces, name)? {
-            Some((here, interface)) => {
-                probe::detach(&network, pins, &here, interface.as_ref()).await
-            }
-            None => Err(nothing_at(name)),
-        };
+    let mut asked = 0;
+    let mut note = |name: &str, result: Result<()>| {
+        asked += 1;
         match result {
-            Ok(()) => print(&format!("{name}: detached\n"))?,
+            Ok(()) => text.push_str(&format!("{name}: detached\n")),
             Err(error) => failures.push(error),
         }
+    };
+    if options.all {
+        let namespace = probe::namespace()?;
+        for here in pins.interfaces()? {
+            let name = name_of(&here);
+            if here.namespace == namespace {
+                note(&name, take_off(&network, pins, &here, &interfaces).await);
+            } else if !only_here {
+                note(&name, take_off_elsewhere(pins, &here));
+            }
+        }
     }
-    super::attach::conclude(failures, options.interfaces.len())
+    for name in once(&options.interfaces) {
+        let result = match find_pins(pins, &interfaces, name)? {
+            Some((here, _)) => take_off(&network, pins, &here, &interfaces).await,
+            None => Err(nothing_at(name)),
+        };
+        note(name, result);
+    }
+    if asked == 0 {
+        text.push_str("nothing is attached\n");
+    }
+    pins.remove_if_empty();
+    let printed = print(&text);
+    conclude(failures, asked)?;
+    printed
 }
 
 fn nothing_at(name: &str) -> anyhow::Error {
@@ -45,23 +62,28 @@ fn nothing_at(name: &str) -> anyhow::Error {
     )
 }
 
-async fn all(pins: &Pins, network: &Network, interfaces: &[Interface]) -> Result<()> {
-    let namespace = probe::namespace()?;
-    let found = pins.interfaces()?;
-    if found.is_empty() {
-        // An empty pin directory is ours too.
-        let _ = std::fs::remove_dir(pins.root());
-        return print("nothing is attached\n");
+async fn take_off(
+    network: &Network,
+    pins: &Pins,
+    here: &InterfacePins,
+    interfaces: &[Interface],
+) -> Result<()> {
+    let interface = interfaces
+        .iter()
+        .find(|interface| interface.index == here.index);
+    probe::detach(network, pins, here, interface).await
+}
+
+/// The same in another network namespace. Where that is gone, only pins are left.
+fn take_off_elsewhere(pins: &Pins, there: &InterfacePins) -> Result<()> {
+    let done = probe::in_namespace(there.namespace, async |network: &Network| {
+        let interfaces = network.interfaces().await?;
+        take_off(network, pins, there, &interfaces).await
+    })?;
+    match done {
+        Some(()) => Ok(()),
+        None => pins.remove(there),
     }
-    for here in found {
-        let interface = interfaces
-            .iter()
-            .find(|interface| here.namespace == namespace && interface.index == here.index);
-        let name = name_of(&here);
-        probe::detach(network, pins, &here, interface).await?;
-        print(&format!("{name}: detached\n"))?;
-    }
-    Ok(())
 }
 
 fn name_of(here: &InterfacePins) -> String {

@@ -8,10 +8,11 @@ mod status;
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     cli::{Cli, Command},
+    failure::{self, Failure, Kind},
     probe::{self, Interface, InterfacePins, Pins, Probe},
 };
 
@@ -30,29 +31,81 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         .block_on(async {
             match cli.command {
                 Command::Attach(options) => attach::run(&pins, &options).await,
-                Command::Detach(options) => detach::run(&pins, &options).await,
+                Command::Detach(options) => detach::run(&pins, is_in_namespace, &options).await,
                 Command::Status(options) => status::run(&pins, is_in_namespace, &options).await,
                 Command::Stat(options) => stat::run(&pins, &options).await,
             }
         })
 }
 
-/// Waits until somebody wants this process to end: by ctrl-C, or by SIGTERM as service managers do.
-async fn interrupted() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for a signal")?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result.context("cannot wait for a signal"),
-        _ = terminate.recv() => Ok(()),
+/// Signals by which somebody wants this process to end. Made before anything is attached, so that
+/// none of them ends it in the middle.
+#[derive(Debug)]
+struct Interrupt([Signal; 3]);
+
+impl Interrupt {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot wait for signals");
+        Ok(Self([
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        ]))
     }
+
+    /// Waits for one.
+    async fn wait(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// Names without those that were given before.
+fn once(names: &[String]) -> Vec<&str> {
+    let mut seen = Vec::new();
+    for name in names {
+        if !seen.contains(&name.as_str()) {
+            seen.push(name.as_str());
+        }
+    }
+    seen
+}
+
+/// All interfaces went wrong, or some.
+fn conclude(mut failures: Vec<anyhow::Error>, asked: usize) -> Result<()> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    if asked == 1 {
+        return failures.pop().map_or(Ok(()), Err);
+    }
+    let kind = if failures.len() < asked {
+        Kind::Partly
+    } else {
+        failure::kind(&failures[0])
+    };
+    let reasons: Vec<_> = failures.iter().map(failure::sentence).collect();
+    Err(Failure::error(
+        kind,
+        format!(
+            "{} of {asked} interfaces failed\n{}",
+            failures.len(),
+            reasons.join("\n")
+        ),
+    ))
 }
 
 /// Prints to standard output; that nobody reads it any more is an error like others, so that
 /// endless commands end.
 fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
 }
 
 /// The pins of an interface by name: of the interface that has the name, or else of one that had

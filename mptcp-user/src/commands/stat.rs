@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use mptcp_common::counter::Role;
+use tokio::time::MissedTickBehavior;
 
-use super::{find_pins, interrupted, print};
+use super::{Interrupt, find_pins, once, print};
 use crate::{
     cli::{Stat, StatOutput},
-    failure::{Failure, Kind},
-    probe::{self, Network, Pins, Probe, Settings},
+    failure::{Failure, Kind, say},
+    probe::{self, Interface, Network, Pins, Probe, Settings},
     render::{
         json,
         table::{self, Style},
@@ -16,6 +17,13 @@ use crate::{
 };
 
 pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
+    if options.output == StatOutput::Json && options.ntimes != 1 {
+        return Err(Failure::error(
+            Kind::Usage,
+            "--output json is one object; for several displays use --output jsonl",
+        ));
+    }
+    let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
     let Opened {
         probes,
@@ -26,13 +34,13 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
     let mut interval = tokio::time::interval(options.interval);
     // The first tick is at once; a probe that has just come has nothing to show before the second.
     interval.tick().await;
-    let mut interrupt = std::pin::pin!(interrupted());
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut displays = 0;
     loop {
         if displays > 0 || is_temporary {
             tokio::select! {
                 _ = interval.tick() => {}
-                result = &mut interrupt => return result,
+                () = interrupt.wait() => return Ok(()),
             }
         }
         let statistics = live.read()?;
@@ -48,12 +56,12 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
                 format!("{gap}{}", table::statistics(&statistics, style))
             }
         };
-        // Before it is printed: whoever reads the output may already look at the next one.
         live.remember()?;
+        print(&text)?;
+        // What nobody has seen is not cleared.
         if let Some(what) = options.clear_stats {
             live.clear(what)?;
         }
-        print(&text)?;
         displays += 1;
         if displays == options.ntimes {
             return Ok(());
@@ -89,7 +97,10 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
                 .iter()
                 .find(|interface| interface.index == here.index)
             {
-                Some(interface) => interface.name.clone(),
+                Some(interface) => {
+                    warn_idle(network, interface, &probe).await?;
+                    interface.name.clone()
+                }
                 None => {
                     warn_gone(&probe.name());
                     probe.name()
@@ -108,24 +119,26 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
             ));
         }
     }
-    for name in &options.interfaces {
+    for name in once(&options.interfaces) {
         match find_pins(pins, &interfaces, name)? {
             Some((here, interface)) => {
-                if interface.is_none() {
-                    warn_gone(name);
+                let probe = Probe::open(&here)?;
+                match interface {
+                    Some(interface) => warn_idle(network, &interface, &probe).await?,
+                    None => warn_gone(name),
                 }
-                opened.probes.push((name.clone(), Probe::open(&here)?));
+                opened.probes.push((name.to_owned(), probe));
             }
             None => {
                 let interface = network.interface(name).await?;
                 let probe = Probe::temporary(&interface, &Settings::default())?;
-                opened.probes.push((name.clone(), probe));
+                opened.probes.push((name.to_owned(), probe));
                 opened.is_temporary = true;
-                eprintln!(
-                    "mptcp-user: {name} has no probe; it gets one until this command ends, and the \
+                say(format!(
+                    "{name} has no probe; it gets one until this command ends, and the \
                      first display comes in {:?}",
                     options.interval
-                );
+                ));
             }
         }
     }
@@ -145,7 +158,22 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
 }
 
 fn warn_gone(name: &str) {
-    eprintln!(
-        "mptcp-user: {name} is gone; these are its last counts\n  next: mptcp-user detach -i {name}"
-    );
+    say(format!(
+        "{name} is gone; these are its last counts\n  next: mptcp-user detach -i {name}"
+    ));
+}
+
+/// Pins can outlive their interface or namespace, and the kernel uses its numbers again.
+async fn warn_idle(network: &Network, interface: &Interface, probe: &Probe) -> Result<()> {
+    if probe::attachments(network, interface, probe.counters_id())
+        .await?
+        .is_empty()
+    {
+        say(format!(
+            "no program counts on {0}; these are the last counts of a probe that was there\n  next: \
+             mptcp-user attach -i {0}, which starts anew, or detach -i {0}",
+            interface.name
+        ));
+    }
+    Ok(())
 }

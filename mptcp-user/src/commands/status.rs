@@ -1,6 +1,7 @@
 //! `mptcp-user status`
 
 use anyhow::Result;
+use mptcp_common::counter::Role;
 use serde_json::{Value, json};
 
 use super::print;
@@ -21,13 +22,12 @@ struct Entry {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// All its programs are attached.
     Counting,
     /// Some program is missing: the loader was killed, or somebody took it off.
     Incomplete,
-    /// The interface does not exist any more.
+    /// The interface or its network namespace does not exist any more.
     Gone,
-    /// In a network namespace that this command does not look into.
-    Elsewhere,
     /// The pinned maps cannot be read.
     Unreadable,
 }
@@ -36,10 +36,18 @@ impl State {
     fn name(self) -> &'static str {
         match self {
             Self::Counting => "counting",
-            Self::Incomplete => "incomplete: attach again",
-            Self::Gone => "interface is gone: detach",
-            Self::Elsewhere => "in another namespace",
-            Self::Unreadable => "unreadable: detach",
+            Self::Incomplete => "incomplete",
+            Self::Gone => "gone",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    /// What to do about it.
+    fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::Counting => None,
+            Self::Incomplete => Some("mptcp-user attach -i"),
+            Self::Gone | Self::Unreadable => Some("mptcp-user detach -i"),
         }
     }
 }
@@ -63,48 +71,72 @@ async fn entries(pins: &Pins, only_here: bool) -> Result<Vec<Entry>> {
     let namespace = probe::namespace()?;
     let _lock = pins.lock_to_read()?;
     let network = Network::connect()?;
-    let interfaces = network.interfaces().await?;
     let mut entries = Vec::new();
     for here in pins.interfaces()? {
-        if only_here && here.namespace != namespace {
-            continue;
+        if here.namespace == namespace {
+            entries.push(entry(&network, here).await?);
+        } else if !only_here {
+            let there = here.clone();
+            let look = async |network: &Network| entry(network, there).await;
+            entries.push(match probe::in_namespace(here.namespace, look)? {
+                Some(entry) => entry,
+                None => gone(here),
+            });
         }
-        let probe = Probe::open(&here).ok();
-        let interface = interfaces
-            .iter()
-            .find(|interface| interface.index == here.index);
-        let mut attachments = Vec::new();
-        let state = match (&probe, interface) {
-            (None, _) => State::Unreadable,
-            _ if here.namespace != namespace => State::Elsewhere,
-            (_, None) => State::Gone,
-            (Some(probe), Some(interface)) => {
-                attachments = probe::attachments(&network, interface, probe.counters_id()).await;
-                let wanted = match probe.role() {
-                    mptcp_common::counter::Role::Host => 2,
-                    mptcp_common::counter::Role::Middlebox => 1,
-                };
-                if attachments.len() == wanted {
-                    State::Counting
-                } else {
-                    State::Incomplete
-                }
-            }
-        };
-        let name = match (&probe, interface) {
-            (_, Some(interface)) if state != State::Elsewhere => interface.name.clone(),
-            (Some(probe), _) => probe.name(),
-            _ => format!("interface {}", here.index),
-        };
-        entries.push(Entry {
-            pins: here,
-            name,
-            state,
-            probe,
-            attachments,
-        });
     }
     Ok(entries)
+}
+
+/// A probe in the network namespace that `network` is in.
+async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
+    let interfaces = network.interfaces().await?;
+    let Some(interface) = interfaces
+        .into_iter()
+        .find(|interface| interface.index == here.index)
+    else {
+        return Ok(gone(here));
+    };
+    let Ok(probe) = Probe::open(&here) else {
+        return Ok(Entry {
+            name: interface.name,
+            state: State::Unreadable,
+            probe: None,
+            attachments: Vec::new(),
+            pins: here,
+        });
+    };
+    let attachments = probe::attachments(network, &interface, probe.counters_id()).await?;
+    let wanted = match probe.role() {
+        Role::Host => 2,
+        Role::Middlebox => 1,
+    };
+    let state = if attachments.len() == wanted {
+        State::Counting
+    } else {
+        State::Incomplete
+    };
+    Ok(Entry {
+        name: interface.name,
+        state,
+        probe: Some(probe),
+        attachments,
+        pins: here,
+    })
+}
+
+fn gone(here: InterfacePins) -> Entry {
+    let probe = Probe::open(&here).ok();
+    let name = match &probe {
+        Some(probe) => probe.name(),
+        None => format!("interface {}", here.index),
+    };
+    Entry {
+        name,
+        state: State::Gone,
+        probe,
+        attachments: Vec::new(),
+        pins: here,
+    }
 }
 
 fn table(entries: &[Entry]) -> String {
@@ -145,7 +177,13 @@ fn table(entries: &[Entry]) -> String {
             entry.state.name().to_owned(),
         ]);
     }
-    lines(&table)
+    let mut text = lines(&table);
+    for entry in entries {
+        if let Some(advice) = entry.state.advice() {
+            text.push_str(&format!("  next: {advice} {}\n", entry.name));
+        }
+    }
+    text
 }
 
 fn frames(entry: &Entry) -> Option<u64> {

@@ -10,7 +10,7 @@ use aya::{
     Ebpf,
     programs::{
         LinkOrder, ProgramInfo, SchedClassifier, TcAttachType, Xdp, XdpMode,
-        links::{FdLink, PinnedLink},
+        links::{FdLink, Link as _, PinnedLink},
         loaded_programs,
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions},
         xdp::XdpLink,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     cli::XdpChoice,
-    failure::{Failure, Kind, os_error},
+    failure::{Failure, Kind, os_error, say},
 };
 
 /// Where a program is attached.
@@ -64,8 +64,8 @@ pub(crate) async fn attachments(
     network: &Network,
     interface: &Interface,
     counters: u32,
-) -> Vec<Attachment> {
-    let ours = programs_of(counters);
+) -> Result<Vec<Attachment>> {
+    let ours = programs_of(counters)?;
     let mut found = Vec::new();
     let mut add = |id: u32, hook, ingress, filter| {
         if let Some(program) = ours.iter().find(|program| program.id() == id) {
@@ -100,41 +100,54 @@ pub(crate) async fn attachments(
             add(filter.program, Hook::Clsact, ingress, Some(filter));
         }
     }
-    found
+    Ok(found)
 }
 
 /// The loaded programs that use a map.
-fn programs_of(map: u32) -> Vec<ProgramInfo> {
-    loaded_programs()
-        .filter_map(Result::ok)
-        .filter(|program| {
-            program
-                .map_ids()
-                .is_ok_and(|ids| ids.is_some_and(|ids| ids.contains(&map)))
-        })
-        .collect()
+///
+/// # Errors
+/// If the kernel may not be asked, which must never look like "none": attach would start anew.
+fn programs_of(map: u32) -> Result<Vec<ProgramInfo>> {
+    let mut programs = Vec::new();
+    for program in loaded_programs() {
+        let maps = match program.and_then(|program| Ok((program.map_ids()?, program))) {
+            Ok((Some(maps), program)) => Some((maps, program)),
+            Ok((None, _)) => None,
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                // It was unloaded between two questions.
+                if os_error(&error) == Some(nix::libc::ENOENT) {
+                    continue;
+                }
+                return Err(error.context("cannot ask the kernel which programs are loaded"));
+            }
+        };
+        programs.extend(
+            maps.filter(|(maps, _)| maps.contains(&map))
+                .map(|(_, program)| program),
+        );
+    }
+    Ok(programs)
 }
 
 /// Takes a program off an interface. One that has a link goes with the link's pin.
 pub(crate) fn detach(
     interface: &Interface,
     attachment: &Attachment,
-    pins: Option<&InterfacePins>,
+    pins: &InterfacePins,
 ) -> Result<()> {
-    if let Some(filter) = attachment.filter {
-        let link = SchedClassifierLink::attached(
-            &interface.name,
-            attach_type(attachment.ingress),
-            filter.priority,
-            filter.handle.into(),
-            None,
-        )?;
-        // A link of this kind detaches when it is dropped.
-        drop(link);
-    } else if let Some(pins) = pins {
-        remove_pin(&pins.path(pin_name(attachment.hook, attachment.ingress)))?;
-    }
-    Ok(())
+    let Some(filter) = attachment.filter else {
+        return remove_pin(&pins.path(pin_name(attachment.hook, attachment.ingress)));
+    };
+    let link = SchedClassifierLink::attached(
+        &interface.name,
+        attach_type(attachment.ingress),
+        filter.priority,
+        filter.handle.into(),
+        None,
+    )?;
+    link.detach()
+        .with_context(|| format!("cannot remove a TC filter of {}", interface.name))
 }
 
 fn remove_pin(path: &Path) -> Result<()> {
@@ -187,11 +200,11 @@ impl Attacher<'_> {
         match choice {
             XdpChoice::Native => self.xdp(Hook::XdpNative),
             XdpChoice::Generic => {
-                eprintln!(
-                    "mptcp-user: {}: XDP generic runs behind GRO and counts merged segments once; \
+                say(format!(
+                    "{}: XDP generic runs behind GRO and counts merged segments once; \
                      --xdp off counts them all",
                     self.interface.name
-                );
+                ));
                 self.xdp(Hook::XdpGeneric)
             }
             XdpChoice::Off => self.tc(true),
@@ -199,13 +212,13 @@ impl Attacher<'_> {
             XdpChoice::Auto => match self.xdp(Hook::XdpNative) {
                 Err(error) if is_without_xdp(&error) => {
                     let hook = self.tc(true)?;
-                    eprintln!(
-                        "mptcp-user: {}: the driver has no XDP ({:#}); what comes in is counted at \
+                    say(format!(
+                        "{}: the driver has no XDP ({:#}); what comes in is counted at \
                          {} instead",
                         self.interface.name,
                         error.root_cause(),
                         hook.name()
-                    );
+                    ));
                     Ok(hook)
                 }
                 result => result,
@@ -218,25 +231,34 @@ impl Attacher<'_> {
         self.tc(false)
     }
 
-    /// What of `hook` is attached already; all else in this direction is detached.
-    fn keep_only(&mut self, hook: Hook, ingress: bool) -> Result<Option<Attachment>> {
-        let (here, elsewhere) = mem::take(&mut self.present)
+    /// What of `hook` is attached already, and what else in this direction.
+    fn present(&self, hook: Hook, ingress: bool) -> (Option<Attachment>, Vec<Attachment>) {
+        let here = self
+            .present
+            .iter()
+            .filter(|attachment| attachment.ingress == ingress)
+            .cloned();
+        let (mut same, mut other) = here.partition::<Vec<_>, _>(|a| a.hook == hook);
+        let kept = same.pop();
+        other.extend(same);
+        (kept, other)
+    }
+
+    fn detach(&self, attachments: impl IntoIterator<Item = Attachment>) -> Result<()> {
+        let Some(pins) = self.pins else {
+            return Ok(());
+        };
+        attachments
             .into_iter()
-            .partition::<Vec<_>, _>(|a| a.ingress == ingress);
-        self.present = elsewhere;
-        let mut kept = None;
-        for attachment in here {
-            if attachment.hook == hook && kept.is_none() {
-                kept = Some(attachment);
-            } else {
-                detach(self.interface, &attachment, self.pins)?;
-            }
-        }
-        Ok(kept)
+            .try_for_each(|attachment| detach(self.interface, &attachment, pins))
     }
 
     fn xdp(&mut self, hook: Hook) -> Result<Hook> {
-        let kept = self.keep_only(hook, true)?;
+        let (kept, obsolete) = self.present(hook, true);
+        // An interface has room for one XDP program; TC can wait until this one is there.
+        let (in_the_way, obsolete) = obsolete
+            .into_iter()
+            .partition::<Vec<_>, _>(|a| matches!(a.hook, Hook::XdpNative | Hook::XdpGeneric));
         let program: &mut Xdp = self
             .programs
             .program_mut("xdp_ingress")
@@ -254,9 +276,12 @@ impl Attacher<'_> {
                 program.attach_to_link(link).with_context(|| {
                     format!("cannot replace the XDP program on {}", self.interface.name)
                 })?;
+                self.detach(obsolete)?;
                 return Ok(hook);
             }
-            remove_pin(path)?;
+            if !in_the_way.is_empty() {
+                remove_pin(path)?;
+            }
         }
         let mode = if hook == Hook::XdpNative {
             XdpMode::Driver
@@ -272,15 +297,17 @@ impl Attacher<'_> {
                 .take_link(id)?
                 .try_into()
                 .context("the kernel has no links for XDP; Linux 5.9 or newer is needed")?;
+            remove_pin(path)?;
             link.pin(path)
                 .with_context(|| format!("cannot pin {}", path.display()))?;
         }
+        self.detach(obsolete)?;
         Ok(hook)
     }
 
     fn tc(&mut self, ingress: bool) -> Result<Hook> {
         let hook = if has_tcx() { Hook::Tcx } else { Hook::Clsact };
-        let kept = self.keep_only(hook, ingress)?;
+        let (kept, obsolete) = self.present(hook, ingress);
         let name = if ingress { "tc_ingress" } else { "tc_egress" };
         let program: &mut SchedClassifier = self
             .programs
@@ -306,6 +333,7 @@ impl Attacher<'_> {
                     {
                         let link = SchedClassifierLink::try_from(FdLink::from(link))?;
                         program.attach_to_link(link).with_context(what)?;
+                        self.detach(obsolete)?;
                         return Ok(hook);
                     }
                     remove_pin(path)?;
@@ -351,6 +379,7 @@ impl Attacher<'_> {
                 }
             }
         }
+        self.detach(obsolete)?;
         Ok(hook)
     }
 }
@@ -359,7 +388,14 @@ impl Attacher<'_> {
 fn is_without_xdp(error: &anyhow::Error) -> bool {
     matches!(
         os_error(error),
-        Some(nix::libc::EOPNOTSUPP | nix::libc::EINVAL | nix::libc::ERANGE)
+        Some(
+            nix::libc::EOPNOTSUPP
+                | nix::libc::EINVAL
+                | nix::libc::ERANGE
+                // Too few queues or too little memory for them.
+                | nix::libc::ENOSPC
+                | nix::libc::ENOMEM
+        )
     )
 }
 
@@ -370,11 +406,16 @@ fn busy(error: anyhow::Error, interface: &Interface) -> anyhow::Error {
             Kind::Busy,
             format!(
                 "another XDP program runs on {0}, and an interface has room for one\n  next: \
-                 `ip link show {0}` shows it; --xdp off counts what comes in at TC, behind that \
-                 program",
+                 `ip link show {0}` shows it; attach --xdp off counts what comes in at TC, behind \
+                 that program",
                 interface.name
             ),
         ),
+        Some(nix::libc::EOPNOTSUPP) => error.context(format!(
+            "cannot attach to {} with XDP in this mode (next: --xdp auto, which counts at TC where \
+             there is no XDP)",
+            interface.name
+        )),
         _ => error.context(format!("cannot attach to {} with XDP", interface.name)),
     }
 }

@@ -1,5 +1,6 @@
 //! Probes: the programs on an interface, their pinned maps, and how both get there.
 
+mod elsewhere;
 mod hooks;
 mod layout;
 mod network;
@@ -16,15 +17,16 @@ use bytemuck::Zeroable as _;
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, LAYOUT_VERSION, Role};
 
-use self::{
-    hooks::Attacher,
-    layout::{Meta, READINGS, Raw, Reading},
-};
 pub(crate) use self::{
+    elsewhere::in_namespace,
     hooks::{Attachment, Hook, attachments},
     layout::Remembered,
     network::{Interface, LinkLayer, Network, enter, namespace},
     pins::{InterfacePins, Pins},
+};
+use self::{
+    hooks::Attacher,
+    layout::{Meta, READINGS, Raw, Reading},
 };
 use crate::{
     cli::XdpChoice,
@@ -93,9 +95,18 @@ impl Probe {
         let mut replaced = false;
         if here.exists() {
             check_layout(&here, interface)?;
-            if let Ok(probe) = Self::open(&here) {
-                present = attachments(network, interface, probe.counters_id).await;
-                if !present.is_empty() && probe.meta.role() != settings.role {
+            if let Ok(map) = MapInfo::from_pin(here.path("counters")) {
+                present = attachments(network, interface, map.id()).await?;
+            }
+            if !present.is_empty() {
+                let probe = Self::open(&here).with_context(|| {
+                    format!(
+                        "the probe on {0} cannot be continued (next: mptcp-user detach -i {0}, then \
+                         attach again)",
+                        interface.name
+                    )
+                })?;
+                if probe.meta.role() != settings.role {
                     return Err(Failure::error(
                         Kind::Failed,
                         format!(
@@ -293,10 +304,10 @@ pub(crate) async fn detach(
     if let Some(interface) = interface {
         let map = MapInfo::from_pin(here.path("counters"));
         for attachment in match map {
-            Ok(map) => attachments(network, interface, map.id()).await,
+            Ok(map) => attachments(network, interface, map.id()).await?,
             Err(_) => Vec::new(),
         } {
-            hooks::detach(interface, &attachment, Some(here))?;
+            hooks::detach(interface, &attachment, here)?;
         }
     }
     pins.remove(here)

@@ -1,7 +1,7 @@
 //! Network namespaces and interfaces, by netlink: /sys shows those of the namespace that mounted
 //! it, not of the one this thread is in.
 
-use std::{fs::File, os::unix::fs::MetadataExt as _, path::PathBuf};
+use std::{fs::File, io, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -21,14 +21,30 @@ pub(crate) fn enter(name: &str) -> Result<()> {
     } else {
         PathBuf::from("/run/netns").join(name)
     };
-    let file = File::open(&path).with_context(|| {
-        format!(
-            "there is no network namespace {name} (next: `ip netns` lists them): {}",
-            path.display()
-        )
-    })?;
-    setns(file, CloneFlags::CLONE_NEWNET)
-        .with_context(|| format!("cannot enter the network namespace {name}"))
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Failure::error(
+                Kind::Failed,
+                format!(
+                    "there is no network namespace {name} ({})\n  next: `ip netns` lists them",
+                    path.display()
+                ),
+            ));
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot open {}", path.display()));
+        }
+    };
+    setns(file, CloneFlags::CLONE_NEWNET).map_err(|error| match error {
+        nix::Error::EINVAL => Failure::error(
+            Kind::Failed,
+            format!("{name} is no network namespace\n  next: `ip netns` lists them"),
+        ),
+        _ => {
+            anyhow::Error::from(error).context(format!("cannot enter the network namespace {name}"))
+        }
+    })
 }
 
 /// The inode number that identifies this thread's network namespace.

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -85,9 +86,17 @@ impl Pins {
     }
 
     /// Makes sure that the pin directory exists and lies on a bpffs; mounts the usual one.
-    pub(crate) fn prepare(&self) -> Result<()> {
+    fn prepare(&self) -> Result<()> {
         let mount_point = Path::new("/sys/fs/bpf");
         if self.root.starts_with(mount_point) && !is_bpffs(mount_point) {
+            if !is_lasting() {
+                return Err(Failure::error(
+                    Kind::Failed,
+                    "no bpffs is mounted at /sys/fs/bpf, and one that is mounted here would go with \
+                     this command (`ip netns exec` gives it a /sys of its own)\n  next: mptcp-user \
+                     --netns NAME ... from outside of the namespace",
+                ));
+            }
             mount(
                 Some("bpf"),
                 mount_point,
@@ -97,51 +106,86 @@ impl Pins {
             )
             .with_context(|| {
                 format!(
-                    "no bpffs is mounted at {0}, and mounting it failed\n  next: mount -t bpf \
-                         bpf {0}",
+                    "no bpffs is mounted at {0}, and mounting it failed (next: mount -t bpf bpf {0})",
                     mount_point.display()
                 )
             })?;
         }
+        self.check_bpffs()?;
+        fs::create_dir_all(&self.root)
+            .with_context(|| format!("cannot create the pin directory {}", self.root.display()))
+    }
+
+    /// Nothing is pinned, and nothing removed, anywhere else.
+    fn check_bpffs(&self) -> Result<()> {
         let existing = self
             .root
             .ancestors()
             .find(|path| path.exists())
             .unwrap_or(&self.root);
-        if !is_bpffs(existing) {
-            return Err(Failure::error(
-                Kind::Failed,
-                format!(
-                    "{} is not on a bpffs, and programs can be pinned nowhere else\n  next: give \
-                     --pin-dir a directory below /sys/fs/bpf",
-                    self.root.display()
-                ),
-            ));
+        if is_bpffs(existing) {
+            return Ok(());
         }
-        fs::create_dir_all(&self.root)
-            .with_context(|| format!("cannot create the pin directory {}", self.root.display()))
+        Err(Failure::error(
+            Kind::Failed,
+            format!(
+                "{} is not on a bpffs, and programs can be pinned nowhere else\n  next: give \
+                 --pin-dir a directory below /sys/fs/bpf",
+                self.root.display()
+            ),
+        ))
     }
 
-    /// Waits until no other process reads or changes what is pinned here; until the lock is dropped.
+    /// Makes sure that there is a pin directory, and waits until no other process reads or changes
+    /// what is in it; until the lock is dropped.
     pub(crate) fn lock(&self) -> Result<Flock<File>> {
-        self.lock_as(FlockArg::LockExclusive)
+        loop {
+            self.prepare()?;
+            if let Some(lock) = self.lock_as(FlockArg::LockExclusive)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// The same without making a pin directory; `None` if there is none.
+    pub(crate) fn lock_to_remove(&self) -> Result<Option<Flock<File>>> {
+        let lock = self.lock_as(FlockArg::LockExclusive)?;
+        if lock.is_some() {
+            self.check_bpffs()?;
+        }
+        Ok(lock)
     }
 
     /// Waits until no other process changes what is pinned here, so that no probe is seen half
     /// attached; `None` if there is no pin directory.
     pub(crate) fn lock_to_read(&self) -> Result<Option<Flock<File>>> {
-        self.root
-            .exists()
-            .then(|| self.lock_as(FlockArg::LockShared))
-            .transpose()
+        self.lock_as(FlockArg::LockShared)
     }
 
-    fn lock_as(&self, how: FlockArg) -> Result<Flock<File>> {
-        let file = File::open(&self.root)
-            .with_context(|| format!("cannot open the pin directory {}", self.root.display()))?;
-        Flock::lock(file, how)
-            .map_err(|(_, error)| error)
-            .with_context(|| format!("cannot lock {}", self.root.display()))
+    fn lock_as(&self, how: FlockArg) -> Result<Option<Flock<File>>> {
+        let what = || format!("the pin directory {}", self.root.display());
+        loop {
+            let file = match File::open(&self.root) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error).with_context(|| format!("cannot open {}", what())),
+            };
+            let held = file.metadata()?;
+            let lock = Flock::lock(file, how)
+                .map_err(|(_, error)| error)
+                .with_context(|| format!("cannot lock {}", what()))?;
+            // Who held it before may have removed the directory, and another may have come.
+            let is_same = |now: fs::Metadata| (now.dev(), now.ino()) == (held.dev(), held.ino());
+            if fs::metadata(&self.root).is_ok_and(is_same) {
+                return Ok(Some(lock));
+            }
+        }
+    }
+
+    /// Removes the pin directory if nothing is in it.
+    pub(crate) fn remove_if_empty(&self) {
+        // Where something is in it, or it is gone, that is as well.
+        let _ = fs::remove_dir(&self.root);
     }
 
     /// Removes an interface's pins, and the directories that this leaves empty.
@@ -164,6 +208,16 @@ impl Pins {
         }
         Ok(())
     }
+}
+
+/// Does this process share its mounts with the first one, so that a mount outlives it?
+fn is_lasting() -> bool {
+    let mounts = |process: &str| {
+        fs::metadata(format!("/proc/{process}/ns/mnt"))
+            .map(|data| data.ino())
+            .ok()
+    };
+    mounts("self") == mounts("1")
 }
 
 fn is_bpffs(path: &Path) -> bool {

@@ -59,9 +59,10 @@ impl Statistics {
     }
 
     fn rate(&self, total: impl Fn(&Counters) -> Option<u64>) -> Option<f64> {
-        self.recent
-            .iter()
-            .filter(|recent| recent.seconds > 0.0)
+        // A clock that was set back leaves no time to divide by.
+        let recent = self.recent.iter().filter(|recent| recent.seconds > 0.0);
+        recent.clone().next()?;
+        recent
             .map(|recent| Some(total(&recent.counters)? as f64 / recent.seconds))
             .sum()
     }

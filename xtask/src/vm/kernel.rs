@@ -91,6 +91,9 @@ fn module(directory: &Path, name: &'static str) -> Result<Option<Module>> {
             .arg(&path)
             .stderr(Stdio::inherit())
             .output()?;
+        if !output.status.success() {
+            bail!("xz cannot decompress {}", path.display());
+        }
         output.stdout
     } else {
         fs::read(&path)?
