@@ -333,3 +333,80 @@ fn the_role_of_a_probe_does_not_change() -> Result<()> {
     ensure!(probe.run(&["stat", "-i", "s1"])?.contains("middlebox"));
     Ok(())
 }
+
+/// What the kernel does not let us ask must not be taken for "nothing": counts would be lost.
+#[test]
+fn without_the_right_to_ask_nothing_is_thrown_away() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    probe.run(&["attach", "-i", "p0"])?;
+    let before = probe.stat(&[])?["source"]["frames"].as_u64();
+    let attach = probe.command(&["attach", "-i", "p0"]);
+    let mut command = Command::new("setpriv");
+    command.arg("--bounding-set=-all,+bpf,+net_admin,+perfmon,+dac_override");
+    command.arg(attach.get_program()).args(attach.get_args());
+    let said = failure(1, &mut command)?;
+    says(&said, &["next:"])?;
+    let after = probe.stat(&[])?["source"]["frames"].as_u64();
+    ensure!(
+        after >= before && after.is_some(),
+        "{before:?}, then {after:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_sys_of_its_own_holds_no_pins() -> Result<()> {
+    let (namespace, probe) = one_link()?;
+    let mut command = Command::new("ip");
+    command
+        .args(["netns", "exec", namespace.name()])
+        .arg(binary());
+    command
+        .arg("--pin-dir")
+        .arg(probe.pins())
+        .args(["attach", "-i", "p0"]);
+    says(&failure(1, &mut command)?, &["--netns", "next:"])
+}
+
+#[test]
+fn an_interface_named_twice_is_taken_once() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    let said = probe.run(&["attach", "-i", "p0", "p0"])?;
+    ensure!(said.lines().count() == 1, "{said}");
+    let stat = probe.stat(&["-i", "p0", "p0"])?;
+    ensure!(
+        stat["source"]["interfaces"].as_array().map(Vec::len) == Some(1),
+        "{stat}"
+    );
+    probe.run(&["detach", "-i", "p0", "p0"])?;
+    Ok(())
+}
+
+#[test]
+fn work_is_done_though_nobody_reads_of_it() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    for arguments in [
+        &["attach", "-i", "p0", "p1"][..],
+        &["attach", "-i", "p0", "--kernel-log", "debug"],
+    ] {
+        let mut attach = probe
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        drop((attach.stdout.take(), attach.stderr.take()));
+        let status = attach.wait()?;
+        ensure!(status.success(), "{arguments:?}: {status}");
+    }
+    let status = probe.run(&["status"])?;
+    ensure!(status.matches("counting").count() == 2, "{status}");
+    Ok(())
+}
+
+#[test]
+fn one_object_cannot_be_several_displays() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    probe.run(&["attach", "-i", "p0"])?;
+    let said = probe.fails(2, &["stat", "--output", "json", "-ntimes", "2"])?;
+    says(&said, &["jsonl"])
+}

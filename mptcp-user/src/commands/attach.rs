@@ -73,8 +73,16 @@ async fn quieten(
     let Some(_lock) = pins.lock_to_remove()? else {
         return Ok(());
     };
-    for interface in interfaces {
-        let here = pins.interface(probe::namespace()?, interface.index);
+    for attached in interfaces {
+        let here = pins.interface(probe::namespace()?, attached.index);
+        // As it is now, with the programs that were attached to it since.
+        let now = network.interfaces().await?;
+        let Some(interface) = now
+            .iter()
+            .find(|interface| interface.index == attached.index)
+        else {
+            continue;
+        };
         if let Ok(probe) = Probe::open(&here)
             && !probe::attachments(network, interface, probe.counters_id())
                 .await?
@@ -149,7 +157,9 @@ async fn follow_log(
 ) -> Result<()> {
     let is_read = Arc::new(AtomicBool::new(true));
     let mut logs = Vec::new();
-    for interface in interfaces {
+    for attached in interfaces {
+        // As it is now, with the programs that were just attached to it.
+        let interface = &network.interface(&attached.name).await?;
         let probe = Probe::open(&pins.interface(probe::namespace()?, interface.index))?;
         // The programs of an interface share one ring.
         let programs = probe::attachments(network, interface, probe.counters_id()).await?;
