@@ -125,6 +125,9 @@ pub(crate) struct Stat {
     /// numbers
     #[arg(long, value_enum, value_name = "basic|full")]
     pub(crate) clear_stats: Option<ClearStats>,
+    /// A capture or recorded log to read: of the command this one reproduces, not of this version
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = StatOutput::Table)]
     pub(crate) output: StatOutput,
@@ -216,10 +219,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// NetScaler's spelling of the options of `stat`, and ours.
-const SPELLINGS: [(&str, &str); 4] = [
+const SPELLINGS: [(&str, &str); 5] = [
     ("-detail", "--detail"),
     ("-fullvalues", "--full-values"),
     ("-ntimes", "--ntimes"),
+    ("-logfile", "--log-file"),
     ("-clearstats", "--clear-stats"),
 ];
 

@@ -109,7 +109,7 @@ fn print(text: &str) -> Result<()> {
 }
 
 /// The pins of an interface by name: of the interface that has the name, or else of one that had
-/// it and is gone.
+/// it and is gone, or whose network namespace is.
 fn find_pins(
     pins: &Pins,
     interfaces: &[Interface],
@@ -121,13 +121,14 @@ fn find_pins(
         return Ok(here.exists().then(|| (here, Some(interface.clone()))));
     }
     for here in pins.interfaces()? {
-        let is_gone = interfaces
-            .iter()
-            .all(|interface| interface.index != here.index);
-        if here.namespace == namespace
-            && is_gone
-            && Probe::open(&here).is_ok_and(|probe| probe.name() == name)
-        {
+        let is_gone = if here.namespace == namespace {
+            interfaces
+                .iter()
+                .all(|interface| interface.index != here.index)
+        } else {
+            !probe::is_namespace(here.namespace)
+        };
+        if is_gone && Probe::open(&here).is_ok_and(|probe| probe.name() == name) {
             return Ok(Some((here, None)));
         }
     }

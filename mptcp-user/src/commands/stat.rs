@@ -17,6 +17,13 @@ use crate::{
 };
 
 pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
+    if options.log_file.is_some() {
+        return Err(Failure::error(
+            Kind::Usage,
+            "-logFile: this version reads live counters only, no captures and no logs\n  next: \
+             mptcp-user stat, without it",
+        ));
+    }
     if options.output == StatOutput::Json && options.ntimes != 1 {
         return Err(Failure::error(
             Kind::Usage,

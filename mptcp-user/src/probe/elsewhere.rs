@@ -36,6 +36,11 @@ pub(crate) fn in_namespace<T: Send>(
     })
 }
 
+/// Is there still a name for this network namespace?
+pub(crate) fn is_namespace(inode: u64) -> bool {
+    path_of(inode).is_some()
+}
+
 /// A name of the namespace: one of `ip netns`, or a process in it.
 fn path_of(inode: u64) -> Option<PathBuf> {
     let named = fs::read_dir("/run/netns")

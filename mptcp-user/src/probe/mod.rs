@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use mptcp_common::counter::{Counters, LAYOUT_VERSION, Role};
 
 pub(crate) use self::{
-    elsewhere::in_namespace,
+    elsewhere::{in_namespace, is_namespace},
     hooks::{Attachment, Hook, attachments},
     layout::Remembered,
     network::{Interface, LinkLayer, Network, enter, namespace},
