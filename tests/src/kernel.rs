@@ -6,7 +6,10 @@ use aya::{
     maps::{MapData, PerCpuArray},
     programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
-use mptcp_common::counter::{Counters, Role};
+use mptcp_common::{
+    counter::{Counters, Role},
+    engine::Policy,
+};
 
 /// `XDP_PASS` and `TC_ACT_UNSPEC`: the frame goes on.
 const PASS: [u32; 2] = [2, u32::MAX];
@@ -36,6 +39,18 @@ pub struct Config {
     pub role: Role,
     /// No link-layer header.
     pub layer_3: bool,
+    /// What the policy rows are judged by.
+    pub policy: Policy,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            role: Role::Host,
+            layer_3: false,
+            policy: Policy::default(),
+        }
+    }
 }
 
 /// The programs, loaded, with counters of their own.
@@ -48,18 +63,24 @@ pub struct Kernel {
 impl Kernel {
     /// Loads all programs in the host role.
     pub fn new() -> Result<Self> {
-        Self::with(Config {
-            role: Role::Host,
-            layer_3: false,
-        })
+        Self::with(Config::default())
     }
 
     /// Loads all programs.
     pub fn with(config: Config) -> Result<Self> {
         let (role, layer_3, log) = (config.role as u8, u8::from(config.layer_3), 0_u8);
+        let Policy {
+            min_mss_v4,
+            min_mss_v6,
+            version_0,
+        } = config.policy;
+        let version_0 = u8::from(version_0);
         let mut programs = EbpfLoader::new()
             .override_global("ROLE", &role, true)
             .override_global("LAYER_3", &layer_3, true)
+            .override_global("MIN_MSS_V4", &min_mss_v4, true)
+            .override_global("MIN_MSS_V6", &min_mss_v6, true)
+            .override_global("VERSION_0", &version_0, true)
             .override_global("AYA_LOG_LEVEL", &log, true)
             .load(mptcp_user::OBJECT)
             .context("cannot load the eBPF object; the tests need root")?;

@@ -1,10 +1,13 @@
 //! For each counter that needs no state: a packet that moves it, and a near miss that does not.
 
 use anyhow::{Context as _, Result, ensure};
-use mptcp_common::counter::{Counters, EXTRAS, ROWS, Role};
+use mptcp_common::{
+    counter::{Counters, EXTRAS, ROWS, Role},
+    engine::Policy,
+};
 use mptcp_tests::{
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK, option, sized},
-    kernel::{Kernel, Program},
+    kernel::{Config, Kernel, Program},
 };
 
 const MPC_V1: [u8; 4] = [30, 4, 0x01, 0x01];
@@ -245,6 +248,53 @@ fn every_row_with_a_number_has_a_fixture() {
             row.short
         );
     }
+}
+
+/// `attach --min-mss-v4 1000 --min-mss-v6 1300 --v1-only`
+#[test]
+fn policy_rows_go_by_the_policy() -> Result<()> {
+    let policy = Policy {
+        min_mss_v4: 1000,
+        min_mss_v6: 1300,
+        version_0: false,
+    };
+    let mut strict = Kernel::with(Config {
+        policy,
+        ..Config::default()
+    })?;
+    let mut usual = Kernel::new()?;
+    let v0_syn = sized(12, &[0x00, 0x01]);
+    for (ipv6, size, is_refused) in [
+        (false, 999, 1),
+        (false, 1000, 0),
+        (true, 1299, 1),
+        (true, 1300, 0),
+    ] {
+        let options = [&mss(size)[..], &MPC_V1].concat();
+        let frame = Frame {
+            ipv6,
+            ..f(SYN, &options, 0)
+        }
+        .bytes();
+        let refused = |kernel: &mut Kernel| -> Result<u64> {
+            value("MSSErr", &kernel.run(Program::XdpIngress, &frame)?)
+        };
+        ensure!(
+            refused(&mut strict)? == is_refused,
+            "IPv6 {ipv6}, MSS {size}"
+        );
+        ensure!(
+            refused(&mut usual)? == 0,
+            "IPv6 {ipv6}, MSS {size}, by default"
+        );
+    }
+    for (options, wanted) in [(&v0_syn[..], 1), (&MPC_V1, 0)] {
+        let frame = f(SYN, options, 0).bytes();
+        let counted = strict.run(Program::XdpIngress, &frame)?;
+        ensure!(value("VerEr", &counted)? == wanted && value("MPSYN", &counted)? == 1);
+        ensure!(value("VerEr", &usual.run(Program::XdpIngress, &frame)?)? == 0);
+    }
+    Ok(())
 }
 
 #[test]

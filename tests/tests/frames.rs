@@ -500,8 +500,8 @@ fn headers_outside_of_the_linear_part_are_read() -> Result<()> {
 #[test]
 fn devices_without_link_layer_header() -> Result<()> {
     let mut kernel = Kernel::with(Config {
-        role: Role::Host,
         layer_3: true,
+        ..Config::default()
     })?;
     for ipv6 in [false, true] {
         let packet = Frame { ipv6, ..dss() }.ip();
@@ -520,7 +520,7 @@ fn devices_without_link_layer_header() -> Result<()> {
 fn a_middlebox_knows_the_direction_of_syns_only() -> Result<()> {
     let mut kernel = Kernel::with(Config {
         role: Role::Middlebox,
-        layer_3: false,
+        ..Config::default()
     })?;
     let mut run = |frame: Frame| kernel.run(Program::XdpIngress, &frame.bytes());
     let syn = run(Frame::new(SYN, &[30, 4, 1, 1], 0))?;
