@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: a real MPTCP session of two subflows, counted and captured.
 
 use std::{
-    env,
+    env, fs,
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -42,6 +42,8 @@ fn demonstrate(directory: &Path, binary: &Path) -> Result<()> {
     let mut captures = Vec::new();
     for i in 0..2 {
         let path = directory.join(format!("demo-c{i}.pcap"));
+        // An earlier demo's would look as if the capture had begun.
+        let _ = fs::remove_file(&path);
         let mut command = inside(&network.client, "tcpdump");
         command.args([
             "-i",
