@@ -252,6 +252,22 @@ impl Pair {
         Ok(pair)
     }
 
+    /// Makes both over IPv4, with a host between them that forwards: c0 - r0 router r1 - s0.
+    pub fn routed() -> Result<(Self, Namespace)> {
+        let pair = Self::apart(Family::V4)?;
+        let router = Namespace::new("r")?;
+        veth((&pair.client, "c0"), (&router, "r0"))?;
+        veth((&router, "r1"), (&pair.server, "s0"))?;
+        pair.client.ip("addr add 10.79.1.1/24 dev c0")?;
+        router.ip("addr add 10.79.1.2/24 dev r0")?;
+        router.ip("addr add 10.78.1.9/24 dev r1")?;
+        pair.assign(&pair.server, "s0", 0, 2)?;
+        pair.client.ip("route add default via 10.79.1.2")?;
+        pair.server.ip("route add default via 10.78.1.9")?;
+        router.sysctl("ipv4/ip_forward", "1")?;
+        Ok((pair, router))
+    }
+
     /// Makes both, joined.
     pub fn new(family: Family) -> Result<Self> {
         let pair = Self::apart(family)?;

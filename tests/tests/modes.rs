@@ -6,7 +6,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
-    net::{Family, Namespace, Pair, close, transfer, veth},
+    net::{Family, Pair, close, transfer},
     probe::{Probe, options, total},
     witness::{NAMES, Seen},
 };
@@ -81,17 +81,7 @@ fn tc_counts_what_comes_in() -> Result<()> {
 /// client c0 --- r0 router r1 --- s0 server, both legs of the router probed.
 #[test]
 fn a_middlebox_counts_once_what_it_forwards() -> Result<()> {
-    let pair = Pair::apart(Family::V4)?;
-    let router = Namespace::new("r")?;
-    veth((&pair.client, "c0"), (&router, "r0"))?;
-    veth((&router, "r1"), (&pair.server, "s0"))?;
-    pair.client.ip("addr add 10.79.1.1/24 dev c0")?;
-    router.ip("addr add 10.79.1.2/24 dev r0")?;
-    router.ip("addr add 10.78.1.9/24 dev r1")?;
-    pair.assign(&pair.server, "s0", 0, 2)?;
-    pair.client.ip("route add default via 10.79.1.2")?;
-    pair.server.ip("route add default via 10.78.1.9")?;
-    router.sysctl("ipv4/ip_forward", "1")?;
+    let (pair, router) = Pair::routed()?;
     for (host, interface) in [(&pair.client, "c0"), (&pair.server, "s0")] {
         host.ip(&format!("link set {interface} gso_max_segs 1"))?;
     }

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use mptcp_tests::{
     capture::Capture,
     frame::{ACK, Frame},
-    net::{Family, Namespace, Pair, close, transfer, veth},
+    net::{Family, Pair, close, transfer, veth},
     packet::send_non_linear,
     probe::{Probe, total},
     witness::Seen,
@@ -15,17 +15,7 @@ use mptcp_tests::{
 /// client c0 --- r0 router r1 --- s0 server: the client sends buffers, the router cuts them.
 #[test]
 fn a_sender_counts_packets_and_not_buffers() -> Result<()> {
-    let pair = Pair::apart(Family::V4)?;
-    let router = Namespace::new("r")?;
-    veth((&pair.client, "c0"), (&router, "r0"))?;
-    veth((&router, "r1"), (&pair.server, "s0"))?;
-    pair.client.ip("addr add 10.79.1.1/24 dev c0")?;
-    router.ip("addr add 10.79.1.2/24 dev r0")?;
-    router.ip("addr add 10.78.1.9/24 dev r1")?;
-    pair.assign(&pair.server, "s0", 0, 2)?;
-    pair.client.ip("route add default via 10.79.1.2")?;
-    pair.server.ip("route add default via 10.78.1.9")?;
-    router.sysctl("ipv4/ip_forward", "1")?;
+    let (pair, router) = Pair::routed()?;
     router.run("ethtool", &["-K", "r1", "tso", "off", "gso", "off"])?;
 
     let probe = Probe::new(&pair.client);

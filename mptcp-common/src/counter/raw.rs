@@ -57,7 +57,8 @@ counters! {
     }
 }
 
-/// Index of a [`Leaves`] field.
+/// A field of [`Leaves`]. As wide as a register's half, which the verifier follows more cheaply than
+/// a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 #[expect(missing_docs, reason = "the fields of Leaves, described there")]
