@@ -11,5 +11,6 @@
 #![deny(unsafe_code)]
 
 pub mod counter;
+pub mod crypto;
 pub mod engine;
 pub mod wire;
