@@ -5,6 +5,8 @@
 //!
 //! - [`wire`]: bytes of the TCP option area to typed MPTCP options (RFC 8684 v1, RFC 6824 v0);
 //! - [`counter`]: what is counted, and the rows of the statistics table made of it;
+//! - [`crypto`]: the hashes that tokens and HMACs are made with;
+//! - [`track`]: handshakes, subflows and sessions;
 //! - [`engine`]: one packet in, counts out.
 #![no_std]
 #![deny(missing_docs)]
@@ -13,4 +15,5 @@
 pub mod counter;
 pub mod crypto;
 pub mod engine;
+pub mod track;
 pub mod wire;

@@ -94,8 +94,8 @@ fn add_addr_hmac_equals_the_crates() {
         mac.update(&message);
         let theirs = mac.finalize().into_bytes();
         message.resize(32, 0);
-        let message = words(&message).try_into().expect("8 words");
-        let ours = add_addr_hmac(&mut work, keys.map(Key), message, length as u32);
+        work.message = words(&message).try_into().expect("8 words");
+        let ours = add_addr_hmac(&mut work, keys.map(Key), length as u32);
         assert_eq!(ours.0.to_be_bytes(), theirs[24..]);
         assert_eq!(ours.1.to_be_bytes(), theirs[..8]);
     }
@@ -126,8 +126,8 @@ fn what_a_kernel_sent() {
         ]
     );
     // Identifier 9, 10.77.2.2, no port.
-    let message = [0x090a_4d02, 0x0200_0000, 0, 0, 0, 0, 0, 0];
-    let (right, _) = add_addr_hmac(&mut work, [KB, KA], message, 7);
+    work.message = [0x090a_4d02, 0x0200_0000, 0, 0, 0, 0, 0, 0];
+    let (right, _) = add_addr_hmac(&mut work, [KB, KA], 7);
     assert_eq!(right, 0x360f_1fd4_dee8_e776);
 }
 

@@ -1,7 +1,5 @@
 //! Access to the bytes of a frame, in an XDP buffer or a socket buffer.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{
     EbpfContext,
     bindings::__sk_buff,
@@ -9,6 +7,8 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use bytemuck::AnyBitPattern;
+
+use crate::tables;
 
 /// What a buffer holds besides bytes.
 #[derive(Clone, Copy)]
@@ -21,6 +21,8 @@ pub(crate) struct Buffer {
     pub(crate) is_uncounted: bool,
     /// VLAN tags that the device took out of the frame.
     pub(crate) stripped_tags: u32,
+    /// Receive queue plus 1, 0 where that is not known.
+    pub(crate) queue: u32,
 }
 
 /// A frame: some of its bytes can be read in place, all through a helper.
@@ -69,13 +71,14 @@ pub(crate) trait Frame {
             // would load byte by byte, at several times the cost.
             return Some(unsafe { *(from as *const T) });
         }
-        let mut value = MaybeUninit::<T>::uninit();
-        // SAFETY: valid for T's bytes; read only when all of them were written.
+        // Not on the stack, of which there is little.
+        let to = tables::spill()?;
+        // SAFETY: valid for 64 bytes, T's and more; read only when all of T's were written.
         unsafe {
-            if !self.copy(at, value.as_mut_ptr().cast(), size_of::<T>() as u32) {
+            if !self.copy(at, to, size_of::<T>() as u32) {
                 return None;
             }
-            Some(value.assume_init())
+            Some(to.cast::<T>().read())
         }
     }
 }
@@ -118,6 +121,8 @@ impl Frame for Xdp {
             segment_size: 0,
             is_uncounted: false,
             stripped_tags: 0,
+            // SAFETY: the context is valid for the program's run.
+            queue: unsafe { (*self.0.ctx).rx_queue_index } + 1,
         }
     }
 
@@ -181,6 +186,7 @@ impl Frame for Skb {
             segment_size,
             is_uncounted: segments == 0 && segment_size != 0,
             stripped_tags: vlan,
+            queue: 0,
         }
     }
 

@@ -1,16 +1,18 @@
 //! From a frame to the TCP header's flags, lengths and option area.
 //!
 //! A cursor walks Ethernet, VLAN tags, IP and IPv6 extension headers. It returns `Err` with the
-//! leaf of a frame that is done, and leaves what the engine needs in the scratch for the others.
+//! leaf of a frame that is done, and leaves what the engine needs in the packet in work for the others.
 
 use mptcp_common::{
     counter::Leaf,
+    engine::{self, Flow, Work},
+    track::Tables as _,
     wire::{Forget as _, TcpFlags},
 };
 
 use crate::{
     frame::{Buffer, Frame},
-    tables::{self, Scratch, Verifier},
+    tables::{self, Kernel, Verifier},
 };
 
 /// VLAN tags that may stand in a frame, the ones that the device took out included.
@@ -46,16 +48,18 @@ struct Header {
     is_fragment: bool,
 }
 
-/// Gathers a TCP packet that has options; `Err` for every other frame.
+/// Gathers a TCP packet that may be MPTCP; `Err` for every other frame.
 #[inline(always)]
 pub(crate) fn gather<F: Frame>(
     frame: &F,
     buffer: &mut Buffer,
-) -> Result<&'static mut Scratch, Leaf> {
+    ingress: bool,
+) -> Result<&'static mut Work, Leaf> {
     let (at, ethertype) = link(frame, buffer)?;
+    let work = tables::work().ok_or(Leaf::NotIp)?;
     let ip = match ethertype {
-        IPV4 => ipv4(frame, at)?,
-        IPV6 => ipv6(frame, at)?,
+        IPV4 => ipv4(frame, at, work)?,
+        IPV6 => ipv6(frame, at, work)?,
         VLAN_C | VLAN_S => return Err(Leaf::VlanDepth),
         _ => return Err(Leaf::NotIp),
     };
@@ -64,7 +68,7 @@ pub(crate) fn gather<F: Frame>(
     } else {
         extensions(frame, ip)?
     };
-    tcp(frame, buffer, &header)
+    tcp(frame, buffer, &header, work, ingress)
 }
 
 /// The EtherType, and where the header it announces starts.
@@ -95,7 +99,7 @@ fn link<F: Frame>(frame: &F, buffer: &Buffer) -> Result<(u32, u16), Leaf> {
 
 /// The IPv4 header at `at`; options are skipped.
 #[inline(always)]
-fn ipv4<F: Frame>(frame: &F, at: u32) -> Result<Header, Leaf> {
+fn ipv4<F: Frame>(frame: &F, at: u32, work: &mut Work) -> Result<Header, Leaf> {
     let words: [u16; 10] = frame.load(at).ok_or(Leaf::Truncated)?;
     let first = u16::from_be(words[0]);
     let header = u32::from(first >> 8 & 0x0f) * 4;
@@ -114,6 +118,10 @@ fn ipv4<F: Frame>(frame: &F, at: u32) -> Result<Header, Leaf> {
     if total < header {
         return Err(Leaf::MalformedIp);
     }
+    work.flow.words[0] = 0;
+    work.flow.words[1] = mapped([words[6], words[7]]);
+    work.flow.words[2] = 0;
+    work.flow.words[3] = mapped([words[8], words[9]]);
     // The checksum can be any number of 16 bits, and so, to the verifier, can what it is mixed into.
     let verifier = Verifier(words[5].into());
     Ok(Header {
@@ -125,9 +133,16 @@ fn ipv4<F: Frame>(frame: &F, at: u32) -> Result<Header, Leaf> {
     })
 }
 
+/// The second word of an IPv4 address as an IPv6 one (`::ffff:a.b.c.d`), as in memory.
+#[inline(always)]
+fn mapped(address: [u16; 2]) -> u64 {
+    let address = u64::from(address[0]) | u64::from(address[1]) << 16;
+    address << 32 | 0xffff_0000
+}
+
 /// The IPv6 header at `at`.
 #[inline(always)]
-fn ipv6<F: Frame>(frame: &F, at: u32) -> Result<Header, Leaf> {
+fn ipv6<F: Frame>(frame: &F, at: u32, work: &mut Work) -> Result<Header, Leaf> {
     let words: [u16; 4] = frame.load(at).ok_or(Leaf::Truncated)?;
     if u16::from_be(words[0]) >> 12 != 6 {
         return Err(Leaf::MalformedIp);
@@ -136,6 +151,10 @@ fn ipv6<F: Frame>(frame: &F, at: u32) -> Result<Header, Leaf> {
         0 => frame.merged_length().saturating_sub(at + 40),
         length => u32::from(length),
     };
+    let addresses: [u64; 4] = frame.load(at + 8).ok_or(Leaf::Truncated)?;
+    for (word, address) in work.flow.words.iter_mut().zip(addresses) {
+        *word = address;
+    }
     // As the checksum in IPv4: the lower half of the flow label.
     let verifier = Verifier(words[1].into());
     Ok(Header {
@@ -206,13 +225,15 @@ fn extensions<F: Frame>(frame: &F, ip: Header) -> Result<Header, Leaf> {
     }
 }
 
-/// The TCP header: flags and lengths to the scratch, options to its area.
+/// The TCP header: what the engine needs of it to the packet in work, if it can be MPTCP.
 #[inline(always)]
 fn tcp<F: Frame>(
     frame: &F,
     buffer: &mut Buffer,
     header: &Header,
-) -> Result<&'static mut Scratch, Leaf> {
+    work: &'static mut Work,
+    ingress: bool,
+) -> Result<&'static mut Work, Leaf> {
     let at = header.at;
     if at > MAX_OFFSET {
         return Err(Leaf::Ipv6Extensions);
@@ -234,29 +255,69 @@ fn tcp<F: Frame>(
     if buffer.is_uncounted {
         buffer.packets = payload.div_ceil(buffer.segment_size).max(1);
     }
-    if options == 0 {
+    let has_options = if options == 0 {
+        false
+    } else {
+        let first: u32 = frame.load(at + 20).ok_or(Leaf::Truncated)?;
+        (options, u32::from_be(first)) != TIMESTAMP_ONLY
+    };
+    if !has_options && !tables::is_tracking() {
         return Err(Leaf::Tcp);
     }
-    let first: u32 = frame.load(at + 20).ok_or(Leaf::Truncated)?;
-    if (options, u32::from_be(first)) == TIMESTAMP_ONLY {
-        return Err(Leaf::Tcp);
+    let counters = tables::counters().ok_or(Leaf::Tcp)?;
+    let kernel = Kernel::with(counters, work);
+    let second = order(work, words[0]);
+    if tables::is_tracking() {
+        work.tag = engine::flow_tag(kernel.seed(), &work.flow);
+        let (flow, slot) = engine::locate(&kernel, work.tag);
+        let flow = kernel.forget(flow as u32);
+        work.route.flow.set(flow);
+        work.route.slot.set(slot);
+        if !has_options && flow == Flow::Unknown as u32 {
+            return Err(Leaf::Tcp);
+        }
     }
-    let scratch = tables::scratch().ok_or(Leaf::Tcp)?;
-    area(frame, at + 20, options, scratch)?;
-    let packet = &mut scratch.packet;
+    let packet = &mut work.packet;
     packet.payload = payload;
     packet.segment_size = buffer.segment_size;
     packet.packets = buffer.packets;
-    packet.options = options;
+    packet.options = if has_options { options } else { 0 };
+    packet.sequence = u32::from_be(words[1]);
+    packet.acknowledgment = u32::from_be(words[2]);
     packet.flags = TcpFlags((offset_and_flags >> 16) as u8);
     packet.ipv6 = header.ipv6;
     packet.is_fragment = header.is_fragment;
-    Ok(scratch)
+    packet.ingress = ingress;
+    packet.sender_is_second = second;
+    packet.queue = buffer.queue;
+    if has_options {
+        area(frame, at + 20, options, work)?;
+    }
+    Ok(work)
 }
 
-/// Copies an option area of `length` bytes (a multiple of 4, at most 40) to the scratch.
+/// Puts the lesser end of the flow first; source and destination are in their places. Is the sender
+/// the second end?
 #[inline(always)]
-fn area<F: Frame>(frame: &F, at: u32, length: u32, scratch: &mut Scratch) -> Result<(), Leaf> {
+fn order(work: &mut Work, ports: u32) -> bool {
+    let [high, low, other_high, other_low, _] = work.flow.words;
+    let second = if high != other_high {
+        high > other_high
+    } else if low != other_low {
+        low > other_low
+    } else {
+        ports as u16 > (ports >> 16) as u16
+    };
+    work.flow.words[4] = ports.into();
+    if second {
+        work.flow.words = [other_high, other_low, high, low, ports.rotate_left(16).into()];
+    }
+    second
+}
+
+/// Copies an option area of `length` bytes (a multiple of 4, at most 40) to the work.
+#[inline(always)]
+fn area<F: Frame>(frame: &F, at: u32, length: u32, work: &mut Work) -> Result<(), Leaf> {
     let from = frame.address(at);
     for i in 0..10 {
         if i * 4 >= length as usize {
@@ -267,15 +328,15 @@ fn area<F: Frame>(frame: &F, at: u32, length: u32, scratch: &mut Scratch) -> Res
             break;
         }
         // SAFETY: inside the frame, as just compared; see `Frame::load` on alignment.
-        scratch.area.set_word(i, unsafe { *(word as *const u32) });
+        work.area.set_word(i, unsafe { *(word as *const u32) });
         if i == 9 {
             return Ok(());
         }
     }
     // The mask changes nothing. The verifier of Linux 6.1 sees by it that this is 1 to 64 bytes,
     // which the area holds; of the comparisons above it has kept too little.
-    let length = (Verifier::new(scratch).forget(length - 1) & 63) + 1;
-    let to = scratch.area.bytes_mut().as_mut_ptr();
+    let length = (Verifier::new(work).forget(length - 1) & 63) + 1;
+    let to = work.area.bytes_mut().as_mut_ptr();
     // SAFETY: an area has room for 40 bytes, the longest that a TCP header can announce.
     if unsafe { frame.copy(at, to, length) } {
         Ok(())

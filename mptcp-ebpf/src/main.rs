@@ -10,12 +10,17 @@
 #![no_main]
 #![expect(
     unstable_features,
-    reason = "inline assembly for the eBPF target is unstable"
+    reason = "inline assembly and atomics for the eBPF target are unstable"
 )]
-#![feature(asm_experimental_arch)]
+#![expect(
+    internal_features,
+    reason = "the target has the instructions, and core::sync::atomic does not know it"
+)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 
 mod frame;
 mod gather;
+mod memory;
 mod tables;
 
 use aya_ebpf::{
@@ -25,13 +30,13 @@ use aya_ebpf::{
 };
 use mptcp_common::{
     counter::{Counters, Leaf},
-    engine,
+    engine::{self, Work},
 };
 
 use crate::{
     frame::{Frame, Skb, Xdp},
     gather::gather,
-    tables::{Scratch, Verifier},
+    tables::Kernel,
 };
 
 /// Ingress of a device whose driver runs XDP, or of any device in generic mode.
@@ -64,12 +69,12 @@ fn observe<F: Frame>(frame: &F, ingress: bool) {
         return;
     };
     let mut buffer = frame.buffer();
-    let gathered = gather(frame, &mut buffer);
+    let gathered = gather(frame, &mut buffer, ingress);
     let packets = u64::from(buffer.packets);
     counters.frames += packets;
     tables::barrier();
     let leaf = match gathered {
-        Ok(scratch) => count(frame, scratch, counters, ingress),
+        Ok(work) => count(frame, work, counters),
         Err(leaf) => leaf,
     };
     tables::barrier();
@@ -78,29 +83,19 @@ fn observe<F: Frame>(frame: &F, ingress: bool) {
 
 /// Hands a gathered packet to the engine.
 #[inline(always)]
-fn count<F: Frame>(
-    frame: &F,
-    scratch: &mut Scratch,
-    counters: &mut Counters,
-    ingress: bool,
-) -> Leaf {
-    let packet = &scratch.packet;
-    let verifier = Verifier::new(scratch);
-    let direction = engine::direction(tables::role(), ingress, packet.flags);
-    let Some(events) = tables::events(counters, direction, &verifier) else {
-        return Leaf::Mptcp;
-    };
-    let (area, found) = (&scratch.area, &mut scratch.found);
-    let leaf = engine::count(packet, area, found, &tables::policy(), &verifier, events);
+fn count<F: Frame>(frame: &F, work: &mut Work, counters: &mut Counters) -> Leaf {
+    let kernel = Kernel::with(counters, work);
+    engine::find(work, &kernel);
+    let leaf = engine::packet(&kernel, &tables::policy());
     if leaf == Leaf::Mptcp {
-        tables::wipe(&mut scratch.area);
+        tables::wipe(&mut work.area);
         aya_log_ebpf::debug!(
             frame.context(),
             "MPTCP: TCP flags {}, {} option bytes, {} bytes of payload in {} packets",
-            packet.flags.0,
-            packet.options,
-            packet.payload,
-            packet.packets
+            work.packet.flags.0,
+            work.packet.options,
+            work.packet.payload,
+            work.packet.packets
         );
     }
     leaf

@@ -1,28 +1,112 @@
 //! The maps and constants of the programs, and what the verifier has to be told.
 
-use aya_ebpf::{Global, btf_maps::PerCpuArray, macros::btf_map};
+use aya_ebpf::{
+    Global,
+    btf_maps::PerCpuArray,
+    helpers::generated::bpf_ktime_get_coarse_ns,
+    macros::{btf_map, map},
+    maps::Array,
+};
 use mptcp_common::{
     counter::{Counters, Direction, Events, Role},
-    engine::{Found, Packet, Policy},
+    crypto::{self, Compress, Digest, Hash},
+    engine::{Policy, Stages, Work},
+    track::{
+        self, HalfOpen, Keys, Limits, Session, Subflow, Tables,
+        table::{Bucket, Table},
+    },
     wire::{Area, Forget, MAX_OPTIONS},
 };
+
+use crate::memory::Maps;
 
 /// The counters of one interface: pinned, documented, read by user space.
 #[btf_map]
 static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 
-/// What is known of the packet in work. A map value, since the verifier forgets what it knew of a
-/// number that went through one, and 512 bytes of stack are little.
+/// The packet in work.
 #[btf_map]
-static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+static WORK: PerCpuArray<Work, 1> = PerCpuArray::new();
 
-/// See [`SCRATCH`].
-#[repr(C)]
-pub(crate) struct Scratch {
-    pub(crate) area: Area,
-    pub(crate) found: Found,
-    pub(crate) packet: Packet,
+/// What had to be copied out of a frame, aligned for any number.
+#[btf_map]
+static SPILL: PerCpuArray<[u64; 8], 1> = PerCpuArray::new();
+
+/// What hashes are computed in.
+#[btf_map]
+static DIGEST: PerCpuArray<Digest, 1> = PerCpuArray::new();
+
+/// Lets user space map an array into its memory.
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+/// A table of the probe: two arrays, sized when they are loaded.
+macro_rules! table {
+    ($name:ident, $slot:ident: $tags:ident, $slots:ident, $mask:ident) => {
+        #[map]
+        static $tags: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+        #[map]
+        static $slots: Array<$slot<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+        /// Buckets less 1.
+        #[unsafe(no_mangle)]
+        static $mask: Global<u32> = Global::new(0);
+
+        pub(crate) struct $name;
+
+        impl Table for $name {
+            type Memory = Maps;
+            type Slot = $slot<Maps>;
+
+            #[inline(always)]
+            fn mask(&self) -> u32 {
+                $mask.load()
+            }
+
+            #[inline(always)]
+            fn bucket(&self, bucket: u32) -> Option<&Bucket<Maps>> {
+                $tags.get(bucket)
+            }
+
+            #[inline(always)]
+            fn slot(&self, slot: u32) -> Option<&$slot<Maps>> {
+                $slots.get(slot)
+            }
+        }
+    };
 }
+
+table!(HalfOpens, HalfOpen: HALF_OPEN_TAGS, HALF_OPENS, HALF_OPEN_MASK);
+table!(Subflows, Subflow: SUBFLOW_TAGS, SUBFLOWS, SUBFLOW_MASK);
+table!(Sessions, Session: SESSION_TAGS, SESSIONS, SESSION_MASK);
+/// As many buckets as the sessions have.
+#[map]
+static INITIATORS: Array<Bucket<Maps>> = Array::with_max_entries(1, 0);
+/// As many keys as there are sessions. Secret: pinned, and in no document.
+#[map]
+static KEYS: Array<Keys<Maps>> = Array::with_max_entries(1, 0);
+
+/// What tags are made with: secret, so that nobody outside can aim at a bucket.
+#[unsafe(no_mangle)]
+static SEED: Global<u64> = Global::new(0);
+/// The fields of [`Limits`].
+#[unsafe(no_mangle)]
+static HANDSHAKE_TIME: Global<u64> = Global::new(Limits::DEFAULT.handshake);
+#[unsafe(no_mangle)]
+static ALONE_TIME: Global<u64> = Global::new(Limits::DEFAULT.alone);
+#[unsafe(no_mangle)]
+static IDLE_TIME: Global<u64> = Global::new(Limits::DEFAULT.idle);
+#[unsafe(no_mangle)]
+static LINGER_TIME: Global<u64> = Global::new(Limits::DEFAULT.linger);
+#[unsafe(no_mangle)]
+static MAX_SUBFLOWS: Global<u32> = Global::new(Limits::DEFAULT.subflows);
+#[unsafe(no_mangle)]
+static MAX_PENDING: Global<u32> = Global::new(Limits::DEFAULT.pending);
+#[unsafe(no_mangle)]
+static JOIN_THRESHOLD: Global<u32> = Global::new(Limits::DEFAULT.threshold);
+#[unsafe(no_mangle)]
+static PASSIVE_CLOSE_REFUSED: Global<u32> = Global::new(Limits::DEFAULT.passive_close_refused);
+/// 0: only what a packet says by itself is counted.
+#[unsafe(no_mangle)]
+static TRACK: Global<u8> = Global::new(1);
 
 /// A [`Role`], by its discriminant.
 #[unsafe(no_mangle)]
@@ -48,37 +132,24 @@ pub(crate) fn counters() -> Option<&'static mut Counters> {
         .map(|counters| unsafe { &mut *counters })
 }
 
-/// This CPU's scratch.
+/// This CPU's packet in work.
 #[inline(always)]
-pub(crate) fn scratch() -> Option<&'static mut Scratch> {
+pub(crate) fn work() -> Option<&'static mut Work> {
     // SAFETY: as for the counters. Integers throughout but for `bool`s: the map starts as zeros, and
     // only `true` and `false` are written.
-    SCRATCH
-        .get_ptr_mut(0)
-        .map(|scratch| unsafe { &mut *scratch })
+    WORK.get_ptr_mut(0).map(|work| unsafe { &mut *work })
 }
 
-/// One direction's events. By an index that the verifier does not know: it looks at the code
-/// behind once, and not once per direction. Never `None`.
+/// 64 bytes to copy to.
 #[inline(always)]
-pub(crate) fn events<'a>(
-    counters: &'a mut Counters,
-    direction: Direction,
-    verifier: &Verifier,
-) -> Option<&'a mut Events> {
-    const _: () = {
-        use core::mem::offset_of;
-        let size = size_of::<Events>();
-        assert!(offset_of!(Counters, tx) == offset_of!(Counters, rx) + size);
-        assert!(offset_of!(Counters, unknown) == offset_of!(Counters, tx) + size);
-    };
-    let index = verifier
-        .forget(direction as u32)
-        .min(Direction::Unknown as u32) as usize;
-    let first =
-        core::ptr::from_mut(counters).wrapping_byte_add(core::mem::offset_of!(Counters, rx));
-    // SAFETY: `rx`, `tx` and `unknown` are neighbours of one type, in the order of the indices.
-    Some(unsafe { &mut *first.cast::<Events>().add(index) })
+pub(crate) fn spill() -> Option<*mut u8> {
+    SPILL.get_ptr_mut(0).map(|bytes| bytes.cast())
+}
+
+/// Are flows followed?
+#[inline(always)]
+pub(crate) fn is_tracking() -> bool {
+    TRACK.load() != 0
 }
 
 #[inline(always)]
@@ -127,11 +198,11 @@ pub(crate) fn wipe(area: &mut Area) {
 pub(crate) struct Verifier(pub(crate) u64);
 
 impl Verifier {
-    /// With a number from the scratch: what went through a map is unknown.
+    /// With a number from the packet in work: what went through a map is unknown.
     #[inline(always)]
-    pub(crate) fn new(scratch: &Scratch) -> Self {
+    pub(crate) fn new(work: &Work) -> Self {
         // SAFETY: eight bytes of an aligned array.
-        Self(unsafe { core::ptr::read_volatile(core::ptr::from_ref(&scratch.area).cast()) })
+        Self(unsafe { core::ptr::read_volatile(core::ptr::from_ref(&work.area).cast()) })
     }
 }
 
@@ -152,4 +223,260 @@ impl Forget for Verifier {
         }
         wide as u32
     }
+}
+
+/// The tables, counters and the packet in work of this CPU.
+pub(crate) struct Kernel {
+    counters: *mut Counters,
+    work: *mut Work,
+    verifier: Verifier,
+}
+
+impl Kernel {
+    #[inline(always)]
+    pub(crate) fn new() -> Option<Self> {
+        Some(Self::with(counters()?, work()?))
+    }
+
+    #[inline(always)]
+    pub(crate) fn with(counters: &mut Counters, work: &mut Work) -> Self {
+        Self {
+            verifier: Verifier::new(work),
+            counters,
+            work,
+        }
+    }
+}
+
+impl Forget for Kernel {
+    #[inline(always)]
+    fn forget(&self, value: u32) -> u32 {
+        self.verifier.forget(value)
+    }
+}
+
+impl Tables for Kernel {
+    type Memory = Maps;
+    type HalfOpens = HalfOpens;
+    type Subflows = Subflows;
+    type Sessions = Sessions;
+    type Digest = Hasher;
+
+    #[inline(always)]
+    fn half_opens(&self) -> &HalfOpens {
+        &HalfOpens
+    }
+
+    #[inline(always)]
+    fn subflows(&self) -> &Subflows {
+        &Subflows
+    }
+
+    #[inline(always)]
+    fn sessions(&self) -> &Sessions {
+        &Sessions
+    }
+
+    #[inline(always)]
+    fn keys(&self, session: u32) -> Option<&Keys<Maps>> {
+        KEYS.get(session)
+    }
+
+    #[inline(always)]
+    fn initiators(&self, bucket: u32) -> Option<&Bucket<Maps>> {
+        INITIATORS.get(bucket)
+    }
+
+    #[inline(always)]
+    fn with_digest<R>(&self, hash: impl FnOnce(&mut Hasher) -> R) -> Option<R> {
+        let mut hasher = Hasher(DIGEST.get_ptr_mut(0)?);
+        let result = hash(&mut hasher);
+        hasher.wipe();
+        Some(result)
+    }
+
+    #[inline(always)]
+    fn seed(&self) -> u64 {
+        SEED.load()
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn role(&self) -> Role {
+        role()
+    }
+
+    #[inline(always)]
+    fn limits(&self) -> Limits {
+        Limits {
+            handshake: HANDSHAKE_TIME.load(),
+            alone: ALONE_TIME.load(),
+            idle: IDLE_TIME.load(),
+            linger: LINGER_TIME.load(),
+            subflows: MAX_SUBFLOWS.load(),
+            pending: MAX_PENDING.load(),
+            threshold: JOIN_THRESHOLD.load(),
+            passive_close_refused: PASSIVE_CLOSE_REFUSED.load(),
+        }
+    }
+
+    #[inline(always)]
+    fn queue(&self) -> u32 {
+        self.work().packet.queue
+    }
+
+    /// By an index that the verifier does not know: it looks at the code behind once, and not once
+    /// per direction.
+    #[inline(always)]
+    fn count(&self, direction: u32, count: impl FnOnce(&mut Events)) {
+        const _: () = {
+            use core::mem::offset_of;
+            let size = size_of::<Events>();
+            assert!(offset_of!(Counters, tx) == offset_of!(Counters, rx) + size);
+            assert!(offset_of!(Counters, unknown) == offset_of!(Counters, tx) + size);
+        };
+        let index = self
+            .forget(direction)
+            .min(Direction::Unknown as u32) as usize;
+        let first = self
+            .counters
+            .wrapping_byte_add(core::mem::offset_of!(Counters, rx));
+        // SAFETY: `rx`, `tx` and `unknown` are neighbours of one type, in the order of the indices.
+        count(unsafe { &mut *first.cast::<Events>().add(index) });
+    }
+}
+
+impl Stages for Kernel {
+    #[inline(always)]
+    fn work(&self) -> &Work {
+        // SAFETY: the value belongs to this CPU and run. What the stages change of it is in cells.
+        unsafe { &*self.work }
+    }
+
+    #[inline(always)]
+    fn lookup_join(&self) {
+        lookup_join();
+    }
+
+    #[inline(always)]
+    fn handshake(&self) {
+        handshake();
+    }
+
+    #[inline(always)]
+    fn open_session(&self) {
+        open_session();
+    }
+
+    #[inline(always)]
+    fn open_subflow(&self) {
+        open_subflow();
+    }
+
+    #[inline(always)]
+    fn verify_join(&self) {
+        verify_join();
+    }
+
+    #[inline(always)]
+    fn established(&self) {
+        established();
+    }
+
+    #[inline(always)]
+    fn signals(&self) {
+        signals();
+    }
+
+    #[inline(always)]
+    fn close(&self) {
+        close();
+    }
+}
+
+/// Hashes in [`DIGEST`].
+pub(crate) struct Hasher(*mut Digest);
+
+impl Hasher {
+    /// Overwrites what was hashed: keys.
+    #[inline(always)]
+    fn wipe(&mut self) {
+        let words = self.0.cast::<u64>();
+        for i in 0..size_of::<Digest>() / 8 {
+            // SAFETY: inside of the value, which is aligned as a map's is.
+            unsafe { words.add(i).write_volatile(0) };
+        }
+    }
+}
+
+impl Compress for Hasher {
+    #[inline(always)]
+    fn compress(&mut self, hash: Hash) {
+        match hash {
+            Hash::Sha1 => compress_sha1(),
+            Hash::Sha256 => compress_sha256(),
+        };
+    }
+
+    #[inline(always)]
+    fn digest(&mut self) -> &mut Digest {
+        // SAFETY: the value belongs to this CPU and run.
+        unsafe { &mut *self.0 }
+    }
+}
+
+/// Functions that the verifier looks at once each, by themselves, knowing nothing of the caller.
+/// They find everything in maps.
+macro_rules! stages {
+    ($($name:ident),+) => {
+        $(
+            /// The stage of this name in `mptcp_common::track`.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $name() -> u32 {
+                if let Some(kernel) = Kernel::new() {
+                    track::$name(&kernel);
+                }
+                0
+            }
+        )+
+    };
+}
+
+stages!(
+    lookup_join,
+    handshake,
+    open_session,
+    open_subflow,
+    verify_join,
+    established,
+    signals,
+    close
+);
+
+/// SHA-256 of the block in [`DIGEST`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn compress_sha256() -> u32 {
+    if let Some(digest) = DIGEST.get_ptr_mut(0) {
+        // SAFETY: the value belongs to this CPU and run.
+        crypto::compress_sha256(unsafe { &mut *digest });
+    }
+    0
+}
+
+/// SHA-1 of the block in [`DIGEST`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn compress_sha1() -> u32 {
+    if let Some(digest) = DIGEST.get_ptr_mut(0) {
+        // SAFETY: the value belongs to this CPU and run.
+        crypto::compress_sha1(unsafe { &mut *digest });
+    }
+    0
 }

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the pinned maps' layout. A map of another version is never read or reused.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// A `repr(C)` struct of `u64` counters that also knows its fields' names and descriptions.
 macro_rules! counters {
@@ -150,7 +150,7 @@ counters! {
         capable_ack: u64,
         /// The part of these that carries a mapping: length 22 or 24.
         capable_map: u64,
-        /// The part of these without a data-level length on a segment with payload, version 1.
+        /// The first of a handshake without a data-level length on a segment with payload, version 1.
         capable_no_length: u64,
         /// MP_JOIN SYN of length 12.
         join_syn: u64,
@@ -206,6 +206,177 @@ counters! {
         rst_odd: u64,
         /// TCP FIN with an option of kind 30.
         fin: u64,
+        /// MP_TCPRST by reason 0 to 6; at 7 all others.
+        tcprst_reason: [u64; 8],
+        /// MP_TCPRST with flag T (transient).
+        tcprst_transient: u64,
+
+        /// MP_CAPABLE SYN of the same handshake as one before.
+        capable_syn_repeated: u64,
+        /// SYN without option of a handshake that began with MP_CAPABLE.
+        capable_syn_dropped: u64,
+        /// MP_CAPABLE SYN/ACK of the same handshake as one before.
+        capable_synack_repeated: u64,
+        /// SYN/ACK without MP_CAPABLE in answer to one.
+        capable_synack_plain: u64,
+        /// First MP_CAPABLE of a subflow on a later ACK.
+        final_ack: u64,
+        /// The part of these with keys or an acknowledgment that the SYN/ACK did not have, and
+        /// MP_CAPABLE without a handshake that was reset.
+        cookie: u64,
+        /// Version 1: data of the initiator before its key.
+        data_before_key: u64,
+        /// Handshakes that ran on another receive queue than their SYN.
+        capable_steered: u64,
+        /// Sessions whose MP_CAPABLE handshake was completed.
+        session_created: u64,
+        /// The same, version 1.
+        session_created_v1: u64,
+        /// Subflows established, the first of each session included.
+        subflow_created: u64,
+        /// Subflows established by MP_JOIN.
+        join_created: u64,
+
+        /// MP_JOIN SYN of the same handshake as one before.
+        join_syn_repeated: u64,
+        /// MP_JOIN SYN/ACK of the same handshake as one before.
+        join_synack_repeated: u64,
+        /// SYN/ACK without MP_JOIN in answer to one.
+        join_synack_plain: u64,
+        /// MP_JOIN SYN/ACK with a wrong HMAC.
+        join_synack_hmac: u64,
+        /// First MP_JOIN of a pending join on a later ACK.
+        join_final_ack: u64,
+        /// The part of these with a wrong HMAC.
+        join_hmac: u64,
+        /// The part of these whose HMAC could not be checked, for want of keys.
+        join_hmac_unverified: u64,
+        /// MP_JOIN on a later ACK, repeated.
+        join_ack_repeated: u64,
+        /// First segment of the responder behind a right one of these.
+        join_validated: u64,
+        /// MP_JOIN SYN with an address identifier that a subflow of its sender has.
+        join_id_in_use: u64,
+        /// MP_JOIN SYN for a session that had fallen back to TCP.
+        join_after_fallback: u64,
+        /// MP_JOIN SYN of a session whose first SYN came on another receive queue.
+        join_steered: u64,
+        /// Pending joins that were reset by who was asked, for any reason.
+        join_refused: u64,
+        /// The part of these whose token belongs to no session.
+        join_token_unknown: u64,
+        /// The part of these with more subflows than the limit, or a reason that says so.
+        join_over_limit: u64,
+        /// The part of these with more pending joins than the threshold.
+        join_over_threshold: u64,
+        /// Pending joins replaced by another of the same ends.
+        pending_replaced: u64,
+        /// Established subflows replaced by a join.
+        subflow_replaced: u64,
+
+        /// Acknowledgments, at the level of TCP, of data that none acknowledged before.
+        fresh_ack: u64,
+        /// DATA_ACK higher than any before.
+        fresh_data_ack: u64,
+        /// DATA_ACK of data that was not seen.
+        data_ack_beyond: u64,
+        /// Sessions that fell back to TCP by a segment without option.
+        fallback_plain_ack: u64,
+        /// Subflows that were reset after such a segment.
+        plain_ack_reset: u64,
+        /// Sessions that fell back to TCP by an infinite mapping.
+        infinite_set: u64,
+        /// Infinite mappings with other subflows and without MP_FAIL.
+        infinite_too_early: u64,
+        /// MPTCP options in sessions that had fallen back.
+        option_after_fallback: u64,
+        /// Subflows that sent data without any MPTCP option before a fallback.
+        bare_data: u64,
+        /// Address identifiers removed that were known.
+        address_removed: u64,
+        /// Address identifiers removed that were not.
+        address_unknown: u64,
+        /// Address identifiers removed a second time.
+        address_repeated: u64,
+        /// Known address identifiers removed by the subflow that uses them.
+        address_own: u64,
+        /// ADD_ADDR with a wrong HMAC.
+        add_addr_hmac: u64,
+        /// ADD_ADDR with the other end of the HMAC, as old Linux kernels sent it.
+        add_addr_hmac_old: u64,
+        /// ADD_ADDR whose HMAC could not be checked, for want of keys.
+        add_addr_unverified: u64,
+        /// MP_PRIO that made a backup subflow a regular one.
+        prio_cleared: u64,
+        /// MP_PRIO for another subflow than the one that carries it (version 0).
+        prio_elsewhere: u64,
+        /// Sessions whose DATA_FIN was sent.
+        session_fin: u64,
+        /// Subflows whose FIN was sent.
+        subflow_fin: u64,
+        /// Subflows that sent DATA_FIN as a backup.
+        fin_on_backup: u64,
+        /// The same where the policy refuses that.
+        fin_on_backup_refused: u64,
+        /// First MP_FASTCLOSE of a subflow, the key right or not known.
+        fastclose_first: u64,
+        /// MP_FASTCLOSE of a subflow that sent one before.
+        fastclose_repeated: u64,
+        /// MP_FASTCLOSE with a wrong key.
+        fastclose_key: u64,
+        /// MP_FASTCLOSE whose key could not be checked.
+        fastclose_unverified: u64,
+        /// First MP_FASTCLOSE of a backup subflow.
+        fastclose_on_backup: u64,
+        /// The same where the policy refuses that.
+        fastclose_on_backup_refused: u64,
+        /// MP_FAIL that answers one.
+        fail_response: u64,
+        /// Resets of a subflow that got an option that is not allowed, or that say so.
+        option_reset: u64,
+
+        /// Data packets of which the receiver took bytes that no mapping covers.
+        no_mapping: u64,
+        /// Packets with more payload than their mapping.
+        more_data: u64,
+        /// Subflows that were reset after an invalid mapping.
+        map_reset: u64,
+        /// Packets that repeat a mapping and bring no new bytes.
+        map_duplicate: u64,
+        /// Packets that repeat a mapping and bring new bytes of it.
+        map_repeated: u64,
+        /// Mappings of data that was mapped in part before.
+        map_partial: u64,
+        /// Mappings of data that was mapped before.
+        map_reinjected: u64,
+        /// Mappings that map the same bytes of a subflow to other data.
+        map_altered: u64,
+        /// Packets whose data was sent before.
+        retransmitted: u64,
+        /// The part of these that the subflow had sent.
+        retransmitted_subflow: u64,
+        /// The part of these that another subflow had sent.
+        reinjected: u64,
+        /// Subflows with a checksum that was not agreed on, or without one that was.
+        checksum_presence: u64,
+
+        /// Packets with an option on a flow that is not known.
+        unknown_flow: u64,
+        /// Flows with an option that no session belongs to.
+        option_no_session: u64,
+        /// The part of these with a DSS.
+        dss_no_subflow: u64,
+
+        /// Sessions that found no room in the table.
+        lost_sessions: u64,
+        /// Subflows that found no room in the table.
+        lost_subflows: u64,
+        /// Handshakes that were forgotten for newer ones.
+        lost_handshakes: u64,
+        /// Initiators' tokens that found no room in the table.
+        lost_tokens: u64,
+        /// Ranges of data that found no room in their session.
+        lost_ranges: u64,
     }
 }
 
@@ -251,6 +422,21 @@ impl Counters {
         let mut difference = *self;
         difference.zip(earlier, |now, then| now.checked_sub(then).unwrap_or(now));
         difference
+    }
+
+    /// What was forgotten or never remembered for lack of room: while it is 0, rows that need
+    /// state are as good as they can be.
+    pub fn state_loss(&self) -> u64 {
+        self.directions()
+            .iter()
+            .map(|(_, events)| {
+                events.lost_sessions
+                    + events.lost_subflows
+                    + events.lost_handshakes
+                    + events.lost_tokens
+                    + events.lost_ranges
+            })
+            .sum()
     }
 
     /// The three directions' events, with the names they have in documents.

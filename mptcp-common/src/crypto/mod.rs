@@ -31,15 +31,6 @@ impl Hash {
             Self::Sha256
         }
     }
-
-    /// Words of 32 bits in a digest: 5 or 8.
-    #[inline(always)]
-    const fn words(self) -> usize {
-        match self {
-            Self::Sha1 => 5,
-            Self::Sha256 => 8,
-        }
-    }
 }
 
 /// One block and the chaining state, in words of 32 bits, big-endian words in host byte order.
@@ -50,8 +41,8 @@ pub struct Digest {
     pub state: [u32; 8],
     /// The block to compress next; destroyed by that.
     pub block: [u32; 16],
-    /// Kept between the two passes of HMAC.
-    kept: [u32; 8],
+    /// What HMAC is computed of, padded with zeros.
+    pub message: [u32; 8],
 }
 
 impl core::fmt::Debug for Digest {
@@ -136,40 +127,39 @@ pub fn derive(work: &mut impl Compress, hash: Hash, key: Key) -> Derived {
     }
 }
 
-/// HMAC (RFC 2104) under the 16 bytes of two keys, of the first `length` bytes of `message`, which
-/// is padded with zeros behind them. The result is the digest's state.
+/// HMAC (RFC 2104) under the 16 bytes of two keys, of the first `length` bytes of the digest's
+/// message. The result is the digest's state.
 #[inline(always)]
-fn hmac(work: &mut impl Compress, hash: Hash, keys: [Key; 2], message: [u32; 8], length: u32) {
+fn hmac(work: &mut impl Compress, hash: Hash, keys: [Key; 2], length: u32) {
     const INNER: u32 = 0x3636_3636;
     const OUTER: u32 = 0x5c5c_5c5c;
     pad(work.digest(), hash, keys, INNER);
     work.compress(hash);
     let digest = work.digest();
     digest.block = [0; 16];
-    let mut i = 0;
-    while i < 8 {
-        digest.block[i] = message[i];
-        i += 1;
-    }
+    digest.block[..8].copy_from_slice(&digest.message);
     digest.block[(length as usize / 4) & 15] |= 0x8000_0000 >> (length % 4 * 8);
     digest.block[15] = (64 + length) * 8;
     work.compress(hash);
     let digest = work.digest();
-    digest.kept = digest.state;
+    digest.message = digest.state;
     pad(digest, hash, keys, OUTER);
     work.compress(hash);
     let digest = work.digest();
     digest.block = [0; 16];
-    let words = hash.words();
-    let mut i = 0;
-    while i < 8 {
-        if i < words {
-            digest.block[i] = digest.kept[i];
+    // Constant positions: the verifier would not follow a computed one.
+    match hash {
+        Hash::Sha1 => {
+            digest.block[..5].copy_from_slice(&digest.message[..5]);
+            digest.block[5] = 0x8000_0000;
+            digest.block[15] = (64 + 20) * 8;
         }
-        i += 1;
+        Hash::Sha256 => {
+            digest.block[..8].copy_from_slice(&digest.message);
+            digest.block[8] = 0x8000_0000;
+            digest.block[15] = (64 + 32) * 8;
+        }
     }
-    digest.block[words] = 0x8000_0000;
-    digest.block[15] = (64 + words as u32 * 4) * 8;
     work.compress(hash);
 }
 
@@ -193,23 +183,18 @@ pub fn join_hmac(
     keys: [Key; 2],
     nonces: [Nonce; 2],
 ) -> [u32; 5] {
-    let message = [nonces[0].0, nonces[1].0, 0, 0, 0, 0, 0, 0];
-    hmac(work, hash, keys, message, 8);
+    work.digest().message = [nonces[0].0, nonces[1].0, 0, 0, 0, 0, 0, 0];
+    hmac(work, hash, keys, 8);
     let state = &work.digest().state;
     [state[0], state[1], state[2], state[3], state[4]]
 }
 
 /// Truncated HMAC of an ADD_ADDR (RFC 8684 section 3.4.1) over identifier, address and port (0
-/// where it has none), which are the first `length` bytes of `message`: 7 for IPv4, 19 for IPv6.
-/// Rightmost 64 bits, and the leftmost, which older Linux sent.
+/// where it has none), which are the first `length` bytes of the digest's message: 7 for IPv4, 19
+/// for IPv6. Rightmost 64 bits, and the leftmost, which older Linux sent.
 #[inline(always)]
-pub fn add_addr_hmac(
-    work: &mut impl Compress,
-    keys: [Key; 2],
-    message: [u32; 8],
-    length: u32,
-) -> (u64, u64) {
-    hmac(work, Hash::Sha256, keys, message, length);
+pub fn add_addr_hmac(work: &mut impl Compress, keys: [Key; 2], length: u32) -> (u64, u64) {
+    hmac(work, Hash::Sha256, keys, length);
     let state = &work.digest().state;
     let wide = |i: usize| (u64::from(state[i]) << 32) | u64::from(state[i + 1]);
     (wide(6), wide(0))

@@ -1,10 +1,8 @@
-//! One packet in, counts out.
-//!
-//! The engine sees a packet that was already gathered: TCP flags, payload length and the option
-//! area. It is the same code in the kernel, over the map's value, and in user space.
+//! What the options of one packet say by themselves: found, judged and counted.
 
+use super::{Packet, Policy, Work};
 use crate::{
-    counter::{Direction, Events, Leaf, Role},
+    counter::Events,
     wire::{
         AddAddr, Area, CapableFlags, Dss, DssFlags, Fault, Forget, KIND_MPTCP, KIND_MSS, MpCapable,
         MpFail, MpFastclose, MpJoin, MpPrio, MpTcpRst, RawOption, RemoveAddr, Segment, Stage,
@@ -12,67 +10,8 @@ use crate::{
     },
 };
 
-/// A TCP packet, or a buffer of several with the same header (GSO, GRO).
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Packet {
-    /// Payload of the whole buffer in bytes, by the IP header's length.
-    pub payload: u32,
-    /// Packets on the wire, 1 or more.
-    pub packets: u32,
-    /// Payload of each of them but the last, in bytes; only read where `packets` is above 1.
-    pub segment_size: u32,
-    /// Length of the option area in bytes, 0 to 40.
-    pub options: u32,
-    /// TCP flags.
-    pub flags: TcpFlags,
-    /// IPv6?
-    pub ipv6: bool,
-    /// The first fragment of a packet? Then there is more payload than was seen.
-    pub is_fragment: bool,
-}
-
-/// What the table's policy rows are judged by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Policy {
-    /// Smallest MSS in bytes that is not an error, over IPv4.
-    pub min_mss_v4: u16,
-    /// The same over IPv6.
-    pub min_mss_v6: u16,
-    /// Is version 0 supported? Where it is not, a version 0 SYN counts in VerEr.
-    pub version_0: bool,
-}
-
 /// MSS that a SYN without the option stands for (RFC 9293 section 3.7.1).
-const DEFAULT_MSS: [u16; 2] = [536, 1220];
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            min_mss_v4: DEFAULT_MSS[0],
-            min_mss_v6: DEFAULT_MSS[1],
-            version_0: true,
-        }
-    }
-}
-
-/// Whose direction a packet counts in: `ingress` is the side of the interface it was seen on.
-///
-/// On a host, what comes in was received. On a middlebox, whoever sends a SYN is the initiator,
-/// and packets without SYN tell nothing until their flow is followed.
-#[inline(always)]
-pub fn direction(role: Role, ingress: bool, flags: TcpFlags) -> Direction {
-    match role {
-        Role::Host if ingress => Direction::Rx,
-        Role::Host => Direction::Tx,
-        Role::Middlebox => match flags.stage() {
-            Stage::Syn => Direction::Rx,
-            Stage::SynAck => Direction::Tx,
-            Stage::Later | Stage::Impossible => Direction::Unknown,
-        },
-    }
-}
+pub(super) const DEFAULT_MSS: [u16; 2] = [536, 1220];
 
 /// Where the first option of each subtype stands, by nibble, and behind them the MSS option (the
 /// last one, which is the one that the kernel believes). Kept outside the stack, which in the
@@ -82,25 +21,40 @@ pub fn direction(role: Role, ingress: bool, flags: TcpFlags) -> Direction {
 pub struct Found {
     at: [u8; 24],
     length: [u8; 24],
+    /// Options of each nibble that fit the area, and at [`SHORTS`] those too short to have one.
+    count: [u8; 24],
+    /// The nibble plus 1 of an option that runs past the area's end, [`NO_NIBBLE`] where that is
+    /// not in the area either, 0 if there is no such option.
+    overrun: u64,
 }
 
 /// Index of the MSS option in [`Found`].
 const MSS: usize = 16;
+/// Index of options without a subtype.
+const SHORTS: usize = 16;
+/// See [`Found::overrun`].
+const NO_NIBBLE: u64 = 17;
 
-/// Counts one packet and says which leaf it belongs to, [`Leaf::Tcp`] or [`Leaf::Mptcp`].
+impl Found {
+    #[inline(always)]
+    fn clear(&mut self) {
+        self.length[MSS] = 0;
+        self.count = [0; 24];
+        self.overrun = 0;
+    }
+
+    #[inline(always)]
+    fn add(&mut self, index: usize) {
+        self.count[index] = self.count[index].wrapping_add(1);
+    }
+}
+
+/// Finds the options; returns a set of the subtypes of those of kind 30, 0 if there are none.
 #[inline(always)]
-pub fn count(
-    packet: &Packet,
-    area: &Area,
-    found: &mut Found,
-    policy: &Policy,
-    verifier: &impl Forget,
-    events: &mut Events,
-) -> Leaf {
-    let n = u64::from(packet.packets);
+pub(super) fn find(area: &Area, length: u32, found: &mut Found, verifier: &impl Forget) -> u32 {
     let mut seen = verifier.forget(0);
-    found.length[MSS] = 0;
-    let length = verifier.forget(packet.options);
+    found.clear();
+    let length = verifier.forget(length);
     let stop = walk(area, length, verifier, |option| match option.kind() {
         KIND_MSS => {
             found.at[MSS] = option.at() as u8;
@@ -108,21 +62,16 @@ pub fn count(
         }
         KIND_MPTCP if option.length() < 3 => {
             seen = verifier.forget(seen | SHORT);
-            events.option_short += n;
-            invalid(events, Fault::Short, n);
+            found.add(SHORTS);
         }
         KIND_MPTCP => {
-            let nibble = option.subtype() & 15;
+            let nibble = usize::from(option.subtype() & 15);
             let bit = 1u32 << nibble;
-            events.option[usize::from(nibble)] += n;
-            if UNASSIGNED & bit != 0 {
-                events.subtype_unassigned += n;
-            } else if seen & bit == 0 {
-                found.at[usize::from(nibble)] = option.at() as u8;
-                found.length[usize::from(nibble)] = option.length() as u8;
-            } else if bit != Subtype::Experimental.bit() {
-                invalid(events, Fault::Repeated, n);
+            if seen & bit == 0 {
+                found.at[nibble] = option.at() as u8;
+                found.length[nibble] = option.length() as u8;
             }
+            found.add(nibble);
             seen = verifier.forget(seen | bit);
         }
         _ => {}
@@ -133,24 +82,30 @@ pub fn count(
     }
     if let Some((fault, subtype)) = stop.mptcp_fault(area) {
         seen |= SHORT;
-        let bit = subtype.map_or(0, |nibble| 1 << (nibble & 15));
-        match subtype {
-            Some(nibble) => events.option[usize::from(nibble & 15)] += n,
-            None => events.option_short += n,
-        }
-        if UNASSIGNED & bit != 0 {
-            events.subtype_unassigned += n;
-        } else if bit != Subtype::Experimental.bit() {
-            invalid(events, fault, n);
+        match (fault, subtype) {
+            (_, Some(nibble)) => found.overrun = u64::from(nibble & 15) + 1,
+            (Fault::Short, None) => found.add(SHORTS),
+            (_, None) => found.overrun = NO_NIBBLE,
         }
     }
-    let seen = verifier.forget(seen);
-    if seen == 0 {
-        return Leaf::Tcp;
-    }
+    verifier.forget(seen)
+}
+
+/// Counts a packet with options of kind 30, and returns the set of those that are allowed.
+#[inline(always)]
+pub(super) fn count(
+    work: &Work,
+    seen: u32,
+    policy: &Policy,
+    verifier: &impl Forget,
+    events: &mut Events,
+) -> u32 {
+    let packet = &work.packet;
+    let n = u64::from(packet.packets);
+    tally(&work.found, seen, n, verifier, events);
     let options = Options {
-        area,
-        found,
+        area: &work.area,
+        found: &work.found,
         seen,
         packet,
         verifier,
@@ -175,7 +130,50 @@ pub fn count(
     }
     // Segmentation leaves FIN on the last packet only.
     events.fin += u64::from(packet.flags.any(TcpFlags::FIN));
-    Leaf::Mptcp
+    signs & DEFINED
+}
+
+/// Counts the options themselves.
+#[inline(always)]
+fn tally(found: &Found, seen: u32, n: u64, verifier: &impl Forget, events: &mut Events) {
+    const DSS: usize = Subtype::Dss as usize;
+    if seen == Subtype::Dss.bit() && found.count[DSS] == 1 {
+        events.option[DSS] += n;
+        return;
+    }
+    for nibble in 0..16 {
+        let count = u64::from(verifier.forget(found.count[nibble].into()));
+        if count == 0 {
+            continue;
+        }
+        let bit = 1 << nibble;
+        events.option[nibble] += n * count;
+        if UNASSIGNED & bit != 0 {
+            events.subtype_unassigned += n * count;
+        } else if DEFINED & bit != 0 {
+            invalid(events, Fault::Repeated, n * (count - 1));
+        }
+    }
+    let shorts = n * u64::from(found.count[SHORTS]);
+    events.option_short += shorts;
+    invalid(events, Fault::Short, shorts);
+    match found.overrun {
+        0 => {}
+        NO_NIBBLE => {
+            events.option_short += n;
+            invalid(events, Fault::Overrun, n);
+        }
+        nibble => {
+            let nibble = verifier.forget(nibble as u32).wrapping_sub(1) & 15;
+            let bit = 1 << nibble;
+            events.option[nibble as usize] += n;
+            if UNASSIGNED & bit != 0 {
+                events.subtype_unassigned += n;
+            } else if DEFINED & bit != 0 {
+                invalid(events, Fault::Overrun, n);
+            }
+        }
+    }
 }
 
 /// An option of kind 30 without a subtype; above the 16 subtype bits of a set.
@@ -195,7 +193,7 @@ const ADD_ADDR_V1: u32 = 1 << 18;
 ///
 /// What is asked of it is forgotten at once: what one option said must not make the verifier look
 /// at the next one twice.
-struct Options<'a, V> {
+pub(crate) struct Options<'a, V> {
     area: &'a Area,
     found: &'a Found,
     seen: u32,
@@ -204,8 +202,20 @@ struct Options<'a, V> {
 }
 
 impl<'a, V: Forget> Options<'a, V> {
+    /// Those of a packet that are in `set`.
     #[inline(always)]
-    fn get(&self, subtype: Subtype) -> Option<RawOption<'a>> {
+    pub(crate) fn new(work: &'a Work, set: u32, verifier: &'a V) -> Self {
+        Self {
+            area: &work.area,
+            found: &work.found,
+            seen: set,
+            packet: &work.packet,
+            verifier,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, subtype: Subtype) -> Option<RawOption<'a>> {
         let i = subtype as usize;
         let at = u32::from(self.found.at[i]);
         let length = u32::from(self.found.length[i]);
@@ -259,8 +269,6 @@ fn handshake(
                         events.capable_ack += n;
                         if option.length() > 20 {
                             events.capable_map += n;
-                        } else if version == 1 && options.segment().has_payload {
-                            events.capable_no_length += n;
                         }
                     }
                 }
@@ -480,6 +488,11 @@ fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u3
             Ok(()) => {
                 signs |= Subtype::MpTcpRst.bit();
                 events.tcprst += n;
+                let reason = usize::from(option.u8(3));
+                events.tcprst_reason[if reason > 6 { 7 } else { reason }] += n;
+                if option.u8(2) & 1 != 0 {
+                    events.tcprst_transient += n;
+                }
             }
         }
     }

@@ -1,0 +1,323 @@
+//! One packet in, counts out.
+//!
+//! The engine sees a packet that was already gathered: addresses, TCP header, option area. It is
+//! the same code in the kernel, over BPF maps, and in user space. A packet is **located** (whose
+//! flow is it?), its options are **found**, its direction follows from both, its options are
+//! **counted** by themselves, and what they mean to their session is **tracked**.
+
+mod count;
+
+use core::cell::Cell;
+
+pub(crate) use self::count::Options;
+pub use self::count::Found;
+use crate::{
+    counter::{Direction, Leaf, Role},
+    track::{
+        FlowKey, Tables, half_open, subflow,
+        table::{self, Table as _},
+        Word as _,
+    },
+    wire::{Area, Forget, Stage, Subtype, TcpFlags},
+};
+
+/// A TCP packet, or a buffer of several with the same header (GSO, GRO).
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Packet {
+    /// Payload of the whole buffer in bytes, by the IP header's length.
+    pub payload: u32,
+    /// Packets on the wire, 1 or more.
+    pub packets: u32,
+    /// Payload of each of them but the last, in bytes; only read where `packets` is above 1.
+    pub segment_size: u32,
+    /// Length of the option area in bytes, 0 to 40.
+    pub options: u32,
+    /// TCP sequence number.
+    pub sequence: u32,
+    /// TCP acknowledgment number.
+    pub acknowledgment: u32,
+    /// Receive queue plus 1, 0 where that is not known.
+    pub queue: u32,
+    /// TCP flags.
+    pub flags: TcpFlags,
+    /// IPv6?
+    pub ipv6: bool,
+    /// The first fragment of a packet? Then there is more payload than was seen.
+    pub is_fragment: bool,
+    /// Did it come in at the interface, and not go out?
+    pub ingress: bool,
+    /// Is the sender the second end of the flow's key?
+    pub sender_is_second: bool,
+    /// 0.
+    pub reserved: [u8; 3],
+}
+
+/// What the table's policy rows are judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Policy {
+    /// Smallest MSS in bytes that is not an error, over IPv4.
+    pub min_mss_v4: u16,
+    /// The same over IPv6.
+    pub min_mss_v6: u16,
+    /// Is version 0 supported? Where it is not, a version 0 SYN counts in VerEr.
+    pub version_0: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            min_mss_v4: count::DEFAULT_MSS[0],
+            min_mss_v6: count::DEFAULT_MSS[1],
+            version_0: true,
+        }
+    }
+}
+
+/// Everything about the packet in work. In the kernel it lies in a map: the verifier forgets what
+/// it knew of a number that went through one, and the stages find it there.
+#[derive(Clone, Debug)]
+#[repr(C)]
+pub struct Work {
+    /// The option area.
+    pub area: Area,
+    /// Where its options stand.
+    pub found: Found,
+    /// The header.
+    pub packet: Packet,
+    /// The connection.
+    pub flow: FlowKey,
+    /// The connection's tag.
+    pub tag: u64,
+    /// What the stages hand on.
+    pub route: Route,
+}
+
+/// What one stage tells the next.
+#[derive(Clone, Debug, Default)]
+#[repr(C)]
+pub struct Route {
+    /// Set of subtypes that the packet holds.
+    pub seen: Cell<u32>,
+    /// Those of them that are allowed where they stand.
+    pub valid: Cell<u32>,
+    /// A [`Flow`], by its discriminant.
+    pub flow: Cell<u32>,
+    /// Slot of the subflow or of the handshake.
+    pub slot: Cell<u32>,
+    /// Slot of the session that is joined or was made, plus 1; 0 if there is none.
+    pub session: Cell<u32>,
+    /// Side of the session that sent the packet.
+    pub side: Cell<u32>,
+    /// A [`Direction`], by its discriminant.
+    pub direction: Cell<u32>,
+    /// Stages that the packet still needs, of [`next`].
+    pub next: Cell<u32>,
+}
+
+/// The stages that a stage can ask for.
+pub mod next {
+    /// [`verify_join`](super::Stages::verify_join).
+    pub const VERIFY_JOIN: u32 = 1;
+    /// [`open_session`](super::Stages::open_session).
+    pub const OPEN_SESSION: u32 = 1 << 1;
+    /// [`open_subflow`](super::Stages::open_subflow).
+    pub const OPEN_SUBFLOW: u32 = 1 << 2;
+    /// [`signals`](super::Stages::signals).
+    pub const SIGNALS: u32 = 1 << 3;
+    /// [`close`](super::Stages::close).
+    pub const CLOSE: u32 = 1 << 4;
+}
+
+impl Route {
+    /// Asks for a stage.
+    #[inline(always)]
+    pub(crate) fn ask(&self, stage: u32) {
+        self.next.set(self.next.get() | stage);
+    }
+}
+
+/// Where a packet's flow is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Flow {
+    /// Nowhere.
+    Unknown = 0,
+    /// In the table of subflows.
+    Subflow = 1,
+    /// In the table of half-open handshakes.
+    HalfOpen = 2,
+}
+
+impl Flow {
+    const UNKNOWN: u32 = Self::Unknown as u32;
+    const SUBFLOW: u32 = Self::Subflow as u32;
+    const HALF_OPEN: u32 = Self::HalfOpen as u32;
+}
+
+/// The packet in work, and the stages that are functions of their own in the kernel. Each acts on
+/// that packet, and says what it found in its [`Route`]; none calls another.
+pub trait Stages: Tables {
+    /// The packet in work.
+    fn work(&self) -> &Work;
+    /// [`track::lookup_join`](crate::track::lookup_join).
+    fn lookup_join(&self);
+    /// [`track::handshake`](crate::track::handshake()).
+    fn handshake(&self);
+    /// [`track::verify_join`](crate::track::verify_join).
+    fn verify_join(&self);
+    /// [`track::open_session`](crate::track::open_session).
+    fn open_session(&self);
+    /// [`track::open_subflow`](crate::track::open_subflow).
+    fn open_subflow(&self);
+    /// [`track::established`](crate::track::established()).
+    fn established(&self);
+    /// [`track::signals`](crate::track::signals()).
+    fn signals(&self);
+    /// [`track::close`](crate::track::close()).
+    fn close(&self);
+}
+
+/// Opposite of a direction, by their numbers.
+#[inline(always)]
+pub(crate) fn opposite(direction: u32) -> u32 {
+    match direction {
+        0 => 1,
+        1 => 0,
+        other => other,
+    }
+}
+
+/// The tag of a flow.
+#[inline(always)]
+pub fn flow_tag(seed: u64, flow: &FlowKey) -> u64 {
+    let [a, b, c, d, ports] = flow.words;
+    // Two sums of products, since products do not wait for each other.
+    let first = (a ^ seed)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add((b ^ seed.rotate_left(17)).wrapping_mul(0xbf58_476d_1ce4_e5b9));
+    let second = (c ^ seed.rotate_left(31))
+        .wrapping_mul(0x94d0_49bb_1331_11eb)
+        .wrapping_add((d ^ seed.rotate_left(43)).wrapping_mul(0xd6e8_feb8_6659_fd93));
+    table::tag(table::mix(
+        seed,
+        first
+            .wrapping_add(second.rotate_left(32))
+            .wrapping_add(ports.wrapping_mul(0xa076_1d64_78bd_642f)),
+    ))
+}
+
+/// Whose flow is it? To be asked before the options are looked at: most packets are done then.
+#[inline(always)]
+pub fn locate(tables: &impl Tables, tag: u64) -> (Flow, u32) {
+    if let Some(slot) = table::find(tables.subflows(), tag) {
+        return (Flow::Subflow, slot);
+    }
+    if let Some(slot) = table::find(tables.half_opens(), tag) {
+        return (Flow::HalfOpen, slot);
+    }
+    (Flow::Unknown, 0)
+}
+
+/// Finds the options of a packet.
+#[inline(always)]
+pub fn find(work: &mut Work, verifier: &impl Forget) {
+    let seen = if work.packet.options == 0 {
+        0
+    } else {
+        count::find(&work.area, work.packet.options, &mut work.found, verifier)
+    };
+    work.route.seen.set(seen);
+    work.route.session.set(0);
+}
+
+/// Counts the packet in work, which was located and whose options were found, and says which leaf
+/// it belongs to: [`Leaf::Tcp`] or [`Leaf::Mptcp`].
+#[inline(always)]
+pub fn packet<S: Stages>(stages: &S, policy: &Policy) -> Leaf {
+    let work = stages.work();
+    let route = &work.route;
+    let seen = route.seen.get();
+    let flow = stages.forget(route.flow.get());
+    if seen == 0 && flow == Flow::UNKNOWN {
+        return Leaf::Tcp;
+    }
+    let is_syn = work.packet.flags.stage() == Stage::Syn;
+    if is_syn && seen & Subtype::MpJoin.bit() != 0 {
+        stages.lookup_join();
+    }
+    direct(stages, work, flow);
+    let mut valid = 0;
+    if seen != 0 {
+        stages.count(route.direction.get(), |events| {
+            valid = count::count(work, stages.forget(seen), policy, stages, events);
+        });
+    }
+    route.valid.set(valid);
+    route.next.set(0);
+    if stages.forget(flow) != Flow::SUBFLOW || is_syn {
+        stages.handshake();
+        if route.next.get() & next::VERIFY_JOIN != 0 {
+            stages.verify_join();
+        }
+        if route.next.get() & next::OPEN_SESSION != 0 {
+            stages.open_session();
+        }
+        if route.next.get() & next::OPEN_SUBFLOW != 0 {
+            stages.open_subflow();
+        }
+    }
+    // Also one that the handshake has just made.
+    if route.flow.get() == Flow::SUBFLOW {
+        stages.established();
+        if route.next.get() & next::SIGNALS != 0 {
+            stages.signals();
+        }
+        if route.next.get() & next::CLOSE != 0 {
+            stages.close();
+        }
+    }
+    if seen == 0 { Leaf::Tcp } else { Leaf::Mptcp }
+}
+
+/// Finds the packet's side and direction.
+///
+/// On a host, what comes in was received. On a middlebox, what the session's initiator sends was
+/// received, and of a packet without a session nothing is known but what its SYN says.
+#[inline(always)]
+fn direct(tables: &impl Tables, work: &Work, flow: u32) {
+    let second = u32::from(work.packet.sender_is_second);
+    let stage = work.packet.flags.stage();
+    let capable = work.route.seen.get() & Subtype::MpCapable.bit() != 0;
+    let side = match flow {
+        Flow::SUBFLOW => tables
+            .subflows()
+            .slot(work.route.slot.get())
+            .map(|entry| (entry.flags.load() & subflow::FIRST_IS_LISTENER) ^ second),
+        Flow::HALF_OPEN => tables.half_opens().slot(work.route.slot.get()).and_then(|entry| {
+            let flags = entry.flags.load();
+            let responds = (flags & half_open::OPENER_IS_FIRST) ^ 1 ^ second;
+            let opener_listens = u32::from(flags & half_open::OPENER_LISTENS != 0);
+            (flags & half_open::SIDES_KNOWN != 0).then_some(responds ^ opener_listens)
+        }),
+        _ => None,
+    };
+    let side = match (stage, side) {
+        // A new connection on the addresses of an old one.
+        (Stage::Syn, _) if capable => Some(0),
+        (Stage::Syn, _) if work.route.session.get() != 0 => Some(work.route.side.get()),
+        (Stage::Syn, _) => None,
+        (Stage::SynAck, None) if capable => Some(1),
+        (_, side) => side,
+    };
+    let direction = match (tables.role(), side) {
+        (Role::Host, _) if work.packet.ingress => Direction::Rx,
+        (Role::Host, _) => Direction::Tx,
+        (Role::Middlebox, Some(0)) => Direction::Rx,
+        (Role::Middlebox, Some(_)) => Direction::Tx,
+        (Role::Middlebox, None) => Direction::Unknown,
+    };
+    work.route.side.set(tables.forget(side.unwrap_or(0)));
+    work.route.direction.set(tables.forget(direction as u32));
+}

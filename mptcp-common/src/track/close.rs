@@ -1,0 +1,90 @@
+//! The end of a subflow.
+
+use super::{
+    Stages,
+    entry::{session, subflow},
+    open::leave,
+    seen::Seen,
+    word::Word,
+};
+use crate::wire::{Subtype, TcpFlags};
+
+/// A reset within this time answers an option that is not allowed (OptRstEr).
+const BAD_OPTION_TIME: u64 = 200_000_000;
+/// A replaced subflow is closed within this time (TotSFRep).
+const REPLACE_TIME: u64 = 2_000_000_000;
+
+/// MP_TCPRST reason "MPTCP-specific error" (RFC 8684 section 3.6).
+const MPTCP_ERROR: u8 = 1;
+
+/// FIN or RST, or the acknowledgment of the last FIN.
+#[inline(always)]
+pub fn close<T: Stages>(tables: &T) {
+    let Some(seen) = &Seen::new(tables) else {
+        return;
+    };
+    if seen.flags().any(TcpFlags::RST) {
+        reset(seen);
+        return;
+    }
+    if seen.flags().any(TcpFlags::FIN) {
+        fin(seen);
+    }
+    const BOTH: u32 = subflow::FIN_ACKED | subflow::FIN_ACKED << 1;
+    if seen.subflow.flags.load() & BOTH == BOTH {
+        leave(seen.tables, seen.subflow, seen.now);
+    }
+}
+
+#[inline(always)]
+fn fin<T: Stages>(seen: &Seen<'_, T>) {
+    let packet = &seen.work.packet;
+    if seen.first(subflow::FIN) {
+        let fin = packet.sequence.wrapping_add(packet.payload);
+        seen.way().fin.store(fin);
+        if seen.session.flags.load() & session::FALLBACK == 0 {
+            seen.count(|events| events.subflow_fin += 1);
+        }
+        replaced(seen);
+    }
+}
+
+/// A subflow is closed by a session that has just got one more than it may have.
+#[inline(always)]
+fn replaced<T: Stages>(seen: &Seen<'_, T>) {
+    let over = seen.session.over_limit.load();
+    if over != 0
+        && seen.now.wrapping_sub(over) <= REPLACE_TIME
+        && seen.subflow.created.load() < over
+    {
+        seen.session.over_limit.store(0);
+        seen.count_other(|events| events.subflow_replaced += 1);
+    }
+}
+
+/// A reset: what it answers decides what it counts as.
+#[inline(always)]
+fn reset<T: Stages>(seen: &Seen<'_, T>) {
+    let reason = match seen.option(Subtype::MpTcpRst) {
+        Some(option) => option.u8(3),
+        None => 0,
+    };
+    let bad = seen.other_way().bad_option.load();
+    let answers_bad = bad != 0 && seen.now.wrapping_sub(bad) <= BAD_OPTION_TIME;
+    let is_fastclose = seen.has(Subtype::MpFastclose);
+    let is_first = seen.subflow.flags.or(subflow::RESET) & subflow::RESET == 0;
+    if !is_first {
+        return;
+    }
+    if !is_fastclose && (answers_bad || reason == MPTCP_ERROR) {
+        seen.count(|events| events.option_reset += 1);
+    }
+    if seen.is_other(subflow::BAD_MAPPING) {
+        seen.count_other(|events| events.map_reset += 1);
+    }
+    if seen.is_other(subflow::PLAIN_ACK) {
+        seen.count_other(|events| events.plain_ack_reset += 1);
+    }
+    replaced(seen);
+    leave(seen.tables, seen.subflow, seen.now);
+}

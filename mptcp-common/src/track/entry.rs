@@ -1,0 +1,319 @@
+//! What is remembered of handshakes, subflows and sessions.
+//!
+//! A session has two *sides*: 0 is the initiator, who sent the MP_CAPABLE SYN, and 1 the listener.
+//! What a side sent, or said of itself, stands at its index. Times are nanoseconds of the kernel's
+//! monotonic clock, or of a capture's.
+//!
+//! Everything is zero in an entry that nobody used; the layouts have no padding.
+
+use super::word::Memory;
+
+/// Two ends of a TCP connection, the lesser first, so that both directions have the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FlowKey {
+    /// Address of the first end (two words, as in memory; IPv4 as `::ffff:a.b.c.d`), of the second
+    /// end, and the ports: the first in the lower half of the lower 32 bits.
+    pub words: [u64; 5],
+}
+
+/// A handshake that is not complete, or an option on a flow that nobody knows.
+#[derive(Debug)]
+#[repr(C)]
+pub struct HalfOpen<M: Memory> {
+    /// Tag of the flow, 0 while free.
+    pub tag: M::W64,
+    /// When its first packet was seen.
+    pub created: M::W64,
+    /// The flow.
+    pub key: [M::W64; 5],
+    /// MP_CAPABLE: keys of opener and responder, 0 where not known.
+    pub keys: [M::W64; 2],
+    /// A [`super::Kind`], by its discriminant.
+    pub kind: M::W32,
+    /// See [`half_open`].
+    pub flags: M::W32,
+    /// Initial sequence numbers of opener and responder.
+    pub isn: [M::W32; 2],
+    /// What the responder acknowledged in its SYN/ACK.
+    pub syn_acked: M::W32,
+    /// Highest sequence number that the responder sent, plus 1.
+    pub next: M::W32,
+    /// Version of the SYN/ACK, or of the SYN before that.
+    pub version: M::W32,
+    /// MP_JOIN: the session's slot.
+    pub session: M::W32,
+    /// MP_JOIN: the session's generation.
+    pub generation: M::W32,
+    /// MP_JOIN: nonces of opener and responder.
+    pub nonces: [M::W32; 2],
+    /// MP_JOIN: address identifiers of opener and responder.
+    pub ids: [M::W32; 2],
+    /// Receive queue and CPU of the SYN, plus 1; 0 where not known.
+    pub queue: M::W32,
+    /// The direction that the SYN counted in.
+    pub direction: M::W32,
+    /// 0.
+    pub reserved: M::W32,
+}
+
+/// Facts of a [`HalfOpen`].
+pub mod half_open {
+    /// The first end of the key sent the SYN.
+    pub const OPENER_IS_FIRST: u32 = 1;
+    /// The opener is the session's listener (a join from the server).
+    pub const OPENER_LISTENS: u32 = 1 << 1;
+    /// A SYN/ACK with the option was seen.
+    pub const ANSWERED: u32 = 1 << 2;
+    /// A SYN/ACK without the option was seen.
+    pub const REFUSED: u32 = 1 << 3;
+    /// The third segment with the option was seen.
+    pub const CONFIRMED: u32 = 1 << 4;
+    /// The HMAC of the third segment was right, or could not be checked.
+    pub const PROVEN: u32 = 1 << 5;
+    /// The token belongs to a session.
+    pub const RESOLVED: u32 = 1 << 6;
+    /// Checksums are required by one of the ends.
+    pub const CHECKSUM: u32 = 1 << 7;
+    /// The opener's, and by `<< 1` the responder's, backup flag.
+    pub const BACKUP: u32 = 1 << 8;
+    /// The session had as many subflows as the policy allows.
+    pub const OVER_LIMIT: u32 = 1 << 10;
+    /// The SYN carried data (TCP Fast Open).
+    pub const DATA_IN_SYN: u32 = 1 << 11;
+    /// The third segment was wrong, and was counted as that.
+    pub const FAILED: u32 = 1 << 12;
+    /// More joins were pending than the policy allows.
+    pub const OVER_PENDING: u32 = 1 << 13;
+    /// It is known which end is the session's listener.
+    pub const SIDES_KNOWN: u32 = 1 << 14;
+    /// The opener sent a segment without an option instead of the third one.
+    pub const PLAIN: u32 = 1 << 15;
+    /// A stray segment had a DSS.
+    pub const DSS: u32 = 1 << 16;
+    /// A stray segment had an MP_CAPABLE.
+    pub const CAPABLE: u32 = 1 << 17;
+    /// The session had fallen back to TCP.
+    pub const AFTER_FALLBACK: u32 = 1 << 18;
+    /// More joins were pending in all sessions than the policy allows.
+    pub const OVER_THRESHOLD: u32 = 1 << 19;
+}
+
+/// A mapping of data to a subflow.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Mapping<M: Memory> {
+    /// Data sequence number of its first byte.
+    pub dsn: M::W64,
+    /// Subflow sequence number of its first byte, relative.
+    pub ssn: M::W32,
+    /// Bytes, the DATA_FIN not included; 0 in an unused place.
+    pub length: M::W32,
+}
+
+/// Mappings that are remembered per subflow and direction.
+pub const MAPPINGS: usize = 8;
+
+/// What one side sends on one subflow.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Way<M: Memory> {
+    /// TCP sequence number of relative number 0; the first byte of data has 1.
+    pub base: M::W32,
+    /// Highest sequence number that was sent, plus 1. FIN not included.
+    pub next: M::W32,
+    /// Highest acknowledgment of it that was seen.
+    pub acked: M::W32,
+    /// Sequence number of the FIN, valid with the subflow's flag.
+    pub fin: M::W32,
+    /// Packets whose bytes lie in no mapping that was seen.
+    pub unmapped: M::W32,
+    /// Where the last of these ends.
+    pub unmapped_end: M::W32,
+    /// Place of the newest mapping.
+    pub newest: M::W32,
+    /// 0.
+    pub reserved: M::W32,
+    /// When an option that is not allowed was seen last.
+    pub bad_option: M::W64,
+    /// Packets, without SYN.
+    pub packets: M::W64,
+    /// Payload bytes, retransmissions included.
+    pub bytes: M::W64,
+    /// A ring of mappings.
+    pub mappings: [Mapping<M>; MAPPINGS],
+}
+
+/// A subflow whose handshake was complete.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Subflow<M: Memory> {
+    /// Tag of the flow, 0 while the entry is free or being filled.
+    pub tag: M::W64,
+    /// Slot of its session.
+    pub session: M::W32,
+    /// Generation of that session when the subflow came.
+    pub generation: M::W32,
+    /// See [`subflow`].
+    pub flags: M::W32,
+    /// Address identifiers: side 0 in the lowest byte, side 1 in the next.
+    pub ids: M::W32,
+    /// When it was established.
+    pub created: M::W64,
+    /// When a packet was seen last.
+    pub last_seen: M::W64,
+    /// When it was closed, 0 while it is open.
+    pub closed: M::W64,
+    /// The flow.
+    pub key: [M::W64; 5],
+    /// What each side sends.
+    pub ways: [Way<M>; 2],
+}
+
+/// Facts of a [`Subflow`]; those that exist per side are shifted by it.
+pub mod subflow {
+    /// The first end of the key is the session's listener.
+    pub const FIRST_IS_LISTENER: u32 = 1;
+    /// Opened by an MP_JOIN.
+    pub const JOINED: u32 = 1 << 1;
+    /// Per side: what it sends is to be used as a backup only.
+    pub const BACKUP: u32 = 1 << 2;
+    /// Per side: it has shown that it knows the session (DSS with DATA_ACK, mapping in MP_CAPABLE,
+    /// ADD_ADDR with a right HMAC), or a join's fourth segment was seen.
+    pub const CONFIRMED: u32 = 1 << 4;
+    /// Per side: a segment was seen after the handshake.
+    pub const SPOKEN: u32 = 1 << 6;
+    /// Per side: FIN was sent.
+    pub const FIN: u32 = 1 << 8;
+    /// Per side: FIN was acknowledged.
+    pub const FIN_ACKED: u32 = 1 << 10;
+    /// Per side: MP_FASTCLOSE was sent.
+    pub const FASTCLOSE: u32 = 1 << 12;
+    /// Per side: an invalid mapping was sent; a reset in answer tells that it was refused.
+    pub const BAD_MAPPING: u32 = 1 << 14;
+    /// Per side: a segment without option acknowledged mapped data too early.
+    pub const PLAIN_ACK: u32 = 1 << 16;
+    /// Per side: DATA_FIN was sent here while this was a backup.
+    pub const FIN_ON_BACKUP: u32 = 1 << 18;
+    /// An option came long after the subflow was closed.
+    pub const AFTER_CLOSE: u32 = 1 << 20;
+    /// Reset, by either side.
+    pub const RESET: u32 = 1 << 21;
+    /// Per side: bytes without a mapping or an option were sent in mid-flow.
+    pub const BARE: u32 = 1 << 22;
+    /// Per side: a mapping was sent.
+    pub const MAPPED: u32 = 1 << 24;
+    /// Closed.
+    pub const CLOSED: u32 = 1 << 26;
+    /// Known only from mid-traffic: what it sent before was not seen.
+    pub const SEEDED: u32 = 1 << 27;
+    /// Per side: a checksum was there against the negotiation, or was missing.
+    pub const CHECKSUM_ODD: u32 = 1 << 28;
+}
+
+/// Ranges of data sequence numbers above the contiguous part, per session and side.
+pub const GAPS: usize = 16;
+
+/// A set of data sequence numbers: everything below `next`, and ranges above it.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Ranges<M: Memory> {
+    /// The lowest number that is not in the set.
+    pub next: M::W64,
+    /// Start and end of ranges above; both 0 in an unused place.
+    pub above: [[M::W64; 2]; GAPS],
+}
+
+/// What one side of a session sent or said.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Side<M: Memory> {
+    /// The highest DATA_ACK that it sent.
+    pub data_ack: M::W64,
+    /// The highest data sequence number that it mapped, plus 1.
+    pub highest: M::W64,
+    /// Its initial data sequence number, valid with the session's flag.
+    pub idsn: M::W64,
+    /// Data sequence number behind its DATA_FIN, valid with the session's flag.
+    pub fin: M::W64,
+    /// Its token, valid with the session's flag.
+    pub token: M::W32,
+    /// Subflows that it opened by MP_JOIN and that are pending.
+    pub pending: M::W32,
+    /// Address identifiers it announced or joined with, a bit each.
+    pub known: [M::W64; 4],
+    /// Address identifiers it removed.
+    pub removed: [M::W64; 4],
+    /// Address identifiers its subflows use.
+    pub used: [M::W64; 4],
+    /// Data that it mapped.
+    pub mapped: Ranges<M>,
+    /// Data that it sent.
+    pub sent: Ranges<M>,
+}
+
+/// A session.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Session<M: Memory> {
+    /// Tag of the listener's token, 0 while the entry is free or being filled.
+    pub tag: M::W64,
+    /// Counts the entries that were in this slot.
+    pub generation: M::W32,
+    /// See [`session`].
+    pub flags: M::W32,
+    /// Subflows that are open.
+    pub open: M::W32,
+    /// Subflows that there were.
+    pub subflows: M::W32,
+    /// Protocol version.
+    pub version: M::W32,
+    /// Receive queue and CPU of its first SYN, plus 1; 0 where not known.
+    pub queue: M::W32,
+    /// When it was created.
+    pub created: M::W64,
+    /// When a packet was seen last.
+    pub last_seen: M::W64,
+    /// When its last subflow was closed.
+    pub alone: M::W64,
+    /// When it had more subflows than the policy allows.
+    pub over_limit: M::W64,
+    /// Initiator and listener.
+    pub sides: [Side<M>; 2],
+}
+
+/// Facts of a [`Session`]; those that exist per side are shifted by it.
+pub mod session {
+    /// Per side: token and initial data sequence number are known.
+    pub const KNOWN: u32 = 1;
+    /// Per side: DATA_FIN was sent.
+    pub const FIN: u32 = 1 << 2;
+    /// Per side: DATA_FIN was acknowledged.
+    pub const FIN_ACKED: u32 = 1 << 4;
+    /// Ended by a valid MP_FASTCLOSE.
+    pub const FASTCLOSED: u32 = 1 << 6;
+    /// Fell back to TCP.
+    pub const FALLBACK: u32 = 1 << 7;
+    /// Per side: an infinite mapping was accepted.
+    pub const INFINITE: u32 = 1 << 8;
+    /// Per side: MP_FAIL was sent.
+    pub const FAIL: u32 = 1 << 10;
+    /// DSS checksums are in use.
+    pub const CHECKSUM: u32 = 1 << 12;
+    /// Was there before the probe, or became known by a join.
+    pub const ADOPTED: u32 = 1 << 13;
+    /// Per side: ranges of its data were forgotten, for lack of room.
+    pub const LOSSY: u32 = 1 << 14;
+    /// Per side: it sent a DATA_ACK of data whose initial number is not known.
+    pub const ACK_STARTED: u32 = 1 << 16;
+    /// Per side: it mapped data whose initial number is not known.
+    pub const MAP_STARTED: u32 = 1 << 18;
+}
+
+/// The keys of a session: secrets, in a table of their own.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Keys<M: Memory> {
+    /// Key of each side, 0 where not known.
+    pub keys: [M::W64; 2],
+}

@@ -1,0 +1,423 @@
+//! Packets of subflows whose handshake is complete: data, mappings and acknowledgments.
+
+use super::{
+    Stages,
+    entry::{session, subflow},
+    seen::Seen,
+    sequence::{Known, Map, Relation, after, after_64, expand, raise},
+    word::Word,
+};
+use crate::{
+    engine::next,
+    wire::{Dss, DssFlags, RawOption, Stage, Subtype, TcpFlags},
+};
+
+/// An option so long after its subflow was closed is an error (OptSesEr).
+const AFTER_CLOSE_TIME: u64 = 2_000_000_000;
+/// A data sequence number further from the expected one than this belongs to nothing.
+const DATA_WINDOW: u64 = 1 << 31;
+
+/// A packet of an established subflow.
+#[inline(always)]
+pub fn established<T: Stages>(tables: &T) {
+    let Some(seen) = Seen::new(tables) else {
+        return;
+    };
+    let (work, subflow, session) = (seen.work, seen.subflow, seen.session);
+    if work.packet.flags.stage() != Stage::Later {
+        return;
+    }
+    if subflow.flags.load() & subflow::CLOSED != 0 {
+        after_close(&seen);
+        return;
+    }
+    subflow.last_seen.store(seen.now);
+    session.last_seen.store(seen.now);
+    let way = seen.way();
+    way.packets.add(seen.n);
+    way.bytes.add(work.packet.payload.into());
+    if session.flags.load() & session::FALLBACK == 0 {
+        if work.route.seen.get() & !work.route.valid.get() & !Subtype::Experimental.bit() != 0 {
+            way.bad_option.store(seen.now);
+        }
+        data(&seen);
+        if work.route.seen.get() & !Subtype::Dss.bit() != 0 {
+            work.route.ask(next::SIGNALS);
+        }
+    } else if work.route.seen.get() != 0 && !seen.flags().any(TcpFlags::RST) {
+        seen.count(|events| events.option_after_fallback += seen.n);
+    }
+    acknowledge(&seen);
+    let end = work.packet.sequence.wrapping_add(work.packet.payload);
+    if after(end, way.next.load()) {
+        way.next.store(end);
+    }
+    const BOTH: u32 = subflow::FIN_ACKED | subflow::FIN_ACKED << 1;
+    if seen.flags().any(TcpFlags::FIN | TcpFlags::RST) || subflow.flags.load() & BOTH == BOTH {
+        work.route.ask(next::CLOSE);
+    }
+}
+
+/// An option on a subflow that was closed.
+#[inline(always)]
+fn after_close<T: Stages>(seen: &Seen<'_, T>) {
+    let closed = seen.subflow.closed.load();
+    if seen.work.route.seen.get() == 0
+        || seen.flags().any(TcpFlags::RST)
+        || seen.now.wrapping_sub(closed) <= AFTER_CLOSE_TIME
+        || seen.subflow.flags.or(subflow::AFTER_CLOSE) & subflow::AFTER_CLOSE != 0
+    {
+        return;
+    }
+    let has_dss = seen.has(Subtype::Dss);
+    seen.count(|events| {
+        events.option_no_session += 1;
+        if has_dss {
+            events.dss_no_subflow += 1;
+        }
+    });
+}
+
+/// What the segment acknowledges of the other side's data, at the level of TCP.
+#[inline(always)]
+fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
+    if !seen.flags().any(TcpFlags::ACK) || seen.flags().any(TcpFlags::RST) {
+        return;
+    }
+    let other = seen.other_way();
+    let acknowledgment = seen.work.packet.acknowledgment;
+    let (acked, next) = (other.acked.load(), other.next.load());
+    if seen.is_other(subflow::FIN) && after(acknowledgment, other.fin.load()) {
+        seen.subflow
+            .flags
+            .or(subflow::FIN_ACKED << (seen.side ^ 1));
+    }
+    // The FIN's own number is not data.
+    let reached = if after(acknowledgment, next) {
+        next
+    } else {
+        acknowledgment
+    };
+    if !after(reached, acked) {
+        return;
+    }
+    other.acked.store(reached);
+    seen.count(|events| events.fresh_ack += 1);
+    let unmapped = other.unmapped.load();
+    if unmapped != 0 && !after(other.unmapped_end.load(), reached) {
+        // The receiver took bytes that no mapping covered.
+        other.unmapped.store(0);
+        seen.count_other(|events| events.no_mapping += u64::from(unmapped));
+    }
+}
+
+/// Mappings, DATA_ACK, DATA_FIN, and data without any of them.
+#[inline(always)]
+fn data<T: Stages>(seen: &Seen<'_, T>) {
+    let packet = &seen.work.packet;
+    let mut map = Map::default();
+    if let Some(option) = seen.option(Subtype::Dss) {
+        let flags = Dss::flags_of(&option);
+        if flags.all(DssFlags::ACK) {
+            seen.first(subflow::CONFIRMED);
+            data_ack(seen, &option, flags);
+        }
+        if flags.all(DssFlags::MAPPING) {
+            map = dss_mapping(seen, &option, flags);
+        }
+    } else if let Some(option) = seen.option(Subtype::MpCapable) {
+        if option.length() > 20 {
+            seen.first(subflow::CONFIRMED);
+            let idsn = seen.session.sides[seen.side & 1].idsn.load();
+            let dsn = idsn.wrapping_add(1);
+            map = Map {
+                dsn,
+                ssn: 1,
+                length: option.u16(20).into(),
+            };
+            mapping(seen, map);
+        }
+    } else if seen.work.route.seen.get() == 0 && !seen.flags().any(TcpFlags::RST) {
+        plain(seen);
+    }
+    // The third segment of the handshake is not yet a word.
+    if !seen.has(Subtype::MpCapable) {
+        seen.first(subflow::SPOKEN);
+    }
+    if packet.payload > 0 && !packet.is_fragment {
+        payload(seen, map);
+    }
+}
+
+/// A DATA_ACK (RFC 8684 section 3.3.2).
+#[inline(always)]
+fn data_ack<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>, flags: DssFlags) {
+    let ours = &seen.session.sides[seen.side & 1];
+    let theirs = &seen.session.sides[(seen.side ^ 1) & 1];
+    let highest = ours.data_ack.load();
+    let value = if flags.all(DssFlags::ACK_8) {
+        option.u64(4)
+    } else {
+        expand(highest, option.u32(4))
+    };
+    let facts = seen.session.flags.load();
+    if facts & session::KNOWN << (seen.side ^ 1) == 0 {
+        // Without the key of whose data this acknowledges, the first value is where it starts.
+        if seen.first_of_session(session::ACK_STARTED) {
+            ours.data_ack.store(value);
+            return;
+        }
+    } else if after_64(value, theirs.highest.load().wrapping_add(1)) {
+        // Beyond what was sent, or sent where the probe does not see it.
+        seen.count(|events| events.data_ack_beyond += seen.n);
+        return;
+    }
+    if raise(&ours.data_ack, value) {
+        seen.count(|events| events.fresh_data_ack += 1);
+        theirs.mapped.acknowledge(value);
+        theirs.sent.acknowledge(value);
+        let fin = theirs.fin.load();
+        if facts & session::FIN << (seen.side ^ 1) != 0 && !after_64(fin, value) {
+            seen.session
+                .flags
+                .or(session::FIN_ACKED << (seen.side ^ 1));
+        }
+    }
+}
+
+/// The mapping of a DSS (RFC 8684 section 3.3.1); of length 0 if it maps no bytes.
+#[inline(always)]
+fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>, flags: DssFlags) -> Map {
+    let side = &seen.session.sides[seen.side & 1];
+    let base = Dss::length_without_checksum(flags);
+    let tail = RawOption::new(option.area(), option.at() + base - 6, 8);
+    let (ssn, length) = (tail.u32(0), u32::from(tail.u16(4)));
+    let facts = seen.session.flags.load();
+    let dsn = if flags.all(DssFlags::DSN_8) {
+        let high = RawOption::new(option.area(), option.at() + base - 14, 8);
+        high.u64(0)
+    } else {
+        let low = RawOption::new(option.area(), option.at() + base - 10, 4);
+        expand(side.highest.load(), low.u32(0))
+    };
+    if length == 0 {
+        let checksum = if option.length() > base { tail.u16(6) } else { 0 };
+        infinite(seen, flags, checksum);
+        return Map::default();
+    }
+    seen.first(subflow::MAPPED);
+    let has_checksum = option.length() > base;
+    if has_checksum != (facts & session::CHECKSUM != 0) && seen.first(subflow::CHECKSUM_ODD) {
+        seen.first(subflow::BAD_MAPPING);
+        seen.count(|events| events.checksum_presence += 1);
+        seen.way().bad_option.store(seen.now);
+    }
+    if facts & session::KNOWN << seen.side == 0 && seen.first_of_session(session::MAP_STARTED) {
+        side.highest.store(dsn);
+        side.mapped.reset(dsn);
+        side.sent.reset(dsn);
+    }
+    let fin = u32::from(flags.all(DssFlags::DATA_FIN));
+    let map = Map {
+        dsn,
+        ssn,
+        length: length - fin,
+    };
+    if map.length > 0 {
+        mapping(seen, map);
+    }
+    if fin != 0 {
+        data_fin(seen, dsn.wrapping_add(u64::from(map.length)).wrapping_add(1));
+    }
+    map
+}
+
+/// A DATA_FIN (RFC 8684 section 3.3.3); `end` is the number behind it.
+#[inline(always)]
+fn data_fin<T: Stages>(seen: &Seen<'_, T>, end: u64) {
+    let side = &seen.session.sides[seen.side & 1];
+    raise(&side.highest, end);
+    if seen.first_of_session(session::FIN) {
+        side.fin.store(end);
+        seen.count(|events| events.session_fin += 1);
+    }
+    let is_backup = seen.is(subflow::BACKUP) || seen.is_other(subflow::BACKUP);
+    if is_backup && seen.session.open.load() > 1 && seen.first(subflow::FIN_ON_BACKUP) {
+        let refused = seen.tables.limits().passive_close_refused != 0;
+        seen.count(|events| {
+            events.fin_on_backup += 1;
+            if refused {
+                events.fin_on_backup_refused += 1;
+            }
+        });
+    }
+}
+
+/// A mapping of length 0 (RFC 8684 section 3.7).
+#[inline(always)]
+fn infinite<T: Stages>(seen: &Seen<'_, T>, flags: DssFlags, checksum: u16) {
+    let alone = seen.session.open.load() <= 1;
+    if flags.all(DssFlags::DATA_FIN) || checksum != 0 {
+        // Counted by the look of it.
+        seen.first(subflow::BAD_MAPPING);
+        return;
+    }
+    if !alone {
+        seen.first(subflow::BAD_MAPPING);
+        const FAILS: u32 = session::FAIL | session::FAIL << 1;
+        if seen.session.flags.load() & FAILS == 0 {
+            seen.count(|events| events.infinite_too_early += seen.n);
+        }
+        return;
+    }
+    if seen.first_of_session(session::INFINITE) {
+        seen.session.flags.or(session::FALLBACK);
+        seen.count(|events| events.infinite_set += 1);
+    }
+}
+
+/// A mapping of some bytes: is it one that is known, or does it contradict one?
+#[inline(always)]
+fn mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
+    let packet = &seen.work.packet;
+    let way = seen.way();
+    let relative = packet.sequence.wrapping_sub(way.base.load());
+    let end = packet.sequence.wrapping_add(packet.payload);
+    match way.compare(map, seen.tables) {
+        Known::Same => {
+            if packet.payload > 0 {
+                let repeated = !after(end, way.next.load());
+                seen.count(|events| {
+                    if repeated {
+                        events.map_duplicate += seen.n;
+                    } else {
+                        events.map_repeated += seen.n;
+                    }
+                });
+            }
+        }
+        known => {
+            if known == Known::Altered {
+                seen.count(|events| events.map_altered += seen.n);
+            }
+            new_mapping(seen, map);
+        }
+    }
+    if packet.payload == 0 {
+        return;
+    }
+    let offset = relative.wrapping_sub(map.ssn);
+    if after(relative.wrapping_add(packet.payload), map.ssn.wrapping_add(map.length)) {
+        seen.count(|events| events.more_data += 1);
+    }
+    if offset >= map.length {
+        // It does not map what it comes with.
+        seen.first(subflow::BAD_MAPPING);
+    }
+}
+
+/// A mapping that the subflow has not seen.
+#[inline(always)]
+fn new_mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
+    let way = seen.way();
+    let side = &seen.session.sides[seen.side & 1];
+    way.remember(map);
+    let start = map.dsn;
+    let end = start.wrapping_add(map.length.into());
+    if start.wrapping_sub(side.highest.load()).wrapping_add(DATA_WINDOW) > 2 * DATA_WINDOW {
+        seen.first(subflow::BAD_MAPPING);
+        return;
+    }
+    raise(&side.highest, end);
+    match side.mapped.insert(start, end, seen.tables) {
+        Relation::New => {}
+        Relation::Partial => seen.count(|events| events.map_partial += seen.n),
+        Relation::Inside => seen.count(|events| events.map_reinjected += 1),
+        Relation::Lost => {
+            seen.session.flags.or(session::LOSSY << seen.side);
+            seen.count(|events| events.lost_ranges += 1);
+        }
+    }
+    // Bytes that came before their mapping.
+    let pending = way.unmapped.load();
+    if pending != 0 {
+        let last = way.unmapped_end.load().wrapping_sub(way.base.load()).wrapping_sub(1);
+        if map.holds(last) {
+            way.unmapped.store(0);
+        }
+    }
+}
+
+/// Payload: of which mapping is it, and was it sent before?
+#[inline(always)]
+fn payload<T: Stages>(seen: &Seen<'_, T>, own: Map) {
+    let packet = &seen.work.packet;
+    let way = seen.way();
+    let end = packet.sequence.wrapping_add(packet.payload);
+    let relative = packet.sequence.wrapping_sub(way.base.load());
+    let map = if own.holds(relative) {
+        own
+    } else {
+        way.mapping_of(relative)
+    };
+    let is_old = !after(end, way.next.load());
+    if map.length == 0 {
+        // Not what a keep-alive or a window probe repeats, nor data of the SYN.
+        let acked = way.acked.load();
+        if after(end, acked) && own.length == 0 && after(end, way.base.load().wrapping_add(1)) {
+            way.unmapped.add(seen.n as u32);
+            way.unmapped_end.store(end);
+        }
+        return;
+    }
+    let offset = relative.wrapping_sub(map.ssn);
+    let room = map.length - offset;
+    let length = if packet.payload > room { room } else { packet.payload };
+    if packet.payload > room && own.length == 0 && way.mapping_of(relative.wrapping_add(room)).length == 0 {
+        seen.count(|events| events.more_data += 1);
+    }
+    let side = &seen.session.sides[seen.side & 1];
+    let start = map.dsn.wrapping_add(offset.into());
+    match side.sent.insert(start, start.wrapping_add(length.into()), seen.tables) {
+        Relation::New | Relation::Partial => {}
+        Relation::Inside => seen.count(|events| {
+            events.retransmitted += seen.n;
+            if is_old {
+                events.retransmitted_subflow += seen.n;
+            } else {
+                events.reinjected += seen.n;
+            }
+        }),
+        Relation::Lost => {
+            seen.session.flags.or(session::LOSSY << seen.side);
+            seen.count(|events| events.lost_ranges += 1);
+        }
+    }
+}
+
+/// A segment without an MPTCP option, not a reset.
+#[inline(always)]
+fn plain<T: Stages>(seen: &Seen<'_, T>) {
+    let packet = &seen.work.packet;
+    if packet.payload > 0 && seen.first(subflow::BARE) {
+        seen.count(|events| events.bare_data += 1);
+    }
+    if seen.is(subflow::CONFIRMED) || !seen.flags().any(TcpFlags::ACK) || seen.is_other(subflow::FIN) {
+        return;
+    }
+    let other = seen.other_way();
+    let acknowledges = after(packet.acknowledgment, other.acked.load())
+        && seen.is_other(subflow::MAPPED)
+        && !after(packet.acknowledgment, other.next.load());
+    if seen.is(subflow::SPOKEN) && !acknowledges {
+        return;
+    }
+    let is_initial = seen.subflow.flags.load() & subflow::JOINED == 0;
+    if is_initial && seen.session.open.load() <= 1 && seen.session.subflows.load() <= 1 {
+        if seen.session.flags.or(session::FALLBACK) & session::FALLBACK == 0 {
+            seen.count(|events| events.fallback_plain_ack += 1);
+        }
+    } else {
+        seen.first(subflow::PLAIN_ACK);
+    }
+}

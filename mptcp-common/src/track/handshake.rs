@@ -1,0 +1,419 @@
+//! Handshakes: from the SYN to the segment that proves that both ends speak MPTCP.
+
+use super::{
+    Kind, Stages,
+    entry::{HalfOpen, half_open},
+    is_half_open_over, join,
+    open::{free, leave},
+    sequence::after,
+    table::{self, Table as _},
+    word::Word,
+};
+use crate::{
+    engine::{Flow, Options, Packet, Work, next},
+    wire::{CapableFlags, MpCapable, Stage, Subtype, TcpFlags},
+};
+
+/// How far an acknowledgment may lie behind what was seen of the other end: packets overtake each
+/// other, and some are lost on their way to the probe.
+const SLACK: u32 = 1 << 20;
+
+/// A packet of a flow that has no established subflow, or a SYN.
+#[inline(always)]
+pub fn handshake<S: Stages>(stages: &S) {
+    let work = stages.work();
+    let opens = if work.packet.flags.stage() == Stage::Syn {
+        syn(stages, work)
+    } else {
+        known(stages, work)
+    };
+    if let Some((kind, present)) = opens {
+        open(stages, work, kind, present);
+    }
+}
+
+/// A segment that is no SYN: of a handshake that is known, or a stray one. Says what it opens.
+#[inline(always)]
+fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
+    let stage = work.packet.flags.stage();
+    if work.route.flow.get() != Flow::HalfOpen as u32 {
+        return stray(stages, work);
+    }
+    let entry = stages.half_opens().slot(work.route.slot.get())?;
+    if entry.tag.load() != work.tag || is_half_open_over(entry, &stages.limits(), stages.now()) {
+        drop(stages, work, entry);
+        return stray(stages, work);
+    }
+    let first = entry.flags.load() & half_open::OPENER_IS_FIRST != 0;
+    let by_opener = first != work.packet.sender_is_second;
+    let kind = stages.forget(entry.kind.load());
+    match stage {
+        Stage::SynAck if by_opener => {}
+        Stage::SynAck if kind == CAPABLE => syn_ack(stages, work, entry),
+        Stage::SynAck if kind == JOIN => join::syn_ack(stages, work, entry),
+        Stage::Later if work.packet.flags.any(TcpFlags::RST) => {
+            reset(stages, work, entry, by_opener);
+        }
+        Stage::Later if kind == CAPABLE => later(stages, work, entry, by_opener),
+        Stage::Later if kind == JOIN => join::later(stages, work, entry, by_opener),
+        _ => {}
+    }
+    None
+}
+
+/// A kind of entry to open, and the slot if it takes one that the flow has.
+type Opens = Option<(Kind, Option<u32>)>;
+
+/// Forgets the handshake of the packet in work.
+#[inline(always)]
+pub(super) fn drop<S: Stages>(stages: &S, work: &Work, entry: &HalfOpen<S::Memory>) {
+    free(stages, entry, work.route.slot.get(), work.tag);
+    work.route.flow.set(Flow::Unknown as u32);
+}
+
+const CAPABLE: u32 = Kind::Capable as u32;
+const JOIN: u32 = Kind::Join as u32;
+
+/// A SYN: says what it opens.
+#[inline(always)]
+fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
+    let route = &work.route;
+    let now = stages.now();
+    if route.flow.get() == Flow::Subflow as u32 {
+        let again = !replaces(stages, work, now);
+        route.flow.set(Flow::Unknown as u32);
+        if again {
+            return None;
+        }
+        // A handshake of the same ends may have been under way too.
+        if let Some(slot) = table::find(stages.half_opens(), work.tag) {
+            route.flow.set(Flow::HalfOpen as u32);
+            route.slot.set(slot);
+        }
+    }
+    let kind = if route.valid.get() & Subtype::MpCapable.bit() != 0 {
+        Kind::Capable
+    } else if route.valid.get() & Subtype::MpJoin.bit() != 0 {
+        Kind::Join
+    } else {
+        Kind::Stray
+    };
+    let opens = (kind != Kind::Stray).then_some(kind);
+    if route.flow.get() != Flow::HalfOpen as u32 {
+        return opens.map(|kind| (kind, None));
+    }
+    route.flow.set(Flow::Unknown as u32);
+    let slot = route.slot.get();
+    let entry = stages.half_opens().slot(slot)?;
+    let over = entry.tag.load() != work.tag || is_half_open_over(entry, &stages.limits(), now);
+    let same = !over && entry.isn[0].load() == work.packet.sequence;
+    let present = entry.kind.load();
+    if same && present == kind as u32 {
+        let n = u64::from(work.packet.packets);
+        stages.count(route.direction.get(), |events| match kind {
+            Kind::Capable => events.capable_syn_repeated += n,
+            _ => events.join_syn_repeated += n,
+        });
+        return None;
+    }
+    if same && present == CAPABLE {
+        // Who sent it took the option for the reason of a loss.
+        stages.count(route.direction.get(), |events| events.capable_syn_dropped += 1);
+    }
+    if !over && present == JOIN {
+        join::undo(stages, entry);
+        if kind == Kind::Join {
+            stages.count(route.direction.get(), |events| events.pending_replaced += 1);
+        }
+    }
+    if opens.is_none() {
+        drop(stages, work, entry);
+    }
+    opens.map(|kind| (kind, Some(slot)))
+}
+
+/// Opens an entry.
+#[inline(always)]
+fn open<S: Stages>(stages: &S, work: &Work, kind: Kind, present: Option<u32>) {
+    let now = stages.now();
+    let slot = present.or_else(|| claim(stages, work, now));
+    let Some(entry) = slot.and_then(|slot| stages.half_opens().slot(slot)) else {
+        return;
+    };
+    fill(stages, work, entry, kind, now);
+    if kind == Kind::Join {
+        join::syn(stages, work, entry);
+    }
+    entry.tag.store(work.tag);
+}
+
+/// A SYN on the addresses of a subflow: a new connection, unless it is the old SYN once more.
+#[inline(always)]
+fn replaces<T: Stages>(tables: &T, work: &Work, now: u64) -> bool {
+    let Some(subflow) = tables.subflows().slot(work.route.slot.get()) else {
+        return false;
+    };
+    let sequence = work.packet.sequence;
+    for side in 0..2 {
+        let base = subflow.ways[side].base.load();
+        if sequence == base || sequence == base.wrapping_sub(1) {
+            return false;
+        }
+    }
+    let was_open = subflow.closed.load() == 0;
+    let joins = work.route.session.get() != 0;
+    if was_open && joins && subflow.session.load() == work.route.session.get().wrapping_sub(1) {
+        tables.count(work.route.direction.get(), |events| events.subflow_replaced += 1);
+    }
+    leave(tables, subflow, now);
+    subflow.tag.store(0);
+    table::release(tables.subflows(), work.route.slot.get(), work.tag);
+    true
+}
+
+#[inline(always)]
+fn claim<T: Stages>(tables: &T, work: &Work, now: u64) -> Option<u32> {
+    let limits = tables.limits();
+    let free = table::claim_home(tables.half_opens(), work.tag, |entry| {
+        is_half_open_over(entry, &limits, now)
+    });
+    if free.is_some() {
+        return free;
+    }
+    let slot = table::evict(tables.half_opens(), work.tag, |entry| entry.created.load())?;
+    tables.count(work.route.direction.get(), |events| events.lost_handshakes += 1);
+    if let Some(entry) = tables.half_opens().slot(slot)
+        && entry.kind.load() == JOIN
+    {
+        join::undo(tables, entry);
+    }
+    Some(slot)
+}
+
+#[inline(always)]
+fn fill<T: Stages>(
+    tables: &T,
+    work: &Work,
+    entry: &HalfOpen<T::Memory>,
+    kind: Kind,
+    now: u64,
+) {
+    entry.tag.store(0);
+    entry.created.store(now);
+    for (word, value) in entry.key.iter().zip(work.flow.words) {
+        word.store(value);
+    }
+    entry.kind.store(kind as u32);
+    let mut flags = u32::from(!work.packet.sender_is_second);
+    let mut key = 0;
+    let mut version = 1;
+    if kind == Kind::Capable {
+        flags |= half_open::SIDES_KNOWN;
+        if let Some(option) = Options::new(work, work.route.valid.get(), tables).get(Subtype::MpCapable) {
+            version = u32::from(MpCapable::version_of(&option));
+            if version == 0 && option.length() == 12 {
+                key = option.u64(4);
+            }
+            if MpCapable::flags_of(&option).any(CapableFlags::CHECKSUM_REQUIRED) {
+                flags |= half_open::CHECKSUM;
+            }
+        }
+    }
+    if work.packet.payload > 0 {
+        flags |= half_open::DATA_IN_SYN;
+    }
+    if kind == Kind::Stray {
+        let valid = work.route.valid.get();
+        if valid & Subtype::Dss.bit() != 0 {
+            flags |= half_open::DSS;
+        }
+        if valid & Subtype::MpCapable.bit() != 0 {
+            flags |= half_open::CAPABLE;
+        }
+    }
+    entry.keys[0].store(key);
+    entry.keys[1].store(0);
+    entry.flags.store(flags);
+    entry.isn[0].store(work.packet.sequence);
+    entry.isn[1].store(0);
+    entry.syn_acked.store(work.packet.sequence.wrapping_add(1));
+    entry.next.store(0);
+    entry.version.store(version);
+    entry.session.store(0);
+    entry.generation.store(0);
+    for i in 0..2 {
+        entry.nonces[i].store(0);
+        entry.ids[i].store(0);
+    }
+    entry.queue.store(if work.packet.ingress { tables.queue() } else { 0 });
+    entry.direction.store(work.route.direction.get());
+}
+
+/// What a SYN/ACK says of sequence numbers, to any kind of handshake. Is it the same once more?
+#[inline(always)]
+pub(super) fn answered<T: Stages>(entry: &HalfOpen<T::Memory>, packet: &Packet) -> bool {
+    let repeated = entry.flags.load() & half_open::ANSWERED != 0
+        && entry.isn[1].load() == packet.sequence;
+    entry.isn[1].store(packet.sequence);
+    entry.syn_acked.store(packet.acknowledgment);
+    entry.next.store(packet.sequence.wrapping_add(1));
+    repeated
+}
+
+/// The answer to an MP_CAPABLE SYN.
+#[inline(always)]
+fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
+    let n = u64::from(work.packet.packets);
+    let direction = work.route.direction.get();
+    let options = Options::new(work, work.route.valid.get(), tables);
+    let Some(option) = options.get(Subtype::MpCapable) else {
+        // The listener does not speak MPTCP, or somebody on the path took the option out.
+        if entry.flags.load() & half_open::ANSWERED == 0 {
+            tables.count(direction, |events| events.capable_synack_plain += 1);
+            drop(tables, work, entry);
+        }
+        return;
+    };
+    if answered::<T>(entry, &work.packet) {
+        tables.count(direction, |events| events.capable_synack_repeated += n);
+        return;
+    }
+    let mut flags = entry.flags.load() | half_open::ANSWERED;
+    if MpCapable::flags_of(&option).any(CapableFlags::CHECKSUM_REQUIRED) {
+        flags |= half_open::CHECKSUM;
+    }
+    entry.keys[1].store(option.u64(4));
+    entry.version.store(MpCapable::version_of(&option).into());
+    entry.flags.store(flags);
+}
+
+/// What comes after the SYN/ACK of an MP_CAPABLE handshake.
+#[inline(always)]
+fn later<T: Stages>(
+    tables: &T,
+    work: &Work,
+    entry: &HalfOpen<T::Memory>,
+    by_opener: bool,
+) {
+    let packet = &work.packet;
+    let flags = entry.flags.load();
+    if !by_opener {
+        let end = packet.sequence.wrapping_add(packet.payload);
+        if flags & half_open::ANSWERED != 0 && after(end, entry.next.load()) {
+            entry.next.store(end);
+        }
+        return;
+    }
+    let n = u64::from(packet.packets);
+    let direction = work.route.direction.get();
+    if flags & half_open::ANSWERED == 0 || !packet.flags.any(TcpFlags::ACK) {
+        return;
+    }
+    let version = entry.version.load();
+    let options = Options::new(work, work.route.valid.get(), tables);
+    if let Some(option) = options.get(Subtype::MpCapable) {
+        let (sender, receiver) = (option.u64(4), option.u64(12));
+        let acknowledged = packet.acknowledgment;
+        let first = entry.isn[1].load().wrapping_add(1);
+        let wrong = acknowledged.wrapping_sub(first)
+            > entry.next.load().wrapping_sub(first).wrapping_add(SLACK)
+            || receiver != entry.keys[1].load()
+            || (version == 0 && sender != entry.keys[0].load());
+        if flags & half_open::CONFIRMED == 0 {
+            entry.flags.or(half_open::CONFIRMED);
+            tables.count(direction, |events| {
+                events.final_ack += 1;
+                if wrong {
+                    events.cookie += 1;
+                }
+            });
+        }
+        if wrong {
+            return;
+        }
+        if version == 1 && option.length() == 20 && packet.payload > 0 {
+            tables.count(direction, |events| events.capable_no_length += n);
+        }
+        entry.keys[0].store(sender);
+        return complete(tables, work, entry);
+    }
+    // Data before the listener can know the initiator's key.
+    if version == 1 && packet.payload > 0 && flags & half_open::CONFIRMED == 0 {
+        tables.count(direction, |events| events.data_before_key += n);
+    }
+    if let Some(option) = options.get(Subtype::Dss)
+        && version == 1
+        && option.u8(3) & 1 != 0
+    {
+        // The third segment was lost or is late; this says as much.
+        complete(tables, work, entry);
+        return;
+    }
+    if work.route.seen.get() == 0 {
+        tables.count(direction, |events| events.fallback_plain_ack += 1);
+        drop(tables, work, entry);
+    }
+}
+
+/// The handshake is complete: the session and its first subflow begin.
+#[inline(always)]
+fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
+    let direction = work.route.direction.get();
+    let is_v1 = entry.version.load() == 1;
+    let home = entry.queue.load();
+    let here = tables.queue();
+    let steered = work.packet.ingress && home != 0 && here != 0 && home != here;
+    tables.count(direction, |events| {
+        events.session_created += 1;
+        if is_v1 {
+            events.session_created_v1 += 1;
+        }
+        if steered {
+            events.capable_steered += 1;
+        }
+    });
+    work.route.ask(next::OPEN_SESSION | next::OPEN_SUBFLOW);
+}
+
+/// A handshake is reset.
+#[inline(always)]
+fn reset<T: Stages>(
+    tables: &T,
+    work: &Work,
+    entry: &HalfOpen<T::Memory>,
+    by_opener: bool,
+) {
+    let kind = entry.kind.load();
+    let flags = entry.flags.load();
+    let direction = entry.direction.load();
+    if kind == JOIN {
+        join::reset(tables, work, entry, by_opener);
+    } else if kind == Kind::Stray as u32 && !by_opener {
+        tables.count(direction, |events| {
+            if flags & half_open::CAPABLE != 0 {
+                events.cookie += 1;
+            } else {
+                events.option_no_session += 1;
+            }
+            if flags & half_open::DSS != 0 {
+                events.dss_no_subflow += 1;
+            }
+        });
+    }
+    drop(tables, work, entry);
+}
+
+/// A segment with an option, of a flow that nobody knows. Says what it opens.
+#[inline(always)]
+fn stray<S: Stages>(stages: &S, work: &Work) -> Opens {
+    work.route.flow.set(Flow::Unknown as u32);
+    if work.route.seen.get() == 0
+        || work.packet.flags.stage() != Stage::Later
+        || work.packet.flags.any(TcpFlags::RST)
+    {
+        return None;
+    }
+    let n = u64::from(work.packet.packets);
+    stages.count(work.route.direction.get(), |events| events.unknown_flow += n);
+    Some((Kind::Stray, None))
+}

@@ -1,0 +1,307 @@
+//! Joins: an MP_JOIN handshake adds a subflow to a session (RFC 8684 section 3.2).
+
+use super::{
+    Stages,
+    entry::{HalfOpen, Session, half_open, session},
+    handshake::{answered, drop},
+    open::{has_bit, session_of, set_bit},
+    sequence::after,
+    table::Table as _,
+    word::Word,
+};
+use crate::{
+    crypto::{self, Hash},
+    engine::{Options, Work, next},
+    wire::{Key, MpJoin, Nonce, Stage, Subtype, TcpFlags},
+};
+
+/// Which session does an MP_JOIN SYN name, and which side sent it?
+#[inline(always)]
+pub fn lookup_join<T: Stages>(tables: &T) {
+    let work = tables.work();
+    work.route.session.set(0);
+    let set = work.route.seen.get() & Subtype::MpJoin.bit();
+    let token = match Options::new(work, set, tables).get(Subtype::MpJoin) {
+        Some(option) if option.length() == 12 => option.u32(4),
+        _ => return,
+    };
+    if let Some((slot, owner)) = session_of(tables, token) {
+        work.route.session.set(slot + 1);
+        // Who joins names the token of the other side.
+        work.route.side.set(owner ^ 1);
+    }
+}
+
+/// The session of a pending join, while it is the same.
+#[inline(always)]
+fn session_of_entry<'a, T: Stages>(
+    tables: &'a T,
+    entry: &HalfOpen<T::Memory>,
+) -> Option<&'a Session<T::Memory>> {
+    if entry.flags.load() & half_open::RESOLVED == 0 {
+        return None;
+    }
+    let session = tables.sessions().slot(entry.session.load())?;
+    (session.generation.load() == entry.generation.load()).then_some(session)
+}
+
+/// An MP_JOIN SYN, which has just been filled in.
+#[inline(always)]
+pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
+    let options = Options::new(work, work.route.valid.get(), tables);
+    let Some(option) = options.get(Subtype::MpJoin) else {
+        return;
+    };
+    let id = u32::from(MpJoin::address_id_of(&option));
+    entry.nonces[0].store(option.u32(8));
+    entry.ids[0].store(id);
+    let mut flags = entry.flags.load();
+    if MpJoin::backup_of(&option) {
+        flags |= half_open::BACKUP;
+    }
+    let Some(slot) = work.route.session.get().checked_sub(1) else {
+        entry.flags.store(flags);
+        return;
+    };
+    let Some(session) = tables.sessions().slot(slot) else {
+        return;
+    };
+    let direction = work.route.direction.get();
+    let limits = tables.limits();
+    flags |= half_open::RESOLVED | half_open::SIDES_KNOWN;
+    if work.route.side.get() == 1 {
+        flags |= half_open::OPENER_LISTENS;
+    }
+    entry.session.store(slot);
+    entry.generation.store(session.generation.load());
+    entry.version.store(session.version.load());
+    let side = &session.sides[work.route.side.get() as usize & 1];
+    if id != 0 && has_bit(&side.used, id) {
+        tables.count(direction, |events| events.join_id_in_use += 1);
+    }
+    set_bit(&side.known, id);
+    set_bit(&side.used, id);
+    if session.flags.load() & session::FALLBACK != 0 {
+        flags |= half_open::AFTER_FALLBACK;
+        tables.count(direction, |events| events.join_after_fallback += 1);
+    }
+    if session.open.load() >= limits.subflows {
+        flags |= half_open::OVER_LIMIT;
+    }
+    let pending = side.pending.add(1);
+    if pending >= limits.pending {
+        flags |= half_open::OVER_PENDING;
+    }
+    let home = session.queue.load();
+    let here = tables.queue();
+    if work.packet.ingress && home != 0 && here != 0 && home != here {
+        tables.count(direction, |events| events.join_steered += 1);
+    }
+    entry.flags.store(flags);
+}
+
+/// A pending join is no longer pending.
+#[inline(always)]
+pub(super) fn undo<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>) {
+    if let Some(session) = session_of_entry(tables, entry) {
+        let side = usize::from(entry.flags.load() & half_open::OPENER_LISTENS != 0);
+        let pending = &session.sides[side].pending;
+        if pending.load() != 0 {
+            pending.add(u32::MAX);
+        }
+    }
+}
+
+/// Checks the HMAC of the MP_JOIN in work: of the responder in a SYN/ACK, of the opener later.
+#[inline(always)]
+pub fn verify_join<T: Stages>(tables: &T) {
+    let work = tables.work();
+    let route = &work.route;
+    let Some(entry) = tables.half_opens().slot(route.slot.get()) else {
+        return;
+    };
+    let options = Options::new(work, route.valid.get(), tables);
+    let Some(option) = options.get(Subtype::MpJoin) else {
+        return;
+    };
+    let by_responder = work.packet.flags.stage() == Stage::SynAck;
+    let known = session_of_entry(tables, entry)
+        .and_then(|_| tables.keys(entry.session.load()))
+        .map(|keys| [keys.keys[0].load(), keys.keys[1].load()])
+        .filter(|keys| keys[0] != 0 && keys[1] != 0);
+    let verdict = known.and_then(|keys| {
+        let hash = Hash::of_version(entry.version.load());
+        let nonces = [entry.nonces[0].load(), entry.nonces[1].load()];
+        // Keys and nonces, the sender's first.
+        let opener_listens = entry.flags.load() & half_open::OPENER_LISTENS != 0;
+        let keys = if by_responder != opener_listens {
+            [keys[1], keys[0]]
+        } else {
+            keys
+        };
+        let nonces = if by_responder {
+            [nonces[1], nonces[0]]
+        } else {
+            nonces
+        };
+        tables.with_digest(|digest| {
+            let hmac = crypto::join_hmac(digest, hash, keys.map(Key), nonces.map(Nonce));
+            let mut difference = (hmac[0] ^ option.u32(4)) | (hmac[1] ^ option.u32(8));
+            if !by_responder {
+                // A SYN/ACK has room for the first 64 bits only.
+                difference |= (hmac[2] ^ option.u32(12))
+                    | (hmac[3] ^ option.u32(16))
+                    | (hmac[4] ^ option.u32(20));
+            }
+            difference == 0
+        })
+    });
+    let wrong = verdict == Some(false);
+    if !by_responder {
+        entry.flags.or(if wrong {
+            half_open::FAILED
+        } else {
+            half_open::PROVEN
+        });
+    }
+    tables.count(route.direction.get(), |events| {
+        if by_responder {
+            events.join_synack_hmac += u64::from(wrong);
+        } else {
+            events.join_hmac += u64::from(wrong);
+            events.join_hmac_unverified += u64::from(verdict.is_none());
+        }
+    });
+}
+
+/// The answer to an MP_JOIN SYN.
+#[inline(always)]
+pub(super) fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
+    let n = u64::from(work.packet.packets);
+    let direction = work.route.direction.get();
+    let options = Options::new(work, work.route.valid.get(), tables);
+    let Some(option) = options.get(Subtype::MpJoin) else {
+        if entry.flags.load() & half_open::ANSWERED == 0 {
+            tables.count(direction, |events| events.join_synack_plain += 1);
+            entry.flags.or(half_open::REFUSED);
+        }
+        return;
+    };
+    if answered::<T>(entry, &work.packet) {
+        tables.count(direction, |events| events.join_synack_repeated += n);
+        return;
+    }
+    entry.nonces[1].store(option.u32(12));
+    entry.ids[1].store(MpJoin::address_id_of(&option).into());
+    let mut flags = half_open::ANSWERED;
+    if MpJoin::backup_of(&option) {
+        flags |= half_open::BACKUP << 1;
+    }
+    entry.flags.or(flags);
+    let id = u32::from(MpJoin::address_id_of(&option));
+    if let Some(session) = session_of_entry(tables, entry) {
+        let opener = usize::from(entry.flags.load() & half_open::OPENER_LISTENS != 0);
+        let side = &session.sides[opener ^ 1];
+        set_bit(&side.known, id);
+        set_bit(&side.used, id);
+    }
+    work.route.ask(next::VERIFY_JOIN);
+}
+
+/// What comes after the SYN/ACK of an MP_JOIN handshake.
+#[inline(always)]
+pub(super) fn later<T: Stages>(
+    tables: &T,
+    work: &Work,
+    entry: &HalfOpen<T::Memory>,
+    by_opener: bool,
+) {
+    let n = u64::from(work.packet.packets);
+    let direction = work.route.direction.get();
+    let flags = entry.flags.load();
+    if flags & half_open::ANSWERED == 0 || !work.packet.flags.any(TcpFlags::ACK) {
+        return;
+    }
+    if !by_opener {
+        // The fourth segment.
+        let reached = !after(
+            entry.isn[0].load().wrapping_add(1),
+            work.packet.acknowledgment,
+        );
+        if flags & half_open::PROVEN != 0 && reached {
+            tables.count(direction, |events| events.join_validated += 1);
+            complete(tables, work, entry);
+        }
+        return;
+    }
+    let options = Options::new(work, work.route.valid.get(), tables);
+    if options.get(Subtype::MpJoin).is_none() {
+        if work.route.seen.get() == 0 && flags & half_open::CONFIRMED == 0 {
+            entry.flags.or(half_open::PLAIN);
+        }
+        return;
+    }
+    if flags & half_open::CONFIRMED != 0 {
+        tables.count(direction, |events| events.join_ack_repeated += n);
+        return;
+    }
+    entry.flags.or(half_open::CONFIRMED);
+    tables.count(direction, |events| events.join_final_ack += 1);
+    work.route.ask(next::VERIFY_JOIN);
+}
+
+/// The join is established.
+#[inline(always)]
+fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
+    let direction = work.route.direction.get();
+    undo(tables, entry);
+    let Some(session) = session_of_entry(tables, entry) else {
+        drop(tables, work, entry);
+        return;
+    };
+    if session.open.load() >= tables.limits().subflows {
+        session.over_limit.store(tables.now());
+    }
+    tables.count(direction, |events| events.join_created += 1);
+    work.route.session.set(entry.session.load() + 1);
+    work.route.ask(next::OPEN_SUBFLOW);
+}
+
+/// MP_TCPRST reasons "lack of resources" and "administratively prohibited" (RFC 8684 section 3.6).
+const REFUSALS: [u8; 2] = [2, 3];
+
+/// A pending join is reset.
+#[inline(always)]
+pub(super) fn reset<T: Stages>(
+    tables: &T,
+    work: &Work,
+    entry: &HalfOpen<T::Memory>,
+    by_opener: bool,
+) {
+    undo(tables, entry);
+    if by_opener {
+        return;
+    }
+    let flags = entry.flags.load();
+    let opened = entry.direction.load();
+    let set = work.route.valid.get();
+    let reason = match Options::new(work, set, tables).get(Subtype::MpTcpRst) {
+        Some(option) => option.u8(3),
+        None => 0,
+    };
+    let threshold = tables.limits().threshold;
+    tables.count(opened, |events| {
+        events.join_refused += 1;
+        if flags & half_open::RESOLVED == 0 {
+            events.join_token_unknown += 1;
+        } else if flags & (half_open::FAILED | half_open::AFTER_FALLBACK) != 0 {
+            // Counted when it was seen.
+        } else if flags & half_open::PLAIN != 0 {
+            events.plain_ack_reset += 1;
+        } else if threshold != 0 && flags & half_open::OVER_THRESHOLD != 0 {
+            events.join_over_threshold += 1;
+        } else if flags & half_open::OVER_LIMIT != 0 || REFUSALS.contains(&reason) {
+            events.join_over_limit += 1;
+        }
+    });
+}

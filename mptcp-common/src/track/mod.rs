@@ -1,0 +1,180 @@
+//! Handshakes, subflows and sessions: what has to be remembered to judge a packet.
+//!
+//! A packet that carries an MP_CAPABLE or MP_JOIN SYN opens an entry in the table of half-open
+//! handshakes, which forgets the oldest when it is full. A handshake that completes moves into the
+//! tables of subflows and sessions, which never evict: what has no room there is counted as lost.
+//! So a flood of forged SYNs can displace handshakes, and nothing else.
+//!
+//! The code is the same in the kernel, over BPF maps, and in user space; it is generic over
+//! [`Tables`]. What takes `Stages` alone is a function of its own in the kernel, so that its verifier
+//! looks at each once; such a function finds the packet in [`Stages::work`].
+
+mod close;
+mod entry;
+mod established;
+mod handshake;
+mod join;
+mod open;
+mod seen;
+mod sequence;
+mod signals;
+pub mod table;
+mod word;
+
+pub use self::{
+    close::close,
+    entry::{
+        FlowKey, GAPS, HalfOpen, Keys, MAPPINGS, Mapping, Ranges, Session, Side, Subflow, Way,
+        half_open, session, subflow,
+    },
+    established::established,
+    handshake::handshake,
+    join::{lookup_join, verify_join},
+    open::{open_session, open_subflow},
+    sequence::{Relation, after, after_64, expand},
+    signals::signals,
+    word::{Memory, Word},
+};
+#[cfg(not(target_arch = "bpf"))]
+pub use self::word::Atomics;
+use self::table::{Bucket, Table};
+use crate::engine::Stages;
+use crate::{
+    counter::{Events, Role},
+    crypto::Compress,
+    wire::Forget,
+};
+
+/// What an entry of the half-open table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    /// Opened by an MP_CAPABLE SYN.
+    Capable = 1,
+    /// Opened by an MP_JOIN SYN.
+    Join = 2,
+    /// A segment with an MPTCP option on a flow of which no handshake was seen. A reset in answer
+    /// tells that its receiver did not know it either.
+    Stray = 3,
+}
+
+/// Limits and times that rows are judged by and tables are cleaned by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Limits {
+    /// A pending handshake is forgotten after this time. Nanoseconds, as all times here.
+    pub handshake: u64,
+    /// A session without subflows is over after this time.
+    pub alone: u64,
+    /// A session without packets is over after this time.
+    pub idle: u64,
+    /// A closed subflow is remembered for this time.
+    pub linger: u64,
+    /// Subflows of a session, the first included; a join beyond is refused (MaxsfEr).
+    pub subflows: u32,
+    /// Pending joins of a session and side (PendRep).
+    pub pending: u32,
+    /// Pending joins of all sessions, 0 is no limit (JoinThEr).
+    pub threshold: u32,
+    /// Is closing on a backup subflow refused (DFpasveEr, FCpasvEr)?
+    pub passive_close_refused: u32,
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+impl Limits {
+    /// NetScaler's defaults where it has the limit, Linux's where it has not.
+    pub const DEFAULT: Self = Self {
+        handshake: 75 * SECOND,
+        alone: 60 * SECOND,
+        idle: 3600 * SECOND,
+        linger: 10 * SECOND,
+        subflows: 4,
+        pending: 4,
+        threshold: 0,
+        passive_close_refused: 0,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// The tables, the clock and the counters of one probe.
+pub trait Tables: Forget {
+    /// What the tables' words are made of.
+    type Memory: Memory;
+    /// Handshakes.
+    type HalfOpens: Table<Memory = Self::Memory, Slot = HalfOpen<Self::Memory>>;
+    /// Subflows.
+    type Subflows: Table<Memory = Self::Memory, Slot = Subflow<Self::Memory>>;
+    /// Sessions, by the listener's token.
+    type Sessions: Table<Memory = Self::Memory, Slot = Session<Self::Memory>>;
+    /// What computes hashes.
+    type Digest: Compress;
+
+    /// Handshakes that are not complete.
+    fn half_opens(&self) -> &Self::HalfOpens;
+    /// Subflows.
+    fn subflows(&self) -> &Self::Subflows;
+    /// Sessions.
+    fn sessions(&self) -> &Self::Sessions;
+    /// The keys of the session in this slot.
+    fn keys(&self, session: u32) -> Option<&Keys<Self::Memory>>;
+    /// Buckets of words that lead from an initiator's token to its session: the token in the upper
+    /// half, the slot plus 1 in the lower.
+    fn initiators(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
+    /// Runs `hash` with what computes hashes.
+    fn with_digest<R>(&self, hash: impl FnOnce(&mut Self::Digest) -> R) -> Option<R>;
+    /// The secret that tags are made with.
+    fn seed(&self) -> u64;
+    /// Now, in nanoseconds; may be as coarse as some milliseconds.
+    fn now(&self) -> u64;
+    /// Where the packet comes in.
+    fn role(&self) -> Role;
+    /// Limits and times.
+    fn limits(&self) -> Limits;
+    /// The receive queue or CPU plus 1, 0 where that says nothing.
+    fn queue(&self) -> u32;
+    /// Counts in one direction (a [`crate::counter::Direction`] by its number).
+    fn count(&self, direction: u32, count: impl FnOnce(&mut Events));
+}
+
+/// Is this handshake over?
+#[inline(always)]
+pub fn is_half_open_over<M: Memory>(entry: &HalfOpen<M>, limits: &Limits, now: u64) -> bool {
+    entry.tag.load() == 0 || now.wrapping_sub(entry.created.load()) > limits.handshake
+}
+
+/// May this subflow's entry be taken?
+#[inline(always)]
+pub fn is_subflow_over<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64) -> bool {
+    let closed = entry.closed.load();
+    entry.tag.load() == 0
+        || (closed != 0 && now.wrapping_sub(closed) > limits.linger)
+        || now.wrapping_sub(entry.last_seen.load()) > limits.idle
+}
+
+/// Is this subflow open?
+#[inline(always)]
+pub fn is_subflow_open<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64) -> bool {
+    entry.tag.load() != 0
+        && entry.closed.load() == 0
+        && now.wrapping_sub(entry.last_seen.load()) <= limits.idle
+}
+
+/// Is this session over, so that its entry may be taken?
+#[inline(always)]
+pub fn is_session_over<M: Memory>(entry: &Session<M>, limits: &Limits, now: u64) -> bool {
+    let flags = entry.flags.load();
+    const FINS_ACKED: u32 = session::FIN_ACKED | session::FIN_ACKED << 1;
+    let alone = entry.open.load() == 0;
+    entry.tag.load() == 0
+        || flags & session::FASTCLOSED != 0
+        || (alone && flags & FINS_ACKED == FINS_ACKED)
+        || (alone && flags & session::FALLBACK != 0)
+        || (alone && now.wrapping_sub(entry.alone.load()) > limits.alone)
+        || now.wrapping_sub(entry.last_seen.load()) > limits.idle
+}

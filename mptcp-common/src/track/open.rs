@@ -1,0 +1,369 @@
+//! Entries of sessions and subflows whose handshake is complete.
+
+use super::{
+    Kind, Memory, Stages,
+    entry::{HalfOpen, Session, Subflow, Way, half_open, session, subflow},
+    is_session_over, is_subflow_over,
+    table::{self, Table as _},
+    word::Word,
+};
+use crate::{
+    crypto::{Derived, Hash, derive},
+    engine::{Flow, Work},
+    wire::Key,
+};
+
+/// The tag of a session: of its listener's token.
+#[inline(always)]
+pub(super) fn session_tag(seed: u64, token: u32) -> u64 {
+    table::tag(table::mix(seed, token.into()))
+}
+
+/// The session of a token and which side's token it is.
+#[inline(always)]
+pub(super) fn session_of<T: Stages>(tables: &T, token: u32) -> Option<(u32, u32)> {
+    let (limits, now) = (tables.limits(), tables.now());
+    let lives = |slot: u32| {
+        let session = tables.sessions().slot(slot)?;
+        (!is_session_over(session, &limits, now)).then_some(slot)
+    };
+    let tag = session_tag(tables.seed(), token);
+    if let Some(slot) = table::find(tables.sessions(), tag)
+        && let Some(slot) = lives(slot)
+    {
+        return Some((slot, 1));
+    }
+    let bucket = tables.initiators((tag >> 32) as u32 & tables.sessions().mask())?;
+    for word in bucket.words() {
+        let value = word.load();
+        if (value >> 32) as u32 == token && value as u32 != 0 {
+            let slot = value as u32 - 1;
+            let session = tables.sessions().slot(slot)?;
+            let known = session.flags.load() & session::KNOWN != 0;
+            if known && session.sides[0].token.load() == token {
+                return lives(slot).map(|slot| (slot, 0));
+            }
+        }
+    }
+    None
+}
+
+/// What is known of both ends when a session begins.
+struct Ends {
+    keys: [u64; 2],
+    derived: [Derived; 2],
+}
+
+/// Makes a session of the MP_CAPABLE handshake in work. Its slot plus 1 is in the route; if there is
+/// no room, the handshake is forgotten.
+#[inline(always)]
+pub fn open_session<T: Stages>(tables: &T) {
+    let work = tables.work();
+    let route = &work.route;
+    let Some(entry) = tables.half_opens().slot(route.slot.get()) else {
+        return;
+    };
+    match create_session(tables, work, entry) {
+        Some(slot) => route.session.set(slot + 1),
+        None => {
+            route.next.set(0);
+            route.flow.set(Flow::Unknown as u32);
+            free(tables, entry, route.slot.get(), work.tag);
+        }
+    }
+}
+
+#[inline(always)]
+fn create_session<T: Stages>(
+    tables: &T,
+    work: &Work,
+    entry: &HalfOpen<T::Memory>,
+) -> Option<u32> {
+    let hash = Hash::of_version(entry.version.load());
+    let keys = [entry.keys[0].load(), entry.keys[1].load()];
+    let derived = tables.with_digest(|digest| {
+        [
+            derive(digest, hash, Key(keys[0])),
+            derive(digest, hash, Key(keys[1])),
+        ]
+    })?;
+    let ends = Ends { keys, derived };
+    let tag = session_tag(tables.seed(), ends.derived[1].token);
+    let direction = work.route.direction.get();
+    let (limits, now) = (tables.limits(), tables.now());
+    let present = table::find(tables.sessions(), tag);
+    let over = |slot: u32| {
+        tables
+            .sessions()
+            .slot(slot)
+            .is_some_and(|session| is_session_over(session, &limits, now))
+    };
+    let slot = match present {
+        // The token of a session that is over, once more.
+        Some(slot) if over(slot) => Some(slot),
+        Some(_) => None,
+        None => table::claim(tables.sessions(), tag, |session| {
+            is_session_over(session, &limits, now)
+        }),
+    };
+    let Some(slot) = slot else {
+        tables.count(direction, |events| events.lost_sessions += 1);
+        return None;
+    };
+    let session = tables.sessions().slot(slot)?;
+    session.tag.store(0);
+    fill_session(tables, session, entry, &ends, now);
+    if let Some(place) = tables.keys(slot) {
+        place.keys[0].store(ends.keys[0]);
+        place.keys[1].store(ends.keys[1]);
+    }
+    if ends.keys[0] != 0 {
+        register_initiator(tables, ends.derived[0].token, slot, direction);
+    }
+    session.tag.store(tag);
+    Some(slot)
+}
+
+#[inline(always)]
+fn fill_session<T: Stages>(
+    tables: &T,
+    session: &Session<T::Memory>,
+    entry: &HalfOpen<T::Memory>,
+    ends: &Ends,
+    now: u64,
+) {
+    session.generation.store(session.generation.load().wrapping_add(1));
+    let mut flags = 0;
+    if entry.flags.load() & half_open::CHECKSUM != 0 {
+        flags |= session::CHECKSUM;
+    }
+    session.open.store(0);
+    session.subflows.store(0);
+    session.version.store(entry.version.load());
+    session.queue.store(entry.queue.load());
+    session.created.store(now);
+    session.last_seen.store(now);
+    session.alone.store(now);
+    session.over_limit.store(0);
+    for side in 0..2 {
+        let this = &session.sides[side];
+        let Derived { token, idsn } = ends.derived[side];
+        let known = ends.keys[side] != 0;
+        if known {
+            flags |= session::KNOWN << side;
+        }
+        let first = if known { idsn.wrapping_add(1) } else { 0 };
+        // What the other side acknowledges.
+        session.sides[side ^ 1].data_ack.store(first);
+        this.highest.store(first);
+        this.idsn.store(idsn);
+        this.fin.store(0);
+        this.token.store(token);
+        this.pending.store(0);
+        for i in 0..4 {
+            this.known[i].store(0);
+            this.removed[i].store(0);
+            this.used[i].store(0);
+        }
+        // Identifier 0 is the address of the first subflow (RFC 8684 section 3.4.1).
+        this.known[0].store(1);
+        this.used[0].store(1);
+        this.mapped.reset(first);
+        this.sent.reset(first);
+    }
+    let _ = tables;
+    session.flags.store(flags);
+}
+
+#[inline(always)]
+fn register_initiator<T: Stages>(tables: &T, token: u32, slot: u32, direction: u32) {
+    let tag = session_tag(tables.seed(), token);
+    let word = (u64::from(token) << 32) | u64::from(slot + 1);
+    let (limits, now) = (tables.limits(), tables.now());
+    let Some(bucket) = tables.initiators((tag >> 32) as u32 & tables.sessions().mask()) else {
+        return;
+    };
+    for place in bucket.words() {
+        let present = place.load();
+        let free = present as u32 == 0 || {
+            let Some(session) = tables.sessions().slot((present as u32).wrapping_sub(1)) else {
+                return;
+            };
+            session.sides[0].token.load() != (present >> 32) as u32
+                || is_session_over(session, &limits, now)
+        };
+        if free && place.replace(present, word) {
+            return;
+        }
+    }
+    tables.count(direction, |events| events.lost_tokens += 1);
+}
+
+/// Makes a subflow of the handshake in work, in the route's session, and routes the packet to it.
+/// The handshake's entry is freed.
+#[inline(always)]
+pub fn open_subflow<T: Stages>(tables: &T) {
+    let work = tables.work();
+    let route = &work.route;
+    let Some(entry) = tables.half_opens().slot(route.slot.get()) else {
+        return;
+    };
+    let tag = work.tag;
+    let direction = route.direction.get();
+    let (limits, now) = (tables.limits(), tables.now());
+    let slot = table::claim(tables.subflows(), tag, |subflow| {
+        is_subflow_over(subflow, &limits, now)
+    });
+    let half_open_slot = route.slot.get();
+    let session_slot = route.session.get().wrapping_sub(1);
+    route.flow.set(Flow::Unknown as u32);
+    let (Some(slot), Some(session)) = (slot, tables.sessions().slot(session_slot)) else {
+        tables.count(direction, |events| events.lost_subflows += 1);
+        free(tables, entry, half_open_slot, tag);
+        return;
+    };
+    let Some(subflow) = tables.subflows().slot(slot) else {
+        return;
+    };
+    if subflow.tag.load() != 0 && subflow.closed.load() == 0 {
+        // It was idle for so long that its place was taken.
+        leave(tables, subflow, now);
+    }
+    subflow.tag.store(0);
+    fill_subflow(subflow, work, entry, now);
+    subflow.session.store(session_slot);
+    subflow.generation.store(session.generation.load());
+    session.open.add(1);
+    session.subflows.add(1);
+    subflow.tag.store(tag);
+    free(tables, entry, half_open_slot, tag);
+    work.route.flow.set(Flow::Subflow as u32);
+    work.route.slot.set(slot);
+    tables.count(direction, |events| events.subflow_created += 1);
+}
+
+#[inline(always)]
+fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M>, now: u64) {
+    let facts = entry.flags.load();
+    let opener = u32::from(facts & half_open::OPENER_LISTENS != 0);
+    let opener_is_first = facts & half_open::OPENER_IS_FIRST;
+    let is_join = entry.kind.load() == Kind::Join as u32;
+    let mut flags = (opener ^ opener_is_first ^ 1) & subflow::FIRST_IS_LISTENER;
+    if is_join {
+        flags |= subflow::JOINED | subflow::CONFIRMED | subflow::CONFIRMED << 1;
+        if facts & half_open::BACKUP != 0 {
+            flags |= subflow::BACKUP << opener;
+        }
+        if facts & half_open::BACKUP << 1 != 0 {
+            flags |= subflow::BACKUP << (opener ^ 1);
+        }
+    }
+    let ids = [entry.ids[0].load() & 0xff, entry.ids[1].load() & 0xff];
+    subflow
+        .ids
+        .store(ids[0] << (8 * opener) | ids[1] << (8 * (opener ^ 1)));
+    subflow.created.store(now);
+    subflow.last_seen.store(now);
+    subflow.closed.store(0);
+    for (word, value) in subflow.key.iter().zip(work.flow.words) {
+        word.store(value);
+    }
+    // The opener's data starts where its SYN was acknowledged: data in a SYN has no mapping.
+    let bases = [
+        entry.syn_acked.load().wrapping_sub(1),
+        entry.isn[1].load(),
+    ];
+    for (end, base) in bases.into_iter().enumerate() {
+        let side = (end as u32 ^ opener) as usize & 1;
+        fill_way(&subflow.ways[side], base);
+    }
+    subflow.flags.store(flags);
+}
+
+#[inline(always)]
+fn fill_way<M: Memory>(way: &Way<M>, base: u32) {
+    let first = base.wrapping_add(1);
+    way.base.store(base);
+    way.next.store(first);
+    way.acked.store(first);
+    way.fin.store(0);
+    way.unmapped.store(0);
+    way.unmapped_end.store(0);
+    way.newest.store(0);
+    way.bad_option.store(0);
+    way.packets.store(0);
+    way.bytes.store(0);
+    for mapping in &way.mappings {
+        mapping.dsn.store(0);
+        mapping.ssn.store(0);
+        mapping.length.store(0);
+    }
+}
+
+/// Forgets a handshake, its keys and nonces too.
+#[inline(always)]
+pub(super) fn free<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>, slot: u32, tag: u64) {
+    entry.tag.store(0);
+    for i in 0..2 {
+        entry.keys[i].store(0);
+        entry.nonces[i].store(0);
+    }
+    table::release(tables.half_opens(), slot, tag);
+}
+
+/// A subflow is over: its session has one less.
+#[inline(always)]
+pub(super) fn leave<T: Stages>(tables: &T, subflow: &Subflow<T::Memory>, now: u64) {
+    if subflow.flags.or(subflow::CLOSED) & subflow::CLOSED != 0 {
+        return;
+    }
+    subflow.closed.store(now.max(1));
+    let Some(session) = tables.sessions().slot(subflow.session.load()) else {
+        return;
+    };
+    if session.generation.load() != subflow.generation.load() {
+        return;
+    }
+    session.alone.store(now);
+    session.open.add(u32::MAX);
+    let ids = subflow.ids.load();
+    for side in 0..2 {
+        clear_bit(&session.sides[side].used, ids >> (8 * side) & 0xff);
+    }
+    wipe_if_over(tables, subflow.session.load(), session, now);
+}
+
+/// Keys are wiped when their session is over.
+#[inline(always)]
+pub(super) fn wipe_if_over<T: Stages>(
+    tables: &T,
+    slot: u32,
+    session: &Session<T::Memory>,
+    now: u64,
+) {
+    if is_session_over(session, &tables.limits(), now)
+        && let Some(place) = tables.keys(slot)
+    {
+        place.keys[0].store(0);
+        place.keys[1].store(0);
+    }
+}
+
+/// Is the bit of an address identifier set?
+#[inline(always)]
+pub(super) fn has_bit<W: Word<u64>>(words: &[W; 4], id: u32) -> bool {
+    words[(id as usize >> 6) & 3].load() >> (id & 63) & 1 != 0
+}
+
+/// Sets it.
+#[inline(always)]
+pub(super) fn set_bit<W: Word<u64>>(words: &[W; 4], id: u32) {
+    words[(id as usize >> 6) & 3].or(1 << (id & 63));
+}
+
+/// Clears it.
+#[inline(always)]
+pub(super) fn clear_bit<W: Word<u64>>(words: &[W; 4], id: u32) {
+    let word = &words[(id as usize >> 6) & 3];
+    word.store(word.load() & !(1 << (id & 63)));
+}

@@ -1,0 +1,271 @@
+//! Arithmetic of sequence numbers, and sets of them.
+
+use super::{
+    entry::{MAPPINGS, Mapping, Ranges, Way},
+    word::{Memory, Word},
+};
+use crate::wire::Forget;
+
+/// Does `a` come after `b`, modulo 2^32?
+#[inline(always)]
+pub fn after(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) > 0
+}
+
+/// Does `a` come after `b`, modulo 2^64?
+#[inline(always)]
+pub fn after_64(a: u64, b: u64) -> bool {
+    (a.wrapping_sub(b) as i64) > 0
+}
+
+/// The number with these lower 32 bits that is nearest to `near` (RFC 8684 section 3.3.1).
+#[inline(always)]
+pub fn expand(near: u64, low: u32) -> u64 {
+    let distance = low.wrapping_sub(near as u32) as i32;
+    near.wrapping_add(i64::from(distance) as u64)
+}
+
+/// Attempts at a change that another CPU may make at the same time.
+const TRIES: u32 = 4;
+
+/// Raises a number that several CPUs raise; says whether this one did.
+#[inline(always)]
+pub(super) fn raise<W: Word<u64>>(word: &W, value: u64) -> bool {
+    for _ in 0..TRIES {
+        let present = word.load();
+        if !after_64(value, present) {
+            return false;
+        }
+        if word.replace(present, value) {
+            return true;
+        }
+    }
+    false
+}
+
+/// How a range of data lies to a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Relation {
+    /// None of it was in the set.
+    New = 0,
+    /// Some of it was.
+    Partial = 1,
+    /// All of it was.
+    Inside = 2,
+    /// None of it was, and there was no room to remember it.
+    Lost = 3,
+}
+
+impl<M: Memory> Ranges<M> {
+    /// Makes it the set of all numbers below `next`.
+    #[inline(always)]
+    pub(super) fn reset(&self, next: u64) {
+        self.next.store(next);
+        for range in &self.above {
+            range[0].store(0);
+            range[1].store(0);
+        }
+    }
+
+    /// Adds the numbers from `start` up to but not including `end`.
+    #[inline(always)]
+    pub(super) fn insert(&self, start: u64, end: u64, verifier: &impl Forget) -> Relation {
+        let next = self.next.load();
+        if !after_64(end, next) {
+            return Relation::Inside;
+        }
+        if start == next && self.above[0][1].load() == 0 {
+            // In order, and no gap open: what nearly every packet does.
+            raise(&self.next, end);
+            return Relation::New;
+        }
+        self.insert_above(next, start, end, verifier)
+    }
+
+    /// Every packet that fills, opens or meets a gap.
+    #[inline(always)]
+    fn insert_above(
+        &self,
+        next: u64,
+        start: u64,
+        end: u64,
+        verifier: &impl Forget,
+    ) -> Relation {
+        let mut relation = if after_64(next, start) {
+            Relation::Partial as u32
+        } else {
+            Relation::New as u32
+        };
+        let mut from = start;
+        let mut to = end;
+        for range in &self.above {
+            let (low, high) = (range[0].load(), range[1].load());
+            if high == 0 {
+                continue;
+            }
+            if !after_64(low, start) && !after_64(end, high) {
+                return Relation::Inside;
+            }
+            // Behind the contiguous part, or touching what is new: one range from now on.
+            let stale = !after_64(high, next);
+            if stale || (!after_64(low, to) && !after_64(from, high)) {
+                if after_64(high, start) && after_64(end, low) {
+                    relation = verifier.forget(Relation::Partial as u32);
+                }
+                if !stale {
+                    from = if after_64(from, low) { low } else { from };
+                    to = if after_64(high, to) { high } else { to };
+                }
+                range[0].store(0);
+                range[1].store(0);
+            }
+        }
+        if !after_64(from, next) {
+            raise(&self.next, to);
+            self.pack();
+            return partial_or_new(relation);
+        }
+        for range in &self.above {
+            if range[1].load() == 0 {
+                range[0].store(from);
+                range[1].store(to);
+                return partial_or_new(relation);
+            }
+        }
+        Relation::Lost
+    }
+
+    /// Keeps the first place used while any is: an unused one says that there is no gap.
+    #[inline(always)]
+    fn pack(&self) {
+        if self.above[0][1].load() != 0 {
+            return;
+        }
+        for range in &self.above {
+            let (low, high) = (range[0].load(), range[1].load());
+            if high != 0 {
+                range[0].store(0);
+                range[1].store(0);
+                self.above[0][0].store(low);
+                self.above[0][1].store(high);
+                return;
+            }
+        }
+    }
+
+    /// The other end has acknowledged everything below `next`: it got what was not seen here.
+    #[inline(always)]
+    pub(super) fn acknowledge(&self, next: u64) {
+        if after_64(next, self.next.load()) {
+            raise(&self.next, next);
+        }
+    }
+}
+
+#[inline(always)]
+fn partial_or_new(relation: u32) -> Relation {
+    if relation == Relation::Partial as u32 {
+        Relation::Partial
+    } else {
+        Relation::New
+    }
+}
+
+/// A mapping, read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Map {
+    pub(super) dsn: u64,
+    pub(super) ssn: u32,
+    /// Bytes, without DATA_FIN; 0 if there is none.
+    pub(super) length: u32,
+}
+
+impl Map {
+    #[inline(always)]
+    pub(super) fn read<M: Memory>(mapping: &Mapping<M>) -> Self {
+        Self {
+            dsn: mapping.dsn.load(),
+            ssn: mapping.ssn.load(),
+            length: mapping.length.load(),
+        }
+    }
+
+    /// Does the byte with this relative number lie in it?
+    #[inline(always)]
+    pub(super) fn holds(&self, relative: u32) -> bool {
+        relative.wrapping_sub(self.ssn) < self.length
+    }
+}
+
+/// What a new mapping is to those that are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Known {
+    /// Nothing like it.
+    New = 0,
+    /// The same was there.
+    Same = 1,
+    /// Bytes of the subflow that it maps were mapped to other data.
+    Altered = 2,
+}
+
+impl<M: Memory> Way<M> {
+    /// Compares a mapping with those of this ring.
+    #[inline(always)]
+    pub(super) fn compare(&self, map: Map, verifier: &impl Forget) -> Known {
+        let newest = self.newest.load() as usize & (MAPPINGS - 1);
+        if Map::read(&self.mappings[newest]) == map {
+            return Known::Same;
+        }
+        let mut known = Known::New as u32;
+        for mapping in &self.mappings {
+            let other = Map::read(mapping);
+            if other.length == 0 {
+                continue;
+            }
+            if other == map {
+                return Known::Same;
+            }
+            let overlaps = other.holds(map.ssn) || map.holds(other.ssn);
+            let shift = map.dsn.wrapping_sub(u64::from(map.ssn));
+            if overlaps && shift != other.dsn.wrapping_sub(u64::from(other.ssn)) {
+                known = verifier.forget(Known::Altered as u32);
+            }
+        }
+        if known == Known::Altered as u32 {
+            Known::Altered
+        } else {
+            Known::New
+        }
+    }
+
+    /// Remembers a mapping in the place of the oldest.
+    #[inline(always)]
+    pub(super) fn remember(&self, map: Map) {
+        let place = self.newest.load().wrapping_add(1);
+        let mapping = &self.mappings[place as usize & (MAPPINGS - 1)];
+        mapping.length.store(0);
+        mapping.dsn.store(map.dsn);
+        mapping.ssn.store(map.ssn);
+        mapping.length.store(map.length);
+        self.newest.store(place);
+    }
+
+    /// The remembered mapping that holds a byte, of length 0 if none does.
+    #[inline(always)]
+    pub(super) fn mapping_of(&self, relative: u32) -> Map {
+        let newest = self.newest.load() as usize & (MAPPINGS - 1);
+        let map = Map::read(&self.mappings[newest]);
+        if map.holds(relative) {
+            return map;
+        }
+        for mapping in &self.mappings {
+            let map = Map::read(mapping);
+            if map.holds(relative) {
+                return map;
+            }
+        }
+        Map::default()
+    }
+}

@@ -1,0 +1,213 @@
+//! Options that say something of addresses, priorities and failures.
+
+use super::{
+    Stages,
+    entry::{session, subflow},
+    open::{clear_bit, has_bit, set_bit, wipe_if_over},
+    seen::Seen,
+    word::Word,
+};
+use crate::{
+    crypto::{Compress as _, add_addr_hmac},
+    wire::{AddAddr, Key, MpPrio, RawOption, Subtype},
+};
+
+/// The options that are neither DSS nor part of the handshake.
+#[inline(always)]
+pub fn signals<T: Stages>(tables: &T) {
+    let Some(seen) = &Seen::new(tables) else {
+        return;
+    };
+    if seen.has(Subtype::AddAddr) {
+        add_addr(seen);
+    }
+    if seen.has(Subtype::RemoveAddr) {
+        remove_addr(seen);
+    }
+    if let Some(option) = seen.option(Subtype::MpPrio) {
+        prio(seen, &option);
+    }
+    if seen.has(Subtype::MpFail) {
+        if seen.session.flags.load() & session::FAIL << (seen.side ^ 1) != 0 {
+            seen.count(|events| events.fail_response += seen.n);
+        }
+        seen.first_of_session(session::FAIL);
+    }
+    if let Some(option) = seen.option(Subtype::MpFastclose) {
+        fastclose(seen, option.u64(4));
+    }
+    // Repeated parts of the handshake.
+    let n = seen.n;
+    let joined = seen.subflow.flags.load() & subflow::JOINED != 0;
+    if seen.has(Subtype::MpJoin) && joined {
+        seen.count(|events| events.join_ack_repeated += n);
+    }
+}
+
+/// An announced address (RFC 8684 section 3.4.1).
+#[inline(always)]
+fn add_addr<T: Stages>(seen: &Seen<'_, T>) {
+    let Some(option) = seen.option(Subtype::AddAddr) else {
+        return;
+    };
+    if AddAddr::is_echo(&option) {
+        return;
+    }
+    let id = u32::from(option.u8(3));
+    let side = &seen.session.sides[seen.side & 1];
+    set_bit(&side.known, id);
+    clear_bit(&side.removed, id);
+    if !AddAddr::is_v1(&option) {
+        return;
+    }
+    let keys = match seen.tables.keys(seen.subflow.session.load()) {
+        Some(keys) => [keys.keys[0].load(), keys.keys[1].load()],
+        None => [0, 0],
+    };
+    if keys[0] == 0 || keys[1] == 0 {
+        seen.count(|events| events.add_addr_unverified += seen.n);
+        return;
+    }
+    let keys = if seen.side == 0 {
+        keys
+    } else {
+        [keys[1], keys[0]]
+    };
+    let (is_v6, has_port) = (option.length() >= 28, AddAddr::has_port(&option));
+    let port_at = if is_v6 { 20 } else { 8 };
+    let hmac_at = port_at + if has_port { 2 } else { 0 };
+    let sent = RawOption::new(option.area(), option.at() + hmac_at, 8).u64(0);
+    let port = if has_port {
+        RawOption::new(option.area(), option.at() + port_at, 2).u16(0)
+    } else {
+        0
+    };
+    // Identifier and address from byte 3 on, and the port.
+    let verdict = seen.tables.with_digest(|digest| {
+        let message = &mut digest.digest().message;
+        *message = [0; 8];
+        message[0] = option.u32(3);
+        let length = if is_v6 {
+            message[1] = option.u32(7);
+            message[2] = option.u32(11);
+            message[3] = option.u32(15);
+            message[4] = u32::from(option.u8(19)) << 24 | u32::from(port) << 8;
+            19
+        } else {
+            message[1] = u32::from(option.u8(7)) << 24 | u32::from(port) << 8;
+            7
+        };
+        add_addr_hmac(digest, keys.map(Key), length)
+    });
+    let Some((right, left)) = verdict else {
+        return;
+    };
+    if sent == right {
+        seen.first(subflow::CONFIRMED);
+    } else if sent == left {
+        seen.first(subflow::CONFIRMED);
+        seen.count(|events| events.add_addr_hmac_old += seen.n);
+    } else {
+        seen.count(|events| events.add_addr_hmac += seen.n);
+    }
+}
+
+/// Identifiers that one REMOVE_ADDR can list: 40 bytes less the header of 3.
+const MAX_IDS: u32 = 37;
+
+/// Removed addresses (RFC 8684 section 3.4.2).
+#[inline(always)]
+fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
+    let Some(option) = seen.option(Subtype::RemoveAddr) else {
+        return;
+    };
+    let side = &seen.session.sides[seen.side & 1];
+    let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
+    let n = seen.n;
+    let length = option.length();
+    for i in 0..MAX_IDS {
+        if 3 + i >= length {
+            break;
+        }
+        let at = seen.tables.forget(option.at() + 3 + i);
+        let id = u32::from(RawOption::new(option.area(), at, 1).u8(0));
+        let known = has_bit(&side.known, id);
+        let removed = has_bit(&side.removed, id);
+        seen.count(|events| {
+            if known {
+                events.address_removed += n;
+                if id == own {
+                    events.address_own += n;
+                }
+            } else if removed {
+                events.address_repeated += n;
+            } else {
+                events.address_unknown += n;
+            }
+        });
+        if known {
+            clear_bit(&side.known, id);
+            set_bit(&side.removed, id);
+        }
+    }
+}
+
+/// A change of priority (RFC 8684 section 3.3.8).
+#[inline(always)]
+fn prio<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) {
+    let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
+    if option.length() == 4 && u32::from(option.u8(3)) != own {
+        // Of another subflow: version 0 has such.
+        seen.count(|events| events.prio_elsewhere += seen.n);
+        return;
+    }
+    if MpPrio::backup_of(option) {
+        seen.first(subflow::BACKUP);
+    } else if seen.is(subflow::BACKUP) {
+        let flags = seen.subflow.flags.load();
+        seen.subflow
+            .flags
+            .store(flags & !(subflow::BACKUP << seen.side));
+        seen.count(|events| events.prio_cleared += seen.n);
+    }
+}
+
+/// A fast close (RFC 8684 section 3.5) with the key of who gets it.
+#[inline(always)]
+fn fastclose<T: Stages>(seen: &Seen<'_, T>, key: u64) {
+    let expected = match seen.tables.keys(seen.subflow.session.load()) {
+        Some(keys) => keys.keys[(seen.side ^ 1) & 1].load(),
+        None => 0,
+    };
+    if expected != 0 && key != expected {
+        seen.count(|events| events.fastclose_key += seen.n);
+        return;
+    }
+    if expected == 0 {
+        seen.count(|events| events.fastclose_unverified += seen.n);
+    }
+    if !seen.first(subflow::FASTCLOSE) {
+        seen.count(|events| events.fastclose_repeated += seen.n);
+        return;
+    }
+    let is_backup = seen.is(subflow::BACKUP) || seen.is_other(subflow::BACKUP);
+    let refused = seen.tables.limits().passive_close_refused != 0;
+    seen.count(|events| {
+        events.fastclose_first += 1;
+        if is_backup {
+            events.fastclose_on_backup += 1;
+            if refused {
+                events.fastclose_on_backup_refused += 1;
+            }
+        }
+    });
+    if expected != 0 {
+        seen.session.flags.or(session::FASTCLOSED);
+        wipe_if_over(
+            seen.tables,
+            seen.subflow.session.load(),
+            seen.session,
+            seen.now,
+        );
+    }
+}

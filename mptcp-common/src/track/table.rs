@@ -1,0 +1,168 @@
+//! A table of fixed size: buckets of tags, and a slot of memory behind each tag.
+//!
+//! A tag is 64 bits of a keyed hash, 0 where the place is free. Seven tags, and a word that says
+//! whether more of them went to the neighbouring bucket, are a cache line: a lookup that finds
+//! nothing touches one line and no slot. An entry never moves, and its slot's number is its tag's
+//! place: claiming a slot is one compare-and-swap, and there is no list of free slots that two CPUs
+//! could fight over.
+//!
+//! Nothing here runs on a timer: whoever inserts takes over a place whose entry has expired.
+
+use super::word::{Memory, Word};
+
+/// Tags in a bucket.
+pub const WAYS: u32 = 7;
+
+/// One cache line of tags.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Bucket<M: Memory> {
+    tags: [M::W64; WAYS as usize],
+    /// Not 0 once an entry that belongs here had to go to the neighbour.
+    overflowed: M::W64,
+}
+
+impl<M: Memory> Bucket<M> {
+    /// All eight words, where they are no tags.
+    #[inline(always)]
+    pub(super) fn words(&self) -> &[M::W64; WAYS as usize] {
+        &self.tags
+    }
+
+    /// The tags, for a reader of the whole table.
+    pub fn tags(&self) -> impl Iterator<Item = u64> {
+        self.tags.iter().map(Word::load)
+    }
+}
+
+/// A table in some memory.
+pub trait Table {
+    /// What its words are made of.
+    type Memory: Memory;
+    /// What a slot holds.
+    type Slot;
+
+    /// Number of buckets less 1; the number is a power of two.
+    fn mask(&self) -> u32;
+    /// A bucket; `None` only where the memory is not there.
+    fn bucket(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
+    /// A slot; `None` only where the memory is not there.
+    fn slot(&self, slot: u32) -> Option<&Self::Slot>;
+}
+
+/// The slot of a tag.
+#[inline(always)]
+pub fn find<T: Table>(table: &T, tag: u64) -> Option<u32> {
+    let home = home(table, tag);
+    let bucket = table.bucket(home)?;
+    if let Some(way) = way_of(bucket, tag) {
+        return Some(home * WAYS + way);
+    }
+    if bucket.overflowed.load() == 0 {
+        return None;
+    }
+    let way = way_of(table.bucket(home ^ 1)?, tag)?;
+    Some((home ^ 1) * WAYS + way)
+}
+
+#[inline(always)]
+fn way_of<M: Memory>(bucket: &Bucket<M>, tag: u64) -> Option<u32> {
+    (0..WAYS).find(|way| bucket.tags[*way as usize].load() == tag)
+}
+
+/// Claims a slot for a tag that is not in the table: a free one, or one that `expired`.
+#[inline(always)]
+pub fn claim<T: Table>(table: &T, tag: u64, expired: impl Fn(&T::Slot) -> bool) -> Option<u32> {
+    let home = home(table, tag);
+    if let Some(way) = claim_in(table, home, tag, &expired) {
+        return Some(home * WAYS + way);
+    }
+    table.bucket(home)?.overflowed.store(1);
+    let way = claim_in(table, home ^ 1, tag, &expired)?;
+    Some((home ^ 1) * WAYS + way)
+}
+
+/// The same in the home bucket alone, for a table that evicts.
+#[inline(always)]
+pub fn claim_home<T: Table>(
+    table: &T,
+    tag: u64,
+    expired: impl Fn(&T::Slot) -> bool,
+) -> Option<u32> {
+    let home = home(table, tag);
+    Some(home * WAYS + claim_in(table, home, tag, &expired)?)
+}
+
+#[inline(always)]
+fn claim_in<T: Table>(
+    table: &T,
+    number: u32,
+    tag: u64,
+    expired: &impl Fn(&T::Slot) -> bool,
+) -> Option<u32> {
+    let bucket = table.bucket(number)?;
+    for way in 0..WAYS {
+        let word = &bucket.tags[way as usize];
+        let present = word.load();
+        let free = present == 0 || expired(table.slot(number * WAYS + way)?);
+        if free && word.replace(present, tag) {
+            return Some(way);
+        }
+    }
+    None
+}
+
+/// Claims the place of the home bucket whose entry was `born` first, whatever it holds.
+#[inline(always)]
+pub fn evict<T: Table>(table: &T, tag: u64, born: impl Fn(&T::Slot) -> u64) -> Option<u32> {
+    let home = home(table, tag);
+    let mut oldest = u64::MAX;
+    let mut place = 0;
+    for way in 0..WAYS {
+        let time = born(table.slot(home * WAYS + way)?);
+        if time < oldest {
+            oldest = time;
+            place = way;
+        }
+    }
+    let bucket = table.bucket(home)?;
+    for way in 0..WAYS {
+        if way == place {
+            bucket.tags[way as usize].store(tag);
+        }
+    }
+    Some(home * WAYS + place)
+}
+
+/// Frees a slot, if it is still this tag's.
+#[inline(always)]
+pub fn release<T: Table>(table: &T, slot: u32, tag: u64) {
+    let number = slot / WAYS;
+    if let Some(bucket) = table.bucket(number) {
+        for way in 0..WAYS {
+            if number * WAYS + way == slot {
+                bucket.tags[way as usize].replace(tag, 0);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn home<T: Table>(table: &T, tag: u64) -> u32 {
+    (tag >> 32) as u32 & table.mask()
+}
+
+/// A tag from a hash: never 0.
+#[inline(always)]
+pub fn tag(hash: u64) -> u64 {
+    hash | 1
+}
+
+/// Mixes a number with a secret one (multiply, xor and shift).
+#[inline(always)]
+pub fn mix(seed: u64, number: u64) -> u64 {
+    let mut hash = (number ^ seed).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^= hash >> 32;
+    hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 29)
+}
