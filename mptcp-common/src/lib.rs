@@ -7,6 +7,7 @@
 //! - [`counter`]: what is counted, and the rows of the statistics table made of it;
 //! - [`crypto`]: the hashes that tokens and HMACs are made with;
 //! - [`track`]: handshakes, subflows and sessions;
+//! - [`gather`]: a frame's headers;
 //! - [`engine`]: one packet in, counts out.
 #![no_std]
 #![deny(missing_docs)]
@@ -15,5 +16,6 @@
 pub mod counter;
 pub mod crypto;
 pub mod engine;
+pub mod gather;
 pub mod track;
 pub mod wire;

@@ -7,26 +7,15 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use bytemuck::AnyBitPattern;
+use mptcp_common::{
+    gather::{Buffer, Frame},
+    wire::{Area, Forget},
+};
 
 use crate::tables;
 
-/// What a buffer holds besides bytes.
-#[derive(Clone, Copy)]
-pub(crate) struct Buffer {
-    /// Packets on the wire, 1 or more; 1 where that still has to be found from `segment_size`.
-    pub(crate) packets: u32,
-    /// Payload bytes of each packet but the last of a GSO or GRO buffer, else 0.
-    pub(crate) segment_size: u32,
-    /// Has the number of packets to be computed from payload and `segment_size`?
-    pub(crate) is_uncounted: bool,
-    /// VLAN tags that the device took out of the frame.
-    pub(crate) stripped_tags: u32,
-    /// Receive queue plus 1, 0 where that is not known.
-    pub(crate) queue: u32,
-}
-
 /// A frame: some of its bytes can be read in place, all through a helper.
-pub(crate) trait Frame {
+pub(crate) trait Bytes {
     type Context: EbpfContext;
 
     fn context(&self) -> &Self::Context;
@@ -39,9 +28,8 @@ pub(crate) trait Frame {
     /// # Safety
     /// `to` must be valid for `length` bytes.
     unsafe fn copy(&self, at: u32, to: *mut u8, length: u32) -> bool;
-    fn buffer(&self) -> Buffer;
-    /// Length in bytes of a buffer of several packets, else 0. Above 64 KiB (BIG TCP) the IP header
-    /// of such a buffer has none.
+    fn buffer(&self, ingress: bool) -> Buffer;
+    /// As [`Frame::merged_length`].
     fn merged_length(&self) -> u32;
 
     /// Address of the byte at offset `at`, which may lie behind the frame's end.
@@ -58,12 +46,16 @@ pub(crate) trait Frame {
         }
         address
     }
+}
 
-    /// The value at offset `at`, as it lies in memory; `None` if the frame ends before.
+/// Reads in place what can be.
+pub(crate) struct InPlace<B>(pub(crate) B);
+
+impl<B: Bytes> Frame for InPlace<B> {
     #[inline(always)]
     fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
-        let from = self.address(at);
-        if from + size_of::<T>() <= self.end() {
+        let from = self.0.address(at);
+        if from + size_of::<T>() <= self.0.end() {
             // SAFETY: inside start..end, as just compared (and as the verifier makes sure), and any
             // bytes are a T. The address may be unaligned for T, which Rust does not allow and this
             // relies on: on this target the read becomes one load of T's words, which the kernel
@@ -75,18 +67,47 @@ pub(crate) trait Frame {
         let to = tables::spill()?;
         // SAFETY: valid for 64 bytes, T's and more; read only when all of T's were written.
         unsafe {
-            if !self.copy(at, to, size_of::<T>() as u32) {
+            if !self.0.copy(at, to, size_of::<T>() as u32) {
                 return None;
             }
             Some(to.cast::<T>().read())
         }
+    }
+
+    #[inline(always)]
+    fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Forget) -> bool {
+        let from = self.0.address(at);
+        for i in 0..10 {
+            if i * 4 >= length as usize {
+                return true;
+            }
+            let word = from + i * 4;
+            if word + 4 > self.0.end() {
+                break;
+            }
+            // SAFETY: inside the frame, as just compared; see `load` on alignment.
+            area.set_word(i, unsafe { *(word as *const u32) });
+            if i == 9 {
+                return true;
+            }
+        }
+        // The mask changes nothing. The verifier of Linux 6.1 sees by it that this is 1 to 64 bytes,
+        // which the area holds; of the comparisons above it has kept too little.
+        let length = (verifier.forget(length - 1) & 63) + 1;
+        // SAFETY: an area has room for 40 bytes, the longest that a TCP header can announce.
+        unsafe { self.0.copy(at, area.bytes_mut().as_mut_ptr(), length) }
+    }
+
+    #[inline(always)]
+    fn merged_length(&self) -> u32 {
+        self.0.merged_length()
     }
 }
 
 /// An XDP buffer: one frame as it came in.
 pub(crate) struct Xdp(pub(crate) XdpContext);
 
-impl Frame for Xdp {
+impl Bytes for Xdp {
     type Context = XdpContext;
 
     #[inline(always)]
@@ -115,7 +136,7 @@ impl Frame for Xdp {
     }
 
     #[inline(always)]
-    fn buffer(&self) -> Buffer {
+    fn buffer(&self, ingress: bool) -> Buffer {
         Buffer {
             packets: 1,
             segment_size: 0,
@@ -123,6 +144,7 @@ impl Frame for Xdp {
             stripped_tags: 0,
             // SAFETY: the context is valid for the program's run.
             queue: unsafe { (*self.0.ctx).rx_queue_index } + 1,
+            ingress,
         }
     }
 
@@ -146,7 +168,7 @@ impl Skb {
     }
 }
 
-impl Frame for Skb {
+impl Bytes for Skb {
     type Context = TcContext;
 
     #[inline(always)]
@@ -175,7 +197,7 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
-    fn buffer(&self) -> Buffer {
+    fn buffer(&self, ingress: bool) -> Buffer {
         // SAFETY: the context is valid for the program's run; the kernel turns these into loads.
         let (segments, segment_size, vlan) = unsafe {
             let skb = self.skb();
@@ -187,6 +209,7 @@ impl Frame for Skb {
             is_uncounted: segments == 0 && segment_size != 0,
             stripped_tags: vlan,
             queue: 0,
+            ingress,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The kernel side: gather the headers of a frame, let the engine count, pass the frame.
 //!
 //! Three programs, one body. What is decided about MPTCP is decided in `mptcp-common`; here are
-//! only the access to frames ([`frame`], [`gather`]) and the tables ([`tables`]).
+//! only the access to frames ([`frame`]) and the tables ([`tables`], [`memory`]).
 //!
 //! No path changes or drops a packet: XDP programs return `XDP_PASS`, TC programs
 //! `TC_ACT_UNSPEC`, which lets the programs behind them in a TCX chain run (`TC_ACT_OK` would not).
@@ -19,7 +19,6 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 
 mod frame;
-mod gather;
 mod memory;
 mod tables;
 
@@ -29,34 +28,34 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use mptcp_common::{
-    counter::{Counters, Leaf},
-    engine::{self, Work},
+    counter::Leaf,
+    engine,
+    gather::gather,
 };
 
 use crate::{
-    frame::{Frame, Skb, Xdp},
-    gather::gather,
+    frame::{Bytes, InPlace, Skb, Xdp},
     tables::Kernel,
 };
 
 /// Ingress of a device whose driver runs XDP, or of any device in generic mode.
 #[xdp(frags)]
 pub fn xdp_ingress(ctx: XdpContext) -> u32 {
-    observe(&Xdp(ctx), true);
+    observe(&InPlace(Xdp(ctx)), true);
     XDP_PASS
 }
 
 /// Ingress where XDP cannot be had.
 #[classifier]
 pub fn tc_ingress(ctx: TcContext) -> i32 {
-    observe(&Skb(ctx), true);
+    observe(&InPlace(Skb(ctx)), true);
     TC_ACT_UNSPEC
 }
 
 /// Egress.
 #[classifier]
 pub fn tc_egress(ctx: TcContext) -> i32 {
-    observe(&Skb(ctx), false);
+    observe(&InPlace(Skb(ctx)), false);
     TC_ACT_UNSPEC
 }
 
@@ -64,33 +63,30 @@ pub fn tc_egress(ctx: TcContext) -> i32 {
 ///
 /// The order is a promise to readers (see `Counters`): `frames`, then events, then the leaf.
 #[inline(always)]
-fn observe<F: Frame>(frame: &F, ingress: bool) {
+fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     let Some(counters) = tables::counters() else {
         return;
     };
-    let mut buffer = frame.buffer();
-    let gathered = gather(frame, &mut buffer, ingress);
+    let Some(work) = tables::work() else {
+        return;
+    };
+    let mut buffer = frame.0.buffer(ingress);
+    let kernel = Kernel::with(counters, work);
+    let gathered = gather(frame, &kernel, tables::scope(), &mut buffer, work);
     let packets = u64::from(buffer.packets);
     counters.frames += packets;
     tables::barrier();
     let leaf = match gathered {
-        Ok(work) => count(frame, work, counters),
+        Ok(()) => {
+            engine::find(work, &kernel);
+            engine::packet(&kernel, &tables::policy())
+        }
         Err(leaf) => leaf,
     };
-    tables::barrier();
-    counters.leaves.add(leaf, packets);
-}
-
-/// Hands a gathered packet to the engine.
-#[inline(always)]
-fn count<F: Frame>(frame: &F, work: &mut Work, counters: &mut Counters) -> Leaf {
-    let kernel = Kernel::with(counters, work);
-    engine::find(work, &kernel);
-    let leaf = engine::packet(&kernel, &tables::policy());
     if leaf == Leaf::Mptcp {
         tables::wipe(&mut work.area);
         aya_log_ebpf::debug!(
-            frame.context(),
+            frame.0.context(),
             "MPTCP: TCP flags {}, {} option bytes, {} bytes of payload in {} packets",
             work.packet.flags.0,
             work.packet.options,
@@ -98,7 +94,8 @@ fn count<F: Frame>(frame: &F, work: &mut Work, counters: &mut Counters) -> Leaf 
             work.packet.packets
         );
     }
-    leaf
+    tables::barrier();
+    counters.leaves.add(leaf, packets);
 }
 
 #[cfg(not(test))]

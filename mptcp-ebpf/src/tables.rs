@@ -11,6 +11,7 @@ use mptcp_common::{
     counter::{Counters, Direction, Events, Role},
     crypto::{self, Compress, Digest, Hash},
     engine::{Policy, Stages, Work},
+    gather::Scope,
     track::{
         self, HalfOpen, Keys, Limits, Session, Subflow, Tables,
         table::{Bucket, Table},
@@ -41,14 +42,14 @@ const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// A table of the probe: two arrays, sized when they are loaded.
 macro_rules! table {
-    ($name:ident, $slot:ident: $tags:ident, $slots:ident, $mask:ident) => {
+    ($name:ident, $slot:ident: $tags:ident, $slots:ident, $buckets:ident) => {
         #[map]
         static $tags: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
         #[map]
         static $slots: Array<$slot<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-        /// Buckets less 1.
+        /// Buckets: even.
         #[unsafe(no_mangle)]
-        static $mask: Global<u32> = Global::new(0);
+        static $buckets: Global<u32> = Global::new(2);
 
         pub(crate) struct $name;
 
@@ -57,8 +58,8 @@ macro_rules! table {
             type Slot = $slot<Maps>;
 
             #[inline(always)]
-            fn mask(&self) -> u32 {
-                $mask.load()
+            fn buckets(&self) -> u32 {
+                $buckets.load()
             }
 
             #[inline(always)]
@@ -74,9 +75,9 @@ macro_rules! table {
     };
 }
 
-table!(HalfOpens, HalfOpen: HALF_OPEN_TAGS, HALF_OPENS, HALF_OPEN_MASK);
-table!(Subflows, Subflow: SUBFLOW_TAGS, SUBFLOWS, SUBFLOW_MASK);
-table!(Sessions, Session: SESSION_TAGS, SESSIONS, SESSION_MASK);
+table!(HalfOpens, HalfOpen: HALF_OPEN_TAGS, HALF_OPENS, HALF_OPEN_BUCKETS);
+table!(Subflows, Subflow: SUBFLOW_TAGS, SUBFLOWS, SUBFLOW_BUCKETS);
+table!(Sessions, Session: SESSION_TAGS, SESSIONS, SESSION_BUCKETS);
 /// As many buckets as the sessions have.
 #[map]
 static INITIATORS: Array<Bucket<Maps>> = Array::with_max_entries(1, 0);
@@ -146,12 +147,6 @@ pub(crate) fn spill() -> Option<*mut u8> {
     SPILL.get_ptr_mut(0).map(|bytes| bytes.cast())
 }
 
-/// Are flows followed?
-#[inline(always)]
-pub(crate) fn is_tracking() -> bool {
-    TRACK.load() != 0
-}
-
 #[inline(always)]
 pub(crate) fn role() -> Role {
     if ROLE.load() == Role::Host as u8 {
@@ -161,9 +156,13 @@ pub(crate) fn role() -> Role {
     }
 }
 
+/// How frames begin, and how much is done with them.
 #[inline(always)]
-pub(crate) fn is_layer_3() -> bool {
-    LAYER_3.load() != 0
+pub(crate) fn scope() -> Scope {
+    Scope {
+        is_layer_3: LAYER_3.load() != 0,
+        is_tracking: TRACK.load() != 0,
+    }
 }
 
 #[inline(always)]
@@ -195,7 +194,7 @@ pub(crate) fn wipe(area: &mut Area) {
 
 /// Makes the verifier forget, by two instructions that it does not see through. Holds a number of
 /// which it knows nothing.
-pub(crate) struct Verifier(pub(crate) u64);
+pub(crate) struct Verifier(u64);
 
 impl Verifier {
     /// With a number from the packet in work: what went through a map is unknown.
@@ -209,6 +208,11 @@ impl Verifier {
 impl Forget for Verifier {
     #[inline(always)]
     fn forget(&self, value: u32) -> u32 {
+        self.forget_by(value, self.0)
+    }
+
+    #[inline(always)]
+    fn forget_by(&self, value: u32, unknown: u64) -> u32 {
         let mut wide = u64::from(value);
         // SAFETY: x ^ y ^ y is x; registers only. The verifier knows no more of a number than its
         // known bits and its bounds: after the first instruction both are gone.
@@ -217,7 +221,7 @@ impl Forget for Verifier {
                 "{value} ^= {unknown}",
                 "{value} ^= {unknown}",
                 value = inout(reg) wide,
-                unknown = in(reg) self.0,
+                unknown = in(reg) unknown,
                 options(nomem, nostack, preserves_flags),
             );
         }
@@ -252,6 +256,11 @@ impl Forget for Kernel {
     #[inline(always)]
     fn forget(&self, value: u32) -> u32 {
         self.verifier.forget(value)
+    }
+
+    #[inline(always)]
+    fn forget_by(&self, value: u32, unknown: u64) -> u32 {
+        self.verifier.forget_by(value, unknown)
     }
 }
 

@@ -7,7 +7,9 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mptcp_common::counter::Role;
+use mptcp_common::{counter::Role, track::Limits};
+
+use crate::offline::Sizes;
 
 /// Counts Multipath TCP on the wire, in the kernel's fast path.
 #[derive(Debug, Parser)]
@@ -66,9 +68,66 @@ pub(crate) struct Attach {
     /// Count MP_CAPABLE SYNs of version 0 in VerEr
     #[arg(long)]
     pub(crate) v1_only: bool,
+    /// Count what packets say by themselves, and follow no sessions: rows that need them are n/a
+    #[arg(long)]
+    pub(crate) no_track: bool,
+    /// Sessions that there is room for; the probes of a network namespace share their tables, and
+    /// the first one decides
+    #[arg(long, value_name = "N", default_value_t = Sizes::default().sessions,
+        value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
+    pub(crate) max_sessions: u32,
+    /// Subflows that there is room for
+    #[arg(long, value_name = "N", default_value_t = Sizes::default().subflows,
+        value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
+    pub(crate) max_subflows: u32,
+    #[command(flatten)]
+    pub(crate) limits: PolicyLimits,
     /// Stay, and print what the programs log at this level and above; slow, for debugging
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub(crate) kernel_log: Option<KernelLog>,
+}
+
+/// Limits and times that rows are judged by.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct PolicyLimits {
+    /// Subflows of a session, the first included; a join beyond that is refused counts in MaxsfEr
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) limit_subflows: u32,
+    /// Pending joins of a session and side
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) limit_pending: u32,
+    /// Pending joins of all sessions, 0 is no limit; a join beyond that is refused counts in JoinThEr
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) join_threshold: u32,
+    /// Count closing on a backup subflow in DFpasveEr and FCpasvEr
+    #[arg(long)]
+    pub(crate) no_passive_close: bool,
+    /// A handshake is forgotten after this time
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = duration)]
+    pub(crate) handshake_timeout: Duration,
+    /// A session without subflows is over after this time
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub(crate) close_timeout: Duration,
+    /// A session without packets is over after this time
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    pub(crate) idle_timeout: Duration,
+}
+
+impl From<PolicyLimits> for Limits {
+    fn from(limits: PolicyLimits) -> Self {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            handshake: nanoseconds(limits.handshake_timeout),
+            alone: nanoseconds(limits.close_timeout),
+            idle: nanoseconds(limits.idle_timeout),
+            subflows: limits.limit_subflows,
+            pending: limits.limit_pending,
+            threshold: limits.join_threshold,
+            passive_close_refused: u32::from(limits.no_passive_close),
+            ..Self::DEFAULT
+        }
+    }
 }
 
 #[derive(Debug, Args)]

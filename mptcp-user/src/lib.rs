@@ -8,6 +8,7 @@
 mod cli;
 mod commands;
 mod failure;
+pub mod offline;
 mod probe;
 mod render;
 mod source;

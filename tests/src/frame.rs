@@ -42,6 +42,14 @@ pub struct Frame {
     pub ip_length: Option<u16>,
     /// Version and header length byte of IPv4, if they are to lie.
     pub version_and_ihl: Option<u8>,
+    /// Last bytes of the addresses of sender and receiver (10.0.0.x, fd00::x).
+    pub hosts: [u8; 2],
+    /// Ports of sender and receiver.
+    pub ports: [u16; 2],
+    /// TCP sequence number.
+    pub sequence: u32,
+    /// TCP acknowledgment number.
+    pub acknowledgment: u32,
 }
 
 impl Default for Frame {
@@ -61,6 +69,10 @@ impl Default for Frame {
             data_offset: None,
             ip_length: None,
             version_and_ihl: None,
+            hosts: [1, 2],
+            ports: [40000, 5000],
+            sequence: 1,
+            acknowledgment: 2,
         }
     }
 }
@@ -111,8 +123,9 @@ impl Frame {
             let mut ip = vec![0x60, 0, 0, 0];
             ip.extend(length.to_be_bytes());
             ip.extend([next, 64]);
-            ip.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-            ip.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+            for host in self.hosts {
+                ip.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host]);
+            }
             ip.extend(rest);
             return ip;
         }
@@ -122,7 +135,10 @@ impl Frame {
         ip.extend(length.to_be_bytes());
         ip.extend([0, 1]);
         ip.extend(self.fragment.to_be_bytes());
-        ip.extend([64, next, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        ip.extend([64, next, 0, 0]);
+        for host in self.hosts {
+            ip.extend([10, 0, 0, host]);
+        }
         ip.extend(&self.ip_options);
         ip.extend(rest);
         ip
@@ -132,7 +148,10 @@ impl Frame {
         let mut options = self.options.clone();
         options.resize(options.len().next_multiple_of(4), 0);
         let offset = self.data_offset.unwrap_or(5 + (options.len() / 4) as u8);
-        let mut tcp = vec![0x9c, 0x40, 0x13, 0x88, 0, 0, 0, 1, 0, 0, 0, 2];
+        let mut tcp = Vec::new();
+        tcp.extend(self.ports.into_iter().flat_map(u16::to_be_bytes));
+        tcp.extend(self.sequence.to_be_bytes());
+        tcp.extend(self.acknowledgment.to_be_bytes());
         tcp.extend([offset << 4, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
         tcp.extend(options);
         tcp.extend(vec![0x5a; self.payload]);

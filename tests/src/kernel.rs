@@ -7,9 +7,12 @@ use aya::{
     programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
 use mptcp_common::{
-    counter::{Counters, Role},
-    engine::Policy,
+    counter::Counters,
+    gather::Scope,
+    track::table::{WAYS, buckets_for},
 };
+use mptcp_user::offline;
+use nix::time::{ClockId, clock_gettime};
 
 /// `XDP_PASS` and `TC_ACT_UNSPEC`: the frame goes on.
 const PASS: [u32; 2] = [2, u32::MAX];
@@ -32,25 +35,18 @@ pub enum Program {
     TcEgress,
 }
 
-/// What a program is loaded with.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Host or middlebox.
-    pub role: Role,
-    /// No link-layer header.
-    pub layer_3: bool,
-    /// What the policy rows are judged by.
-    pub policy: Policy,
+/// What programs and engine are made with: a host that follows flows, in small tables.
+pub fn host() -> offline::Config {
+    offline::Config {
+        role: mptcp_common::counter::Role::Host,
+        ..offline::Config::default()
+    }
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            role: Role::Host,
-            layer_3: false,
-            policy: Policy::default(),
-        }
-    }
+/// The clock of the programs, in nanoseconds.
+pub fn now() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("a clock");
+    time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
 }
 
 /// The programs, loaded, with counters of their own.
@@ -63,24 +59,56 @@ pub struct Kernel {
 impl Kernel {
     /// Loads all programs in the host role.
     pub fn new() -> Result<Self> {
-        Self::with(Config::default())
+        Self::with(host())
     }
 
     /// Loads all programs.
-    pub fn with(config: Config) -> Result<Self> {
-        let (role, layer_3, log) = (config.role as u8, u8::from(config.layer_3), 0_u8);
-        let Policy {
-            min_mss_v4,
-            min_mss_v6,
-            version_0,
-        } = config.policy;
-        let version_0 = u8::from(version_0);
-        let mut programs = EbpfLoader::new()
+    pub fn with(config: offline::Config) -> Result<Self> {
+        let offline::Config {
+            role,
+            scope,
+            policy,
+            limits,
+            sizes,
+            seed,
+        } = config;
+        let Scope {
+            is_layer_3,
+            is_tracking,
+        } = scope;
+        let (role, log) = (role as u8, 0_u8);
+        let flags = [is_layer_3, is_tracking, policy.version_0].map(u8::from);
+        let buckets = [sizes.handshakes, sizes.subflows, sizes.sessions].map(buckets_for);
+        let mut loader = EbpfLoader::new();
+        for (names, buckets) in [
+            (&["HALF_OPEN_TAGS", "HALF_OPENS"][..], buckets[0]),
+            (&["SUBFLOW_TAGS", "SUBFLOWS"], buckets[1]),
+            (&["SESSION_TAGS", "SESSIONS", "INITIATORS", "KEYS"], buckets[2]),
+        ] {
+            for name in names {
+                let is_slots = !name.ends_with("TAGS") && *name != "INITIATORS";
+                loader.map_max_entries(name, buckets * if is_slots { WAYS } else { 1 });
+            }
+        }
+        let mut programs = loader
             .override_global("ROLE", &role, true)
-            .override_global("LAYER_3", &layer_3, true)
-            .override_global("MIN_MSS_V4", &min_mss_v4, true)
-            .override_global("MIN_MSS_V6", &min_mss_v6, true)
-            .override_global("VERSION_0", &version_0, true)
+            .override_global("LAYER_3", &flags[0], true)
+            .override_global("TRACK", &flags[1], true)
+            .override_global("VERSION_0", &flags[2], true)
+            .override_global("MIN_MSS_V4", &policy.min_mss_v4, true)
+            .override_global("MIN_MSS_V6", &policy.min_mss_v6, true)
+            .override_global("HALF_OPEN_BUCKETS", &buckets[0], true)
+            .override_global("SUBFLOW_BUCKETS", &buckets[1], true)
+            .override_global("SESSION_BUCKETS", &buckets[2], true)
+            .override_global("SEED", &seed, true)
+            .override_global("HANDSHAKE_TIME", &limits.handshake, true)
+            .override_global("ALONE_TIME", &limits.alone, true)
+            .override_global("IDLE_TIME", &limits.idle, true)
+            .override_global("LINGER_TIME", &limits.linger, true)
+            .override_global("MAX_SUBFLOWS", &limits.subflows, true)
+            .override_global("MAX_PENDING", &limits.pending, true)
+            .override_global("JOIN_THRESHOLD", &limits.threshold, true)
+            .override_global("PASSIVE_CLOSE_REFUSED", &limits.passive_close_refused, true)
             .override_global("AYA_LOG_LEVEL", &log, true)
             .load(mptcp_user::OBJECT)
             .context("cannot load the eBPF object; the tests need root")?;

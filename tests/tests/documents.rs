@@ -77,7 +77,7 @@ fn counters() -> Result<()> {
             row.quality(Role::Host).name(),
             row.quality(Role::Middlebox).name(),
             row.value
-                .map_or(String::new(), |value| format!("`{}`", value.formula)),
+                .map_or(String::new(), |value| format!("`{}`", value.formula())),
         );
     }
     text.push_str(
@@ -92,7 +92,7 @@ fn counters() -> Result<()> {
             extra.description,
             extra.quality(Role::Host).name(),
             extra.quality(Role::Middlebox).name(),
-            extra.value.formula,
+            extra.value.formula(),
         );
     }
     text.push('\n');

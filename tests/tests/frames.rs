@@ -2,11 +2,15 @@
 //! programs of this field get wrong.
 
 use anyhow::{Result, ensure};
-use mptcp_common::counter::{Counters, Leaf, Leaves, Role};
+use mptcp_common::{
+    counter::{Counters, Leaf, Leaves},
+    gather::Scope,
+};
 use mptcp_tests::{
     frame::{ACK, Frame, SYN, SYN_ACK, option, sized},
-    kernel::{Config, Kernel, Program},
+    kernel::{self, Kernel, Program},
 };
+use mptcp_user::offline;
 
 const DSS: [u8; 8] = [30, 8, 0x20, 0x01, 0, 0, 0, 9];
 
@@ -499,9 +503,12 @@ fn headers_outside_of_the_linear_part_are_read() -> Result<()> {
 
 #[test]
 fn devices_without_link_layer_header() -> Result<()> {
-    let mut kernel = Kernel::with(Config {
-        layer_3: true,
-        ..Config::default()
+    let mut kernel = Kernel::with(offline::Config {
+        scope: Scope {
+            is_layer_3: true,
+            is_tracking: true,
+        },
+        ..kernel::host()
     })?;
     for ipv6 in [false, true] {
         let packet = Frame { ipv6, ..dss() }.ip();
@@ -518,16 +525,18 @@ fn devices_without_link_layer_header() -> Result<()> {
 
 #[test]
 fn a_middlebox_knows_the_direction_of_syns_only() -> Result<()> {
-    let mut kernel = Kernel::with(Config {
-        role: Role::Middlebox,
-        ..Config::default()
-    })?;
+    let mut kernel = Kernel::with(offline::Config::default())?;
     let mut run = |frame: Frame| kernel.run(Program::XdpIngress, &frame.bytes());
     let syn = run(Frame::new(SYN, &[30, 4, 1, 1], 0))?;
     ensure!((syn.rx.capable_syn, syn.tx, syn.unknown) == (1, zero().tx, zero().unknown));
-    let syn_ack = run(Frame::new(SYN_ACK, &sized(12, &[1, 1]), 0))?;
+    // Each of a connection of its own, of which nothing else was seen.
+    let other = |port, frame| Frame {
+        ports: [port, 5000],
+        ..frame
+    };
+    let syn_ack = run(other(1, Frame::new(SYN_ACK, &sized(12, &[1, 1]), 0)))?;
     ensure!((syn_ack.tx.capable_synack, syn_ack.rx) == (1, zero().rx));
-    let later = run(dss())?;
+    let later = run(other(2, dss()))?;
     ensure!((later.unknown.dss, later.rx, later.tx) == (1, zero().rx, zero().tx));
     Ok(())
 }

@@ -2,14 +2,15 @@
 
 use anyhow::{Result, ensure};
 use mptcp_common::{
-    counter::{Counters, Events, Leaf},
-    engine::{self, Found, Packet, Policy},
-    wire::{self, Area, Fault, Plain, Segment, TcpFlags},
+    counter::Counters,
+    gather::Buffer,
+    wire::{self, Fault, Segment, TcpFlags},
 };
 use mptcp_tests::{
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK},
-    kernel::{Kernel, Program},
+    kernel::{self, Kernel, Program},
 };
+use mptcp_user::offline::Offline;
 
 /// Pseudo-random numbers, the same in each run (splitmix64).
 struct Numbers(u64);
@@ -32,45 +33,47 @@ impl Numbers {
     }
 }
 
-/// What the engine counts on the host.
-fn expected(flags: u8, options: &[u8], payload: usize, ipv6: bool) -> (Leaf, Events) {
-    let packet = Packet {
-        payload: payload as u32,
-        packets: 1,
-        segment_size: 0,
-        options: options.len() as u32,
-        flags: TcpFlags(flags),
-        ipv6,
-        is_fragment: false,
-    };
-    let mut events = Events::default();
-    let leaf = engine::count(
-        &packet,
-        &Area::from_bytes(options),
-        &mut Found::default(),
-        &Policy::default(),
-        &Plain,
-        &mut events,
-    );
-    (leaf, events)
+/// The programs in the kernel, and the same engine over ordinary memory.
+struct Both {
+    kernel: Kernel,
+    offline: Offline,
+    before: Counters,
+}
+
+impl Both {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            kernel: Kernel::new()?,
+            offline: Offline::new(kernel::host()),
+            before: Counters::default(),
+        })
+    }
+
+    /// What the engine counts of a frame that comes in.
+    fn expected(&mut self, frame: &[u8]) -> Counters {
+        let one = Buffer {
+            queue: 1,
+            ..Buffer::ONE
+        };
+        self.offline.frame(frame, one, kernel::now());
+        let now = self.offline.counters();
+        let counted = now.since(&self.before);
+        self.before = now;
+        counted
+    }
 }
 
 /// Compares kernel, engine and decoder over one option area, a multiple of 4 bytes.
-fn compare(kernel: &mut Kernel, flags: u8, options: &[u8], payload: usize) -> Result<()> {
+fn compare(both: &mut Both, flags: u8, options: &[u8], payload: usize) -> Result<()> {
     let ipv6 = options.len().is_multiple_of(8);
     let frame = Frame {
         ipv6,
         ..Frame::new(flags, options, payload)
     }
     .bytes();
-    let counted = kernel.run(Program::XdpIngress, &frame)?;
-    let (leaf, events) = expected(flags, options, payload, ipv6);
-    let mut wanted = Counters {
-        frames: 1,
-        rx: events,
-        ..Counters::default()
-    };
-    wanted.leaves.add(leaf, 1);
+    let counted = both.kernel.run(Program::XdpIngress, &frame)?;
+    let wanted = both.expected(&frame);
+    let events = wanted.rx;
     ensure!(
         counted == wanted,
         "flags {flags:#x}, payload {payload}, options {options:02x?}\nkernel {counted:#?}\nhost \
@@ -139,7 +142,7 @@ const SEGMENTS: [(u8, usize); 8] = [
 
 #[test]
 fn every_subtype_length_and_truncation() -> Result<()> {
-    let mut kernel = Kernel::new()?;
+    let mut both = Both::new()?;
     let mut numbers = Numbers(1);
     for subtype in 0..16_u8 {
         for length in 2..=40_u8 {
@@ -155,7 +158,7 @@ fn every_subtype_length_and_truncation() -> Result<()> {
                     }
                     options.resize(options.len().max(end), 0);
                     options.truncate(end);
-                    compare(&mut kernel, flags, &options, payload)?;
+                    compare(&mut both, flags, &options, payload)?;
                 }
             }
         }
@@ -165,12 +168,12 @@ fn every_subtype_length_and_truncation() -> Result<()> {
 
 #[test]
 fn every_byte_of_flags_of_a_dss_in_every_length() -> Result<()> {
-    let mut kernel = Kernel::new()?;
+    let mut both = Both::new()?;
     for flags in 0..=255_u8 {
         for length in 2..=40_u8 {
             let mut options = vec![30, length, 0x20, flags];
             options.resize(usize::from(length).next_multiple_of(4), 0);
-            compare(&mut kernel, ACK, &options, 9)?;
+            compare(&mut both, ACK, &options, 9)?;
         }
     }
     Ok(())
@@ -178,7 +181,7 @@ fn every_byte_of_flags_of_a_dss_in_every_length() -> Result<()> {
 
 #[test]
 fn options_at_random() -> Result<()> {
-    let mut kernel = Kernel::new()?;
+    let mut both = Both::new()?;
     let mut numbers = Numbers(2);
     for _ in 0..60_000 {
         let end = 4 + numbers.below(10) as usize * 4;
@@ -202,7 +205,7 @@ fn options_at_random() -> Result<()> {
         }
         options.truncate(end);
         let (flags, payload) = SEGMENTS[numbers.below(8) as usize];
-        compare(&mut kernel, flags, &options, payload)?;
+        compare(&mut both, flags, &options, payload)?;
     }
     Ok(())
 }

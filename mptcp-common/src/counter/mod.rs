@@ -8,6 +8,6 @@ mod catalogue;
 mod extra;
 mod raw;
 
-pub use catalogue::{Direction, Group, Kind, Quality, ROWS, Role, Row, Value};
+pub use catalogue::{Direction, Gauges, Group, Kind, Quality, ROWS, Role, Row, Value};
 pub use extra::{EXTRAS, Extra};
 pub use raw::{Counters, Events, LAYOUT_VERSION, Leaf, Leaves};

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Version of the pinned maps' layout. A map of another version is never read or reused.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 1;
 
 /// A `repr(C)` struct of `u64` counters that also knows its fields' names and descriptions.
 macro_rules! counters {

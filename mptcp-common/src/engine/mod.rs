@@ -77,7 +77,7 @@ impl Default for Policy {
 
 /// Everything about the packet in work. In the kernel it lies in a map: the verifier forgets what
 /// it knew of a number that went through one, and the stages find it there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub struct Work {
     /// The option area.

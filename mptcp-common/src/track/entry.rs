@@ -6,6 +6,8 @@
 //!
 //! Everything is zero in an entry that nobody used; the layouts have no padding.
 
+use bytemuck::Zeroable;
+
 use super::word::Memory;
 
 /// Two ends of a TCP connection, the lesser first, so that both directions have the same.
@@ -18,7 +20,8 @@ pub struct FlowKey {
 }
 
 /// A handshake that is not complete, or an option on a flow that nobody knows.
-#[derive(Debug)]
+#[derive(Debug, Zeroable)]
+#[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C)]
 pub struct HalfOpen<M: Memory> {
     /// Tag of the flow, 0 while free.
@@ -100,7 +103,8 @@ pub mod half_open {
 }
 
 /// A mapping of data to a subflow.
-#[derive(Debug)]
+#[derive(Debug, Zeroable)]
+#[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C)]
 pub struct Mapping<M: Memory> {
     /// Data sequence number of its first byte.
@@ -115,7 +119,8 @@ pub struct Mapping<M: Memory> {
 pub const MAPPINGS: usize = 8;
 
 /// What one side sends on one subflow.
-#[derive(Debug)]
+#[derive(Debug, Zeroable)]
+#[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C)]
 pub struct Way<M: Memory> {
     /// TCP sequence number of relative number 0; the first byte of data has 1.
@@ -145,7 +150,8 @@ pub struct Way<M: Memory> {
 }
 
 /// A subflow whose handshake was complete.
-#[derive(Debug)]
+#[derive(Debug, Zeroable)]
+#[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C)]
 pub struct Subflow<M: Memory> {
     /// Tag of the flow, 0 while the entry is free or being filled.
@@ -215,17 +221,19 @@ pub mod subflow {
 pub const GAPS: usize = 16;
 
 /// A set of data sequence numbers: everything below `next`, and ranges above it.
-#[derive(Debug)]
+#[derive(Debug, Zeroable)]
+#[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C)]
 pub struct Ranges<M: Memory> {
     /// The lowest number that is not in the set.
     pub next: M::W64,
-    /// Start and end of ranges above; both 0 in an unused place.
-    pub above: [[M::W64; 2]; GAPS],
+    /// Start and end of ranges above, their lower 32 bits; equal in an unused place.
+    pub above: [[M::W32; 2]; GAPS],
 }
 
 /// What one side of a session sent or said.
-#[derive(Debug)]
+#[derive(Debug, Zeroable)]
+#[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C)]
 pub struct Side<M: Memory> {
     /// The highest DATA_ACK that it sent.
@@ -253,7 +261,8 @@ pub struct Side<M: Memory> {
 }
 
 /// A session.
-#[derive(Debug)]
+#[derive(Debug, Zeroable)]
+#[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C)]
 pub struct Session<M: Memory> {
     /// Tag of the listener's token, 0 while the entry is free or being filled.
@@ -311,7 +320,8 @@ pub mod session {
 }
 
 /// The keys of a session: secrets, in a table of their own.
-#[derive(Debug)]
+#[derive(Debug, Zeroable)]
+#[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C)]
 pub struct Keys<M: Memory> {
     /// Key of each side, 0 where not known.

@@ -56,6 +56,10 @@ fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
         }
         Stage::Later if kind == CAPABLE => later(stages, work, entry, by_opener),
         Stage::Later if kind == JOIN => join::later(stages, work, entry, by_opener),
+        // Known to be stray.
+        Stage::Later => {
+            stray(stages, work);
+        }
         _ => {}
     }
     None
@@ -414,6 +418,8 @@ fn stray<S: Stages>(stages: &S, work: &Work) -> Opens {
         return None;
     }
     let n = u64::from(work.packet.packets);
-    stages.count(work.route.direction.get(), |events| events.unknown_flow += n);
+    stages.count(work.route.direction.get(), |events| {
+        events.unknown_flow += n;
+    });
     Some((Kind::Stray, None))
 }

@@ -35,12 +35,14 @@ pub use self::{
     signals::signals,
     word::{Memory, Word},
 };
+use bytemuck::{Pod, Zeroable};
+
 #[cfg(not(target_arch = "bpf"))]
 pub use self::word::Atomics;
 use self::table::{Bucket, Table};
 use crate::engine::Stages;
 use crate::{
-    counter::{Events, Role},
+    counter::{Events, Gauges, Role},
     crypto::Compress,
     wire::Forget,
 };
@@ -59,7 +61,7 @@ pub enum Kind {
 }
 
 /// Limits and times that rows are judged by and tables are cleaned by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Limits {
     /// A pending handshake is forgotten after this time. Nanoseconds, as all times here.
@@ -177,4 +179,37 @@ pub fn is_session_over<M: Memory>(entry: &Session<M>, limits: &Limits, now: u64)
         || (alone && flags & session::FALLBACK != 0)
         || (alone && now.wrapping_sub(entry.alone.load()) > limits.alone)
         || now.wrapping_sub(entry.last_seen.load()) > limits.idle
+}
+
+/// Counts what exists now.
+pub fn census<M: Memory>(
+    half_opens: &impl Table<Memory = M, Slot = HalfOpen<M>>,
+    subflows: &impl Table<Memory = M, Slot = Subflow<M>>,
+    sessions: &impl Table<Memory = M, Slot = Session<M>>,
+    limits: &Limits,
+    now: u64,
+) -> Gauges {
+    let mut gauges = Gauges::default();
+    for (_, session) in table::entries(sessions) {
+        if is_session_over(session, limits, now) {
+            continue;
+        }
+        gauges.sessions += 1;
+        gauges.sessions_v1 += u64::from(session.version.load() == 1);
+        gauges.fallback += u64::from(session.flags.load() & session::FALLBACK != 0);
+        gauges.alone += u64::from(session.open.load() == 0);
+    }
+    for (_, subflow) in table::entries(subflows) {
+        let lives = sessions.slot(subflow.session.load()).is_some_and(|session| {
+            session.generation.load() == subflow.generation.load()
+                && !is_session_over(session, limits, now)
+        });
+        gauges.subflows += u64::from(lives && is_subflow_open(subflow, limits, now));
+    }
+    for (_, handshake) in table::entries(half_opens) {
+        let is_join = handshake.kind.load() == Kind::Join as u32
+            && handshake.flags.load() & half_open::RESOLVED != 0;
+        gauges.pending += u64::from(is_join && !is_half_open_over(handshake, limits, now));
+    }
+    gauges
 }

@@ -33,7 +33,7 @@ pub(super) fn session_of<T: Stages>(tables: &T, token: u32) -> Option<(u32, u32)
     {
         return Some((slot, 1));
     }
-    let bucket = tables.initiators((tag >> 32) as u32 & tables.sessions().mask())?;
+    let bucket = tables.initiators(table::home(tables.sessions(), tag))?;
     for word in bucket.words() {
         let value = word.load();
         if (value >> 32) as u32 == token && value as u32 != 0 {
@@ -180,7 +180,7 @@ fn register_initiator<T: Stages>(tables: &T, token: u32, slot: u32, direction: u
     let tag = session_tag(tables.seed(), token);
     let word = (u64::from(token) << 32) | u64::from(slot + 1);
     let (limits, now) = (tables.limits(), tables.now());
-    let Some(bucket) = tables.initiators((tag >> 32) as u32 & tables.sessions().mask()) else {
+    let Some(bucket) = tables.initiators(table::home(tables.sessions(), tag)) else {
         return;
     };
     for place in bucket.words() {

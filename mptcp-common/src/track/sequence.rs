@@ -68,14 +68,14 @@ impl<M: Memory> Ranges<M> {
         }
     }
 
-    /// Adds the numbers from `start` up to but not including `end`.
+    /// Adds the numbers from `start` up to but not including `end`, less than 2^31 of them.
     #[inline(always)]
     pub(super) fn insert(&self, start: u64, end: u64, verifier: &impl Forget) -> Relation {
         let next = self.next.load();
         if !after_64(end, next) {
             return Relation::Inside;
         }
-        if start == next && self.above[0][1].load() == 0 {
+        if start == next && is_unused(&self.above[0]) {
             // In order, and no gap open: what nearly every packet does.
             raise(&self.next, end);
             return Relation::New;
@@ -97,37 +97,36 @@ impl<M: Memory> Ranges<M> {
         } else {
             Relation::New as u32
         };
-        let mut from = start;
-        let mut to = end;
+        let (start, end) = (start as u32, end as u32);
+        let (mut from, mut to) = (start, end);
         for range in &self.above {
             let (low, high) = (range[0].load(), range[1].load());
-            if high == 0 {
+            if low == high {
                 continue;
             }
-            if !after_64(low, start) && !after_64(end, high) {
+            if !after(low, start) && !after(end, high) {
                 return Relation::Inside;
             }
             // Behind the contiguous part, or touching what is new: one range from now on.
-            let stale = !after_64(high, next);
-            if stale || (!after_64(low, to) && !after_64(from, high)) {
-                if after_64(high, start) && after_64(end, low) {
+            let stale = !after(high, next as u32);
+            if stale || (!after(low, to) && !after(from, high)) {
+                if after(high, start) && after(end, low) {
                     relation = verifier.forget(Relation::Partial as u32);
                 }
                 if !stale {
-                    from = if after_64(from, low) { low } else { from };
-                    to = if after_64(high, to) { high } else { to };
+                    from = if after(from, low) { low } else { from };
+                    to = if after(high, to) { high } else { to };
                 }
-                range[0].store(0);
-                range[1].store(0);
+                range[1].store(low);
             }
         }
-        if !after_64(from, next) {
-            raise(&self.next, to);
+        if !after(from, next as u32) {
+            raise(&self.next, expand(next, to));
             self.pack();
             return partial_or_new(relation);
         }
         for range in &self.above {
-            if range[1].load() == 0 {
+            if is_unused(range) {
                 range[0].store(from);
                 range[1].store(to);
                 return partial_or_new(relation);
@@ -139,14 +138,13 @@ impl<M: Memory> Ranges<M> {
     /// Keeps the first place used while any is: an unused one says that there is no gap.
     #[inline(always)]
     fn pack(&self) {
-        if self.above[0][1].load() != 0 {
+        if !is_unused(&self.above[0]) {
             return;
         }
         for range in &self.above {
             let (low, high) = (range[0].load(), range[1].load());
-            if high != 0 {
-                range[0].store(0);
-                range[1].store(0);
+            if low != high {
+                range[1].store(low);
                 self.above[0][0].store(low);
                 self.above[0][1].store(high);
                 return;
@@ -161,6 +159,11 @@ impl<M: Memory> Ranges<M> {
             raise(&self.next, next);
         }
     }
+}
+
+#[inline(always)]
+fn is_unused<W: Word<u32>>(range: &[W; 2]) -> bool {
+    range[0].load() == range[1].load()
 }
 
 #[inline(always)]

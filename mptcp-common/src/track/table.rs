@@ -8,13 +8,16 @@
 //!
 //! Nothing here runs on a timer: whoever inserts takes over a place whose entry has expired.
 
+use bytemuck::Zeroable;
+
 use super::word::{Memory, Word};
 
 /// Tags in a bucket.
 pub const WAYS: u32 = 7;
 
 /// One cache line of tags.
-#[derive(Debug)]
+#[derive(Debug, Zeroable)]
+#[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C, align(64))]
 pub struct Bucket<M: Memory> {
     tags: [M::W64; WAYS as usize],
@@ -42,8 +45,8 @@ pub trait Table {
     /// What a slot holds.
     type Slot;
 
-    /// Number of buckets less 1; the number is a power of two.
-    fn mask(&self) -> u32;
+    /// Number of buckets: even.
+    fn buckets(&self) -> u32;
     /// A bucket; `None` only where the memory is not there.
     fn bucket(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
     /// A slot; `None` only where the memory is not there.
@@ -147,9 +150,16 @@ pub fn release<T: Table>(table: &T, slot: u32, tag: u64) {
     }
 }
 
+/// The bucket that a tag belongs in: its upper half, scaled to the number of buckets.
 #[inline(always)]
-fn home<T: Table>(table: &T, tag: u64) -> u32 {
-    (tag >> 32) as u32 & table.mask()
+pub(super) fn home<T: Table>(table: &T, tag: u64) -> u32 {
+    (((tag >> 32) * u64::from(table.buckets())) >> 32) as u32
+}
+
+/// Buckets of a table for this many entries. With four of them in a bucket of seven on average,
+/// fewer than one in 300 of a full table's find no room in their bucket and its neighbour.
+pub const fn buckets_for(entries: u32) -> u32 {
+    (entries / 4 + 2) & !1
 }
 
 /// A tag from a hash: never 0.
@@ -165,4 +175,20 @@ pub fn mix(seed: u64, number: u64) -> u64 {
     hash ^= hash >> 32;
     hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ (hash >> 29)
+}
+
+/// All slots that have a tag, with their numbers.
+pub fn entries<T: Table>(table: &T) -> impl Iterator<Item = (u32, &T::Slot)> {
+    (0..table.buckets())
+        .filter_map(|number| Some((number, table.bucket(number)?)))
+        .flat_map(move |(number, bucket)| {
+            bucket
+                .tags()
+                .zip(0..)
+                .filter(|(tag, _)| *tag != 0)
+                .filter_map(move |(_, way)| {
+                    let slot = number * WAYS + way;
+                    Some((slot, table.slot(slot)?))
+                })
+        })
 }

@@ -11,7 +11,7 @@ pub const MAX_OPTIONS: usize = 40;
 /// position (both below 64) is inside it whatever the bytes say: no bounds test can fail, and the
 /// eBPF verifier sees that from two masks. Bytes behind the area's end are left over from earlier
 /// packets; every reader compares positions with the area's length before it believes a byte.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Area {
     words: [u32; 32],
@@ -124,6 +124,8 @@ impl<'a> RawOption<'a> {
 pub trait Forget {
     /// The same value.
     fn forget(&self, value: u32) -> u32;
+    /// The same value, by means of a number that nothing is known of.
+    fn forget_by(&self, value: u32, unknown: u64) -> u32;
 }
 
 /// Forgets nothing: for user space.
@@ -133,6 +135,11 @@ pub struct Plain;
 impl Forget for Plain {
     #[inline(always)]
     fn forget(&self, value: u32) -> u32 {
+        value
+    }
+
+    #[inline(always)]
+    fn forget_by(&self, value: u32, _: u64) -> u32 {
         value
     }
 }

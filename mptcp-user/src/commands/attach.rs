@@ -16,6 +16,7 @@ use super::{Interrupt, conclude, once, print};
 use crate::{
     cli::{Attach, KernelLog},
     failure::say,
+    offline::Sizes,
     probe::{self, Attached, Interface, Network, Pins, Probe, Settings},
     render::table::role_name,
 };
@@ -29,6 +30,13 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
         min_mss: [options.min_mss_v4, options.min_mss_v6],
         v1_only: options.v1_only,
         log_level: options.kernel_log.map_or(0, KernelLog::level),
+        track: !options.no_track,
+        sizes: Sizes {
+            sessions: options.max_sessions,
+            subflows: options.max_subflows,
+            ..Sizes::default()
+        },
+        limits: options.limits.into(),
     };
     let names = once(&options.interfaces);
     let mut text = String::new();

@@ -24,8 +24,8 @@ pub(crate) struct Meta {
     pub(crate) attached_mid_traffic: u8,
     /// 1 if MP_CAPABLE of version 0 counts as unsupported.
     pub(crate) v1_only: u8,
-    /// 0.
-    pub(crate) reserved: u8,
+    /// 1 if flows are not followed.
+    pub(crate) no_track: u8,
     /// When counting began: nanoseconds since the epoch.
     pub(crate) since: i64,
     /// Name that the interface had, padded with zeros.

@@ -5,6 +5,7 @@ mod hooks;
 mod layout;
 mod network;
 mod pins;
+mod tables;
 
 use std::path::Path;
 
@@ -15,7 +16,10 @@ use aya::{
 };
 use bytemuck::Zeroable as _;
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, LAYOUT_VERSION, Role};
+use mptcp_common::{
+    counter::{Counters, LAYOUT_VERSION, Role},
+    track::Limits,
+};
 
 pub(crate) use self::{
     elsewhere::{in_namespace, is_namespace},
@@ -23,14 +27,18 @@ pub(crate) use self::{
     layout::Remembered,
     network::{Interface, LinkLayer, Network, enter, namespace},
     pins::{InterfacePins, Pins},
+    tables::Tables,
 };
 use self::{
     hooks::Attacher,
     layout::{Meta, READINGS, Raw, Reading},
+    pins::NamespacePins,
+    tables::Agreement,
 };
 use crate::{
     cli::XdpChoice,
     failure::{Failure, Kind},
+    offline::Sizes,
 };
 
 /// The eBPF object that build.rs built, in ELF: the programs `xdp_ingress`, `tc_ingress` and
@@ -47,6 +55,10 @@ pub(crate) struct Settings {
     pub(crate) v1_only: bool,
     /// Level of the programs' log; 0 is off, and then they hold no code for it.
     pub(crate) log_level: u8,
+    /// Are flows followed?
+    pub(crate) track: bool,
+    pub(crate) sizes: Sizes,
+    pub(crate) limits: Limits,
 }
 
 impl Default for Settings {
@@ -57,6 +69,9 @@ impl Default for Settings {
             min_mss: [536, 1220],
             v1_only: false,
             log_level: 0,
+            track: true,
+            sizes: Sizes::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -77,6 +92,8 @@ pub(crate) struct Probe {
     counters: PerCpuArray<MapData, Raw<Counters>>,
     counters_id: u32,
     readings: Array<MapData, Raw<Reading>>,
+    /// `None` where flows are not followed.
+    tables: Option<Tables>,
     /// A temporary probe ends with this.
     _programs: Option<Ebpf>,
 }
@@ -124,7 +141,7 @@ impl Probe {
             }
         }
         here.create()?;
-        let result = Self::attach_at(interface, settings, &here, present);
+        let result = Self::attach_at(interface, settings, &here, &here.shared(), present);
         if result.is_err() && !replaced {
             // Says nothing of its own: the reason is on its way.
             let _ = detach(network, pins, &here, Some(interface)).await;
@@ -141,10 +158,14 @@ impl Probe {
         interface: &Interface,
         settings: &Settings,
         here: &InterfacePins,
+        shared: &NamespacePins,
         present: Vec<Attachment>,
     ) -> Result<(Hook, Option<Hook>)> {
         let counters = here.path("counters");
-        let mut programs = load(interface, settings, Some(&counters))?;
+        let wanted = Agreement::new(settings.sizes, settings.limits)?;
+        let agreement = Agreement::join(shared, wanted)?;
+        let mut programs = load(interface, settings, &agreement, Some((&counters, shared)))?;
+        agreement.pin(shared)?;
         let mut meta = meta_for(interface, settings);
         if let Ok(earlier) = Self::open(here) {
             // Counting goes on: what is known of its beginning stays.
@@ -180,7 +201,8 @@ impl Probe {
 
     /// Puts a probe on an interface for as long as the value lives.
     pub(crate) fn temporary(interface: &Interface, settings: &Settings) -> Result<Self> {
-        let mut programs = load(interface, settings, None)?;
+        let agreement = Agreement::new(settings.sizes, settings.limits)?;
+        let mut programs = load(interface, settings, &agreement, None)?;
         let mut attacher = Attacher {
             programs: &mut programs,
             interface,
@@ -196,11 +218,13 @@ impl Probe {
             .context("the eBPF object has no map COUNTERS")?;
         let counters = PerCpuArray::try_from(map)?;
         let readings = Array::create(READINGS, 0)?;
+        let tables = Tables::loaded(&mut programs, agreement)?;
         Ok(Self {
             meta: meta_for(interface, settings),
             counters,
             counters_id: 0,
             readings,
+            tables: settings.track.then_some(tables),
             _programs: Some(programs),
         })
     }
@@ -233,12 +257,22 @@ impl Probe {
             counters_id,
             readings: Array::try_from(Map::Array(open("readings")?))
                 .context("the pinned map readings is of another layout")?,
+            tables: if meta.no_track == 0 {
+                Tables::pinned(&pins.shared())?
+            } else {
+                None
+            },
             _programs: None,
         })
     }
 
     pub(crate) fn name(&self) -> String {
         self.meta.name()
+    }
+
+    /// What it knows of sessions; `None` where it does not follow flows.
+    pub(crate) fn tables(&self) -> Option<&Tables> {
+        self.tables.as_ref()
     }
 
     pub(crate) fn role(&self) -> Role {
@@ -341,8 +375,14 @@ fn check_layout(here: &InterfacePins, interface: &Interface) -> Result<()> {
     ))
 }
 
-/// Loads the eBPF object for an interface. The counters are taken from the pin, or pinned there.
-fn load(interface: &Interface, settings: &Settings, counters: Option<&Path>) -> Result<Ebpf> {
+/// Loads the eBPF object for an interface. Counters and tables are taken from their pins, or pinned
+/// there.
+fn load(
+    interface: &Interface,
+    settings: &Settings,
+    agreement: &Agreement,
+    pins: Option<(&Path, &NamespacePins)>,
+) -> Result<Ebpf> {
     let role = settings.role as u8;
     let layer_3 = match interface.link_layer {
         LinkLayer::Ethernet => 0,
@@ -359,8 +399,12 @@ fn load(interface: &Interface, settings: &Settings, counters: Option<&Path>) -> 
         }
     };
     let version_0 = u8::from(!settings.v1_only);
+    let track = u8::from(settings.track);
+    let buckets = agreement.all_buckets();
     let mut loader = EbpfLoader::new();
+    agreement.apply(&mut loader, &buckets, pins.map(|(_, shared)| shared));
     loader
+        .override_global("TRACK", &track, true)
         .verifier_log_level(VerifierLogLevel::STATS)
         .override_global("ROLE", &role, true)
         .override_global("LAYER_3", &layer_3, true)
@@ -368,7 +412,7 @@ fn load(interface: &Interface, settings: &Settings, counters: Option<&Path>) -> 
         .override_global("MIN_MSS_V6", &settings.min_mss[1], true)
         .override_global("VERSION_0", &version_0, true)
         .override_global(aya_log::LEVEL, &settings.log_level, true);
-    if let Some(path) = counters {
+    if let Some((path, _)) = pins {
         loader.map_pin_path("COUNTERS", path);
     }
     loader
@@ -387,6 +431,7 @@ fn meta_for(interface: &Interface, settings: &Settings) -> Meta {
         role: settings.role as u8,
         attached_mid_traffic: u8::from(mid_traffic),
         v1_only: u8::from(settings.v1_only),
+        no_track: u8::from(!settings.track),
         since: nanoseconds(Timestamp::now()),
         min_mss: settings.min_mss,
         ..Meta::zeroed()

@@ -15,12 +15,36 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
+use super::tables;
 use crate::failure::{Failure, Kind};
 
 /// A pin directory: `--pin-dir`.
 #[derive(Clone, Debug)]
 pub(crate) struct Pins {
     root: PathBuf,
+}
+
+/// The pins of one network namespace: the tables that its probes share.
+#[derive(Clone, Debug)]
+pub(crate) struct NamespacePins {
+    directory: PathBuf,
+}
+
+impl NamespacePins {
+    /// Path of one of the shared maps.
+    pub(crate) fn table(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    pub(crate) fn create_tables(&self) -> Result<()> {
+        fs::create_dir_all(&self.directory)
+            .with_context(|| format!("cannot create {}", self.directory.display()))
+    }
+
+    pub(crate) fn remove_tables(&self) -> Result<()> {
+        tables::remove(&self.directory)
+            .with_context(|| format!("cannot remove {}", self.directory.display()))
+    }
 }
 
 /// The pins of one interface.
@@ -36,6 +60,14 @@ pub(crate) struct InterfacePins {
 impl InterfacePins {
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// What the probes of its namespace share.
+    pub(crate) fn shared(&self) -> NamespacePins {
+        let namespace = self.directory.ancestors().nth(2).unwrap_or(&self.directory);
+        NamespacePins {
+            directory: namespace.join("tables"),
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -193,6 +225,12 @@ impl Pins {
         for entry in entries(&pins.directory)? {
             let path = entry?.path();
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        let is_last = numbers_in(&self.version().join(format!("{}/if", pins.namespace)))?
+            .iter()
+            .all(|index| *index == u64::from(pins.index));
+        if is_last {
+            pins.shared().remove_tables()?;
         }
         for directory in pins
             .directory

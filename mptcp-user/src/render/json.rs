@@ -32,8 +32,8 @@ pub(crate) fn statistics(statistics: &Statistics) -> Value {
             "since": statistics.since.to_string(),
             "frames": statistics.rows.frames,
             "attached_mid_traffic": statistics.attached_mid_traffic,
-            // There are no tables yet that could lose state.
-            "state_loss": null,
+            // Without tables there is no state to lose.
+            "state_loss": statistics.gauges.map(|_| statistics.rows.state_loss()),
         },
         "protocolmptcp": nitro(statistics),
         "counters": counters(statistics),

@@ -52,6 +52,7 @@ impl Live {
             in_flight: false,
             rows: Counters::default(),
             extras: Counters::default(),
+            gauges: None,
             recent: Vec::new(),
         };
         let mut shown = Vec::new();
@@ -84,6 +85,10 @@ impl Live {
             shown.push(Shown { time, counters });
         }
         self.shown = shown;
+        // The probes of a namespace share their tables.
+        if let Some(tables) = self.probes.iter().find_map(Probe::tables) {
+            statistics.gauges = Some(tables.gauges()?);
+        }
         Ok(statistics)
     }
 

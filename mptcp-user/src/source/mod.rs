@@ -4,7 +4,7 @@
 mod live;
 
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Extra, Kind, Role, Row};
+use mptcp_common::counter::{Counters, Extra, Gauges, Kind, Role, Row};
 
 pub(crate) use self::live::Live;
 
@@ -26,6 +26,8 @@ pub(crate) struct Statistics {
     pub(crate) rows: Counters,
     /// What the further numbers are made of.
     pub(crate) extras: Counters,
+    /// What exists now; `None` where flows are not followed.
+    pub(crate) gauges: Option<Gauges>,
     /// What was counted since the last display.
     pub(crate) recent: Vec<Recent>,
 }
@@ -39,7 +41,7 @@ pub(crate) struct Recent {
 
 impl Statistics {
     pub(crate) fn row_total(&self, row: &Row) -> Option<u64> {
-        row.total(&self.rows, self.role)
+        row.total(&self.rows, self.gauges.as_ref(), self.role)
     }
 
     /// Per second; `None` for gauges and for rows without a number.
@@ -47,7 +49,7 @@ impl Statistics {
         if row.kind == Kind::Gauge {
             return None;
         }
-        self.rate(|counters| row.total(counters, self.role))
+        self.rate(|counters| row.total(counters, self.gauges.as_ref(), self.role))
     }
 
     pub(crate) fn extra_total(&self, extra: &Extra) -> Option<u64> {

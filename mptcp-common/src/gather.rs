@@ -1,19 +1,78 @@
-//! From a frame to the TCP header's flags, lengths and option area.
+//! From a frame to the TCP header's numbers and option area.
 //!
 //! A cursor walks Ethernet, VLAN tags, IP and IPv6 extension headers. It returns `Err` with the
-//! leaf of a frame that is done, and leaves what the engine needs in the packet in work for the others.
+//! leaf of a frame that is done, and leaves what the engine needs in the packet in work for the
+//! others. How bytes are read is up to the [`Frame`]: in the kernel from packet memory, in user
+//! space from a slice.
 
-use mptcp_common::{
-    counter::Leaf,
-    engine::{self, Flow, Work},
-    track::Tables as _,
-    wire::{Forget as _, TcpFlags},
-};
+use bytemuck::AnyBitPattern;
 
 use crate::{
-    frame::{Buffer, Frame},
-    tables::{self, Kernel, Verifier},
+    counter::Leaf,
+    engine::{self, Flow, Work},
+    track::Tables,
+    wire::{Area, Forget, TcpFlags},
 };
+
+/// Bytes of a frame, and what is known of them otherwise.
+pub trait Frame {
+    /// The value at offset `at`, as it lies in memory; `None` if the frame ends before.
+    fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T>;
+    /// Copies `length` bytes (4 to 40, a multiple of 4) at offset `at` to an option area; false if
+    /// the frame ends before.
+    fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Forget) -> bool;
+    /// Length in bytes of a buffer of several packets, else 0. Above 64 KiB (BIG TCP) the IP header
+    /// of such a buffer has none.
+    fn merged_length(&self) -> u32;
+}
+
+/// What a buffer holds besides bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffer {
+    /// Packets on the wire, 1 or more; 1 where that still has to be found from `segment_size`.
+    pub packets: u32,
+    /// Payload bytes of each packet but the last of a GSO or GRO buffer, else 0.
+    pub segment_size: u32,
+    /// Has the number of packets to be computed from payload and `segment_size`?
+    pub is_uncounted: bool,
+    /// VLAN tags that the device took out of the frame.
+    pub stripped_tags: u32,
+    /// Receive queue plus 1, 0 where that is not known.
+    pub queue: u32,
+    /// Did it come in, and not go out?
+    pub ingress: bool,
+}
+
+impl Buffer {
+    /// One packet that came in.
+    pub const ONE: Self = Self {
+        packets: 1,
+        segment_size: 0,
+        is_uncounted: false,
+        stripped_tags: 0,
+        queue: 0,
+        ingress: true,
+    };
+}
+
+/// How the frames begin, and how much is to be found out about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// They begin with the IP header.
+    pub is_layer_3: bool,
+    /// Flows are followed.
+    pub is_tracking: bool,
+}
+
+/// Makes the verifier forget by a number out of the frame, of which it knows nothing.
+struct Unknown<'a, F>(&'a F, u64);
+
+impl<F: Forget> Unknown<'_, F> {
+    #[inline(always)]
+    fn forget(&self, value: u32) -> u32 {
+        self.0.forget_by(value, self.1)
+    }
+}
 
 /// VLAN tags that may stand in a frame, the ones that the device took out included.
 const MAX_TAGS: u32 = 2;
@@ -50,31 +109,32 @@ struct Header {
 
 /// Gathers a TCP packet that may be MPTCP; `Err` for every other frame.
 #[inline(always)]
-pub(crate) fn gather<F: Frame>(
+pub fn gather<F: Frame, T: Tables>(
     frame: &F,
+    tables: &T,
+    scope: Scope,
     buffer: &mut Buffer,
-    ingress: bool,
-) -> Result<&'static mut Work, Leaf> {
-    let (at, ethertype) = link(frame, buffer)?;
-    let work = tables::work().ok_or(Leaf::NotIp)?;
+    work: &mut Work,
+) -> Result<(), Leaf> {
+    let (at, ethertype) = link(frame, scope, buffer)?;
     let ip = match ethertype {
-        IPV4 => ipv4(frame, at, work)?,
-        IPV6 => ipv6(frame, at, work)?,
+        IPV4 => ipv4(frame, tables, at, work)?,
+        IPV6 => ipv6(frame, tables, at, work)?,
         VLAN_C | VLAN_S => return Err(Leaf::VlanDepth),
         _ => return Err(Leaf::NotIp),
     };
     let header = if ip.protocol == TCP {
         ip
     } else {
-        extensions(frame, ip)?
+        extensions(frame, tables, ip)?
     };
-    tcp(frame, buffer, &header, work, ingress)
+    tcp(frame, tables, scope, buffer, &header, work)
 }
 
 /// The EtherType, and where the header it announces starts.
 #[inline(always)]
-fn link<F: Frame>(frame: &F, buffer: &Buffer) -> Result<(u32, u16), Leaf> {
-    if tables::is_layer_3() {
+fn link<F: Frame>(frame: &F, scope: Scope, buffer: &Buffer) -> Result<(u32, u16), Leaf> {
+    if scope.is_layer_3 {
         let first: u8 = frame.load(0).ok_or(Leaf::Truncated)?;
         return match first >> 4 {
             4 => Ok((0, IPV4)),
@@ -99,7 +159,12 @@ fn link<F: Frame>(frame: &F, buffer: &Buffer) -> Result<(u32, u16), Leaf> {
 
 /// The IPv4 header at `at`; options are skipped.
 #[inline(always)]
-fn ipv4<F: Frame>(frame: &F, at: u32, work: &mut Work) -> Result<Header, Leaf> {
+fn ipv4<F: Frame>(
+    frame: &F,
+    verifier: &impl Forget,
+    at: u32,
+    work: &mut Work,
+) -> Result<Header, Leaf> {
     let words: [u16; 10] = frame.load(at).ok_or(Leaf::Truncated)?;
     let first = u16::from_be(words[0]);
     let header = u32::from(first >> 8 & 0x0f) * 4;
@@ -123,7 +188,7 @@ fn ipv4<F: Frame>(frame: &F, at: u32, work: &mut Work) -> Result<Header, Leaf> {
     work.flow.words[2] = 0;
     work.flow.words[3] = mapped([words[8], words[9]]);
     // The checksum can be any number of 16 bits, and so, to the verifier, can what it is mixed into.
-    let verifier = Verifier(words[5].into());
+    let verifier = Unknown(verifier, words[5].into());
     Ok(Header {
         at: verifier.forget(at + header),
         protocol: u16::from_be(words[4]) as u8,
@@ -142,7 +207,12 @@ fn mapped(address: [u16; 2]) -> u64 {
 
 /// The IPv6 header at `at`.
 #[inline(always)]
-fn ipv6<F: Frame>(frame: &F, at: u32, work: &mut Work) -> Result<Header, Leaf> {
+fn ipv6<F: Frame>(
+    frame: &F,
+    verifier: &impl Forget,
+    at: u32,
+    work: &mut Work,
+) -> Result<Header, Leaf> {
     let words: [u16; 4] = frame.load(at).ok_or(Leaf::Truncated)?;
     if u16::from_be(words[0]) >> 12 != 6 {
         return Err(Leaf::MalformedIp);
@@ -156,7 +226,7 @@ fn ipv6<F: Frame>(frame: &F, at: u32, work: &mut Work) -> Result<Header, Leaf> {
         *word = address;
     }
     // As the checksum in IPv4: the lower half of the flow label.
-    let verifier = Verifier(words[1].into());
+    let verifier = Unknown(verifier, words[1].into());
     Ok(Header {
         at: verifier.forget(at + 40),
         protocol: (u16::from_be(words[3]) >> 8) as u8,
@@ -168,7 +238,11 @@ fn ipv6<F: Frame>(frame: &F, at: u32, work: &mut Work) -> Result<Header, Leaf> {
 
 /// Skips extension headers up to TCP (RFC 8200 section 4; AH also over IPv4, RFC 4302).
 #[inline(always)]
-fn extensions<F: Frame>(frame: &F, ip: Header) -> Result<Header, Leaf> {
+fn extensions<F: Frame>(
+    frame: &F,
+    verifier: &impl Forget,
+    ip: Header,
+) -> Result<Header, Leaf> {
     let Header {
         mut at,
         mut protocol,
@@ -207,7 +281,7 @@ fn extensions<F: Frame>(frame: &F, ip: Header) -> Result<Header, Leaf> {
             return Err(Leaf::Truncated);
         }
         protocol = (words >> 56) as u8;
-        let verifier = Verifier(word);
+        let verifier = Unknown(verifier, word);
         length = verifier.forget(length - size);
         at = verifier.forget(at + size);
     }
@@ -227,13 +301,14 @@ fn extensions<F: Frame>(frame: &F, ip: Header) -> Result<Header, Leaf> {
 
 /// The TCP header: what the engine needs of it to the packet in work, if it can be MPTCP.
 #[inline(always)]
-fn tcp<F: Frame>(
+fn tcp<F: Frame, T: Tables>(
     frame: &F,
+    tables: &T,
+    scope: Scope,
     buffer: &mut Buffer,
     header: &Header,
-    work: &'static mut Work,
-    ingress: bool,
-) -> Result<&'static mut Work, Leaf> {
+    work: &mut Work,
+) -> Result<(), Leaf> {
     let at = header.at;
     if at > MAX_OFFSET {
         return Err(Leaf::Ipv6Extensions);
@@ -261,22 +336,20 @@ fn tcp<F: Frame>(
         let first: u32 = frame.load(at + 20).ok_or(Leaf::Truncated)?;
         (options, u32::from_be(first)) != TIMESTAMP_ONLY
     };
-    if !has_options && !tables::is_tracking() {
+    let second = order(work, words[0]);
+    let mut flow = Flow::Unknown as u32;
+    let mut slot = 0;
+    if scope.is_tracking {
+        work.tag = engine::flow_tag(tables.seed(), &work.flow);
+        let (found, place) = engine::locate(tables, work.tag);
+        flow = tables.forget(found as u32);
+        slot = place;
+    }
+    if !has_options && flow == Flow::Unknown as u32 {
         return Err(Leaf::Tcp);
     }
-    let counters = tables::counters().ok_or(Leaf::Tcp)?;
-    let kernel = Kernel::with(counters, work);
-    let second = order(work, words[0]);
-    if tables::is_tracking() {
-        work.tag = engine::flow_tag(kernel.seed(), &work.flow);
-        let (flow, slot) = engine::locate(&kernel, work.tag);
-        let flow = kernel.forget(flow as u32);
-        work.route.flow.set(flow);
-        work.route.slot.set(slot);
-        if !has_options && flow == Flow::Unknown as u32 {
-            return Err(Leaf::Tcp);
-        }
-    }
+    work.route.flow.set(flow);
+    work.route.slot.set(slot);
     let packet = &mut work.packet;
     packet.payload = payload;
     packet.segment_size = buffer.segment_size;
@@ -287,13 +360,13 @@ fn tcp<F: Frame>(
     packet.flags = TcpFlags((offset_and_flags >> 16) as u8);
     packet.ipv6 = header.ipv6;
     packet.is_fragment = header.is_fragment;
-    packet.ingress = ingress;
+    packet.ingress = buffer.ingress;
     packet.sender_is_second = second;
     packet.queue = buffer.queue;
-    if has_options {
-        area(frame, at + 20, options, work)?;
+    if has_options && !frame.copy_options(at + 20, options, &mut work.area, tables) {
+        return Err(Leaf::Truncated);
     }
-    Ok(work)
+    Ok(())
 }
 
 /// Puts the lesser end of the flow first; source and destination are in their places. Is the sender
@@ -313,34 +386,4 @@ fn order(work: &mut Work, ports: u32) -> bool {
         work.flow.words = [other_high, other_low, high, low, ports.rotate_left(16).into()];
     }
     second
-}
-
-/// Copies an option area of `length` bytes (a multiple of 4, at most 40) to the work.
-#[inline(always)]
-fn area<F: Frame>(frame: &F, at: u32, length: u32, work: &mut Work) -> Result<(), Leaf> {
-    let from = frame.address(at);
-    for i in 0..10 {
-        if i * 4 >= length as usize {
-            return Ok(());
-        }
-        let word = from + i * 4;
-        if word + 4 > frame.end() {
-            break;
-        }
-        // SAFETY: inside the frame, as just compared; see `Frame::load` on alignment.
-        work.area.set_word(i, unsafe { *(word as *const u32) });
-        if i == 9 {
-            return Ok(());
-        }
-    }
-    // The mask changes nothing. The verifier of Linux 6.1 sees by it that this is 1 to 64 bytes,
-    // which the area holds; of the comparisons above it has kept too little.
-    let length = (Verifier::new(work).forget(length - 1) & 63) + 1;
-    let to = work.area.bytes_mut().as_mut_ptr();
-    // SAFETY: an area has room for 40 bytes, the longest that a TCP header can announce.
-    if unsafe { frame.copy(at, to, length) } {
-        Ok(())
-    } else {
-        Err(Leaf::Truncated)
-    }
 }

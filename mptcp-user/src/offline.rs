@@ -1,0 +1,322 @@
+//! The engine over ordinary memory: the code that runs in the kernel, fed with frames from
+//! elsewhere.
+
+use std::cell::{Cell, RefCell};
+
+use bytemuck::{AnyBitPattern, Zeroable};
+use mptcp_common::{
+    counter::{Counters, Events, Gauges, Leaf, Role},
+    crypto::Digest,
+    engine::{self, Policy, Stages, Work},
+    gather::{self, Buffer, Frame, Scope},
+    track::{
+        self, Atomics, HalfOpen, Keys, Limits, Session, Subflow, Tables,
+        table::{Bucket, Table, WAYS, buckets_for},
+    },
+    wire::{Area, Forget},
+};
+
+/// How many sessions, subflows and handshakes there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Sessions.
+    pub sessions: u32,
+    /// Subflows.
+    pub subflows: u32,
+    /// Handshakes under way.
+    pub handshakes: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            sessions: 8192,
+            subflows: 16384,
+            handshakes: 16384,
+        }
+    }
+}
+
+/// What an engine is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Where the frames were seen.
+    pub role: Role,
+    /// How they begin, and whether flows are followed.
+    pub scope: Scope,
+    /// What policy rows are judged by.
+    pub policy: Policy,
+    /// Limits and times.
+    pub limits: Limits,
+    /// Room.
+    pub sizes: Sizes,
+    /// What tags are made with. Nobody outside can aim at a bucket of tables that only live while a
+    /// file is read, so that it need not be secret.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            role: Role::Middlebox,
+            scope: Scope {
+                is_layer_3: false,
+                is_tracking: true,
+            },
+            policy: Policy::default(),
+            limits: Limits::default(),
+            sizes: Sizes::default(),
+            seed: 0x6d70_7463_702d_7573,
+        }
+    }
+}
+
+/// A table in memory of its own.
+#[derive(Debug)]
+pub struct Owned<S> {
+    tags: Box<[Bucket<Atomics>]>,
+    slots: Box<[S]>,
+}
+
+impl<S: Zeroable> Owned<S> {
+    fn new(entries: u32) -> Self {
+        let buckets = buckets_for(entries);
+        Self {
+            tags: bytemuck::zeroed_slice_box(buckets as usize),
+            slots: bytemuck::zeroed_slice_box((buckets * WAYS) as usize),
+        }
+    }
+}
+
+impl<S> Table for Owned<S> {
+    type Memory = Atomics;
+    type Slot = S;
+
+    fn buckets(&self) -> u32 {
+        self.tags.len() as u32
+    }
+
+    fn bucket(&self, bucket: u32) -> Option<&Bucket<Atomics>> {
+        self.tags.get(bucket as usize)
+    }
+
+    fn slot(&self, slot: u32) -> Option<&S> {
+        self.slots.get(slot as usize)
+    }
+}
+
+/// Counts frames as the programs in the kernel do.
+pub struct Offline {
+    config: Config,
+    half_opens: Owned<HalfOpen<Atomics>>,
+    subflows: Owned<Subflow<Atomics>>,
+    sessions: Owned<Session<Atomics>>,
+    keys: Box<[Keys<Atomics>]>,
+    initiators: Box<[Bucket<Atomics>]>,
+    counters: RefCell<Counters>,
+    digest: RefCell<Digest>,
+    now: Cell<u64>,
+    work: Work,
+}
+
+impl std::fmt::Debug for Offline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Its tables hold keys.
+        f.debug_struct("Offline")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Offline {
+    /// An engine that has seen nothing.
+    pub fn new(config: Config) -> Self {
+        let sessions = Owned::new(config.sizes.sessions);
+        let (buckets, slots) = (sessions.tags.len(), sessions.slots.len());
+        Self {
+            half_opens: Owned::new(config.sizes.handshakes),
+            subflows: Owned::new(config.sizes.subflows),
+            sessions,
+            keys: bytemuck::zeroed_slice_box(slots),
+            initiators: bytemuck::zeroed_slice_box(buckets),
+            counters: RefCell::default(),
+            digest: RefCell::default(),
+            now: Cell::new(0),
+            work: Work::default(),
+            config,
+        }
+    }
+
+    /// Counts a frame that was seen at `now`, in nanoseconds of any clock that does not go back.
+    pub fn frame(&mut self, bytes: &[u8], buffer: Buffer, now: u64) -> Leaf {
+        self.now.set(now.max(1));
+        let mut buffer = buffer;
+        let mut work = std::mem::take(&mut self.work);
+        let scope = self.config.scope;
+        let gathered = gather::gather(&Slice(bytes), self, scope, &mut buffer, &mut work);
+        let packets = u64::from(buffer.packets);
+        self.counters.get_mut().frames += packets;
+        if gathered.is_ok() {
+            engine::find(&mut work, self);
+        }
+        self.work = work;
+        let leaf = match gathered {
+            Ok(()) => engine::packet(self, &self.config.policy),
+            Err(leaf) => leaf,
+        };
+        self.counters.get_mut().leaves.add(leaf, packets);
+        leaf
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Counters {
+        *self.counters.borrow()
+    }
+
+    /// What exists at `now`.
+    pub fn gauges(&self, now: u64) -> Gauges {
+        track::census(
+            &self.half_opens,
+            &self.subflows,
+            &self.sessions,
+            &self.config.limits,
+            now,
+        )
+    }
+}
+
+/// A frame in memory.
+struct Slice<'a>(&'a [u8]);
+
+impl Frame for Slice<'_> {
+    fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
+        let bytes = self.0.get(at as usize..)?.get(..size_of::<T>())?;
+        Some(bytemuck::pod_read_unaligned(bytes))
+    }
+
+    fn copy_options(&self, at: u32, length: u32, area: &mut Area, _: &impl Forget) -> bool {
+        let (at, length) = (at as usize, length as usize);
+        let Some(bytes) = self.0.get(at..).and_then(|bytes| bytes.get(..length)) else {
+            return false;
+        };
+        area.bytes_mut()[..length].copy_from_slice(bytes);
+        true
+    }
+
+    fn merged_length(&self) -> u32 {
+        if self.0.len() > usize::from(u16::MAX) {
+            self.0.len() as u32
+        } else {
+            0
+        }
+    }
+}
+
+impl Forget for Offline {
+    fn forget(&self, value: u32) -> u32 {
+        value
+    }
+
+    fn forget_by(&self, value: u32, _: u64) -> u32 {
+        value
+    }
+}
+
+impl Tables for Offline {
+    type Memory = Atomics;
+    type HalfOpens = Owned<HalfOpen<Atomics>>;
+    type Subflows = Owned<Subflow<Atomics>>;
+    type Sessions = Owned<Session<Atomics>>;
+    type Digest = Digest;
+
+    fn half_opens(&self) -> &Self::HalfOpens {
+        &self.half_opens
+    }
+
+    fn subflows(&self) -> &Self::Subflows {
+        &self.subflows
+    }
+
+    fn sessions(&self) -> &Self::Sessions {
+        &self.sessions
+    }
+
+    fn keys(&self, session: u32) -> Option<&Keys<Atomics>> {
+        self.keys.get(session as usize)
+    }
+
+    fn initiators(&self, bucket: u32) -> Option<&Bucket<Atomics>> {
+        self.initiators.get(bucket as usize)
+    }
+
+    fn with_digest<R>(&self, hash: impl FnOnce(&mut Digest) -> R) -> Option<R> {
+        Some(hash(&mut self.digest.borrow_mut()))
+    }
+
+    fn seed(&self) -> u64 {
+        self.config.seed
+    }
+
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn role(&self) -> Role {
+        self.config.role
+    }
+
+    fn limits(&self) -> Limits {
+        self.config.limits
+    }
+
+    fn queue(&self) -> u32 {
+        self.work.packet.queue
+    }
+
+    fn count(&self, direction: u32, count: impl FnOnce(&mut Events)) {
+        let counters = &mut *self.counters.borrow_mut();
+        count(match direction {
+            0 => &mut counters.rx,
+            1 => &mut counters.tx,
+            _ => &mut counters.unknown,
+        });
+    }
+}
+
+impl Stages for Offline {
+    fn work(&self) -> &Work {
+        &self.work
+    }
+
+    fn lookup_join(&self) {
+        track::lookup_join(self);
+    }
+
+    fn handshake(&self) {
+        track::handshake(self);
+    }
+
+    fn verify_join(&self) {
+        track::verify_join(self);
+    }
+
+    fn open_session(&self) {
+        track::open_session(self);
+    }
+
+    fn open_subflow(&self) {
+        track::open_subflow(self);
+    }
+
+    fn established(&self) {
+        track::established(self);
+    }
+
+    fn signals(&self) {
+        track::signals(self);
+    }
+
+    fn close(&self) {
+        track::close(self);
+    }
+}

@@ -1,0 +1,367 @@
+//! The tables of sessions, subflows and handshakes, which the probes of a network namespace share:
+//! a session's subflows come in at different interfaces.
+
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    num::NonZeroUsize,
+    os::fd::AsFd as _,
+    ptr::NonNull,
+};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, Map, MapData},
+};
+use bytemuck::{Pod, Zeroable};
+use mptcp_common::{
+    counter::{Gauges, LAYOUT_VERSION},
+    track::{
+        self, Atomics, HalfOpen, Keys, Limits, Session, Subflow,
+        table::{Bucket, Table, WAYS, buckets_for},
+    },
+};
+use nix::{
+    sys::mman::{MapFlags, ProtFlags, mmap, munmap},
+    time::{ClockId, clock_gettime},
+};
+
+use super::{layout::Raw, pins::NamespacePins};
+use crate::{
+    failure::{Failure, Kind},
+    offline::Sizes,
+};
+
+/// The one value of the map `tables/meta`: what all programs of a namespace have to agree on.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Agreement {
+    /// Version of the layout: `counter::LAYOUT_VERSION`.
+    version: u32,
+    /// Entries that there is room for.
+    sessions: u32,
+    subflows: u32,
+    handshakes: u32,
+    /// What tags are made with. Secret.
+    seed: u64,
+    pub(crate) limits: Limits,
+}
+
+/// The maps: name in the object, name of the pin, entries per bucket (0 is one bucket), of which
+/// table.
+const MAPS: [(&str, &str, u32, Which); 8] = [
+    ("HALF_OPEN_TAGS", "handshake-tags", 0, Which::Handshakes),
+    ("HALF_OPENS", "handshakes", WAYS, Which::Handshakes),
+    ("SUBFLOW_TAGS", "subflow-tags", 0, Which::Subflows),
+    ("SUBFLOWS", "subflows", WAYS, Which::Subflows),
+    ("SESSION_TAGS", "session-tags", 0, Which::Sessions),
+    ("SESSIONS", "sessions", WAYS, Which::Sessions),
+    ("INITIATORS", "initiators", 0, Which::Sessions),
+    ("KEYS", "keys", WAYS, Which::Sessions),
+];
+
+#[derive(Clone, Copy)]
+enum Which {
+    Handshakes,
+    Subflows,
+    Sessions,
+}
+
+impl Agreement {
+    /// A new one.
+    pub(crate) fn new(sizes: Sizes, limits: Limits) -> Result<Self> {
+        let mut seed = [0; 8];
+        File::open("/dev/urandom")
+            .and_then(|mut file| file.read_exact(&mut seed))
+            .context("cannot read /dev/urandom")?;
+        Ok(Self {
+            version: LAYOUT_VERSION,
+            sessions: sizes.sessions,
+            subflows: sizes.subflows,
+            handshakes: sizes.handshakes,
+            seed: u64::from_ne_bytes(seed),
+            limits,
+        })
+    }
+
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes {
+            sessions: self.sessions,
+            subflows: self.subflows,
+            handshakes: self.handshakes,
+        }
+    }
+
+    fn buckets(&self, which: Which) -> u32 {
+        buckets_for(match which {
+            Which::Handshakes => self.handshakes,
+            Which::Subflows => self.subflows,
+            Which::Sessions => self.sessions,
+        })
+    }
+
+    /// Memory of all tables, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let slot = |which| {
+            let bytes = match which {
+                Which::Handshakes => size_of::<HalfOpen<Atomics>>(),
+                Which::Subflows => size_of::<Subflow<Atomics>>(),
+                Which::Sessions => {
+                    size_of::<Session<Atomics>>()
+                        + size_of::<Keys<Atomics>>()
+                        + size_of::<Bucket<Atomics>>().div_ceil(WAYS as usize)
+                }
+            };
+            let entry = bytes as u64 * u64::from(WAYS) + size_of::<Bucket<Atomics>>() as u64;
+            entry * u64::from(self.buckets(which))
+        };
+        slot(Which::Handshakes) + slot(Which::Subflows) + slot(Which::Sessions)
+    }
+
+    /// The agreement of the probes that are there, or a new one. Maps that nobody agreed on were
+    /// left by a loader that was killed, and are removed.
+    pub(crate) fn join(pins: &NamespacePins, wanted: Self) -> Result<Self> {
+        if let Some(present) = Self::read(pins)? {
+            return Ok(present);
+        }
+        pins.remove_tables()?;
+        pins.create_tables()?;
+        Ok(wanted)
+    }
+
+    /// What the probes of a namespace agreed on, if there are any.
+    pub(crate) fn read(pins: &NamespacePins) -> Result<Option<Self>> {
+        let path = pins.table("meta");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let map = MapData::from_pin(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        let agreement = Array::<_, Raw<Self>>::try_from(Map::Array(map))
+            .and_then(|map| map.get(&0, 0))
+            .with_context(|| format!("{} is of another layout", path.display()))?
+            .0;
+        if agreement.version != LAYOUT_VERSION {
+            return Err(Failure::error(
+                Kind::Failed,
+                format!(
+                    "the pinned tables are of layout {}, and this program reads layout \
+                     {LAYOUT_VERSION}",
+                    agreement.version
+                ),
+            ));
+        }
+        Ok(Some(agreement))
+    }
+
+    /// Pins it, so that the next probe takes part.
+    pub(crate) fn pin(&self, pins: &NamespacePins) -> Result<()> {
+        let path = pins.table("meta");
+        if path.exists() {
+            return Ok(());
+        }
+        let mut map = Array::<MapData, Raw<Self>>::create(1, 0)?;
+        map.set(0, Raw(*self), 0)?;
+        map.pin(&path)
+            .with_context(|| format!("cannot pin {}", path.display()))
+    }
+
+    /// Makes a loader's maps those of the agreement: of its sizes, and pinned where there are pins.
+    pub(crate) fn apply<'a>(
+        &'a self,
+        loader: &mut EbpfLoader<'a>,
+        buckets: &'a [u32; 3],
+        pins: Option<&NamespacePins>,
+    ) {
+        for (name, pin, ways, which) in MAPS {
+            loader.map_max_entries(name, self.buckets(which) * ways.max(1));
+            if let Some(pins) = pins {
+                loader.map_pin_path(name, pins.table(pin));
+            }
+        }
+        loader
+            .override_global("HALF_OPEN_BUCKETS", &buckets[0], true)
+            .override_global("SUBFLOW_BUCKETS", &buckets[1], true)
+            .override_global("SESSION_BUCKETS", &buckets[2], true)
+            .override_global("SEED", &self.seed, true)
+            .override_global("HANDSHAKE_TIME", &self.limits.handshake, true)
+            .override_global("ALONE_TIME", &self.limits.alone, true)
+            .override_global("IDLE_TIME", &self.limits.idle, true)
+            .override_global("LINGER_TIME", &self.limits.linger, true)
+            .override_global("MAX_SUBFLOWS", &self.limits.subflows, true)
+            .override_global("MAX_PENDING", &self.limits.pending, true)
+            .override_global("JOIN_THRESHOLD", &self.limits.threshold, true)
+            .override_global(
+                "PASSIVE_CLOSE_REFUSED",
+                &self.limits.passive_close_refused,
+                true,
+            );
+    }
+
+    /// Buckets of handshakes, subflows and sessions.
+    pub(crate) fn all_buckets(&self) -> [u32; 3] {
+        [Which::Handshakes, Which::Subflows, Which::Sessions].map(|which| self.buckets(which))
+    }
+}
+
+/// A map of the kernel in this process's memory, to read.
+struct Mapping<T> {
+    memory: NonNull<T>,
+    length: usize,
+}
+
+impl<T: Zeroable> Mapping<T> {
+    fn new(map: &MapData, length: u32) -> Result<Self> {
+        let length = length as usize;
+        let bytes = NonZeroUsize::new(length * size_of::<T>()).context("an empty map")?;
+        // SAFETY: a new mapping, which overlaps nothing. The kernel refuses one that is longer than
+        // the map's pages.
+        let memory = unsafe {
+            mmap(
+                None,
+                bytes,
+                ProtFlags::PROT_READ,
+                MapFlags::MAP_SHARED,
+                map.fd().as_fd(),
+                0,
+            )
+        }
+        .context("cannot map a table of the kernel")?;
+        Ok(Self {
+            memory: memory.cast(),
+            length,
+        })
+    }
+
+    fn get(&self, index: u32) -> Option<&T> {
+        let index = index as usize;
+        // SAFETY: inside of the mapping, which lives as long as `self`. T is made of atomics, of
+        // which any bytes are valid: the kernel changes them while they are read.
+        (index < self.length).then(|| unsafe { self.memory.add(index).as_ref() })
+    }
+}
+
+// SAFETY: memory that the kernel shares with every process that maps it; T is made of atomics.
+unsafe impl<T: Send> Send for Mapping<T> {}
+
+impl<T> Drop for Mapping<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and references to it end with it.
+        let _ = unsafe { munmap(self.memory.cast(), self.length * size_of::<T>()) };
+    }
+}
+
+/// A table of the kernel.
+struct Mapped<S> {
+    tags: Mapping<Bucket<Atomics>>,
+    slots: Mapping<S>,
+}
+
+impl<S: Zeroable> Table for Mapped<S> {
+    type Memory = Atomics;
+    type Slot = S;
+
+    fn buckets(&self) -> u32 {
+        self.tags.length as u32
+    }
+
+    fn bucket(&self, bucket: u32) -> Option<&Bucket<Atomics>> {
+        self.tags.get(bucket)
+    }
+
+    fn slot(&self, slot: u32) -> Option<&S> {
+        self.slots.get(slot)
+    }
+}
+
+/// The tables of a namespace, to read.
+pub(crate) struct Tables {
+    handshakes: Mapped<HalfOpen<Atomics>>,
+    subflows: Mapped<Subflow<Atomics>>,
+    sessions: Mapped<Session<Atomics>>,
+    agreement: Agreement,
+}
+
+impl Tables {
+    /// Those that are pinned.
+    pub(crate) fn pinned(pins: &NamespacePins) -> Result<Option<Self>> {
+        let Some(agreement) = Agreement::read(pins)? else {
+            return Ok(None);
+        };
+        Self::new(agreement, |_, pin| {
+            let path = pins.table(pin);
+            MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))
+        })
+        .map(Some)
+    }
+
+    /// Those of programs that were just loaded.
+    pub(crate) fn loaded(programs: &mut Ebpf, agreement: Agreement) -> Result<Self> {
+        Self::new(agreement, |name, _| match programs.take_map(name) {
+            Some(Map::Array(map)) => Ok(map),
+            _ => anyhow::bail!("the eBPF object has no table {name}"),
+        })
+    }
+
+    fn new(
+        agreement: Agreement,
+        mut open: impl FnMut(&str, &str) -> Result<MapData>,
+    ) -> Result<Self> {
+        fn mapped<S: Zeroable>(
+            tags: usize,
+            agreement: &Agreement,
+            open: &mut impl FnMut(&str, &str) -> Result<MapData>,
+        ) -> Result<Mapped<S>> {
+            let (name, pin, _, which) = MAPS[tags];
+            let buckets = agreement.buckets(which);
+            let tags_map = open(name, pin)?;
+            let (name, pin, ..) = MAPS[tags + 1];
+            Ok(Mapped {
+                tags: Mapping::new(&tags_map, buckets)?,
+                slots: Mapping::new(&open(name, pin)?, buckets * WAYS)?,
+            })
+        }
+        Ok(Self {
+            handshakes: mapped(0, &agreement, &mut open)?,
+            subflows: mapped(2, &agreement, &mut open)?,
+            sessions: mapped(4, &agreement, &mut open)?,
+            agreement,
+        })
+    }
+
+    /// What exists now.
+    pub(crate) fn gauges(&self) -> Result<Gauges> {
+        Ok(track::census(
+            &self.handshakes,
+            &self.subflows,
+            &self.sessions,
+            &self.agreement.limits,
+            now()?,
+        ))
+    }
+
+    pub(crate) fn agreement(&self) -> &Agreement {
+        &self.agreement
+    }
+}
+
+/// The programs' clock, in nanoseconds.
+pub(crate) fn now() -> Result<u64> {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+    Ok(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+/// Removes the tables of a namespace.
+pub(crate) fn remove(directory: &std::path::Path) -> std::io::Result<()> {
+    match fs::read_dir(directory) {
+        Ok(entries) => {
+            for entry in entries {
+                fs::remove_file(entry?.path())?;
+            }
+            fs::remove_dir(directory)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
