@@ -238,11 +238,7 @@ fn ipv6<F: Frame>(
 
 /// Skips extension headers up to TCP (RFC 8200 section 4; AH also over IPv4, RFC 4302).
 #[inline(always)]
-fn extensions<F: Frame>(
-    frame: &F,
-    verifier: &impl Forget,
-    ip: Header,
-) -> Result<Header, Leaf> {
+fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result<Header, Leaf> {
     let Header {
         mut at,
         mut protocol,
@@ -383,7 +379,13 @@ fn order(work: &mut Work, ports: u32) -> bool {
     };
     work.flow.words[4] = ports.into();
     if second {
-        work.flow.words = [other_high, other_low, high, low, ports.rotate_left(16).into()];
+        work.flow.words = [
+            other_high,
+            other_low,
+            high,
+            low,
+            ports.rotate_left(16).into(),
+        ];
     }
     second
 }

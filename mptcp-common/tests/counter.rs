@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use mptcp_common::counter::{Counters, EXTRAS, Events, Gauges, Kind, Leaf, Leaves, Quality, ROWS, Role};
+use mptcp_common::counter::{
+    Counters, EXTRAS, Events, Gauges, Kind, Leaf, Leaves, Quality, ROWS, Role,
+};
 
 #[test]
 fn rows_are_numbered_and_named_once() {
@@ -24,7 +26,8 @@ fn a_row_has_a_number_or_is_unavailable() {
     for row in &ROWS {
         for role in [Role::Host, Role::Middlebox] {
             let is_known = row
-                .total(&Counters::default(), Some(&Gauges::default()), role).is_some();
+                .total(&Counters::default(), Some(&Gauges::default()), role)
+                .is_some();
             assert_eq!(
                 is_known,
                 row.quality(role) != Quality::Unavailable,

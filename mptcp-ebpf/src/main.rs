@@ -27,11 +27,7 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use mptcp_common::{
-    counter::Leaf,
-    engine,
-    gather::gather,
-};
+use mptcp_common::{counter::Leaf, engine, gather::gather};
 
 use crate::{
     frame::{Bytes, InPlace, Skb, Xdp},

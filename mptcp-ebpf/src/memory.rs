@@ -41,7 +41,9 @@ macro_rules! word {
             #[inline(always)]
             fn add(&self, value: $value) -> $value {
                 // SAFETY: as for load.
-                unsafe { intrinsics::atomic_xadd::<$value, $value, { SeqCst }>(self.0.get(), value) }
+                unsafe {
+                    intrinsics::atomic_xadd::<$value, $value, { SeqCst }>(self.0.get(), value)
+                }
             }
 
             #[inline(always)]

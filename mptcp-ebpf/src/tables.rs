@@ -13,13 +13,13 @@ use mptcp_common::{
     engine::{Policy, Stages, Work},
     gather::Scope,
     track::{
-        self, HalfOpen, Keys, Limits, Session, Subflow, Tables,
+        self, HalfOpen, Keys, Limits, Session, Subflow, Tables, Word,
         table::{Bucket, Table},
     },
     wire::{Area, Forget, MAX_OPTIONS},
 };
 
-use crate::memory::Maps;
+use crate::memory::{Maps, Shared};
 
 /// The counters of one interface: pinned, documented, read by user space.
 #[btf_map]
@@ -85,6 +85,10 @@ static INITIATORS: Array<Bucket<Maps>> = Array::with_max_entries(1, 0);
 #[map]
 static KEYS: Array<Keys<Maps>> = Array::with_max_entries(1, 0);
 
+/// Pending joins of all sessions.
+#[map]
+static PENDING_JOINS: Array<Shared<u32>> = Array::with_max_entries(1, 0);
+
 /// What tags are made with: secret, so that nobody outside can aim at a bucket.
 #[unsafe(no_mangle)]
 static SEED: Global<u64> = Global::new(0);
@@ -105,6 +109,12 @@ static MAX_PENDING: Global<u32> = Global::new(Limits::DEFAULT.pending);
 static JOIN_THRESHOLD: Global<u32> = Global::new(Limits::DEFAULT.threshold);
 #[unsafe(no_mangle)]
 static PASSIVE_CLOSE_REFUSED: Global<u32> = Global::new(Limits::DEFAULT.passive_close_refused);
+/// The time where [`TEST_CLOCK`] is set.
+#[map]
+static CLOCK: Array<Shared<u64>> = Array::with_max_entries(1, 0);
+/// 1: the time is what a test wrote to [`CLOCK`]. The verifier removes the code for what is not so.
+#[unsafe(no_mangle)]
+static TEST_CLOCK: Global<u8> = Global::new(0);
 /// 0: only what a packet says by itself is counted.
 #[unsafe(no_mangle)]
 static TRACK: Global<u8> = Global::new(1);
@@ -297,6 +307,11 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn pending_joins(&self) -> Option<&Shared<u32>> {
+        PENDING_JOINS.get(0)
+    }
+
+    #[inline(always)]
     fn with_digest<R>(&self, hash: impl FnOnce(&mut Hasher) -> R) -> Option<R> {
         let mut hasher = Hasher(DIGEST.get_ptr_mut(0)?);
         let result = hash(&mut hasher);
@@ -311,6 +326,9 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn now(&self) -> u64 {
+        if TEST_CLOCK.load() != 0 {
+            return CLOCK.get(0).map_or(0, Word::load);
+        }
         // SAFETY: a helper without arguments.
         unsafe { bpf_ktime_get_coarse_ns() }
     }
@@ -349,9 +367,7 @@ impl Tables for Kernel {
             assert!(offset_of!(Counters, tx) == offset_of!(Counters, rx) + size);
             assert!(offset_of!(Counters, unknown) == offset_of!(Counters, tx) + size);
         };
-        let index = self
-            .forget(direction)
-            .min(Direction::Unknown as u32) as usize;
+        let index = self.forget(direction).min(Direction::Unknown as u32) as usize;
         let first = self
             .counters
             .wrapping_byte_add(core::mem::offset_of!(Counters, rx));

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    net::IpAddr,
     path::PathBuf,
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mptcp_common::{counter::Role, track::Limits};
 
-use crate::offline::Sizes;
+use crate::{offline::Sizes, source::State};
 
 /// Counts Multipath TCP on the wire, in the kernel's fast path.
 #[derive(Debug, Parser)]
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Show the statistics table
     Stat(Stat),
+    /// Show the sessions that are alive, with their subflows
+    Sessions(Sessions),
 }
 
 #[derive(Debug, Args)]
@@ -190,6 +193,64 @@ pub(crate) struct Stat {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = StatOutput::Table)]
     pub(crate) output: StatOutput,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sessions {
+    /// Only sessions with a subflow from or to this address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address: Option<IpAddr>,
+    /// Only sessions with a subflow from or to this port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Only sessions in this state
+    #[arg(long, value_enum)]
+    pub(crate) state: Option<StateName>,
+    /// The oldest, the least idle, those with most bytes or most subflows first
+    #[arg(long, value_enum, default_value_t = SortBy::Age)]
+    pub(crate) sort: SortBy,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Numbers in full
+    #[arg(long)]
+    pub(crate) full_values: bool,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = SessionsOutput::Table)]
+    pub(crate) output: SessionsOutput,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StateName {
+    Established,
+    Closing,
+    Fallback,
+    Alone,
+}
+
+impl From<StateName> for State {
+    fn from(name: StateName) -> Self {
+        match name {
+            StateName::Established => Self::Established,
+            StateName::Closing => Self::Closing,
+            StateName::Fallback => Self::Fallback,
+            StateName::Alone => Self::Alone,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortBy {
+    Age,
+    Idle,
+    Bytes,
+    Subflows,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SessionsOutput {
+    Table,
+    Json,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

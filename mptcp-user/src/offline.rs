@@ -1,7 +1,10 @@
 //! The engine over ordinary memory: the code that runs in the kernel, fed with frames from
 //! elsewhere.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    sync::atomic::AtomicU32,
+};
 
 use bytemuck::{AnyBitPattern, Zeroable};
 use mptcp_common::{
@@ -113,6 +116,7 @@ pub struct Offline {
     sessions: Owned<Session<Atomics>>,
     keys: Box<[Keys<Atomics>]>,
     initiators: Box<[Bucket<Atomics>]>,
+    pending_joins: AtomicU32,
     counters: RefCell<Counters>,
     digest: RefCell<Digest>,
     now: Cell<u64>,
@@ -139,6 +143,7 @@ impl Offline {
             sessions,
             keys: bytemuck::zeroed_slice_box(slots),
             initiators: bytemuck::zeroed_slice_box(buckets),
+            pending_joins: AtomicU32::new(0),
             counters: RefCell::default(),
             digest: RefCell::default(),
             now: Cell::new(0),
@@ -247,6 +252,10 @@ impl Tables for Offline {
 
     fn initiators(&self, bucket: u32) -> Option<&Bucket<Atomics>> {
         self.initiators.get(bucket as usize)
+    }
+
+    fn pending_joins(&self) -> Option<&AtomicU32> {
+        Some(&self.pending_joins)
     }
 
     fn with_digest<R>(&self, hash: impl FnOnce(&mut Digest) -> R) -> Option<R> {

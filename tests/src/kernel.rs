@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{MapData, PerCpuArray},
+    maps::{Array, MapData, PerCpuArray},
     programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
 use mptcp_common::{
@@ -12,7 +12,6 @@ use mptcp_common::{
     track::table::{WAYS, buckets_for},
 };
 use mptcp_user::offline;
-use nix::time::{ClockId, clock_gettime};
 
 /// `XDP_PASS` and `TC_ACT_UNSPEC`: the frame goes on.
 const PASS: [u32; 2] = [2, u32::MAX];
@@ -43,16 +42,14 @@ pub fn host() -> offline::Config {
     }
 }
 
-/// The clock of the programs, in nanoseconds.
-pub fn now() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("a clock");
-    time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
-}
+/// When the programs' clock of a test begins, in nanoseconds.
+pub const START: u64 = 1_000_000_000_000;
 
 /// The programs, loaded, with counters of their own.
 pub struct Kernel {
     programs: Ebpf,
     counters: PerCpuArray<MapData, Raw>,
+    clock: Array<MapData, u64>,
     before: Counters,
 }
 
@@ -83,7 +80,10 @@ impl Kernel {
         for (names, buckets) in [
             (&["HALF_OPEN_TAGS", "HALF_OPENS"][..], buckets[0]),
             (&["SUBFLOW_TAGS", "SUBFLOWS"], buckets[1]),
-            (&["SESSION_TAGS", "SESSIONS", "INITIATORS", "KEYS"], buckets[2]),
+            (
+                &["SESSION_TAGS", "SESSIONS", "INITIATORS", "KEYS"],
+                buckets[2],
+            ),
         ] {
             for name in names {
                 let is_slots = !name.ends_with("TAGS") && *name != "INITIATORS";
@@ -91,6 +91,7 @@ impl Kernel {
             }
         }
         let mut programs = loader
+            .override_global("TEST_CLOCK", &1_u8, true)
             .override_global("ROLE", &role, true)
             .override_global("LAYER_3", &flags[0], true)
             .override_global("TRACK", &flags[1], true)
@@ -117,8 +118,12 @@ impl Kernel {
         }
         xdp(&mut programs)?.load()?;
         let counters = programs.take_map("COUNTERS").context("no map COUNTERS")?;
+        let clock = programs.take_map("CLOCK").context("no map CLOCK")?;
+        let mut clock = Array::try_from(clock)?;
+        clock.set(0, START, 0)?;
         Ok(Self {
             programs,
+            clock,
             counters: PerCpuArray::try_from(counters)?,
             before: Counters::default(),
         })
@@ -173,6 +178,11 @@ impl Kernel {
             counted.frames
         );
         Ok(counted)
+    }
+
+    /// Sets the programs' clock, in nanoseconds.
+    pub fn set_clock(&mut self, time: u64) -> Result<()> {
+        Ok(self.clock.set(0, time, 0)?)
     }
 
     /// All counts so far.

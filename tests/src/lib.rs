@@ -8,5 +8,6 @@ pub mod net;
 pub mod packet;
 pub mod probe;
 pub mod relay;
+pub mod talk;
 pub mod tun;
 pub mod witness;

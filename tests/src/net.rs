@@ -1,6 +1,7 @@
 //! Two hosts on this machine that speak kernel MPTCP, and what happens between them.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read as _, Write as _},
     net::{IpAddr, Shutdown, SocketAddr},
@@ -98,6 +99,14 @@ impl Namespace {
 
     /// A counter of the kernel's MPTCP in it.
     pub fn mib(&self, name: &str) -> Result<u64> {
+        let all = self.mibs()?;
+        all.get(name)
+            .copied()
+            .with_context(|| format!("no MIB {name}"))
+    }
+
+    /// All counters of the kernel's MPTCP in it, by name.
+    pub fn mibs(&self) -> Result<BTreeMap<String, u64>> {
         let text = self.enter(|| Ok(fs::read_to_string("/proc/thread-self/net/netstat")?))?;
         let mut lines = text.lines().filter(|line| line.starts_with("MPTcpExt:"));
         let (names, values) = (
@@ -107,11 +116,9 @@ impl Namespace {
         names
             .split_whitespace()
             .zip(values.split_whitespace())
-            .find(|(known, _)| *known == name)
-            .with_context(|| format!("no MIB {name}"))?
-            .1
-            .parse()
-            .context("not a number")
+            .skip(1)
+            .map(|(name, value)| Ok((name.to_owned(), value.parse().context("not a number")?)))
+            .collect()
     }
 }
 

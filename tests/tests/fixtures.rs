@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::{
-    counter::{Gauges, Counters, EXTRAS, ROWS, Role},
+    counter::{Counters, EXTRAS, Gauges, ROWS, Role},
     engine::Policy,
 };
 use mptcp_tests::{

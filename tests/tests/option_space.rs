@@ -55,7 +55,7 @@ impl Both {
             queue: 1,
             ..Buffer::ONE
         };
-        self.offline.frame(frame, one, kernel::now());
+        self.offline.frame(frame, one, kernel::START);
         let now = self.offline.counters();
         let counted = now.since(&self.before);
         self.before = now;

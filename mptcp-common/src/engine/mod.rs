@@ -9,14 +9,13 @@ mod count;
 
 use core::cell::Cell;
 
-pub(crate) use self::count::Options;
 pub use self::count::Found;
+pub(crate) use self::count::Options;
 use crate::{
     counter::{Direction, Leaf, Role},
     track::{
-        FlowKey, Tables, half_open, subflow,
+        FlowKey, Tables, Word as _, half_open, subflow,
         table::{self, Table as _},
-        Word as _,
     },
     wire::{Area, Forget, Stage, Subtype, TcpFlags},
 };
@@ -295,12 +294,15 @@ fn direct(tables: &impl Tables, work: &Work, flow: u32) {
             .subflows()
             .slot(work.route.slot.get())
             .map(|entry| (entry.flags.load() & subflow::FIRST_IS_LISTENER) ^ second),
-        Flow::HALF_OPEN => tables.half_opens().slot(work.route.slot.get()).and_then(|entry| {
-            let flags = entry.flags.load();
-            let responds = (flags & half_open::OPENER_IS_FIRST) ^ 1 ^ second;
-            let opener_listens = u32::from(flags & half_open::OPENER_LISTENS != 0);
-            (flags & half_open::SIDES_KNOWN != 0).then_some(responds ^ opener_listens)
-        }),
+        Flow::HALF_OPEN => tables
+            .half_opens()
+            .slot(work.route.slot.get())
+            .and_then(|entry| {
+                let flags = entry.flags.load();
+                let responds = (flags & half_open::OPENER_IS_FIRST) ^ 1 ^ second;
+                let opener_listens = u32::from(flags & half_open::OPENER_LISTENS != 0);
+                (flags & half_open::SIDES_KNOWN != 0).then_some(responds ^ opener_listens)
+            }),
         _ => None,
     };
     let side = match (stage, side) {

@@ -55,7 +55,7 @@ fn replaced<T: Stages>(seen: &Seen<'_, T>) {
     let over = seen.session.over_limit.load();
     if over != 0
         && seen.now.wrapping_sub(over) <= REPLACE_TIME
-        && seen.subflow.created.load() < over
+        && seen.work.route.slot.get() != seen.session.newcomer.load()
     {
         seen.session.over_limit.store(0);
         seen.count_other(|events| events.subflow_replaced += 1);

@@ -279,13 +279,17 @@ pub struct Session<M: Memory> {
     pub version: M::W32,
     /// Receive queue and CPU of its first SYN, plus 1; 0 where not known.
     pub queue: M::W32,
+    /// Slot of the subflow that was one more than the policy allows.
+    pub newcomer: M::W32,
+    /// 0.
+    pub reserved: M::W32,
     /// When it was created.
     pub created: M::W64,
     /// When a packet was seen last.
     pub last_seen: M::W64,
     /// When its last subflow was closed.
     pub alone: M::W64,
-    /// When it had more subflows than the policy allows.
+    /// When the newcomer came.
     pub over_limit: M::W64,
     /// Initiator and listener.
     pub sides: [Side<M>; 2],
@@ -317,6 +321,8 @@ pub mod session {
     pub const ACK_STARTED: u32 = 1 << 16;
     /// Per side: it mapped data whose initial number is not known.
     pub const MAP_STARTED: u32 = 1 << 18;
+    /// What the initiator sends is received here: on a host, this is the listener's.
+    pub const LISTENER_HERE: u32 = 1 << 20;
 }
 
 /// The keys of a session: secrets, in a table of their own.

@@ -88,9 +88,7 @@ fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
     let acknowledgment = seen.work.packet.acknowledgment;
     let (acked, next) = (other.acked.load(), other.next.load());
     if seen.is_other(subflow::FIN) && after(acknowledgment, other.fin.load()) {
-        seen.subflow
-            .flags
-            .or(subflow::FIN_ACKED << (seen.side ^ 1));
+        seen.subflow.flags.or(subflow::FIN_ACKED << (seen.side ^ 1));
     }
     // The FIN's own number is not data.
     let reached = if after(acknowledgment, next) {
@@ -178,9 +176,7 @@ fn data_ack<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>, flags: DssFla
         theirs.sent.acknowledge(value);
         let fin = theirs.fin.load();
         if facts & session::FIN << (seen.side ^ 1) != 0 && !after_64(fin, value) {
-            seen.session
-                .flags
-                .or(session::FIN_ACKED << (seen.side ^ 1));
+            seen.session.flags.or(session::FIN_ACKED << (seen.side ^ 1));
         }
     }
 }
@@ -201,7 +197,11 @@ fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>, flags: Dss
         expand(side.highest.load(), low.u32(0))
     };
     if length == 0 {
-        let checksum = if option.length() > base { tail.u16(6) } else { 0 };
+        let checksum = if option.length() > base {
+            tail.u16(6)
+        } else {
+            0
+        };
         infinite(seen, flags, checksum);
         return Map::default();
     }
@@ -227,7 +227,10 @@ fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>, flags: Dss
         mapping(seen, map);
     }
     if fin != 0 {
-        data_fin(seen, dsn.wrapping_add(u64::from(map.length)).wrapping_add(1));
+        data_fin(
+            seen,
+            dsn.wrapping_add(u64::from(map.length)).wrapping_add(1),
+        );
     }
     map
 }
@@ -307,7 +310,10 @@ fn mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
         return;
     }
     let offset = relative.wrapping_sub(map.ssn);
-    if after(relative.wrapping_add(packet.payload), map.ssn.wrapping_add(map.length)) {
+    if after(
+        relative.wrapping_add(packet.payload),
+        map.ssn.wrapping_add(map.length),
+    ) {
         seen.count(|events| events.more_data += 1);
     }
     if offset >= map.length {
@@ -324,7 +330,11 @@ fn new_mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
     way.remember(map);
     let start = map.dsn;
     let end = start.wrapping_add(map.length.into());
-    if start.wrapping_sub(side.highest.load()).wrapping_add(DATA_WINDOW) > 2 * DATA_WINDOW {
+    if start
+        .wrapping_sub(side.highest.load())
+        .wrapping_add(DATA_WINDOW)
+        > 2 * DATA_WINDOW
+    {
         seen.first(subflow::BAD_MAPPING);
         return;
     }
@@ -341,7 +351,11 @@ fn new_mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
     // Bytes that came before their mapping.
     let pending = way.unmapped.load();
     if pending != 0 {
-        let last = way.unmapped_end.load().wrapping_sub(way.base.load()).wrapping_sub(1);
+        let last = way
+            .unmapped_end
+            .load()
+            .wrapping_sub(way.base.load())
+            .wrapping_sub(1);
         if map.holds(last) {
             way.unmapped.store(0);
         }
@@ -372,13 +386,23 @@ fn payload<T: Stages>(seen: &Seen<'_, T>, own: Map) {
     }
     let offset = relative.wrapping_sub(map.ssn);
     let room = map.length - offset;
-    let length = if packet.payload > room { room } else { packet.payload };
-    if packet.payload > room && own.length == 0 && way.mapping_of(relative.wrapping_add(room)).length == 0 {
+    let length = if packet.payload > room {
+        room
+    } else {
+        packet.payload
+    };
+    if packet.payload > room
+        && own.length == 0
+        && way.mapping_of(relative.wrapping_add(room)).length == 0
+    {
         seen.count(|events| events.more_data += 1);
     }
     let side = &seen.session.sides[seen.side & 1];
     let start = map.dsn.wrapping_add(offset.into());
-    match side.sent.insert(start, start.wrapping_add(length.into()), seen.tables) {
+    match side
+        .sent
+        .insert(start, start.wrapping_add(length.into()), seen.tables)
+    {
         Relation::New | Relation::Partial => {}
         Relation::Inside => seen.count(|events| {
             events.retransmitted += seen.n;
@@ -402,7 +426,10 @@ fn plain<T: Stages>(seen: &Seen<'_, T>) {
     if packet.payload > 0 && seen.first(subflow::BARE) {
         seen.count(|events| events.bare_data += 1);
     }
-    if seen.is(subflow::CONFIRMED) || !seen.flags().any(TcpFlags::ACK) || seen.is_other(subflow::FIN) {
+    if seen.is(subflow::CONFIRMED)
+        || !seen.flags().any(TcpFlags::ACK)
+        || seen.is_other(subflow::FIN)
+    {
         return;
     }
     let other = seen.other_way();

@@ -122,10 +122,13 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
     }
     if same && present == CAPABLE {
         // Who sent it took the option for the reason of a loss.
-        stages.count(route.direction.get(), |events| events.capable_syn_dropped += 1);
+        stages.count(route.direction.get(), |events| {
+            events.capable_syn_dropped += 1
+        });
     }
     if !over && present == JOIN {
         join::undo(stages, entry);
+        entry.tag.store(0);
         if kind == Kind::Join {
             stages.count(route.direction.get(), |events| events.pending_replaced += 1);
         }
@@ -167,7 +170,9 @@ fn replaces<T: Stages>(tables: &T, work: &Work, now: u64) -> bool {
     let was_open = subflow.closed.load() == 0;
     let joins = work.route.session.get() != 0;
     if was_open && joins && subflow.session.load() == work.route.session.get().wrapping_sub(1) {
-        tables.count(work.route.direction.get(), |events| events.subflow_replaced += 1);
+        tables.count(work.route.direction.get(), |events| {
+            events.subflow_replaced += 1
+        });
     }
     leave(tables, subflow, now);
     subflow.tag.store(0);
@@ -175,33 +180,32 @@ fn replaces<T: Stages>(tables: &T, work: &Work, now: u64) -> bool {
     true
 }
 
+/// A place for a new handshake: a free one, one that is over, or the oldest.
 #[inline(always)]
-fn claim<T: Stages>(tables: &T, work: &Work, now: u64) -> Option<u32> {
-    let limits = tables.limits();
-    let free = table::claim_home(tables.half_opens(), work.tag, |entry| {
+fn claim<S: Stages>(stages: &S, work: &Work, now: u64) -> Option<u32> {
+    let limits = stages.limits();
+    let free = table::claim_home(stages.half_opens(), work.tag, |entry| {
         is_half_open_over(entry, &limits, now)
     });
-    if free.is_some() {
-        return free;
-    }
-    let slot = table::evict(tables.half_opens(), work.tag, |entry| entry.created.load())?;
-    tables.count(work.route.direction.get(), |events| events.lost_handshakes += 1);
-    if let Some(entry) = tables.half_opens().slot(slot)
-        && entry.kind.load() == JOIN
-    {
-        join::undo(tables, entry);
+    let slot = match free {
+        Some(slot) => slot,
+        None => {
+            let oldest = table::evict(stages.half_opens(), work.tag, |entry| entry.created.load())?;
+            stages.count(work.route.direction.get(), |events| {
+                events.lost_handshakes += 1
+            });
+            oldest
+        }
+    };
+    let entry = stages.half_opens().slot(slot)?;
+    if entry.tag.load() != 0 && entry.kind.load() == JOIN {
+        join::undo(stages, entry);
     }
     Some(slot)
 }
 
 #[inline(always)]
-fn fill<T: Stages>(
-    tables: &T,
-    work: &Work,
-    entry: &HalfOpen<T::Memory>,
-    kind: Kind,
-    now: u64,
-) {
+fn fill<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, kind: Kind, now: u64) {
     entry.tag.store(0);
     entry.created.store(now);
     for (word, value) in entry.key.iter().zip(work.flow.words) {
@@ -213,7 +217,9 @@ fn fill<T: Stages>(
     let mut version = 1;
     if kind == Kind::Capable {
         flags |= half_open::SIDES_KNOWN;
-        if let Some(option) = Options::new(work, work.route.valid.get(), tables).get(Subtype::MpCapable) {
+        if let Some(option) =
+            Options::new(work, work.route.valid.get(), tables).get(Subtype::MpCapable)
+        {
             version = u32::from(MpCapable::version_of(&option));
             if version == 0 && option.length() == 12 {
                 key = option.u64(4);
@@ -249,15 +255,19 @@ fn fill<T: Stages>(
         entry.nonces[i].store(0);
         entry.ids[i].store(0);
     }
-    entry.queue.store(if work.packet.ingress { tables.queue() } else { 0 });
+    entry.queue.store(if work.packet.ingress {
+        tables.queue()
+    } else {
+        0
+    });
     entry.direction.store(work.route.direction.get());
 }
 
 /// What a SYN/ACK says of sequence numbers, to any kind of handshake. Is it the same once more?
 #[inline(always)]
 pub(super) fn answered<T: Stages>(entry: &HalfOpen<T::Memory>, packet: &Packet) -> bool {
-    let repeated = entry.flags.load() & half_open::ANSWERED != 0
-        && entry.isn[1].load() == packet.sequence;
+    let repeated =
+        entry.flags.load() & half_open::ANSWERED != 0 && entry.isn[1].load() == packet.sequence;
     entry.isn[1].store(packet.sequence);
     entry.syn_acked.store(packet.acknowledgment);
     entry.next.store(packet.sequence.wrapping_add(1));
@@ -293,12 +303,7 @@ fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
 
 /// What comes after the SYN/ACK of an MP_CAPABLE handshake.
 #[inline(always)]
-fn later<T: Stages>(
-    tables: &T,
-    work: &Work,
-    entry: &HalfOpen<T::Memory>,
-    by_opener: bool,
-) {
+fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) {
     let packet = &work.packet;
     let flags = entry.flags.load();
     if !by_opener {
@@ -381,12 +386,7 @@ fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
 
 /// A handshake is reset.
 #[inline(always)]
-fn reset<T: Stages>(
-    tables: &T,
-    work: &Work,
-    entry: &HalfOpen<T::Memory>,
-    by_opener: bool,
-) {
+fn reset<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) {
     let kind = entry.kind.load();
     let flags = entry.flags.load();
     let direction = entry.direction.load();

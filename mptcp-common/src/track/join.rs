@@ -92,6 +92,12 @@ pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     if pending >= limits.pending {
         flags |= half_open::OVER_PENDING;
     }
+    if let Some(all) = tables.pending_joins() {
+        let others = all.add(1);
+        if limits.threshold != 0 && others >= limits.threshold {
+            flags |= half_open::OVER_THRESHOLD;
+        }
+    }
     let home = session.queue.load();
     let here = tables.queue();
     if work.packet.ingress && home != 0 && here != 0 && home != here {
@@ -103,6 +109,12 @@ pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
 /// A pending join is no longer pending.
 #[inline(always)]
 pub(super) fn undo<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>) {
+    if entry.flags.load() & half_open::RESOLVED != 0
+        && let Some(all) = tables.pending_joins()
+        && all.load() != 0
+    {
+        all.add(u32::MAX);
+    }
     if let Some(session) = session_of_entry(tables, entry) {
         let side = usize::from(entry.flags.load() & half_open::OPENER_LISTENS != 0);
         let pending = &session.sides[side].pending;
@@ -255,12 +267,9 @@ pub(super) fn later<T: Stages>(
 fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
     let direction = work.route.direction.get();
     undo(tables, entry);
-    let Some(session) = session_of_entry(tables, entry) else {
+    if session_of_entry(tables, entry).is_none() {
         drop(tables, work, entry);
         return;
-    };
-    if session.open.load() >= tables.limits().subflows {
-        session.over_limit.store(tables.now());
     }
     tables.count(direction, |events| events.join_created += 1);
     work.route.session.set(entry.session.load() + 1);
@@ -289,7 +298,6 @@ pub(super) fn reset<T: Stages>(
         Some(option) => option.u8(3),
         None => 0,
     };
-    let threshold = tables.limits().threshold;
     tables.count(opened, |events| {
         events.join_refused += 1;
         if flags & half_open::RESOLVED == 0 {
@@ -298,7 +306,7 @@ pub(super) fn reset<T: Stages>(
             // Counted when it was seen.
         } else if flags & half_open::PLAIN != 0 {
             events.plain_ack_reset += 1;
-        } else if threshold != 0 && flags & half_open::OVER_THRESHOLD != 0 {
+        } else if flags & half_open::OVER_THRESHOLD != 0 {
             events.join_over_threshold += 1;
         } else if flags & half_open::OVER_LIMIT != 0 || REFUSALS.contains(&reason) {
             events.join_over_limit += 1;

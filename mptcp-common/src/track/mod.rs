@@ -37,9 +37,9 @@ pub use self::{
 };
 use bytemuck::{Pod, Zeroable};
 
+use self::table::{Bucket, Table};
 #[cfg(not(target_arch = "bpf"))]
 pub use self::word::Atomics;
-use self::table::{Bucket, Table};
 use crate::engine::Stages;
 use crate::{
     counter::{Events, Gauges, Role},
@@ -128,6 +128,9 @@ pub trait Tables: Forget {
     /// Buckets of words that lead from an initiator's token to its session: the token in the upper
     /// half, the slot plus 1 in the lower.
     fn initiators(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
+    /// Pending joins of all sessions. Those that expired are among them until their places are
+    /// taken.
+    fn pending_joins(&self) -> Option<&<Self::Memory as Memory>::W32>;
     /// Runs `hash` with what computes hashes.
     fn with_digest<R>(&self, hash: impl FnOnce(&mut Self::Digest) -> R) -> Option<R>;
     /// The secret that tags are made with.
@@ -200,10 +203,12 @@ pub fn census<M: Memory>(
         gauges.alone += u64::from(session.open.load() == 0);
     }
     for (_, subflow) in table::entries(subflows) {
-        let lives = sessions.slot(subflow.session.load()).is_some_and(|session| {
-            session.generation.load() == subflow.generation.load()
-                && !is_session_over(session, limits, now)
-        });
+        let lives = sessions
+            .slot(subflow.session.load())
+            .is_some_and(|session| {
+                session.generation.load() == subflow.generation.load()
+                    && !is_session_over(session, limits, now)
+            });
         gauges.subflows += u64::from(lives && is_subflow_open(subflow, limits, now));
     }
     for (_, handshake) in table::entries(half_opens) {

@@ -8,6 +8,7 @@ use super::{
     word::Word,
 };
 use crate::{
+    counter::Direction,
     crypto::{Derived, Hash, derive},
     engine::{Flow, Work},
     wire::Key,
@@ -74,11 +75,7 @@ pub fn open_session<T: Stages>(tables: &T) {
 }
 
 #[inline(always)]
-fn create_session<T: Stages>(
-    tables: &T,
-    work: &Work,
-    entry: &HalfOpen<T::Memory>,
-) -> Option<u32> {
+fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> Option<u32> {
     let hash = Hash::of_version(entry.version.load());
     let keys = [entry.keys[0].load(), entry.keys[1].load()];
     let derived = tables.with_digest(|digest| {
@@ -112,7 +109,7 @@ fn create_session<T: Stages>(
     };
     let session = tables.sessions().slot(slot)?;
     session.tag.store(0);
-    fill_session(tables, session, entry, &ends, now);
+    fill_session(session, entry, &ends, now);
     if let Some(place) = tables.keys(slot) {
         place.keys[0].store(ends.keys[0]);
         place.keys[1].store(ends.keys[1]);
@@ -125,17 +122,16 @@ fn create_session<T: Stages>(
 }
 
 #[inline(always)]
-fn fill_session<T: Stages>(
-    tables: &T,
-    session: &Session<T::Memory>,
-    entry: &HalfOpen<T::Memory>,
-    ends: &Ends,
-    now: u64,
-) {
-    session.generation.store(session.generation.load().wrapping_add(1));
+fn fill_session<M: Memory>(session: &Session<M>, entry: &HalfOpen<M>, ends: &Ends, now: u64) {
+    session
+        .generation
+        .store(session.generation.load().wrapping_add(1));
     let mut flags = 0;
     if entry.flags.load() & half_open::CHECKSUM != 0 {
         flags |= session::CHECKSUM;
+    }
+    if entry.direction.load() == Direction::Rx as u32 {
+        flags |= session::LISTENER_HERE;
     }
     session.open.store(0);
     session.subflows.store(0);
@@ -171,7 +167,6 @@ fn fill_session<T: Stages>(
         this.mapped.reset(first);
         this.sent.reset(first);
     }
-    let _ = tables;
     session.flags.store(flags);
 }
 
@@ -233,7 +228,10 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     fill_subflow(subflow, work, entry, now);
     subflow.session.store(session_slot);
     subflow.generation.store(session.generation.load());
-    session.open.add(1);
+    if session.open.add(1) >= limits.subflows {
+        session.newcomer.store(slot);
+        session.over_limit.store(now);
+    }
     session.subflows.add(1);
     subflow.tag.store(tag);
     free(tables, entry, half_open_slot, tag);
@@ -269,10 +267,7 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
         word.store(value);
     }
     // The opener's data starts where its SYN was acknowledged: data in a SYN has no mapping.
-    let bases = [
-        entry.syn_acked.load().wrapping_sub(1),
-        entry.isn[1].load(),
-    ];
+    let bases = [entry.syn_acked.load().wrapping_sub(1), entry.isn[1].load()];
     for (end, base) in bases.into_iter().enumerate() {
         let side = (end as u32 ^ opener) as usize & 1;
         fill_way(&subflow.ways[side], base);

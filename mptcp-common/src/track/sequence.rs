@@ -85,13 +85,7 @@ impl<M: Memory> Ranges<M> {
 
     /// Every packet that fills, opens or meets a gap.
     #[inline(always)]
-    fn insert_above(
-        &self,
-        next: u64,
-        start: u64,
-        end: u64,
-        verifier: &impl Forget,
-    ) -> Relation {
+    fn insert_above(&self, next: u64, start: u64, end: u64, verifier: &impl Forget) -> Relation {
         let mut relation = if after_64(next, start) {
             Relation::Partial as u32
         } else {

@@ -2,6 +2,7 @@
 
 mod attach;
 mod detach;
+mod sessions;
 mod stat;
 mod status;
 
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
                 Command::Detach(options) => detach::run(&pins, is_in_namespace, &options).await,
                 Command::Status(options) => status::run(&pins, is_in_namespace, &options).await,
                 Command::Stat(options) => stat::run(&pins, &options).await,
+                Command::Sessions(options) => sessions::run(&pins, &options),
             }
         })
 }

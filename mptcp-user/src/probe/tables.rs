@@ -31,6 +31,7 @@ use super::{layout::Raw, pins::NamespacePins};
 use crate::{
     failure::{Failure, Kind},
     offline::Sizes,
+    source::{self, read_sessions},
 };
 
 /// The one value of the map `tables/meta`: what all programs of a namespace have to agree on.
@@ -50,7 +51,7 @@ pub(crate) struct Agreement {
 
 /// The maps: name in the object, name of the pin, entries per bucket (0 is one bucket), of which
 /// table.
-const MAPS: [(&str, &str, u32, Which); 8] = [
+const MAPS: [(&str, &str, u32, Which); 9] = [
     ("HALF_OPEN_TAGS", "handshake-tags", 0, Which::Handshakes),
     ("HALF_OPENS", "handshakes", WAYS, Which::Handshakes),
     ("SUBFLOW_TAGS", "subflow-tags", 0, Which::Subflows),
@@ -59,6 +60,7 @@ const MAPS: [(&str, &str, u32, Which); 8] = [
     ("SESSIONS", "sessions", WAYS, Which::Sessions),
     ("INITIATORS", "initiators", 0, Which::Sessions),
     ("KEYS", "keys", WAYS, Which::Sessions),
+    ("PENDING_JOINS", "pending-joins", 0, Which::One),
 ];
 
 #[derive(Clone, Copy)]
@@ -66,6 +68,8 @@ enum Which {
     Handshakes,
     Subflows,
     Sessions,
+    /// A single value.
+    One,
 }
 
 impl Agreement {
@@ -94,11 +98,12 @@ impl Agreement {
     }
 
     fn buckets(&self, which: Which) -> u32 {
-        buckets_for(match which {
-            Which::Handshakes => self.handshakes,
-            Which::Subflows => self.subflows,
-            Which::Sessions => self.sessions,
-        })
+        match which {
+            Which::Handshakes => buckets_for(self.handshakes),
+            Which::Subflows => buckets_for(self.subflows),
+            Which::Sessions => buckets_for(self.sessions),
+            Which::One => 1,
+        }
     }
 
     /// Memory of all tables, in bytes.
@@ -107,6 +112,7 @@ impl Agreement {
             let bytes = match which {
                 Which::Handshakes => size_of::<HalfOpen<Atomics>>(),
                 Which::Subflows => size_of::<Subflow<Atomics>>(),
+                Which::One => return 0,
                 Which::Sessions => {
                     size_of::<Session<Atomics>>()
                         + size_of::<Keys<Atomics>>()
@@ -136,8 +142,8 @@ impl Agreement {
         if !path.exists() {
             return Ok(None);
         }
-        let map = MapData::from_pin(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
+        let map =
+            MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let agreement = Array::<_, Raw<Self>>::try_from(Map::Array(map))
             .and_then(|map| map.get(&0, 0))
             .with_context(|| format!("{} is of another layout", path.display()))?
@@ -336,6 +342,16 @@ impl Tables {
             &self.handshakes,
             &self.subflows,
             &self.sessions,
+            &self.agreement.limits,
+            now()?,
+        ))
+    }
+
+    /// The sessions that are alive.
+    pub(crate) fn sessions(&self) -> Result<Vec<source::Session>> {
+        Ok(read_sessions(
+            &self.sessions,
+            &self.subflows,
             &self.agreement.limits,
             now()?,
         ))

@@ -2,4 +2,5 @@
 
 pub(crate) mod json;
 pub(crate) mod number;
+pub(crate) mod sessions;
 pub(crate) mod table;

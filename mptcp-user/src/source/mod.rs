@@ -2,11 +2,15 @@
 //! which source it was.
 
 mod live;
+mod sessions;
 
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, Extra, Gauges, Kind, Role, Row};
 
-pub(crate) use self::live::Live;
+pub(crate) use self::{
+    live::Live,
+    sessions::{Session, State, Subflow, read as read_sessions},
+};
 
 /// The numbers of one display.
 #[derive(Clone, Debug)]

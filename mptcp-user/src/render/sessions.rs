@@ -1,0 +1,138 @@
+//! Sessions and their subflows, as a table and as JSON (docs/json.md).
+
+use std::time::Duration;
+
+use comfy_table::CellAlignment;
+use jiff::Timestamp;
+use mptcp_common::counter::Role;
+use serde_json::{Value, json};
+
+use super::{
+    number::number,
+    table::{lines, new_table, role_name},
+};
+use crate::source::{Session, Subflow};
+
+/// A session a line, and its subflows below it.
+pub(crate) fn table(sessions: &[Session], role: Role, full_values: bool) -> String {
+    let mut table = new_table([
+        "Initiator",
+        "Listener",
+        "Id",
+        "State",
+        "Age",
+        "Idle",
+        "Bytes >",
+        "Bytes <",
+    ]);
+    for column in table.column_iter_mut().take(4) {
+        column.set_cell_alignment(CellAlignment::Left);
+    }
+    let bytes = |bytes: u64| number(bytes, full_values);
+    for session in sessions {
+        let token = session.tokens[1].map_or("unknown".to_owned(), |token| format!("{token:08x}"));
+        table.add_row([
+            format!("session {token}"),
+            format!("v{}{}", session.version, place(session, role)),
+            session.subflows.len().to_string(),
+            session.state.name().to_owned(),
+            time(session.age),
+            time(session.idle),
+            bytes(session.bytes(0)),
+            bytes(session.bytes(1)),
+        ]);
+        for subflow in &session.subflows {
+            table.add_row([
+                format!("  {}", subflow.ends[0]),
+                subflow.ends[1].to_string(),
+                format!("{}/{}", subflow.ids[0], subflow.ids[1]),
+                format!("{}{}", subflow.state.name(), backup(subflow)),
+                time(subflow.age),
+                time(subflow.idle),
+                bytes(subflow.bytes[0]),
+                bytes(subflow.bytes[1]),
+            ]);
+        }
+    }
+    lines(&table)
+}
+
+/// Which end this host is.
+fn place(session: &Session, role: Role) -> &'static str {
+    match role {
+        Role::Middlebox => "",
+        Role::Host if session.is_listener => ", listener here",
+        Role::Host => ", initiator here",
+    }
+}
+
+fn backup(subflow: &Subflow) -> &'static str {
+    if subflow.backup.contains(&true) {
+        ", backup"
+    } else {
+        ""
+    }
+}
+
+/// In the largest unit that leaves two digits.
+fn time(time: Duration) -> String {
+    match time.as_secs() {
+        0 => format!("{}ms", time.as_millis()),
+        seconds @ 1..=99 => format!("{seconds}s"),
+        seconds @ 100..=5_999 => format!("{}m", seconds / 60),
+        seconds => format!("{}h", seconds / 3600),
+    }
+}
+
+/// One object.
+pub(crate) fn json(sessions: &[Session], role: Role, now: Timestamp) -> Value {
+    json!({
+        "schema_version": 1,
+        "time": now.to_string(),
+        "role": role_name(role),
+        "sessions": sessions.iter().map(|session| object(session, role)).collect::<Vec<_>>(),
+    })
+}
+
+fn object(session: &Session, role: Role) -> Value {
+    json!({
+        "initiator_token": session.tokens[0].map(|token| format!("{token:08x}")),
+        "listener_token": session.tokens[1].map(|token| format!("{token:08x}")),
+        "version": session.version,
+        "state": session.state.name(),
+        "local": match role {
+            Role::Middlebox => None,
+            Role::Host if session.is_listener => Some("listener"),
+            Role::Host => Some("initiator"),
+        },
+        "checksum": session.checksum,
+        "age_s": session.age.as_secs_f64(),
+        "idle_s": session.idle.as_secs_f64(),
+        "packets_from_initiator": session.packets(0),
+        "packets_from_listener": session.packets(1),
+        "bytes_from_initiator": session.bytes(0),
+        "bytes_from_listener": session.bytes(1),
+        "subflows": session.subflows.iter().map(subflow_object).collect::<Vec<_>>(),
+    })
+}
+
+fn subflow_object(subflow: &Subflow) -> Value {
+    let end = |side: usize| {
+        json!({
+            "address": subflow.ends[side].ip().to_string(),
+            "port": subflow.ends[side].port(),
+            "address_id": subflow.ids[side],
+            "backup": subflow.backup[side],
+            "packets": subflow.packets[side],
+            "bytes": subflow.bytes[side],
+        })
+    };
+    json!({
+        "initiator": end(0),
+        "listener": end(1),
+        "opened_by": if subflow.is_join { "MP_JOIN" } else { "MP_CAPABLE" },
+        "state": subflow.state.name(),
+        "age_s": subflow.age.as_secs_f64(),
+        "idle_s": subflow.idle.as_secs_f64(),
+    })
+}

@@ -1,0 +1,215 @@
+//! The sessions that a probe follows, read out of its tables.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use mptcp_common::track::{
+    self, FlowKey, Limits, Memory, Session as SessionEntry, Subflow as SubflowEntry, Way,
+    Word as _, session, subflow,
+    table::{self, Table},
+};
+
+/// A session at a moment.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Tokens of initiator and listener, where their keys are known.
+    pub tokens: [Option<u32>; 2],
+    /// Protocol version.
+    pub version: u32,
+    /// What it does.
+    pub state: State,
+    /// On a host: is this the listener's?
+    pub is_listener: bool,
+    /// Are DSS checksums in use?
+    pub checksum: bool,
+    /// Since when.
+    pub age: Duration,
+    /// Since its last packet.
+    pub idle: Duration,
+    /// Its subflows, those that were closed a moment ago included, in the order in which they came.
+    pub subflows: Vec<Subflow>,
+}
+
+/// What a session or subflow does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Data can flow.
+    Established,
+    /// One end has sent FIN (of data, in a session).
+    Closing,
+    /// Fell back to TCP.
+    Fallback,
+    /// Has no subflow, and waits for one.
+    Alone,
+    /// A subflow that is over.
+    Closed,
+}
+
+impl State {
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::Closing => "closing",
+            Self::Fallback => "fallback",
+            Self::Alone => "alone",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// A subflow of a session. What exists per side has the initiator's at 0 and the listener's at 1.
+#[derive(Clone, Debug)]
+pub struct Subflow {
+    /// Addresses of the sides.
+    pub ends: [SocketAddr; 2],
+    /// Address identifiers of the sides.
+    pub ids: [u8; 2],
+    /// Does the side ask to use it as a backup only?
+    pub backup: [bool; 2],
+    /// Opened by an MP_JOIN?
+    pub is_join: bool,
+    /// What it does.
+    pub state: State,
+    /// Packets that a side sent.
+    pub packets: [u64; 2],
+    /// Payload bytes that a side sent, retransmissions included.
+    pub bytes: [u64; 2],
+    /// Since when.
+    pub age: Duration,
+    /// Since its last packet.
+    pub idle: Duration,
+}
+
+impl Session {
+    /// Payload bytes that a side sent on all its subflows.
+    pub fn bytes(&self, side: usize) -> u64 {
+        self.subflows
+            .iter()
+            .map(|subflow| subflow.bytes[side])
+            .sum()
+    }
+
+    /// Packets that a side sent on all its subflows.
+    pub fn packets(&self, side: usize) -> u64 {
+        self.subflows
+            .iter()
+            .map(|subflow| subflow.packets[side])
+            .sum()
+    }
+}
+
+/// The sessions that are not over, in no order.
+pub(crate) fn read<M: Memory>(
+    sessions: &impl Table<Memory = M, Slot = SessionEntry<M>>,
+    subflows: &impl Table<Memory = M, Slot = SubflowEntry<M>>,
+    limits: &Limits,
+    now: u64,
+) -> Vec<Session> {
+    let mut found: HashMap<u32, (u32, Session)> = table::entries(sessions)
+        .filter(|(_, entry)| !track::is_session_over(*entry, limits, now))
+        .map(|(slot, entry)| (slot, (entry.generation.load(), session_of(entry, now))))
+        .collect();
+    for (_, entry) in table::entries(subflows) {
+        if entry.tag.load() == 0 {
+            continue;
+        }
+        if let Some((generation, session)) = found.get_mut(&entry.session.load())
+            && *generation == entry.generation.load()
+        {
+            session.subflows.push(subflow_of(entry, limits, now));
+        }
+    }
+    found
+        .into_values()
+        .map(|(_, mut session)| {
+            session
+                .subflows
+                .sort_by_key(|subflow| std::cmp::Reverse(subflow.age));
+            session
+        })
+        .collect()
+}
+
+fn since(then: u64, now: u64) -> Duration {
+    // The programs' clock is coarser than ours, never ahead by more than a tick.
+    Duration::from_nanos(now.saturating_sub(then))
+}
+
+fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Session {
+    let flags = entry.flags.load();
+    let state = if flags & session::FALLBACK != 0 {
+        State::Fallback
+    } else if entry.open.load() == 0 {
+        State::Alone
+    } else if flags & (session::FIN | session::FIN << 1) != 0 {
+        State::Closing
+    } else {
+        State::Established
+    };
+    Session {
+        tokens: [0, 1].map(|side| {
+            let is_known = flags & session::KNOWN << side != 0;
+            is_known.then(|| entry.sides[side].token.load())
+        }),
+        version: entry.version.load(),
+        state,
+        is_listener: flags & session::LISTENER_HERE != 0,
+        checksum: flags & session::CHECKSUM != 0,
+        age: since(entry.created.load(), now),
+        idle: since(entry.last_seen.load(), now),
+        subflows: Vec::new(),
+    }
+}
+
+fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> Subflow {
+    let flags = entry.flags.load();
+    let mut ends = ends(&FlowKey {
+        words: std::array::from_fn(|i| entry.key[i].load()),
+    });
+    if flags & subflow::FIRST_IS_LISTENER != 0 {
+        ends.reverse();
+    }
+    let state = if !track::is_subflow_open(entry, limits, now) {
+        State::Closed
+    } else if flags & (subflow::FIN | subflow::FIN << 1) != 0 {
+        State::Closing
+    } else {
+        State::Established
+    };
+    let each = |of: fn(&Way<M>) -> u64| [of(&entry.ways[0]), of(&entry.ways[1])];
+    Subflow {
+        ends,
+        ids: [0, 1].map(|side| (entry.ids.load() >> (8 * side)) as u8),
+        backup: [0, 1].map(|side| flags & subflow::BACKUP << side != 0),
+        is_join: flags & subflow::JOINED != 0,
+        state,
+        packets: each(|way| way.packets.load()),
+        bytes: each(|way| way.bytes.load()),
+        age: since(entry.created.load(), now),
+        idle: since(entry.last_seen.load(), now),
+    }
+}
+
+/// Addresses and ports of the two ends of a key, the first one first.
+fn ends(key: &FlowKey) -> [SocketAddr; 2] {
+    // As in memory: the words are the bytes of the header.
+    let address = |high: u64, low: u64| {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&high.to_ne_bytes());
+        bytes[8..].copy_from_slice(&low.to_ne_bytes());
+        let address = Ipv6Addr::from(bytes);
+        address
+            .to_ipv4_mapped()
+            .map_or(IpAddr::V6(address), IpAddr::V4)
+    };
+    let [a, b, c, d, ports] = key.words;
+    let port = |word: u64| u16::from_be(word as u16);
+    [
+        SocketAddr::new(address(a, b), port(ports)),
+        SocketAddr::new(address(c, d), port(ports >> 16)),
+    ]
+}

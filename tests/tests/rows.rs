@@ -1,0 +1,354 @@
+//! Each row that needs state: a scenario that moves it by exactly the expected amount, and a near
+//! miss that does not. Every packet is run through the kernel program and through the user-space
+//! engine, which have to agree; then again in the middlebox role, where the same packets are seen
+//! on their way.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use mptcp_common::counter::{Quality, ROWS, Role};
+use mptcp_tests::{
+    frame::{ACK, FIN, RST, SYN, SYN_ACK, option},
+    kernel::host,
+    talk::{A, B, Talk, Twins},
+};
+use mptcp_user::offline::Config;
+
+/// What moves a row, or nearly does.
+type Story = fn(&mut Twins) -> Result<Talk<'_>>;
+
+struct Scenario {
+    row: &'static str,
+    /// By how much the story moves it.
+    by: u64,
+    moves: Story,
+    near_miss: Story,
+    /// What makes the difference.
+    because: &'static str,
+}
+
+const fn s(
+    row: &'static str,
+    by: u64,
+    moves: Story,
+    near_miss: Story,
+    because: &'static str,
+) -> Scenario {
+    Scenario {
+        row,
+        by,
+        moves,
+        near_miss,
+        because,
+    }
+}
+
+/// SYN and SYN/ACK only.
+fn half_open(twins: &mut Twins) -> Result<Talk<'_>> {
+    let mut talk = Talk::new(twins);
+    let (syn, syn_ack) = (talk.capable_syn(), talk.capable_syn_ack());
+    talk.send(0, A, SYN, &syn, 0)?;
+    talk.send(0, B, SYN_ACK, &syn_ack, 0)?;
+    Ok(talk)
+}
+
+fn established(twins: &mut Twins) -> Result<Talk<'_>> {
+    Talk::established(twins)
+}
+
+fn version_0(twins: &mut Twins) -> Result<Talk<'_>> {
+    let mut talk = Talk::version_0(twins);
+    talk.handshake()?;
+    Ok(talk)
+}
+
+fn joined(twins: &mut Twins) -> Result<Talk<'_>> {
+    Talk::joined(twins)
+}
+
+/// A join up to its third segment.
+fn join_asked(twins: &mut Twins) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    talk.join_until_ack(A, 5)?;
+    Ok(talk)
+}
+
+/// A join whose third segment is answered by a reset.
+fn join_refused(twins: &mut Twins) -> Result<Talk<'_>> {
+    let mut talk = join_asked(twins)?;
+    talk.reset(1, B, 3)?;
+    Ok(talk)
+}
+
+/// A closed session.
+fn closed(twins: &mut Twins) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    talk.close(0)?;
+    Ok(talk)
+}
+
+/// The third segment with this change.
+fn third(twins: &mut Twins, change: fn(&mut Talk<'_>) -> (Vec<u8>, usize)) -> Result<Talk<'_>> {
+    let mut talk = half_open(twins)?;
+    let (options, payload) = change(&mut talk);
+    talk.send(0, A, ACK, &options, payload)?;
+    Ok(talk)
+}
+
+/// A SYN of a join with this token, answered by a reset or not at all.
+fn join_with_token(twins: &mut Twins, token: Option<u32>, reset: bool) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    let flow = talk.flow();
+    let mut syn = talk.join_syn_option(flow, A);
+    if let Some(token) = token {
+        syn[4..8].copy_from_slice(&token.to_be_bytes());
+    }
+    talk.send(flow, A, SYN, &syn, 0)?;
+    if reset {
+        talk.send(flow, B, RST | ACK, &[], 0)?;
+    }
+    Ok(talk)
+}
+
+/// Clears what the preparation counted, then goes on.
+fn then<'a>(mut talk: Talk<'a>, act: impl FnOnce(&mut Talk<'a>) -> Result<()>) -> Result<Talk<'a>> {
+    talk.clear();
+    act(&mut talk)?;
+    Ok(talk)
+}
+
+/// Sends data of 100 bytes with a mapping made by `map` of the right one.
+fn mapped(
+    talk: &mut Talk<'_>,
+    flow: usize,
+    payload: usize,
+    map: impl FnOnce((u64, u32, u16)) -> (u64, u32, u16),
+) -> Result<()> {
+    let right = talk.map(flow, A, 100);
+    let options = talk.dss(A, Some(map(right)), false);
+    talk.send(flow, A, ACK, &options, payload)?;
+    Ok(())
+}
+
+/// The same segment as the last one, which had 100 bytes.
+fn again(talk: &mut Talk<'_>, flow: usize, options: &[u8]) -> Result<()> {
+    talk.flows[flow].next[A] -= 100;
+    talk.send(flow, A, ACK, options, 100)?;
+    Ok(())
+}
+
+#[rustfmt::skip]
+const SCENARIOS: &[Scenario] = &[
+    s("TotSess", 1, established, half_open, "the third segment is missing"),
+    s("TotSess", 1, |t| third(t, |t| (t.dss(A, Some(t.map(0, A, 9)), false), 9)),
+        |t| third(t, |_| (option(4, 0, &[1]), 0)), "a DATA_ACK says as much as the third segment"),
+    s("TotV1Sess", 1, established, version_0, "version 0"),
+    s("subCon", 1, |t| then(Talk::confirmed(t)?, |t| { t.join(A, 5)?; Ok(()) }),
+        |t| then(Talk::confirmed(t)?, |t| { t.join_until_ack(A, 5)?; Ok(()) }), "the fourth segment is missing"),
+    s("subCon", 1, |t| then(Talk::confirmed(t)?, |t| { t.join(B, 5)?; Ok(()) }),
+        |t| then(Talk::confirmed(t)?, |t| { t.join_until_ack(B, 5)?; Ok(()) }), "the same of the listener"),
+    s("subCon", 1, established, half_open, "the third segment is missing"),
+    s("CurSess", 1, established, closed, "closed"),
+    s("CurSess", 1, |t| { let mut t = Talk::confirmed(t)?; let key = t.keys[A]; t.fastclose(0, A, key)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; let key = t.keys[B]; t.fastclose(0, A, key)?; Ok(t) }, "the right key ends it"),
+    s("CurV1Sess", 1, established, version_0, "version 0"),
+    s("CurSF", 2, joined, |t| { let mut t = closed(t)?; t.clear(); Ok(t) }, "closed"),
+    s("CurSF", 1, |t| { let mut t = Talk::joined(t)?; t.reset(1, A, 0)?; Ok(t) },
+        |t| { let mut t = Talk::established(t)?; t.reset(0, A, 0)?; Ok(t) }, "each is reset"),
+    s("PendSF", 1, join_asked, join_refused, "refused"),
+    s("PendSF", 1, |t| join_with_token(t, None, false), joined, "established"),
+    s("SessNoSF", 1, |t| { let mut t = Talk::confirmed(t)?; t.reset(0, A, 0)?; Ok(t) }, closed, "both DATA_FIN were acknowledged"),
+    s("ConReq", 1, established, half_open, "the third segment is missing"),
+    s("FinalACK", 1, |t| { let mut t = Talk::established(t)?; let o = t.capable_ack(); t.send(0, A, ACK, &o, 0)?; Ok(t) },
+        half_open, "once per subflow"),
+    s("SFFACK", 1, |t| { let mut t = join_asked(t)?; let o = t.join_ack_option(1, A); t.send(1, A, ACK, &o, 0)?; Ok(t) },
+        |t| join_with_token(t, None, false), "once per join"),
+    s("FACKVald", 1, joined, join_refused, "refused"),
+    s("FACKVald", 1, joined, |t| { let mut t = Talk::confirmed(t)?; let f = t.flow(); let (s, a) = (t.join_syn_option(f, A), t.join_syn_ack_option(f, B));
+        t.send(f, A, SYN, &s, 0)?; t.send(f, B, SYN_ACK, &a, 0)?; t.send(f, B, ACK, &[], 0)?; Ok(t) }, "no third segment"),
+    s("TotSFRep", 1, |t| then(Talk::joined(t)?, |t| { let f = t.flows[1]; t.flows[1].next[A] = f.isn[A] + 77_777; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(()) }),
+        |t| then(Talk::joined(t)?, |t| { let f = t.flows[1]; t.flows[1].next[A] = f.isn[A]; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(()) }), "the same SYN once more"),
+    s("PendRep", 1, |t| then(join_with_token(t, None, false)?, |t| { t.flows[1].next[A] += 5000; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(()) }),
+        |t| then(join_with_token(t, None, false)?, |t| { t.flows[1].next[A] -= 1; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(()) }), "the same SYN once more"),
+    s("SFfrhACK", 1, |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 50)?; t.ack(0, A)?; t.ack(0, A)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.ack(0, A)?; Ok(t) }, "acknowledges nothing new"),
+    s("SFfrhACK", 1, |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 50)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, A)?; t.ack(0, A)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, A)?; Ok(t) }, "a FIN is no data"),
+    s("TotFB", 1, |t| third(t, |_| (vec![], 0)), established, "the third segment has the option"),
+    s("TotFB", 1, |t| { let mut t = Talk::established(t)?; t.send(0, A, ACK, &[], 10)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[], 0)?; Ok(t) }, "fully established"),
+    s("TotFB", 1, |t| { let mut t = Talk::established(t)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::established(t)?; t.data(0, B, 50)?; t.send(0, A, RST | ACK, &[], 0)?; Ok(t) }, "a reset is no plain ACK"),
+    s("InfSet", 1, |t| { let mut t = Talk::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.send(0, A, ACK, &o, 10)?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(t) }, "another subflow"),
+    s("REMAddr", 2, |t| { let mut t = Talk::joined(t)?; t.add_addr(0, A, 9)?; t.remove_addr(0, A, &[5, 9])?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[9])?; Ok(t) }, "never announced"),
+    s("REMAddr", 1, |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[5])?; t.remove_addr(0, A, &[5])?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.add_addr(0, B, 9)?; t.remove_addr(0, A, &[9])?; Ok(t) }, "the other side's identifier"),
+    s("FreshAck", 1, |t| then(Talk::confirmed(t)?, |t| { t.data(0, B, 50)?; t.ack(0, A)?; t.ack(0, A)?; Ok(()) }),
+        |t| then(Talk::confirmed(t)?, |t| { t.ack(0, A)?; Ok(()) }), "the same DATA_ACK"),
+    s("FreshAck", 1, |t| then(Talk::joined(t)?, |t| { t.data(0, B, 50)?; t.ack(0, A)?; t.ack(1, A)?; Ok(()) }),
+        |t| then(Talk::confirmed(t)?, |t| { t.dsn[B] += 1000; t.ack(0, A)?; t.dsn[B] -= 1000; Ok(()) }), "beyond what was sent"),
+    s("ClrBkup", 1, |t| { let mut t = Talk::joined(t)?; t.prio(1, A, true)?; t.prio(1, A, false)?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.prio(1, A, false)?; Ok(t) }, "it was no backup"),
+    s("TxFin", 1, |t| { let mut t = Talk::joined(t)?; t.data_fin(0, B)?; t.dsn[B] -= 1; t.data_fin(1, B)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 1)?; Ok(t) }, "no flag F"),
+    s("RxFin", 1, |t| { let mut t = Talk::joined(t)?; t.data_fin(0, A)?; t.dsn[A] -= 1; t.data_fin(1, A)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK | FIN, &[], 0)?; Ok(t) }, "a FIN of TCP"),
+    s("SfFin", 1, closed, |t| { let mut t = Talk::confirmed(t)?; t.data_fin(0, B)?; Ok(t) }, "a FIN of data"),
+    s("CookieEr", 1, |t| third(t, |t| { let mut o = t.capable_ack(); o[19] ^= 1; (o, 0) }), established, "the listener's key"),
+    s("CookieEr", 1, |t| third(t, |t| { t.flows[0].next[B] += 1 << 24; (t.capable_ack(), 0) }), established, "what was sent"),
+    s("CookieEr", 1, |t| { let mut t = Talk::version_0(t); let (a, b, mut c) = (t.capable_syn(), t.capable_syn_ack(), t.capable_ack()); c[4] ^= 1;
+        t.send(0, A, SYN, &a, 0)?; t.send(0, B, SYN_ACK, &b, 0)?; t.send(0, A, ACK, &c, 0)?; Ok(t) }, version_0, "the initiator's key (v0)"),
+    s("CookieEr", 1, |t| { let mut t = Talk::new(t); let o = t.capable_ack(); t.send(0, A, ACK, &o, 0)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::new(t); let o = t.capable_ack(); t.send(0, A, ACK, &o, 0)?; Ok(t) }, "no reset"),
+    s("TokenEr", 1, |t| join_with_token(t, Some(1), true), |t| join_with_token(t, Some(1), false), "no reset"),
+    s("TokenEr", 1, |t| join_with_token(t, Some(2), true), |t| join_with_token(t, None, true), "the token is known"),
+    s("AddrIdEr", 1, |t| { let mut t = Talk::joined(t)?; t.join_until_ack(A, 5)?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.join_until_ack(A, 6)?; Ok(t) }, "another identifier"),
+    s("AddrIdEr", 1, |t| { let mut t = Talk::joined(t)?; t.join_until_ack(A, 5)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.join_until_ack(A, 0)?; Ok(t) }, "identifier 0 counts elsewhere"),
+    s("MaxsfEr", 1, join_refused, |t| { let mut t = join_asked(t)?; t.reset(1, B, 0)?; Ok(t) }, "no limit and no such reason"),
+    s("MaxsfEr", 1, |t| { let mut t = Talk::confirmed(t)?; for id in 1..4 { t.join(A, id)?; } let f = t.join_until_ack(A, 9)?; t.send(f, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; for id in 1..4 { t.join(A, id)?; } t.join(A, 9)?; Ok(t) }, "accepted"),
+    s("FBJoinEr", 1, |t| { let mut t = Talk::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.join_until_ack(A, 5)?; Ok(t) },
+        join_asked, "no fallback"),
+    s("InMACEr", 1, |t| { let mut t = Talk::confirmed(t)?; let f = t.flow(); let (s, a, mut k) = (t.join_syn_option(f, A), t.join_syn_ack_option(f, B), t.join_ack_option(f, A));
+        k[23] ^= 1; t.send(f, A, SYN, &s, 0)?; t.send(f, B, SYN_ACK, &a, 0)?; t.send(f, A, ACK, &k, 0)?; t.send(f, A, ACK, &k, 0)?; Ok(t) }, joined, "the right HMAC"),
+    s("OptSesEr", 1, |t| { let mut t = Talk::new(t); t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::new(t); t.ack(0, A)?; Ok(t) }, "no reset"),
+    s("REMEr", 1, |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[9])?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[5])?; t.remove_addr(0, A, &[5])?; Ok(t) }, "a repetition"),
+    s("OptRstEr", 1, |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[30, 3, 0x90, 0], 0)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.send(0, B, RST, &[], 0)?; Ok(t) }, "no bad option"),
+    s("OptRstEr", 1, |t| { let mut t = Talk::confirmed(t)?; t.reset(0, B, 1)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.reset(0, B, 5)?; Ok(t) }, "the reason"),
+    s("RemSlfEr", 1, |t| { let mut t = Talk::joined(t)?; t.remove_addr(1, A, &[5])?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[5])?; Ok(t) }, "on another subflow"),
+    s("LenEr", 1, |t| third(t, |t| (t.capable_ack(), 10)), |t| third(t, |t| (t.capable_ack(), 0)), "payload"),
+    s("LenEr", 1, |t| { let mut t = Talk::joined(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; let f = option(6, 0, &[0; 9]); t.send(0, B, ACK, &f, 0)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(t) }, "MP_FAIL came before"),
+    s("TotPArst", 1, |t| { let mut t = Talk::established(t)?; t.ack(0, B)?; t.join(A, 5)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::established(t)?; t.ack(0, B)?; t.join(A, 5)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; Ok(t) }, "no reset"),
+    s("FCRcvEr", 1, |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[B]; t.fastclose(0, A, k)?; t.fastclose(0, A, k)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[A]; t.fastclose(0, A, k)?; Ok(t) }, "the sender's key"),
+    s("FCkeyEr", 1, |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[A]; t.fastclose(0, A, k)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[B]; t.fastclose(0, A, k)?; Ok(t) }, "the receiver's key"),
+    s("NomapEr", 1, |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[], 50)?; t.ack(0, B)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[], 50)?; Ok(t) }, "not acknowledged"),
+    s("NomapEr", 1, |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[], 50)?; t.ack(0, B)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; let m = t.map(0, A, 100); t.send(0, A, ACK, &[], 50)?; let o = t.dss(A, Some(m), false); t.send(0, A, ACK, &o, 50)?; t.ack(0, B)?; Ok(t) }, "its mapping came later"),
+    s("MrDataEr", 1, |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 101, |m| m)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |m| m)?; Ok(t) }, "as much as the mapping says"),
+    s("MrDataEr", 1, |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 50, |m| m)?; t.send(0, A, ACK, &[], 51)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 50, |m| m)?; t.send(0, A, ACK, &[], 50)?; Ok(t) }, "the rest of the mapping"),
+    s("InMapEr", 1, |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |(d, s, l)| (d, s + 500, l))?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |m| m)?; t.send(0, B, RST, &[], 0)?; Ok(t) }, "a mapping of what it carries"),
+    s("InMapEr", 1, |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |(d, s, l)| (d + (1 << 33), s, l))?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |(d, s, l)| (d + (1 << 33), s, l))?; Ok(t) }, "no reset"),
+    s("DupmapEr", 1, |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 200)), false); t.send(0, A, ACK, &o, 100)?; t.send(0, A, ACK, &o, 100)?; Ok(t) }, "new bytes of it"),
+    s("SfnEr", 1, |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 50, s, l))?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) }, "all of it again"),
+    s("BadMapEr", 1, |t| { let mut t = Talk::confirmed(t)?; let m = t.map(0, A, 100); let o = t.dss(A, Some(m), false); t.send(0, A, ACK, &o, 100)?; let o = t.dss(A, Some((m.0 + 5, m.1, m.2)), false); again(&mut t, 0, &o)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; let m = t.map(0, A, 100); let o = t.dss(A, Some(m), false); t.send(0, A, ACK, &o, 100)?; let o = t.dss(A, Some((m.0 + 5, m.1 + 5, m.2 - 5)), false); again(&mut t, 0, &o)?; Ok(t) }, "the same bytes to the same data"),
+    s("RetxEr", 1, |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; t.data(1, A, 100)?; Ok(t) }, "new data"),
+    s("RetxEr", 1, |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 200)), false); t.send(0, A, ACK, &o, 100)?; t.send(0, A, ACK, &o, 100)?; Ok(t) }, "the next part of the mapping"),
+    s("PktSfEr", 1, |t| { let mut t = Talk::new(t); t.ack(0, B)?; t.send(0, A, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::new(t); t.ack(0, B)?; Ok(t) }, "no reset"),
+    s("V1DataPriorToKey", 1, |t| third(t, |t| (t.dss(A, Some(t.map(0, A, 9)), false), 9)),
+        |t| third(t, |t| { let mut o = t.capable_ack(); o[1] = 22; o.extend([0, 9]); (o, 9) }), "the key comes with it"),
+    // Numbers beyond the table.
+    s("MPSYNretx", 1, |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; t.raw(A, &f)?; Ok(t) },
+        |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; Ok(t) }, "once"),
+    s("NoMpcSynack", 1, |t| { let mut t = Talk::new(t); let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; t.send(0, B, SYN_ACK, &[], 0)?; Ok(t) }, half_open, "with the option"),
+    s("MpcBlackhole", 1, |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; let f = t.frame(0, A, SYN, &[], 0); t.raw(A, &f)?; Ok(t) },
+        |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; t.raw(A, &f)?; Ok(t) }, "with the option"),
+    s("AddAddrMacEr", 1, |t| { let mut t = Talk::confirmed(t)?; let mut o = t.add_addr_option(A, 9); o[15] ^= 1; t.send(0, A, ACK, &o, 0)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.add_addr(0, A, 9)?; Ok(t) }, "the right HMAC"),
+    s("JoinSynackMacEr", 1, |t| { let mut t = Talk::confirmed(t)?; let f = t.flow(); let (s, mut a) = (t.join_syn_option(f, A), t.join_syn_ack_option(f, B)); a[4] ^= 1;
+        t.send(f, A, SYN, &s, 0)?; t.send(f, B, SYN_ACK, &a, 0)?; Ok(t) }, joined, "the right HMAC"),
+    s("MPFAILresp", 1, |t| { let mut t = Talk::confirmed(t)?; let f = option(6, 0, &[0; 9]); t.send(0, A, ACK, &f, 0)?; t.send(0, B, ACK, &f, 0)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; let f = option(6, 0, &[0; 9]); t.send(0, A, ACK, &f, 0)?; Ok(t) }, "not answered"),
+    s("DataFinOnBackup", 1, |t| { let mut t = Talk::joined(t)?; t.prio(1, A, true)?; t.data_fin(1, A)?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.prio(1, A, true)?; t.data_fin(0, A)?; Ok(t) }, "on the other"),
+    s("OptAfterFallback", 1, |t| { let mut t = Talk::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.ack(0, A)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.ack(0, A)?; Ok(t) }, "no fallback"),
+    s("Reinject", 1, |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, "on the same subflow"),
+    s("DataAckBad", 1, |t| { let mut t = Talk::confirmed(t)?; t.dsn[B] += 1000; t.ack(0, A)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 1000)?; t.ack(0, A)?; Ok(t) }, "of what was sent"),
+];
+
+fn run(config: Config) -> Result<()> {
+    let mut twins = Twins::new(config)?;
+    let mut failures = Vec::new();
+    for Scenario {
+        row,
+        by,
+        moves,
+        near_miss,
+        because,
+    } in SCENARIOS
+    {
+        for (story, wanted, what) in [(moves, *by, "moves"), (near_miss, 0, "near miss")] {
+            let gauges = twins.gauges();
+            let talk = story(&mut twins).with_context(|| format!("{row}, {what} ({because})"))?;
+            let is_gauge = ROWS.iter().any(|known| {
+                known.short == *row && known.kind == mptcp_common::counter::Kind::Gauge
+            });
+            let Some(value) = talk.value(row)? else {
+                continue;
+            };
+            let moved = if is_gauge {
+                let before = mptcp_tests::talk::value(row, &talk.counted, &gauges, config.role)?;
+                value - before.unwrap_or_default()
+            } else {
+                value
+            };
+            if moved != wanted {
+                failures.push(format!("{row}, {what} ({because}): {moved}, not {wanted}"));
+            }
+        }
+    }
+    if !failures.is_empty() {
+        bail!("{}", failures.join("\n"));
+    }
+    Ok(())
+}
+
+#[test]
+fn on_a_host() -> Result<()> {
+    run(host())
+}
+
+#[test]
+fn on_a_middlebox() -> Result<()> {
+    run(Config::default())
+}
+
+/// Rows that packets decide, and that have a scenario here or a fixture of their own.
+#[test]
+fn every_row_has_a_scenario() -> Result<()> {
+    /// With the row's own test: limits that are not set by default, and what needs other hardware.
+    const ELSEWHERE: [&str; 6] = [
+        "ConSter",
+        "SFsteer",
+        "JoinThEr",
+        "RssfEr",
+        "DFpasveEr",
+        "FCpasvEr",
+    ];
+    for row in ROWS {
+        let is_known = row.quality(Role::Host) != Quality::Unavailable;
+        ensure!(
+            !is_known
+                || row.is_stateless(Role::Host)
+                || ELSEWHERE.contains(&row.short)
+                || SCENARIOS.iter().any(|scenario| scenario.row == row.short),
+            "{} has no scenario",
+            row.short
+        );
+    }
+    Ok(())
+}
