@@ -64,6 +64,13 @@ pub struct Scope {
     pub is_tracking: bool,
 }
 
+/// An offset that was compared with [`MAX_OFFSET`]. The mask changes nothing: the verifier of Linux
+/// 6.1 sees the bound by it, having lost what it knew of a number that lay on the stack.
+#[inline(always)]
+fn bounded(verifier: &impl Forget, at: u32) -> u32 {
+    verifier.forget(at) & MAX_OFFSET
+}
+
 /// Makes the verifier forget by a number out of the frame, of which it knows nothing.
 struct Unknown<'a, F>(&'a F, u64);
 
@@ -256,7 +263,7 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
             return Err(Leaf::Ipv6Extensions);
         }
         // Every extension header has 8 bytes at least.
-        let word: u64 = frame.load(at).ok_or(Leaf::Truncated)?;
+        let word: u64 = frame.load(bounded(verifier, at)).ok_or(Leaf::Truncated)?;
         let words = u64::from_be(word);
         let second = (words >> 48) as u32 & 0xff;
         let size = match protocol {
@@ -309,7 +316,7 @@ fn tcp<F: Frame, T: Tables>(
     if at > MAX_OFFSET {
         return Err(Leaf::Ipv6Extensions);
     }
-    let words: [u32; 5] = frame.load(at).ok_or(Leaf::Truncated)?;
+    let words: [u32; 5] = frame.load(bounded(tables, at)).ok_or(Leaf::Truncated)?;
     if header.length < 20 {
         return Err(Leaf::Truncated);
     }
@@ -329,7 +336,9 @@ fn tcp<F: Frame, T: Tables>(
     let has_options = if options == 0 {
         false
     } else {
-        let first: u32 = frame.load(at + 20).ok_or(Leaf::Truncated)?;
+        let first: u32 = frame
+            .load(bounded(tables, at) + 20)
+            .ok_or(Leaf::Truncated)?;
         (options, u32::from_be(first)) != TIMESTAMP_ONLY
     };
     let second = order(work, words[0]);
@@ -359,7 +368,8 @@ fn tcp<F: Frame, T: Tables>(
     packet.ingress = buffer.ingress;
     packet.sender_is_second = second;
     packet.queue = buffer.queue;
-    if has_options && !frame.copy_options(at + 20, options, &mut work.area, tables) {
+    let options_at = bounded(tables, at) + 20;
+    if has_options && !frame.copy_options(options_at, options, &mut work.area, tables) {
         return Err(Leaf::Truncated);
     }
     Ok(())

@@ -34,15 +34,25 @@ impl Hash {
 }
 
 /// One block and the chaining state, in words of 32 bits, big-endian words in host byte order.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Digest {
     /// Chaining state: 8 words for SHA-256, 5 for SHA-1.
     pub state: [u32; 8],
-    /// The block to compress next; destroyed by that.
-    pub block: [u32; 16],
+    /// The block to compress next in its first 16 words, and room for what becomes of it.
+    pub block: [u32; 64],
     /// What HMAC is computed of, padded with zeros.
     pub message: [u32; 8],
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self {
+            state: [0; 8],
+            block: [0; 64],
+            message: [0; 8],
+        }
+    }
 }
 
 impl core::fmt::Debug for Digest {
@@ -110,7 +120,7 @@ pub struct Derived {
 pub fn derive(work: &mut impl Compress, hash: Hash, key: Key) -> Derived {
     let digest = work.digest();
     digest.start(hash);
-    digest.block = [0; 16];
+    digest.block[..16].fill(0);
     digest.block[0] = (key.0 >> 32) as u32;
     digest.block[1] = key.0 as u32;
     digest.block[2] = 0x8000_0000;
@@ -136,7 +146,7 @@ fn hmac(work: &mut impl Compress, hash: Hash, keys: [Key; 2], length: u32) {
     pad(work.digest(), hash, keys, INNER);
     work.compress(hash);
     let digest = work.digest();
-    digest.block = [0; 16];
+    digest.block[..16].fill(0);
     digest.block[..8].copy_from_slice(&digest.message);
     digest.block[(length as usize / 4) & 15] |= 0x8000_0000 >> (length % 4 * 8);
     digest.block[15] = (64 + length) * 8;
@@ -146,7 +156,7 @@ fn hmac(work: &mut impl Compress, hash: Hash, keys: [Key; 2], length: u32) {
     pad(digest, hash, keys, OUTER);
     work.compress(hash);
     let digest = work.digest();
-    digest.block = [0; 16];
+    digest.block[..16].fill(0);
     // Constant positions: the verifier would not follow a computed one.
     match hash {
         Hash::Sha1 => {
@@ -167,7 +177,7 @@ fn hmac(work: &mut impl Compress, hash: Hash, keys: [Key; 2], length: u32) {
 #[inline(always)]
 fn pad(digest: &mut Digest, hash: Hash, keys: [Key; 2], with: u32) {
     digest.start(hash);
-    digest.block = [with; 16];
+    digest.block[..16].fill(with);
     digest.block[0] ^= (keys[0].0 >> 32) as u32;
     digest.block[1] ^= keys[0].0 as u32;
     digest.block[2] ^= (keys[1].0 >> 32) as u32;

@@ -82,34 +82,32 @@ static K: [u32; 64] = [
     0xc671_78f2,
 ];
 
-/// Section 6.2.2, with a message schedule of the last 16 words.
+/// Section 6.2.2. The schedule takes the constants in before the rounds, which are short of
+/// registers.
 #[inline(always)]
 pub(super) fn compress(digest: &mut Digest) {
-    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = digest.state;
     let w = &mut digest.block;
-    for t in 0..64 {
-        if t >= 16 {
-            let w15 = w[(t + 1) & 15];
-            let w2 = w[(t + 14) & 15];
-            let s0 = w15.rotate_right(7) ^ w15.rotate_right(18) ^ (w15 >> 3);
-            let s1 = w2.rotate_right(17) ^ w2.rotate_right(19) ^ (w2 >> 10);
-            w[t & 15] = w[t & 15]
-                .wrapping_add(s0)
-                .wrapping_add(w[(t + 9) & 15])
-                .wrapping_add(s1);
-        }
-        let s1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
+    for t in 16..64 {
+        let (w15, w2) = (w[t - 15], w[t - 2]);
+        let s0 = w15.rotate_right(7) ^ w15.rotate_right(18) ^ (w15 >> 3);
+        let s1 = w2.rotate_right(17) ^ w2.rotate_right(19) ^ (w2 >> 10);
+        w[t] = w[t - 16]
+            .wrapping_add(s0)
+            .wrapping_add(w[t - 7])
+            .wrapping_add(s1);
+    }
+    for (word, constant) in w.iter_mut().zip(&K) {
+        *word = word.wrapping_add(*constant);
+    }
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = digest.state;
+    for word in w {
+        let sum = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
         let choice = (e & f) ^ (!e & g);
-        let t1 = h
-            .wrapping_add(s1)
-            .wrapping_add(choice)
-            .wrapping_add(K[t])
-            .wrapping_add(w[t & 15]);
-        let s0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
+        let t1 = h.wrapping_add(sum).wrapping_add(choice).wrapping_add(*word);
+        let sum = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
         let majority = (a & b) ^ (a & c) ^ (b & c);
-        let t2 = s0.wrapping_add(majority);
         (h, g, f, e) = (g, f, e, d.wrapping_add(t1));
-        (d, c, b, a) = (c, b, a, t1.wrapping_add(t2));
+        (d, c, b, a) = (c, b, a, t1.wrapping_add(sum).wrapping_add(majority));
     }
     for (word, new) in digest.state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
         *word = word.wrapping_add(new);

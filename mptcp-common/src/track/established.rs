@@ -5,7 +5,7 @@ use super::{
     entry::{session, subflow},
     seen::Seen,
     sequence::{Known, Map, Relation, after, after_64, expand, raise},
-    word::Word,
+    word::{Word, bump},
 };
 use crate::{
     engine::next,
@@ -34,8 +34,8 @@ pub fn established<T: Stages>(tables: &T) {
     subflow.last_seen.store(seen.now);
     session.last_seen.store(seen.now);
     let way = seen.way();
-    way.packets.add(seen.n);
-    way.bytes.add(work.packet.payload.into());
+    bump(&way.packets, seen.n);
+    bump(&way.bytes, work.packet.payload.into());
     if session.flags.load() & session::FALLBACK == 0 {
         if work.route.seen.get() & !work.route.valid.get() & !Subtype::Experimental.bit() != 0 {
             way.bad_option.store(seen.now);

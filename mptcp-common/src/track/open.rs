@@ -49,12 +49,6 @@ pub(super) fn session_of<T: Stages>(tables: &T, token: u32) -> Option<(u32, u32)
     None
 }
 
-/// What is known of both ends when a session begins.
-struct Ends {
-    keys: [u64; 2],
-    derived: [Derived; 2],
-}
-
 /// Makes a session of the MP_CAPABLE handshake in work. Its slot plus 1 is in the route; if there is
 /// no room, the handshake is forgotten.
 #[inline(always)]
@@ -77,15 +71,9 @@ pub fn open_session<T: Stages>(tables: &T) {
 #[inline(always)]
 fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> Option<u32> {
     let hash = Hash::of_version(entry.version.load());
-    let keys = [entry.keys[0].load(), entry.keys[1].load()];
-    let derived = tables.with_digest(|digest| {
-        [
-            derive(digest, hash, Key(keys[0])),
-            derive(digest, hash, Key(keys[1])),
-        ]
-    })?;
-    let ends = Ends { keys, derived };
-    let tag = session_tag(tables.seed(), ends.derived[1].token);
+    let listener = entry.keys[1].load();
+    let derived = tables.with_digest(|digest| derive(digest, hash, Key(listener)))?;
+    let tag = session_tag(tables.seed(), derived.token);
     let direction = work.route.direction.get();
     let (limits, now) = (tables.limits(), tables.now());
     let present = table::find(tables.sessions(), tag);
@@ -109,20 +97,24 @@ fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     };
     let session = tables.sessions().slot(slot)?;
     session.tag.store(0);
-    fill_session(session, entry, &ends, now);
+    fill_session(session, entry, now);
+    fill_side(session, 1, listener, derived);
+    let initiator = entry.keys[0].load();
+    let derived = tables.with_digest(|digest| derive(digest, hash, Key(initiator)))?;
+    fill_side(session, 0, initiator, derived);
     if let Some(place) = tables.keys(slot) {
-        place.keys[0].store(ends.keys[0]);
-        place.keys[1].store(ends.keys[1]);
+        place.keys[0].store(initiator);
+        place.keys[1].store(listener);
     }
-    if ends.keys[0] != 0 {
-        register_initiator(tables, ends.derived[0].token, slot, direction);
+    if initiator != 0 {
+        register_initiator(tables, derived.token, slot, direction);
     }
     session.tag.store(tag);
     Some(slot)
 }
 
 #[inline(always)]
-fn fill_session<M: Memory>(session: &Session<M>, entry: &HalfOpen<M>, ends: &Ends, now: u64) {
+fn fill_session<M: Memory>(session: &Session<M>, entry: &HalfOpen<M>, now: u64) {
     session
         .generation
         .store(session.generation.load().wrapping_add(1));
@@ -133,41 +125,45 @@ fn fill_session<M: Memory>(session: &Session<M>, entry: &HalfOpen<M>, ends: &End
     if entry.direction.load() == Direction::Rx as u32 {
         flags |= session::LISTENER_HERE;
     }
+    session.flags.store(flags);
     session.open.store(0);
     session.subflows.store(0);
     session.version.store(entry.version.load());
     session.queue.store(entry.queue.load());
+    session.newcomer.store(0);
     session.created.store(now);
     session.last_seen.store(now);
     session.alone.store(now);
     session.over_limit.store(0);
-    for side in 0..2 {
-        let this = &session.sides[side];
-        let Derived { token, idsn } = ends.derived[side];
-        let known = ends.keys[side] != 0;
-        if known {
-            flags |= session::KNOWN << side;
-        }
-        let first = if known { idsn.wrapping_add(1) } else { 0 };
-        // What the other side acknowledges.
-        session.sides[side ^ 1].data_ack.store(first);
-        this.highest.store(first);
-        this.idsn.store(idsn);
-        this.fin.store(0);
-        this.token.store(token);
-        this.pending.store(0);
-        for i in 0..4 {
-            this.known[i].store(0);
-            this.removed[i].store(0);
-            this.used[i].store(0);
-        }
-        // Identifier 0 is the address of the first subflow (RFC 8684 section 3.4.1).
-        this.known[0].store(1);
-        this.used[0].store(1);
-        this.mapped.reset(first);
-        this.sent.reset(first);
+}
+
+/// A side and its key, 0 where that is not known.
+#[inline(always)]
+fn fill_side<M: Memory>(session: &Session<M>, side: usize, key: u64, derived: Derived) {
+    let first = if key == 0 {
+        0
+    } else {
+        session.flags.or(session::KNOWN << side);
+        derived.idsn.wrapping_add(1)
+    };
+    // What the other side acknowledges.
+    session.sides[side ^ 1].data_ack.store(first);
+    let this = &session.sides[side];
+    this.highest.store(first);
+    this.idsn.store(derived.idsn);
+    this.fin.store(0);
+    this.token.store(derived.token);
+    this.pending.store(0);
+    for i in 0..4 {
+        this.known[i].store(0);
+        this.removed[i].store(0);
+        this.used[i].store(0);
     }
-    session.flags.store(flags);
+    // Identifier 0 is the address of the first subflow (RFC 8684 section 3.4.1).
+    this.known[0].store(1);
+    this.used[0].store(1);
+    this.mapped.reset(first);
+    this.sent.reset(first);
 }
 
 #[inline(always)]

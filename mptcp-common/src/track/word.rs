@@ -18,6 +18,13 @@ pub trait Word<T> {
     fn replace(&self, old: T, new: T) -> bool;
 }
 
+/// Adds by a load and a store, for words that one CPU at a time changes: a network card hands the
+/// packets of one direction of a connection to one queue. Two CPUs at once would lose one addition.
+#[inline(always)]
+pub(super) fn bump<W: Word<u64>>(word: &W, value: u64) {
+    word.store(word.load().wrapping_add(value));
+}
+
 /// A kind of memory: its words of 4 and of 8 bytes, laid out as plain integers are.
 pub trait Memory {
     /// 4 bytes, aligned to 4.
