@@ -27,7 +27,7 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use mptcp_common::{counter::Leaf, engine, gather::gather};
+use mptcp_common::{counter::Leaf, engine, gather::gather, wire::Subtype};
 
 use crate::{
     frame::{Bytes, InPlace, Skb, Xdp},
@@ -80,7 +80,9 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
         Err(leaf) => leaf,
     };
     if leaf == Leaf::Mptcp {
-        tables::wipe(&mut work.area);
+        if work.route.seen.get() != Subtype::Dss.bit() {
+            tables::wipe(&mut work.area);
+        }
         aya_log_ebpf::debug!(
             frame.0.context(),
             "MPTCP: TCP flags {}, {} option bytes, {} bytes of payload in {} packets",

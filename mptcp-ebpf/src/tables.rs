@@ -1,9 +1,11 @@
 //! The maps and constants of the programs, and what the verifier has to be told.
 
+use core::ops::DerefMut;
+
 use aya_ebpf::{
     Global,
     btf_maps::PerCpuArray,
-    helpers::generated::bpf_ktime_get_coarse_ns,
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns},
     macros::{btf_map, map},
     maps::Array,
 };
@@ -191,7 +193,7 @@ pub(crate) fn barrier() {
     unsafe { core::arch::asm!("") };
 }
 
-/// Overwrites an option area: it can hold a key or a nonce.
+/// Overwrites an option area: it can hold a key or a nonce, if it is not that of a lone DSS.
 #[inline(always)]
 pub(crate) fn wipe(area: &mut Area) {
     let words = area.bytes_mut().as_mut_ptr().cast::<u64>();
@@ -329,8 +331,18 @@ impl Tables for Kernel {
         if TEST_CLOCK.load() != 0 {
             return CLOCK.get(0).map_or(0, Word::load);
         }
-        // SAFETY: a helper without arguments.
-        unsafe { bpf_ktime_get_coarse_ns() }
+        // The coarse time changes with each tick, and asking for the tick is one load: the kernel
+        // puts that in the place of the call.
+        // SAFETY: helpers without arguments.
+        unsafe {
+            let [tick, time] = &self.work().clock;
+            let now = bpf_jiffies64();
+            if now != tick.get() {
+                time.set(bpf_ktime_get_coarse_ns());
+                tick.set(now);
+            }
+            time.get()
+        }
     }
 
     #[inline(always)]
@@ -360,7 +372,7 @@ impl Tables for Kernel {
     /// By an index that the verifier does not know: it looks at the code behind once, and not once
     /// per direction.
     #[inline(always)]
-    fn count(&self, direction: u32, count: impl FnOnce(&mut Events)) {
+    fn events(&self, direction: u32) -> impl DerefMut<Target = Events> {
         const _: () = {
             use core::mem::offset_of;
             let size = size_of::<Events>();
@@ -372,7 +384,7 @@ impl Tables for Kernel {
             .counters
             .wrapping_byte_add(core::mem::offset_of!(Counters, rx));
         // SAFETY: `rx`, `tx` and `unknown` are neighbours of one type, in the order of the indices.
-        count(unsafe { &mut *first.cast::<Events>().add(index) });
+        unsafe { &mut *first.cast::<Events>().add(index) }
     }
 }
 

@@ -2,7 +2,8 @@
 //! elsewhere.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
+    ops::DerefMut,
     sync::atomic::AtomicU32,
 };
 
@@ -282,13 +283,12 @@ impl Tables for Offline {
         self.work.packet.queue
     }
 
-    fn count(&self, direction: u32, count: impl FnOnce(&mut Events)) {
-        let counters = &mut *self.counters.borrow_mut();
-        count(match direction {
+    fn events(&self, direction: u32) -> impl DerefMut<Target = Events> {
+        RefMut::map(self.counters.borrow_mut(), |counters| match direction {
             0 => &mut counters.rx,
             1 => &mut counters.tx,
             _ => &mut counters.unknown,
-        });
+        })
     }
 }
 

@@ -107,18 +107,22 @@ impl Namespace {
 
     /// All counters of the kernel's MPTCP in it, by name.
     pub fn mibs(&self) -> Result<BTreeMap<String, u64>> {
-        let text = self.enter(|| Ok(fs::read_to_string("/proc/thread-self/net/netstat")?))?;
-        let mut lines = text.lines().filter(|line| line.starts_with("MPTcpExt:"));
-        let (names, values) = (
-            lines.next().context("no MPTcpExt")?,
-            lines.next().context("?")?,
-        );
-        names
-            .split_whitespace()
-            .zip(values.split_whitespace())
-            .skip(1)
-            .map(|(name, value)| Ok((name.to_owned(), value.parse().context("not a number")?)))
-            .collect()
+        self.counters("netstat", "MPTcpExt:")
+    }
+
+    /// A group of the kernel's counters in a file of /proc/net: a line of names and one of values.
+    pub fn counters(&self, file: &str, group: &str) -> Result<BTreeMap<String, u64>> {
+        let path = format!("/proc/thread-self/net/{file}");
+        let text = self.enter(|| Ok(fs::read_to_string(path)?))?;
+        let mut lines = text.lines().filter(|line| line.starts_with(group));
+        let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
+            bail!("no {group} in {file}");
+        };
+        let pairs = names.split_whitespace().zip(values.split_whitespace());
+        // One of TCP's is -1.
+        Ok(pairs
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .collect())
     }
 }
 

@@ -4,9 +4,9 @@ use super::{Packet, Policy, Work};
 use crate::{
     counter::Events,
     wire::{
-        AddAddr, Area, CapableFlags, Dss, DssFlags, Fault, Forget, KIND_MPTCP, KIND_MSS, MpCapable,
-        MpFail, MpFastclose, MpJoin, MpPrio, MpTcpRst, RawOption, RemoveAddr, Segment, Stage,
-        Subtype, TcpFlags, walk,
+        AddAddr, Area, CapableFlags, DssFields, DssFlags, Fault, Forget, KIND_MPTCP, KIND_MSS,
+        KIND_NOP, MpCapable, MpFail, MpFastclose, MpJoin, MpPrio, MpTcpRst, RawOption, RemoveAddr,
+        Segment, Stage, Subtype, TcpFlags, walk,
     },
 };
 
@@ -43,10 +43,55 @@ impl Found {
         self.overrun = 0;
     }
 
+    /// Where the DSS stands, if there is one.
+    #[inline(always)]
+    pub(super) fn dss<'a>(&self, area: &'a Area, verifier: &impl Forget) -> RawOption<'a> {
+        let at = verifier.forget(self.at[Subtype::Dss as usize].into());
+        let length = verifier.forget(self.length[Subtype::Dss as usize].into());
+        RawOption::new(area, at, length)
+    }
+
     #[inline(always)]
     fn add(&mut self, index: usize) {
         self.count[index] = self.count[index].wrapping_add(1);
     }
+}
+
+/// Recognises the option area of nearly every data segment and acknowledgment: a timestamp behind
+/// two NOPs, or nothing, then a DSS that NOPs fill up to the next word.
+#[inline(always)]
+pub(super) fn find_lone_dss(
+    area: &Area,
+    length: u32,
+    found: &mut Found,
+    verifier: &impl Forget,
+) -> bool {
+    const DSS: usize = Subtype::Dss as usize;
+    /// NOP, NOP, kind 8, length 10, in memory order.
+    const TIMESTAMP: u32 = u32::from_ne_bytes([1, 1, 8, 10]);
+    let at = verifier.forget(if area.word(0) == TIMESTAMP { 12 } else { 0 });
+    let option = RawOption::new(area, at, 0);
+    let option_length = u32::from(option.u8(1));
+    let end = verifier.forget(at + option_length);
+    if option.kind() != KIND_MPTCP
+        || option.subtype() != Subtype::Dss as u8
+        || option_length < 4
+        || end > length
+        || length - end > 3
+    {
+        return false;
+    }
+    let rest = RawOption::new(area, end, 0);
+    let fill = length - end;
+    let is_filled = (fill < 1 || rest.u8(0) == KIND_NOP)
+        && (fill < 2 || rest.u8(1) == KIND_NOP)
+        && (fill < 3 || rest.u8(2) == KIND_NOP);
+    if is_filled {
+        found.at[DSS] = at as u8;
+        found.length[DSS] = option_length as u8;
+        found.count[DSS] = 1;
+    }
+    is_filled
 }
 
 /// Finds the options; returns a set of the subtypes of those of kind 30, 0 if there are none.
@@ -102,7 +147,19 @@ pub(super) fn count(
 ) -> u32 {
     let packet = &work.packet;
     let n = u64::from(packet.packets);
-    tally(&work.found, seen, n, verifier, events);
+    if seen == Subtype::Dss.bit() && work.found.count[Subtype::Dss as usize] == 1 {
+        events.option[Subtype::Dss as usize] += n;
+        let signs = dss(&work.dss, packet, verifier, n, events);
+        if signs & RESERVED_BITS != 0 {
+            events.reserved_bits += n;
+        }
+        if packet.flags.any(TcpFlags::RST) {
+            events.rst_odd += n;
+        }
+        events.fin += u64::from(packet.flags.any(TcpFlags::FIN));
+        return signs & DEFINED;
+    }
+    tally(&work.found, n, verifier, events);
     let options = Options {
         area: &work.area,
         found: &work.found,
@@ -110,12 +167,12 @@ pub(super) fn count(
         packet,
         verifier,
     };
-    let mut signs = verifier.forget(dss(&options, n, events));
-    // Data segments and their acknowledgments hold nothing else.
-    if seen != Subtype::Dss.bit() {
-        signs |= verifier.forget(handshake(&options, policy, n, events))
-            | verifier.forget(others(&options, n, events));
+    let mut signs = 0;
+    if seen & Subtype::Dss.bit() != 0 {
+        signs = verifier.forget(dss(&work.dss, packet, verifier, n, events));
     }
+    signs |= verifier.forget(handshake(&options, policy, n, events))
+        | verifier.forget(others(&options, n, events));
     if signs & RESERVED_BITS != 0 {
         events.reserved_bits += n;
     }
@@ -135,12 +192,7 @@ pub(super) fn count(
 
 /// Counts the options themselves.
 #[inline(always)]
-fn tally(found: &Found, seen: u32, n: u64, verifier: &impl Forget, events: &mut Events) {
-    const DSS: usize = Subtype::Dss as usize;
-    if seen == Subtype::Dss.bit() && found.count[DSS] == 1 {
-        events.option[DSS] += n;
-        return;
-    }
+fn tally(found: &Found, n: u64, verifier: &impl Forget, events: &mut Events) {
     for nibble in 0..16 {
         let count = u64::from(verifier.forget(found.count[nibble].into()));
         if count == 0 {
@@ -232,10 +284,15 @@ impl<'a, V: Forget> Options<'a, V> {
 
     #[inline(always)]
     fn segment(&self) -> Segment {
-        Segment {
-            flags: TcpFlags(self.verifier.forget(self.packet.flags.0.into()) as u8),
-            has_payload: self.packet.is_fragment || self.verifier.forget(self.packet.payload) > 0,
-        }
+        segment(self.packet, self.verifier)
+    }
+}
+
+#[inline(always)]
+fn segment(packet: &Packet, verifier: &impl Forget) -> Segment {
+    Segment {
+        flags: TcpFlags(verifier.forget(packet.flags.0.into()) as u8),
+        has_payload: packet.is_fragment || verifier.forget(packet.payload) > 0,
     }
 }
 
@@ -338,15 +395,18 @@ fn capable_syn(option: &RawOption<'_>, version: u8, policy: &Policy, n: u64, eve
 }
 
 #[inline(always)]
-fn dss(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u32 {
-    let Some(option) = options.get(Subtype::Dss) else {
-        return 0;
-    };
-    if let Err(fault) = Dss::check(&option, options.segment()) {
+fn dss(
+    fields: &DssFields,
+    packet: &Packet,
+    verifier: &impl Forget,
+    n: u64,
+    events: &mut Events,
+) -> u32 {
+    if let Err(fault) = fields.check(segment(packet, verifier)) {
         invalid(events, fault, n);
         return 0;
     }
-    let flags = Dss::flags_of(&option);
+    let flags = fields.flags();
     events.dss += n;
     if flags.all(DssFlags::ACK) {
         events.dss_ack += n;
@@ -359,25 +419,24 @@ fn dss(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u32 {
         if flags.all(DssFlags::DSN_8) {
             events.dss_map_8 += n;
         }
-        if option.length() > Dss::length_without_checksum(flags) {
+        if fields.has_checksum() {
             events.dss_checksum += n;
         }
-        let (length, checksum) = Dss::length_and_checksum_of(&option);
         let fin = flags.all(DssFlags::DATA_FIN);
         if fin {
             events.dss_fin += n;
         }
-        if length == 0 {
-            if fin || checksum != 0 {
+        if fields.data_length == 0 {
+            if fin || fields.checksum != 0 {
                 events.dss_no_length += n;
             } else {
                 events.dss_infinite += n;
             }
         } else {
-            events.dss_partial += shorter_than(options.packet, u32::from(length) - u32::from(fin));
+            events.dss_partial += shorter_than(packet, fields.data_length - u32::from(fin));
         }
     }
-    if flags.0 & DssFlags::RESERVED != 0 || option.u8(2) & 0x0f != 0 {
+    if fields.has_reserved_bits() {
         Subtype::Dss.bit() | RESERVED_BITS
     } else {
         Subtype::Dss.bit()

@@ -17,7 +17,7 @@ use crate::{
         FlowKey, Tables, Word as _, half_open, subflow,
         table::{self, Table as _},
     },
-    wire::{Area, Forget, Stage, Subtype, TcpFlags},
+    wire::{Area, DssFields, Forget, Stage, Subtype, TcpFlags},
 };
 
 /// A TCP packet, or a buffer of several with the same header (GSO, GRO).
@@ -83,6 +83,8 @@ pub struct Work {
     pub area: Area,
     /// Where its options stand.
     pub found: Found,
+    /// The numbers of its DSS, if it has one.
+    pub dss: DssFields,
     /// The header.
     pub packet: Packet,
     /// The connection.
@@ -91,6 +93,8 @@ pub struct Work {
     pub tag: u64,
     /// What the stages hand on.
     pub route: Route,
+    /// Of the kernel side: a count of the clock's ticks, and the time at the last of them.
+    pub clock: [Cell<u64>; 2],
 }
 
 /// What one stage tells the next.
@@ -192,6 +196,14 @@ pub(crate) fn opposite(direction: u32) -> u32 {
 #[inline(always)]
 pub fn flow_tag(seed: u64, flow: &FlowKey) -> u64 {
     let [a, b, c, d, ports] = flow.words;
+    if a == 0 && c == 0 {
+        // IPv4: both addresses fit a word.
+        let addresses = b ^ d.rotate_left(32);
+        let sum = (addresses ^ seed)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(ports.wrapping_mul(0xa076_1d64_78bd_642f));
+        return table::tag(table::mix(seed, sum));
+    }
     // Two sums of products, since products do not wait for each other.
     let first = (a ^ seed)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -222,12 +234,21 @@ pub fn locate(tables: &impl Tables, tag: u64) -> (Flow, u32) {
 /// Finds the options of a packet.
 #[inline(always)]
 pub fn find(work: &mut Work, verifier: &impl Forget) {
-    let seen = if work.packet.options == 0 {
-        0
-    } else {
-        count::find(&work.area, work.packet.options, &mut work.found, verifier)
-    };
-    work.route.seen.set(seen);
+    let length = work.packet.options;
+    let (area, found) = (&work.area, &mut work.found);
+    let mut seen = 0;
+    if length != 0 {
+        if count::find_lone_dss(area, verifier.forget(length), found, verifier) {
+            seen = Subtype::Dss.bit();
+            work.dss = DssFields::read_aligned(&found.dss(area, verifier));
+        } else {
+            seen = count::find(area, length, found, verifier);
+            if seen & Subtype::Dss.bit() != 0 {
+                work.dss = DssFields::read(&found.dss(area, verifier));
+            }
+        }
+    }
+    work.route.seen.set(verifier.forget(seen));
     work.route.session.set(0);
 }
 
@@ -249,9 +270,8 @@ pub fn packet<S: Stages>(stages: &S, policy: &Policy) -> Leaf {
     direct(stages, work, flow);
     let mut valid = 0;
     if seen != 0 {
-        stages.count(route.direction.get(), |events| {
-            valid = count::count(work, stages.forget(seen), policy, stages, events);
-        });
+        let mut events = stages.events(route.direction.get());
+        valid = count::count(work, stages.forget(seen), policy, stages, &mut events);
     }
     route.valid.set(valid);
     route.next.set(0);

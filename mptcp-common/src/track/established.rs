@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     engine::next,
-    wire::{Dss, DssFlags, RawOption, Stage, Subtype, TcpFlags},
+    wire::{DssFields, DssFlags, Stage, Subtype, TcpFlags},
 };
 
 /// An option so long after its subflow was closed is an error (OptSesEr).
@@ -114,14 +114,14 @@ fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
 fn data<T: Stages>(seen: &Seen<'_, T>) {
     let packet = &seen.work.packet;
     let mut map = Map::default();
-    if let Some(option) = seen.option(Subtype::Dss) {
-        let flags = Dss::flags_of(&option);
-        if flags.all(DssFlags::ACK) {
+    if seen.has(Subtype::Dss) {
+        let dss = &seen.work.dss;
+        if dss.flags().all(DssFlags::ACK) {
             seen.first(subflow::CONFIRMED);
-            data_ack(seen, &option, flags);
+            data_ack(seen, dss);
         }
-        if flags.all(DssFlags::MAPPING) {
-            map = dss_mapping(seen, &option, flags);
+        if dss.flags().all(DssFlags::MAPPING) {
+            map = dss_mapping(seen, dss);
         }
     } else if let Some(option) = seen.option(Subtype::MpCapable) {
         if option.length() > 20 {
@@ -149,14 +149,14 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
 
 /// A DATA_ACK (RFC 8684 section 3.3.2).
 #[inline(always)]
-fn data_ack<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>, flags: DssFlags) {
+fn data_ack<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
     let ours = &seen.session.sides[seen.side & 1];
     let theirs = &seen.session.sides[(seen.side ^ 1) & 1];
     let highest = ours.data_ack.load();
-    let value = if flags.all(DssFlags::ACK_8) {
-        option.u64(4)
+    let value = if dss.flags().all(DssFlags::ACK_8) {
+        dss.data_ack
     } else {
-        expand(highest, option.u32(4))
+        expand(highest, dss.data_ack as u32)
     };
     let facts = seen.session.flags.load();
     if facts & session::KNOWN << (seen.side ^ 1) == 0 {
@@ -183,31 +183,21 @@ fn data_ack<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>, flags: DssFla
 
 /// The mapping of a DSS (RFC 8684 section 3.3.1); of length 0 if it maps no bytes.
 #[inline(always)]
-fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>, flags: DssFlags) -> Map {
+fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) -> Map {
     let side = &seen.session.sides[seen.side & 1];
-    let base = Dss::length_without_checksum(flags);
-    let tail = RawOption::new(option.area(), option.at() + base - 6, 8);
-    let (ssn, length) = (tail.u32(0), u32::from(tail.u16(4)));
+    let (ssn, length) = (dss.subflow_sequence, dss.data_length);
     let facts = seen.session.flags.load();
-    let dsn = if flags.all(DssFlags::DSN_8) {
-        let high = RawOption::new(option.area(), option.at() + base - 14, 8);
-        high.u64(0)
+    let dsn = if dss.flags().all(DssFlags::DSN_8) {
+        dss.data_sequence
     } else {
-        let low = RawOption::new(option.area(), option.at() + base - 10, 4);
-        expand(side.highest.load(), low.u32(0))
+        expand(side.highest.load(), dss.data_sequence as u32)
     };
     if length == 0 {
-        let checksum = if option.length() > base {
-            tail.u16(6)
-        } else {
-            0
-        };
-        infinite(seen, flags, checksum);
+        infinite(seen, dss);
         return Map::default();
     }
     seen.first(subflow::MAPPED);
-    let has_checksum = option.length() > base;
-    if has_checksum != (facts & session::CHECKSUM != 0) && seen.first(subflow::CHECKSUM_ODD) {
+    if dss.has_checksum() != (facts & session::CHECKSUM != 0) && seen.first(subflow::CHECKSUM_ODD) {
         seen.first(subflow::BAD_MAPPING);
         seen.count(|events| events.checksum_presence += 1);
         seen.way().bad_option.store(seen.now);
@@ -217,7 +207,7 @@ fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>, flags: Dss
         side.mapped.reset(dsn);
         side.sent.reset(dsn);
     }
-    let fin = u32::from(flags.all(DssFlags::DATA_FIN));
+    let fin = u32::from(dss.flags().all(DssFlags::DATA_FIN));
     let map = Map {
         dsn,
         ssn,
@@ -258,9 +248,9 @@ fn data_fin<T: Stages>(seen: &Seen<'_, T>, end: u64) {
 
 /// A mapping of length 0 (RFC 8684 section 3.7).
 #[inline(always)]
-fn infinite<T: Stages>(seen: &Seen<'_, T>, flags: DssFlags, checksum: u16) {
+fn infinite<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
     let alone = seen.session.open.load() <= 1;
-    if flags.all(DssFlags::DATA_FIN) || checksum != 0 {
+    if dss.flags().all(DssFlags::DATA_FIN) || dss.checksum != 0 {
         // Counted by the look of it.
         seen.first(subflow::BAD_MAPPING);
         return;

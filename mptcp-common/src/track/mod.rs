@@ -35,6 +35,8 @@ pub use self::{
     signals::signals,
     word::{Memory, Word},
 };
+use core::ops::DerefMut;
+
 use bytemuck::{Pod, Zeroable};
 
 use self::table::{Bucket, Table};
@@ -143,8 +145,14 @@ pub trait Tables: Forget {
     fn limits(&self) -> Limits;
     /// The receive queue or CPU plus 1, 0 where that says nothing.
     fn queue(&self) -> u32;
-    /// Counts in one direction (a [`crate::counter::Direction`] by its number).
-    fn count(&self, direction: u32, count: impl FnOnce(&mut Events));
+    /// The events of one direction (a [`crate::counter::Direction`] by its number), to add to.
+    fn events(&self, direction: u32) -> impl DerefMut<Target = Events>;
+
+    /// Counts in one direction.
+    #[inline(always)]
+    fn count(&self, direction: u32, count: impl FnOnce(&mut Events)) {
+        count(&mut self.events(direction));
+    }
 }
 
 /// Is this handshake over?

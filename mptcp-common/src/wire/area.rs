@@ -33,6 +33,12 @@ impl Area {
         self.words[index & 15] = word;
     }
 
+    /// The 32-bit word `index`, in memory order.
+    #[inline(always)]
+    pub fn word(&self, index: usize) -> u32 {
+        self.words[index & 15]
+    }
+
     /// The first 40 bytes, for a reader that fills them at once.
     #[inline(always)]
     pub fn bytes_mut(&mut self) -> &mut [u8; MAX_OPTIONS] {

@@ -87,6 +87,123 @@ pub struct Dss {
     pub checksum: Option<u16>,
 }
 
+/// The numbers of a DSS, each 0 where it has none: what the engine works with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct DssFields {
+    /// DATA_ACK, the lower 32 bits only if the flags say so.
+    pub data_ack: u64,
+    /// Data sequence number, the lower 32 bits only if the flags say so.
+    pub data_sequence: u64,
+    /// Subflow sequence number.
+    pub subflow_sequence: u32,
+    /// Data-level length.
+    pub data_length: u32,
+    /// The option's first four bytes: kind, length, subtype and flags.
+    pub head: u32,
+    /// Checksum.
+    pub checksum: u32,
+}
+
+impl DssFields {
+    /// Reads them, as [`Dss::decode`] does; of an option that is not allowed they mean nothing.
+    #[inline(always)]
+    pub fn read(option: &RawOption<'_>) -> Self {
+        Self::read_words(option, |field| option.u32(field as usize & 31))
+    }
+
+    /// The same of an option that starts at a word of the area.
+    #[inline(always)]
+    pub fn read_aligned(option: &RawOption<'_>) -> Self {
+        let first = option.at() / 4;
+        Self::read_words(option, |field| {
+            u32::from_be(option.area().word((first + field / 4) as usize))
+        })
+    }
+
+    /// All numbers are at multiples of 4 bytes from the option's start.
+    #[inline(always)]
+    fn read_words(option: &RawOption<'_>, word: impl Fn(u32) -> u32) -> Self {
+        let head = word(0);
+        let flags = DssFlags(head as u8);
+        let wide = |at: u32| (u64::from(word(at)) << 32) | u64::from(word(at + 4));
+        let mut fields = Self {
+            head,
+            ..Self::default()
+        };
+        let mut at = 4;
+        if flags.all(DssFlags::ACK) {
+            if flags.all(DssFlags::ACK_8) {
+                fields.data_ack = wide(4);
+                at = 12;
+            } else {
+                fields.data_ack = word(4).into();
+                at = 8;
+            }
+        }
+        if flags.all(DssFlags::MAPPING) {
+            if flags.all(DssFlags::DSN_8) {
+                fields.data_sequence = wide(at);
+                at += 8;
+            } else {
+                fields.data_sequence = word(at).into();
+                at += 4;
+            }
+            fields.subflow_sequence = word(at);
+            let tail = word(at + 4);
+            fields.data_length = tail >> 16;
+            if option.length() > Dss::length_without_checksum(flags) {
+                fields.checksum = tail & 0xffff;
+            }
+        }
+        fields
+    }
+
+    /// The flags byte.
+    #[inline(always)]
+    pub fn flags(&self) -> DssFlags {
+        DssFlags(self.head as u8)
+    }
+
+    /// The option's length.
+    #[inline(always)]
+    pub fn option_length(&self) -> u32 {
+        self.head >> 16 & 0xff
+    }
+
+    /// Are bits set that mean nothing?
+    #[inline(always)]
+    pub fn has_reserved_bits(&self) -> bool {
+        self.head & (0x0f00 | DssFlags::RESERVED as u32) != 0
+    }
+
+    /// As [`Dss::check`].
+    ///
+    /// # Errors
+    /// The same.
+    #[inline(always)]
+    pub fn check(&self, segment: Segment) -> Result<(), Fault> {
+        if !segment.is_later() {
+            return Err(Fault::Segment);
+        }
+        let (length, flags) = (self.option_length(), self.flags());
+        let base = Dss::length_without_checksum(flags);
+        if length < 4 || (length != base && !(length == base + 2 && flags.all(DssFlags::MAPPING))) {
+            return Err(Fault::Length);
+        }
+        if flags.all(DssFlags::DATA_FIN) && !flags.all(DssFlags::MAPPING) {
+            return Err(Fault::Flags);
+        }
+        Ok(())
+    }
+
+    /// Has it a checksum?
+    #[inline(always)]
+    pub fn has_checksum(&self) -> bool {
+        self.option_length() > Dss::length_without_checksum(self.flags())
+    }
+}
+
 impl Dss {
     /// Is this a DSS that belongs on `segment`?
     ///
@@ -97,28 +214,7 @@ impl Dss {
     /// flags announce, [`Fault::Flags`] for a DATA_FIN without a mapping.
     #[inline(always)]
     pub fn check(option: &RawOption<'_>, segment: Segment) -> Result<(), Fault> {
-        if !segment.is_later() {
-            return Err(Fault::Segment);
-        }
-        let length = option.length();
-        if length < 4 {
-            return Err(Fault::Length);
-        }
-        let flags = Self::flags_of(option);
-        let base = Self::length_without_checksum(flags);
-        if length != base && !(length == base + 2 && flags.all(DssFlags::MAPPING)) {
-            return Err(Fault::Length);
-        }
-        if flags.all(DssFlags::DATA_FIN) && !flags.all(DssFlags::MAPPING) {
-            return Err(Fault::Flags);
-        }
-        Ok(())
-    }
-
-    /// The flags byte.
-    #[inline(always)]
-    pub fn flags_of(option: &RawOption<'_>) -> DssFlags {
-        DssFlags(option.u8(3))
+        DssFields::read(option).check(segment)
     }
 
     /// Length of a DSS with these flags and no checksum.
@@ -127,29 +223,13 @@ impl Dss {
         4 + flags.ack_length() + flags.mapping_length()
     }
 
-    /// Data-level length and checksum of a checked option with a mapping; a checksum that is not
-    /// there reads as 0, the value it has in an infinite mapping.
-    #[inline(always)]
-    pub fn length_and_checksum_of(option: &RawOption<'_>) -> (u16, u16) {
-        let base = Self::length_without_checksum(Self::flags_of(option));
-        let tail = RawOption::new(option.area(), option.at() + base - 2, 4);
-        (
-            tail.u16(0),
-            if option.length() > base {
-                tail.u16(2)
-            } else {
-                0
-            },
-        )
-    }
-
     /// Checks and reads.
     ///
     /// # Errors
     /// As [`Dss::check`].
     pub fn decode(option: &RawOption<'_>, segment: Segment) -> Result<Self, Fault> {
         Self::check(option, segment)?;
-        let flags = Self::flags_of(option);
+        let flags = DssFlags(option.u8(3));
         let sequence = |at: usize, wide: bool| {
             if wide {
                 SequenceNumber::Full(option.u64(at))

@@ -18,7 +18,7 @@ mod signal;
 pub use address::{AddAddr, Address, RemoveAddr};
 pub use area::{Area, Forget, MAX_OPTIONS, Plain, RawOption, Stop, walk};
 pub use capable::{CapableFlags, MpCapable};
-pub use dss::{Dss, DssFlags, SequenceNumber};
+pub use dss::{Dss, DssFields, DssFlags, SequenceNumber};
 pub use join::MpJoin;
 pub use segment::{Segment, Stage, TcpFlags};
 pub use signal::{MpFail, MpFastclose, MpPrio, MpTcpRst};
