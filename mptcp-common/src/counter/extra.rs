@@ -211,6 +211,8 @@ pub const EXTRAS: &[Extra] = &[
         "Fallbacks caused by a segment without option that was sent"),
     extra!("TotPArstTx" Derived |c| c.tx.plain_ack_reset,
         "Subflows reset by the other end for a segment without option"),
+    extra!("FBnoMap" Derived |c| all!(c.fallback_no_mapping),
+        "Fallbacks since the receiver took bytes without a mapping"),
     extra!("InfSetTx" Derived |c| c.tx.infinite_set,
         "Fallbacks by an infinite mapping that was sent"),
     extra!("InfTooEarly" Derived |c| all!(c.infinite_too_early),

@@ -284,6 +284,8 @@ counters! {
         fallback_plain_ack: u64,
         /// Subflows that were reset after such a segment.
         plain_ack_reset: u64,
+        /// Sessions that fell back to TCP since the receiver took bytes that no mapping covers.
+        fallback_no_mapping: u64,
         /// Sessions that fell back to TCP by an infinite mapping.
         infinite_set: u64,
         /// Infinite mappings with other subflows and without MP_FAIL.

@@ -118,10 +118,10 @@ pub struct Mapping<M: Memory> {
 /// Mappings that are remembered per subflow and direction.
 pub const MAPPINGS: usize = 8;
 
-/// What one side sends on one subflow.
+/// What one side sends on one subflow: a cache line of numbers, and two of mappings.
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Way<M: Memory> {
     /// TCP sequence number of relative number 0; the first byte of data has 1.
     pub base: M::W32,
@@ -137,14 +137,16 @@ pub struct Way<M: Memory> {
     pub unmapped_end: M::W32,
     /// Place of the newest mapping.
     pub newest: M::W32,
-    /// 0.
-    pub reserved: M::W32,
+    /// Relative number behind all bytes that were mapped.
+    pub mapped_end: M::W32,
     /// When an option that is not allowed was seen last.
     pub bad_option: M::W64,
     /// Packets, without SYN.
     pub packets: M::W64,
     /// Payload bytes, retransmissions included.
     pub bytes: M::W64,
+    /// 0.
+    pub reserved: M::W64,
     /// A ring of mappings.
     pub mappings: [Mapping<M>; MAPPINGS],
 }
@@ -152,7 +154,7 @@ pub struct Way<M: Memory> {
 /// A subflow whose handshake was complete.
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Subflow<M: Memory> {
     /// Tag of the flow, 0 while the entry is free or being filled.
     pub tag: M::W64,
@@ -164,14 +166,18 @@ pub struct Subflow<M: Memory> {
     pub flags: M::W32,
     /// Address identifiers: side 0 in the lowest byte, side 1 in the next.
     pub ids: M::W32,
-    /// When it was established.
-    pub created: M::W64,
     /// When a packet was seen last.
     pub last_seen: M::W64,
     /// When it was closed, 0 while it is open.
     pub closed: M::W64,
+    /// When it was established.
+    pub created: M::W64,
+    /// 0.
+    pub reserved: [M::W64; 2],
     /// The flow.
     pub key: [M::W64; 5],
+    /// 0.
+    pub more: [M::W64; 3],
     /// What each side sends.
     pub ways: [Way<M>; 2],
 }
@@ -220,30 +226,33 @@ pub mod subflow {
 /// Ranges of data sequence numbers above the contiguous part, per session and side.
 pub const GAPS: usize = 16;
 
-/// A set of data sequence numbers: everything below `next`, and ranges above it.
-#[derive(Debug, Zeroable)]
-#[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
-#[repr(C)]
-pub struct Ranges<M: Memory> {
-    /// The lowest number that is not in the set.
-    pub next: M::W64,
-    /// Start and end of ranges above, their lower 32 bits; equal in an unused place.
-    pub above: [[M::W32; 2]; GAPS],
-}
+/// Start and end of ranges of data sequence numbers, their lower 32 bits; equal in an unused place.
+pub type Ranges<M> = [[<M as Memory>::W32; 2]; GAPS];
 
-/// What one side of a session sent or said.
+/// What one side of a session sent or said: a cache line of what every packet needs, and the rest.
+///
+/// Two sets of data sequence numbers are kept, of those that were mapped and of those that were
+/// sent: each is everything below `..._next`, and `..._gaps` ranges above it.
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Side<M: Memory> {
     /// The highest DATA_ACK that it sent.
     pub data_ack: M::W64,
     /// The highest data sequence number that it mapped, plus 1.
     pub highest: M::W64,
-    /// Its initial data sequence number, valid with the session's flag.
-    pub idsn: M::W64,
+    /// The lowest number that it did not map.
+    pub mapped_next: M::W64,
+    /// The lowest number that it did not send.
+    pub sent_next: M::W64,
     /// Data sequence number behind its DATA_FIN, valid with the session's flag.
     pub fin: M::W64,
+    /// Its initial data sequence number, valid with the session's flag.
+    pub idsn: M::W64,
+    /// Ranges of `mapped` in use.
+    pub mapped_gaps: M::W32,
+    /// Ranges of `sent` in use.
+    pub sent_gaps: M::W32,
     /// Its token, valid with the session's flag.
     pub token: M::W32,
     /// Subflows that it opened by MP_JOIN and that are pending.
@@ -254,16 +263,18 @@ pub struct Side<M: Memory> {
     pub removed: [M::W64; 4],
     /// Address identifiers its subflows use.
     pub used: [M::W64; 4],
-    /// Data that it mapped.
+    /// Data that it mapped beyond a gap.
     pub mapped: Ranges<M>,
-    /// Data that it sent.
+    /// Data that it sent beyond a gap.
     pub sent: Ranges<M>,
+    /// 0.
+    pub reserved: [M::W64; 4],
 }
 
 /// A session.
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Session<M: Memory> {
     /// Tag of the listener's token, 0 while the entry is free or being filled.
     pub tag: M::W64,
@@ -273,22 +284,18 @@ pub struct Session<M: Memory> {
     pub flags: M::W32,
     /// Subflows that are open.
     pub open: M::W32,
-    /// Subflows that there were.
-    pub subflows: M::W32,
-    /// Protocol version.
-    pub version: M::W32,
-    /// Receive queue and CPU of its first SYN, plus 1; 0 where not known.
-    pub queue: M::W32,
     /// Slot of the subflow that was one more than the policy allows.
     pub newcomer: M::W32,
-    /// 0.
-    pub reserved: M::W32,
-    /// When it was created.
-    pub created: M::W64,
+    /// Protocol version.
+    pub version: M::W32,
+    /// Receive queue of its first SYN, plus 1; 0 where not known.
+    pub queue: M::W32,
     /// When a packet was seen last.
     pub last_seen: M::W64,
     /// When its last subflow was closed.
     pub alone: M::W64,
+    /// When it was created.
+    pub created: M::W64,
     /// When the newcomer came.
     pub over_limit: M::W64,
     /// Initiator and listener.
@@ -323,6 +330,8 @@ pub mod session {
     pub const MAP_STARTED: u32 = 1 << 18;
     /// What the initiator sends is received here: on a host, this is the listener's.
     pub const LISTENER_HERE: u32 = 1 << 20;
+    /// Had more than one subflow.
+    pub const JOINED: u32 = 1 << 21;
 }
 
 /// The keys of a session: secrets, in a table of their own.

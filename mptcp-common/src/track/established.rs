@@ -105,7 +105,13 @@ fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
     if unmapped != 0 && !after(other.unmapped_end.load(), reached) {
         // The receiver took bytes that no mapping covered.
         other.unmapped.store(0);
-        seen.count_other(|events| events.no_mapping += u64::from(unmapped));
+        // With one subflow that is a fallback, and TCP from now on (RFC 8684 section 3.7).
+        let falls_back = seen.session.open.load() <= 1
+            && seen.session.flags.or(session::FALLBACK) & session::FALLBACK == 0;
+        seen.count_other(|events| {
+            events.no_mapping += u64::from(unmapped);
+            events.fallback_no_mapping += u64::from(falls_back);
+        });
     }
 }
 
@@ -142,7 +148,9 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
     if !seen.has(Subtype::MpCapable) {
         seen.first(subflow::SPOKEN);
     }
-    if packet.payload > 0 && !packet.is_fragment {
+    // An infinite mapping has just ended all mappings.
+    let is_mapped = seen.session.flags.load() & session::FALLBACK == 0;
+    if packet.payload > 0 && !packet.is_fragment && is_mapped {
         payload(seen, map);
     }
 }
@@ -165,15 +173,17 @@ fn data_ack<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
             ours.data_ack.store(value);
             return;
         }
-    } else if after_64(value, theirs.highest.load().wrapping_add(1)) {
+    } else if after_64(value, theirs.highest.load().wrapping_add(1))
+        && after_64(value, theirs.mapped_next.load().wrapping_add(1))
+    {
         // Beyond what was sent, or sent where the probe does not see it.
         seen.count(|events| events.data_ack_beyond += seen.n);
         return;
     }
     if raise(&ours.data_ack, value) {
         seen.count(|events| events.fresh_data_ack += 1);
-        theirs.mapped.acknowledge(value);
-        theirs.sent.acknowledge(value);
+        theirs.mapped_set().acknowledge(value);
+        theirs.sent_set().acknowledge(value);
         let fin = theirs.fin.load();
         if facts & session::FIN << (seen.side ^ 1) != 0 && !after_64(fin, value) {
             seen.session.flags.or(session::FIN_ACKED << (seen.side ^ 1));
@@ -204,8 +214,8 @@ fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) -> Map {
     }
     if facts & session::KNOWN << seen.side == 0 && seen.first_of_session(session::MAP_STARTED) {
         side.highest.store(dsn);
-        side.mapped.reset(dsn);
-        side.sent.reset(dsn);
+        side.mapped_set().reset(dsn);
+        side.sent_set().reset(dsn);
     }
     let fin = u32::from(dss.flags().all(DssFlags::DATA_FIN));
     let map = Map {
@@ -225,11 +235,20 @@ fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) -> Map {
     map
 }
 
+/// Raises a number that only this packet's direction raises. Two CPUs at once could leave the lesser
+/// of two, until the next mapping.
+#[inline(always)]
+fn lift<W: Word<u64>>(word: &W, value: u64) {
+    if after_64(value, word.load()) {
+        word.store(value);
+    }
+}
+
 /// A DATA_FIN (RFC 8684 section 3.3.3); `end` is the number behind it.
 #[inline(always)]
 fn data_fin<T: Stages>(seen: &Seen<'_, T>, end: u64) {
     let side = &seen.session.sides[seen.side & 1];
-    raise(&side.highest, end);
+    lift(&side.highest, end);
     if seen.first_of_session(session::FIN) {
         side.fin.store(end);
         seen.count(|events| events.session_fin += 1);
@@ -328,8 +347,8 @@ fn new_mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
         seen.first(subflow::BAD_MAPPING);
         return;
     }
-    raise(&side.highest, end);
-    match side.mapped.insert(start, end, seen.tables) {
+    lift(&side.highest, end);
+    match side.mapped_set().insert(start, end, seen.tables) {
         Relation::New => {}
         Relation::Partial => seen.count(|events| events.map_partial += seen.n),
         Relation::Inside => seen.count(|events| events.map_reinjected += 1),
@@ -390,7 +409,7 @@ fn payload<T: Stages>(seen: &Seen<'_, T>, own: Map) {
     let side = &seen.session.sides[seen.side & 1];
     let start = map.dsn.wrapping_add(offset.into());
     match side
-        .sent
+        .sent_set()
         .insert(start, start.wrapping_add(length.into()), seen.tables)
     {
         Relation::New | Relation::Partial => {}
@@ -430,7 +449,10 @@ fn plain<T: Stages>(seen: &Seen<'_, T>) {
         return;
     }
     let is_initial = seen.subflow.flags.load() & subflow::JOINED == 0;
-    if is_initial && seen.session.open.load() <= 1 && seen.session.subflows.load() <= 1 {
+    if is_initial
+        && seen.session.open.load() <= 1
+        && seen.session.flags.load() & session::JOINED == 0
+    {
         if seen.session.flags.or(session::FALLBACK) & session::FALLBACK == 0 {
             seen.count(|events| events.fallback_plain_ack += 1);
         }

@@ -127,7 +127,6 @@ fn fill_session<M: Memory>(session: &Session<M>, entry: &HalfOpen<M>, now: u64) 
     }
     session.flags.store(flags);
     session.open.store(0);
-    session.subflows.store(0);
     session.version.store(entry.version.load());
     session.queue.store(entry.queue.load());
     session.newcomer.store(0);
@@ -162,8 +161,8 @@ fn fill_side<M: Memory>(session: &Session<M>, side: usize, key: u64, derived: De
     // Identifier 0 is the address of the first subflow (RFC 8684 section 3.4.1).
     this.known[0].store(1);
     this.used[0].store(1);
-    this.mapped.reset(first);
-    this.sent.reset(first);
+    this.mapped_set().reset(first);
+    this.sent_set().reset(first);
 }
 
 #[inline(always)]
@@ -228,7 +227,9 @@ pub fn open_subflow<T: Stages>(tables: &T) {
         session.newcomer.store(slot);
         session.over_limit.store(now);
     }
-    session.subflows.add(1);
+    if entry.kind.load() == Kind::Join as u32 {
+        session.flags.or(session::JOINED);
+    }
     subflow.tag.store(tag);
     free(tables, entry, half_open_slot, tag);
     work.route.flow.set(Flow::Subflow as u32);
@@ -281,6 +282,7 @@ fn fill_way<M: Memory>(way: &Way<M>, base: u32) {
     way.unmapped.store(0);
     way.unmapped_end.store(0);
     way.newest.store(0);
+    way.mapped_end.store(1);
     way.bad_option.store(0);
     way.packets.store(0);
     way.bytes.store(0);
@@ -321,20 +323,9 @@ pub(super) fn leave<T: Stages>(tables: &T, subflow: &Subflow<T::Memory>, now: u6
     for side in 0..2 {
         clear_bit(&session.sides[side].used, ids >> (8 * side) & 0xff);
     }
-    wipe_if_over(tables, subflow.session.load(), session, now);
-}
-
-/// Keys are wiped when their session is over.
-#[inline(always)]
-pub(super) fn wipe_if_over<T: Stages>(
-    tables: &T,
-    slot: u32,
-    session: &Session<T::Memory>,
-    now: u64,
-) {
-    if is_session_over(session, &tables.limits(), now)
-        && let Some(place) = tables.keys(slot)
-    {
+    // Keys are wiped when their session is over.
+    let is_over = session.open.load() == 0 && is_session_over(session, &tables.limits(), now);
+    if is_over && let Some(place) = tables.keys(subflow.session.load()) {
         place.keys[0].store(0);
         place.keys[1].store(0);
     }

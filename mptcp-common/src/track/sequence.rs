@@ -1,7 +1,7 @@
 //! Arithmetic of sequence numbers, and sets of them.
 
 use super::{
-    entry::{MAPPINGS, Mapping, Ranges, Way},
+    entry::{MAPPINGS, Mapping, Ranges, Side, Way},
     word::{Memory, Word},
 };
 use crate::wire::Forget;
@@ -57,12 +57,42 @@ pub enum Relation {
     Lost = 3,
 }
 
-impl<M: Memory> Ranges<M> {
+/// A set of data sequence numbers: everything below `next`, and ranges above it.
+pub(super) struct Set<'a, M: Memory> {
+    next: &'a M::W64,
+    gaps: &'a M::W32,
+    above: &'a Ranges<M>,
+}
+
+impl<M: Memory> Side<M> {
+    /// What this side mapped.
+    #[inline(always)]
+    pub(super) fn mapped_set(&self) -> Set<'_, M> {
+        Set {
+            next: &self.mapped_next,
+            gaps: &self.mapped_gaps,
+            above: &self.mapped,
+        }
+    }
+
+    /// What this side sent.
+    #[inline(always)]
+    pub(super) fn sent_set(&self) -> Set<'_, M> {
+        Set {
+            next: &self.sent_next,
+            gaps: &self.sent_gaps,
+            above: &self.sent,
+        }
+    }
+}
+
+impl<M: Memory> Set<'_, M> {
     /// Makes it the set of all numbers below `next`.
     #[inline(always)]
     pub(super) fn reset(&self, next: u64) {
         self.next.store(next);
-        for range in &self.above {
+        self.gaps.store(0);
+        for range in self.above {
             range[0].store(0);
             range[1].store(0);
         }
@@ -75,9 +105,9 @@ impl<M: Memory> Ranges<M> {
         if !after_64(end, next) {
             return Relation::Inside;
         }
-        if start == next && is_unused(&self.above[0]) {
+        if start == next && self.gaps.load() == 0 {
             // In order, and no gap open: what nearly every packet does.
-            raise(&self.next, end);
+            raise(self.next, end);
             return Relation::New;
         }
         self.insert_above(next, start, end, verifier)
@@ -93,7 +123,8 @@ impl<M: Memory> Ranges<M> {
         };
         let (start, end) = (start as u32, end as u32);
         let (mut from, mut to) = (start, end);
-        for range in &self.above {
+        let mut used = 0;
+        for range in self.above {
             let (low, high) = (range[0].load(), range[1].load());
             if low == high {
                 continue;
@@ -112,45 +143,31 @@ impl<M: Memory> Ranges<M> {
                     to = if after(high, to) { high } else { to };
                 }
                 range[1].store(low);
+            } else {
+                used = verifier.forget(used + 1);
             }
         }
         if !after(from, next as u32) {
-            raise(&self.next, expand(next, to));
-            self.pack();
+            self.gaps.store(used);
+            raise(self.next, expand(next, to));
             return partial_or_new(relation);
         }
-        for range in &self.above {
+        for range in self.above {
             if is_unused(range) {
                 range[0].store(from);
                 range[1].store(to);
+                self.gaps.store(used + 1);
                 return partial_or_new(relation);
             }
         }
         Relation::Lost
     }
 
-    /// Keeps the first place used while any is: an unused one says that there is no gap.
-    #[inline(always)]
-    fn pack(&self) {
-        if !is_unused(&self.above[0]) {
-            return;
-        }
-        for range in &self.above {
-            let (low, high) = (range[0].load(), range[1].load());
-            if low != high {
-                range[1].store(low);
-                self.above[0][0].store(low);
-                self.above[0][1].store(high);
-                return;
-            }
-        }
-    }
-
     /// The other end has acknowledged everything below `next`: it got what was not seen here.
     #[inline(always)]
     pub(super) fn acknowledge(&self, next: u64) {
         if after_64(next, self.next.load()) {
-            raise(&self.next, next);
+            raise(self.next, next);
         }
     }
 }
@@ -215,6 +232,10 @@ impl<M: Memory> Way<M> {
         if Map::read(&self.mappings[newest]) == map {
             return Known::Same;
         }
+        if !after(self.mapped_end.load(), map.ssn) {
+            // Behind everything that was mapped, as most are.
+            return Known::New;
+        }
         let mut known = Known::New as u32;
         for mapping in &self.mappings {
             let other = Map::read(mapping);
@@ -247,6 +268,10 @@ impl<M: Memory> Way<M> {
         mapping.ssn.store(map.ssn);
         mapping.length.store(map.length);
         self.newest.store(place);
+        let end = map.ssn.wrapping_add(map.length);
+        if after(end, self.mapped_end.load()) {
+            self.mapped_end.store(end);
+        }
     }
 
     /// The remembered mapping that holds a byte, of length 0 if none does.

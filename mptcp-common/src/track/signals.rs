@@ -3,7 +3,7 @@
 use super::{
     Stages,
     entry::{session, subflow},
-    open::{clear_bit, has_bit, set_bit, wipe_if_over},
+    open::{clear_bit, has_bit, set_bit},
     seen::Seen,
     word::Word,
 };
@@ -202,12 +202,7 @@ fn fastclose<T: Stages>(seen: &Seen<'_, T>, key: u64) {
         }
     });
     if expected != 0 {
+        // Its keys stay until the last subflow has gone: that may carry one too.
         seen.session.flags.or(session::FASTCLOSED);
-        wipe_if_over(
-            seen.tables,
-            seen.subflow.session.load(),
-            seen.session,
-            seen.now,
-        );
     }
 }
