@@ -10,7 +10,7 @@ use bytemuck::AnyBitPattern;
 use crate::{
     counter::Leaf,
     engine::{self, Flow, Work},
-    track::Tables,
+    track::{FlowKey, Tables},
     wire::{Area, Forget, TcpFlags},
 };
 
@@ -341,7 +341,7 @@ fn tcp<F: Frame, T: Tables>(
             .ok_or(Leaf::Truncated)?;
         (options, u32::from_be(first)) != TIMESTAMP_ONLY
     };
-    let second = order(work, words[0]);
+    work.flow.words[4] = words[0].into();
     let mut flow = Flow::Unknown as u32;
     let mut slot = 0;
     if scope.is_tracking {
@@ -366,7 +366,7 @@ fn tcp<F: Frame, T: Tables>(
     packet.ipv6 = header.ipv6;
     packet.is_fragment = header.is_fragment;
     packet.ingress = buffer.ingress;
-    packet.sender_is_second = second;
+    packet.sender_is_second = is_second(&work.flow);
     packet.queue = buffer.queue;
     let options_at = bounded(tables, at) + 20;
     if has_options && !frame.copy_options(options_at, options, &mut work.area, tables) {
@@ -375,27 +375,15 @@ fn tcp<F: Frame, T: Tables>(
     Ok(())
 }
 
-/// Puts the lesser end of the flow first; source and destination are in their places. Is the sender
-/// the second end?
+/// Is the sender the greater end of the flow, which stands second in its key?
 #[inline(always)]
-fn order(work: &mut Work, ports: u32) -> bool {
-    let [high, low, other_high, other_low, _] = work.flow.words;
-    let second = if high != other_high {
+fn is_second(flow: &FlowKey) -> bool {
+    let [high, low, other_high, other_low, ports] = flow.words;
+    if high != other_high {
         high > other_high
     } else if low != other_low {
         low > other_low
     } else {
         ports as u16 > (ports >> 16) as u16
-    };
-    work.flow.words[4] = ports.into();
-    if second {
-        work.flow.words = [
-            other_high,
-            other_low,
-            high,
-            low,
-            ports.rotate_left(16).into(),
-        ];
     }
-    second
 }

@@ -87,7 +87,7 @@ pub struct Work {
     pub dss: DssFields,
     /// The header.
     pub packet: Packet,
-    /// The connection.
+    /// The connection, the sender first.
     pub flow: FlowKey,
     /// The connection's tag.
     pub tag: u64,
@@ -192,31 +192,28 @@ pub(crate) fn opposite(direction: u32) -> u32 {
     }
 }
 
-/// The tag of a flow.
+/// The tag of a flow, the same in both directions: a keyed hash of each end, added.
 #[inline(always)]
 pub fn flow_tag(seed: u64, flow: &FlowKey) -> u64 {
-    let [a, b, c, d, ports] = flow.words;
-    if a == 0 && c == 0 {
-        // IPv4: both addresses fit a word.
-        let addresses = b ^ d.rotate_left(32);
-        let sum = (addresses ^ seed)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .wrapping_add(ports.wrapping_mul(0xa076_1d64_78bd_642f));
-        return table::tag(table::mix(seed, sum));
-    }
-    // Two sums of products, since products do not wait for each other.
-    let first = (a ^ seed)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .wrapping_add((b ^ seed.rotate_left(17)).wrapping_mul(0xbf58_476d_1ce4_e5b9));
-    let second = (c ^ seed.rotate_left(31))
-        .wrapping_mul(0x94d0_49bb_1331_11eb)
-        .wrapping_add((d ^ seed.rotate_left(43)).wrapping_mul(0xd6e8_feb8_6659_fd93));
-    table::tag(table::mix(
-        seed,
-        first
-            .wrapping_add(second.rotate_left(32))
-            .wrapping_add(ports.wrapping_mul(0xa076_1d64_78bd_642f)),
-    ))
+    const ODD: [u64; 3] = [
+        0x9e37_79b9_7f4a_7c15,
+        0xbf58_476d_1ce4_e5b9,
+        0x94d0_49bb_1331_11eb,
+    ];
+    let [source_high, source, destination_high, destination, ports] = flow.words;
+    // The addresses of IPv4 lie in the upper halves of their words, and the ports fit the lower.
+    let end = |high: u64, low: u64, port: u64| {
+        let sum = (low ^ seed ^ (port & 0xffff))
+            .wrapping_mul(ODD[0])
+            .wrapping_add(high.wrapping_mul(ODD[1]));
+        (sum ^ (sum >> 32)).wrapping_mul(ODD[2])
+    };
+    let sum = end(source_high, source, ports).wrapping_add(end(
+        destination_high,
+        destination,
+        ports >> 16,
+    ));
+    table::tag(sum ^ (sum >> 32))
 }
 
 /// Whose flow is it? To be asked before the options are looked at: most packets are done then.

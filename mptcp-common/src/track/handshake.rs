@@ -204,11 +204,23 @@ fn claim<S: Stages>(stages: &S, work: &Work, now: u64) -> Option<u32> {
     Some(slot)
 }
 
+/// The key of the flow: the lesser end first.
+#[inline(always)]
+fn key_of(work: &Work) -> [u64; 5] {
+    let [a, b, c, d, ports] = work.flow.words;
+    if work.packet.sender_is_second {
+        let ports = (ports as u32).rotate_left(16);
+        [c, d, a, b, ports.into()]
+    } else {
+        [a, b, c, d, ports]
+    }
+}
+
 #[inline(always)]
 fn fill<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, kind: Kind, now: u64) {
     entry.tag.store(0);
     entry.created.store(now);
-    for (word, value) in entry.key.iter().zip(work.flow.words) {
+    for (word, value) in entry.key.iter().zip(key_of(work)) {
         word.store(value);
     }
     entry.kind.store(kind as u32);

@@ -220,7 +220,7 @@ pub fn open_subflow<T: Stages>(tables: &T) {
         leave(tables, subflow, now);
     }
     subflow.tag.store(0);
-    fill_subflow(subflow, work, entry, now);
+    fill_subflow(subflow, entry, now);
     subflow.session.store(session_slot);
     subflow.generation.store(session.generation.load());
     if session.open.add(1) >= limits.subflows {
@@ -238,7 +238,7 @@ pub fn open_subflow<T: Stages>(tables: &T) {
 }
 
 #[inline(always)]
-fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M>, now: u64) {
+fn fill_subflow<M: Memory>(subflow: &Subflow<M>, entry: &HalfOpen<M>, now: u64) {
     let facts = entry.flags.load();
     let opener = u32::from(facts & half_open::OPENER_LISTENS != 0);
     let opener_is_first = facts & half_open::OPENER_IS_FIRST;
@@ -260,8 +260,8 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
     subflow.created.store(now);
     subflow.last_seen.store(now);
     subflow.closed.store(0);
-    for (word, value) in subflow.key.iter().zip(work.flow.words) {
-        word.store(value);
+    for (word, value) in subflow.key.iter().zip(&entry.key) {
+        word.store(value.load());
     }
     // The opener's data starts where its SYN was acknowledged: data in a SYN has no mapping.
     let bases = [entry.syn_acked.load().wrapping_sub(1), entry.isn[1].load()];
