@@ -123,7 +123,7 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
     if same && present == CAPABLE {
         // Who sent it took the option for the reason of a loss.
         stages.count(route.direction.get(), |events| {
-            events.capable_syn_dropped += 1
+            events.capable_syn_dropped += 1;
         });
     }
     if !over && present == JOIN {
@@ -171,7 +171,7 @@ fn replaces<T: Stages>(tables: &T, work: &Work, now: u64) -> bool {
     let joins = work.route.session.get() != 0;
     if was_open && joins && subflow.session.load() == work.route.session.get().wrapping_sub(1) {
         tables.count(work.route.direction.get(), |events| {
-            events.subflow_replaced += 1
+            events.subflow_replaced += 1;
         });
     }
     leave(tables, subflow, now);
@@ -192,7 +192,7 @@ fn claim<S: Stages>(stages: &S, work: &Work, now: u64) -> Option<u32> {
         None => {
             let oldest = table::evict(stages.half_opens(), work.tag, |entry| entry.created.load())?;
             stages.count(work.route.direction.get(), |events| {
-                events.lost_handshakes += 1
+                events.lost_handshakes += 1;
             });
             oldest
         }

@@ -178,12 +178,71 @@ fn table(entries: &[Entry]) -> String {
         ]);
     }
     let mut text = lines(&table);
+    text.push_str(&tables(entries));
     for entry in entries {
         if let Some(advice) = entry.state.advice() {
             text.push_str(&format!("  next: {advice} {}\n", entry.name));
         }
     }
     text
+}
+
+/// A line on the tables of each network namespace.
+fn tables(entries: &[Entry]) -> String {
+    let mut text = String::new();
+    let mut namespaces = Vec::new();
+    for entry in entries {
+        let tables = entry.probe.as_ref().and_then(Probe::tables);
+        let Some(tables) = tables.filter(|_| !namespaces.contains(&entry.pins.namespace)) else {
+            continue;
+        };
+        namespaces.push(entry.pins.namespace);
+        let (agreement, gauges) = (tables.agreement(), tables.gauges().unwrap_or_default());
+        let (sizes, limits) = (agreement.sizes(), agreement.limits);
+        let seconds = |nanoseconds: u64| nanoseconds / 1_000_000_000;
+        text.push_str(&format!(
+            "Tables of {}: {} of {} sessions, {} of {} subflows, {:.1} MiB\nLimits of {0}: {} \
+             subflows, {} pending joins, threshold {}; a handshake is forgotten after {} s, a \
+             session alone after {} s, idle after {} s\n",
+            entry.name,
+            gauges.sessions,
+            sizes.sessions,
+            gauges.subflows,
+            sizes.subflows,
+            agreement.memory() as f64 / f64::from(1 << 20),
+            limits.subflows,
+            limits.pending,
+            limits.threshold,
+            seconds(limits.handshake),
+            seconds(limits.alone),
+            seconds(limits.idle),
+        ));
+    }
+    text
+}
+
+/// The same in JSON.
+fn tables_object(probe: &Probe) -> Option<Value> {
+    let tables = probe.tables()?;
+    let (agreement, gauges) = (tables.agreement(), tables.gauges().ok()?);
+    let (sizes, limits) = (agreement.sizes(), agreement.limits);
+    Some(json!({
+        "sessions": gauges.sessions,
+        "max_sessions": sizes.sessions,
+        "subflows": gauges.subflows,
+        "max_subflows": sizes.subflows,
+        "max_handshakes": sizes.handshakes,
+        "bytes": agreement.memory(),
+        "limits": {
+            "subflows": limits.subflows,
+            "pending_joins": limits.pending,
+            "join_threshold": limits.threshold,
+            "passive_close_refused": limits.passive_close_refused != 0,
+            "handshake_ns": limits.handshake,
+            "alone_ns": limits.alone,
+            "idle_ns": limits.idle,
+        },
+    }))
 }
 
 fn frames(entry: &Entry) -> Option<u64> {
@@ -206,6 +265,7 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                 "role": entry.probe.as_ref().map(|probe| role_name(probe.role())),
                 "since": entry.probe.as_ref().map(|probe| probe.since().to_string()),
                 "frames": frames(entry),
+                "tables": entry.probe.as_ref().and_then(tables_object),
                 "programs": entry
                     .attachments
                     .iter()

@@ -14,28 +14,28 @@ use mptcp_common::track::{
 
 /// A session at a moment.
 #[derive(Clone, Debug)]
-pub struct Session {
+pub(crate) struct Session {
     /// Tokens of initiator and listener, where their keys are known.
-    pub tokens: [Option<u32>; 2],
+    pub(crate) tokens: [Option<u32>; 2],
     /// Protocol version.
-    pub version: u32,
+    pub(crate) version: u32,
     /// What it does.
-    pub state: State,
+    pub(crate) state: State,
     /// On a host: is this the listener's?
-    pub is_listener: bool,
+    pub(crate) is_listener: bool,
     /// Are DSS checksums in use?
-    pub checksum: bool,
+    pub(crate) checksum: bool,
     /// Since when.
-    pub age: Duration,
+    pub(crate) age: Duration,
     /// Since its last packet.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
     /// Its subflows, those that were closed a moment ago included, in the order in which they came.
-    pub subflows: Vec<Subflow>,
+    pub(crate) subflows: Vec<Subflow>,
 }
 
 /// What a session or subflow does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub(crate) enum State {
     /// Data can flow.
     Established,
     /// One end has sent FIN (of data, in a session).
@@ -50,7 +50,7 @@ pub enum State {
 
 impl State {
     /// Its name in documents.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Established => "established",
             Self::Closing => "closing",
@@ -63,30 +63,30 @@ impl State {
 
 /// A subflow of a session. What exists per side has the initiator's at 0 and the listener's at 1.
 #[derive(Clone, Debug)]
-pub struct Subflow {
+pub(crate) struct Subflow {
     /// Addresses of the sides.
-    pub ends: [SocketAddr; 2],
+    pub(crate) ends: [SocketAddr; 2],
     /// Address identifiers of the sides.
-    pub ids: [u8; 2],
+    pub(crate) ids: [u8; 2],
     /// Does the side ask to use it as a backup only?
-    pub backup: [bool; 2],
+    pub(crate) backup: [bool; 2],
     /// Opened by an MP_JOIN?
-    pub is_join: bool,
+    pub(crate) is_join: bool,
     /// What it does.
-    pub state: State,
+    pub(crate) state: State,
     /// Packets that a side sent.
-    pub packets: [u64; 2],
+    pub(crate) packets: [u64; 2],
     /// Payload bytes that a side sent, retransmissions included.
-    pub bytes: [u64; 2],
+    pub(crate) bytes: [u64; 2],
     /// Since when.
-    pub age: Duration,
+    pub(crate) age: Duration,
     /// Since its last packet.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
 }
 
 impl Session {
     /// Payload bytes that a side sent on all its subflows.
-    pub fn bytes(&self, side: usize) -> u64 {
+    pub(crate) fn bytes(&self, side: usize) -> u64 {
         self.subflows
             .iter()
             .map(|subflow| subflow.bytes[side])
@@ -94,7 +94,7 @@ impl Session {
     }
 
     /// Packets that a side sent on all its subflows.
-    pub fn packets(&self, side: usize) -> u64 {
+    pub(crate) fn packets(&self, side: usize) -> u64 {
         self.subflows
             .iter()
             .map(|subflow| subflow.packets[side])
