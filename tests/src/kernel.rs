@@ -180,6 +180,15 @@ impl Kernel {
         Ok(counted)
     }
 
+    /// The XDP program, to run from several threads at once.
+    pub fn xdp(&self) -> Result<&Xdp> {
+        Ok(self
+            .programs
+            .program("xdp_ingress")
+            .context("no program xdp_ingress")?
+            .try_into()?)
+    }
+
     /// Sets the programs' clock, in nanoseconds.
     pub fn set_clock(&mut self, time: u64) -> Result<()> {
         Ok(self.clock.set(0, time, 0)?)

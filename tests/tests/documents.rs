@@ -61,6 +61,18 @@ fn maps() -> Result<()> {
     check("maps.md", &text)
 }
 
+/// A formula, in words for readers: what the source says in short is written out.
+fn formula(source: &str) -> String {
+    let short = source.replace("c.", "").replace("g.", "");
+    match short
+        .strip_prefix("all!(")
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
+        Some(field) => format!("`{field}` of all directions"),
+        None => format!("`{short}`"),
+    }
+}
+
 #[test]
 fn counters() -> Result<()> {
     let mut text = String::from(
@@ -77,7 +89,7 @@ fn counters() -> Result<()> {
             row.quality(Role::Host).name(),
             row.quality(Role::Middlebox).name(),
             row.value
-                .map_or(String::new(), |value| format!("`{}`", value.formula())),
+                .map_or(String::new(), |value| formula(value.formula())),
         );
     }
     text.push_str(
@@ -87,12 +99,12 @@ fn counters() -> Result<()> {
     for extra in EXTRAS {
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | `{}` |",
+            "| {} | {} | {} | {} | {} |",
             extra.name,
             extra.description,
             extra.quality(Role::Host).name(),
             extra.quality(Role::Middlebox).name(),
-            extra.value.formula(),
+            formula(extra.value.formula()),
         );
     }
     text.push('\n');

@@ -109,16 +109,19 @@ fn a_middlebox_counts_once_what_it_forwards() -> Result<()> {
         ("MPV1SYN", up.capable_syn_v1),
         ("SYNACK", down.capable_synack),
         ("TotDSS", up.options[2] + down.options[2]),
+        ("DSSrcv", up.options[2]),
+        ("DSSsnd", down.options[2]),
     ] {
         let counted = total(&stat, row)?;
         ensure!(counted == wanted, "{row}: {counted}, on the wires {wanted}");
     }
     ensure!(up.capable_syn == 1 && up.options[2] > 20 && down.options[2] > 20);
     ensure!(stat["source"]["role"] == "middlebox");
-    // Handshakes have a direction; the rest has none before flows are followed.
-    ensure!(counted(&stat, "DSS", &["rx", "tx"])? == 0);
-    ensure!(counted(&stat, "MP_CAPABLE", &["rx"])? == 1);
-    ensure!(counted(&stat, "MP_CAPABLE", &["tx"])? == 1);
+    // What the initiator sends was received, of a session whose handshake was seen.
+    ensure!(counted(&stat, "DSS", &["rx"])? == up.options[2]);
+    ensure!(counted(&stat, "DSS", &["tx"])? == down.options[2]);
+    ensure!(counted(&stat, "MP_CAPABLE", &["rx"])? == up.options[0]);
+    ensure!(counted(&stat, "MP_CAPABLE", &["tx"])? == down.options[0]);
     probe.run(&["detach", "-i", "r0", "r1"])?;
     ensure!(!probe.pins().exists(), "detach left pins");
     Ok(())

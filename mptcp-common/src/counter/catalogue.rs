@@ -204,6 +204,11 @@ impl Row {
         }
     }
 
+    /// Does the row compare receive queues? Where the hook does not see them nothing feeds it.
+    pub fn needs_queues(&self) -> bool {
+        matches!(self.number, 11 | 16)
+    }
+
     /// Can this role know the row from each packet by itself, flows not followed?
     pub fn is_stateless(&self, role: Role) -> bool {
         const EVERYWHERE: [u8; 13] = [9, 10, 13, 26, 29, 30, 32, 33, 42, 43, 59, 61, 62];

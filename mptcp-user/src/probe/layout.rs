@@ -32,8 +32,8 @@ pub(crate) struct Meta {
     pub(crate) name: [u8; 16],
     /// Smallest MSS over IPv4 and IPv6.
     pub(crate) min_mss: [u16; 2],
-    /// 0.
-    pub(crate) reserved_2: u32,
+    /// 1 if what comes in is seen with its receive queue.
+    pub(crate) has_queues: u32,
 }
 
 impl Meta {

@@ -196,6 +196,9 @@ impl Probe {
             Role::Host => Some(attacher.egress()?),
             Role::Middlebox => None,
         };
+        meta.has_queues = u32::from(ingress == Hook::XdpNative);
+        let mut map = Array::try_from(Map::Array(MapData::from_pin(&path)?))?;
+        map.set(0, Raw(meta), 0)?;
         Ok((ingress, egress))
     }
 
@@ -209,10 +212,12 @@ impl Probe {
             present: Vec::new(),
             pins: None,
         };
-        attacher.ingress(settings.xdp)?;
+        let ingress = attacher.ingress(settings.xdp)?;
         if settings.role == Role::Host {
             attacher.egress()?;
         }
+        let mut meta = meta_for(interface, settings);
+        meta.has_queues = u32::from(ingress == Hook::XdpNative);
         let map = programs
             .take_map("COUNTERS")
             .context("the eBPF object has no map COUNTERS")?;
@@ -220,7 +225,7 @@ impl Probe {
         let readings = Array::create(READINGS, 0)?;
         let tables = Tables::loaded(&mut programs, agreement)?;
         Ok(Self {
-            meta: meta_for(interface, settings),
+            meta,
             counters,
             counters_id: 0,
             readings,
@@ -268,6 +273,11 @@ impl Probe {
 
     pub(crate) fn name(&self) -> String {
         self.meta.name()
+    }
+
+    /// Does it see at which receive queue a packet comes in?
+    pub(crate) fn has_queues(&self) -> bool {
+        self.meta.has_queues != 0
     }
 
     /// What it knows of sessions; `None` where it does not follow flows.

@@ -76,7 +76,7 @@ fn counters(statistics: &Statistics) -> Map<String, Value> {
                 },
                 "total": statistics.row_total(row),
                 "rate": rate(statistics, row),
-                "quality": row.quality(statistics.role).name(),
+                "quality": statistics.quality(row).name(),
             });
             (row.short.to_owned(), object)
         })

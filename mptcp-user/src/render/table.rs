@@ -55,7 +55,7 @@ pub(crate) fn statistics(statistics: &Statistics, style: Style) -> String {
     }
     text.push_str(&lines(&table));
     if style.detail {
-        text.push_str(&qualities(statistics.role));
+        text.push_str(&qualities(statistics));
     }
     text
 }
@@ -65,7 +65,7 @@ pub(crate) fn statistics(statistics: &Statistics, style: Style) -> String {
 fn in_summary(row: &Row, statistics: &Statistics) -> bool {
     row.in_summary
         || (row.group.is_error()
-            && row.quality(statistics.role) != Quality::Policy
+            && statistics.quality(row) != Quality::Policy
             && statistics.row_total(row).is_some_and(|total| total > 0))
 }
 
@@ -96,7 +96,7 @@ fn cells(label: String, rate: Option<f64>, total: Option<u64>, style: Style) -> 
 }
 
 /// Which rows are not simply what the packets say.
-fn qualities(role: Role) -> String {
+fn qualities(statistics: &Statistics) -> String {
     let mut text = String::new();
     for (quality, meaning) in [
         (Quality::Derived, "follow from state"),
@@ -107,7 +107,7 @@ fn qualities(role: Role) -> String {
     ] {
         let rows: Vec<_> = ROWS
             .iter()
-            .filter(|row| row.quality(role) == quality)
+            .filter(|row| statistics.quality(row) == quality)
             .map(|row| row.short)
             .collect();
         if !rows.is_empty() {

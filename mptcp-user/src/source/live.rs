@@ -52,6 +52,7 @@ impl Live {
             in_flight: false,
             rows: Counters::default(),
             extras: Counters::default(),
+            has_queues: self.probes.iter().all(Probe::has_queues),
             gauges: None,
             recent: Vec::new(),
         };

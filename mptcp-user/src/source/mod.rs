@@ -5,7 +5,7 @@ mod live;
 mod sessions;
 
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Extra, Gauges, Kind, Role, Row};
+use mptcp_common::counter::{Counters, Extra, Gauges, Kind, Quality, Role, Row};
 
 pub(crate) use self::{
     live::Live,
@@ -30,6 +30,8 @@ pub(crate) struct Statistics {
     pub(crate) rows: Counters,
     /// What the further numbers are made of.
     pub(crate) extras: Counters,
+    /// Is it known at which receive queue each packet came in?
+    pub(crate) has_queues: bool,
     /// What exists now; `None` where flows are not followed.
     pub(crate) gauges: Option<Gauges>,
     /// What was counted since the last display.
@@ -45,7 +47,22 @@ pub(crate) struct Recent {
 
 impl Statistics {
     pub(crate) fn row_total(&self, row: &Row) -> Option<u64> {
-        row.total(&self.rows, self.gauges.as_ref(), self.role)
+        self.total(row, &self.rows)
+    }
+
+    /// How far a row can be trusted as it was counted.
+    pub(crate) fn quality(&self, row: &Row) -> Quality {
+        match self.row_total(row) {
+            Some(_) => row.quality(self.role),
+            None => Quality::Unavailable,
+        }
+    }
+
+    fn total(&self, row: &Row, counters: &Counters) -> Option<u64> {
+        if row.needs_queues() && !self.has_queues {
+            return None;
+        }
+        row.total(counters, self.gauges.as_ref(), self.role)
     }
 
     /// Per second; `None` for gauges and for rows without a number.
@@ -53,7 +70,7 @@ impl Statistics {
         if row.kind == Kind::Gauge {
             return None;
         }
-        self.rate(|counters| row.total(counters, self.gauges.as_ref(), self.role))
+        self.rate(|counters| self.total(row, counters))
     }
 
     pub(crate) fn extra_total(&self, extra: &Extra) -> Option<u64> {

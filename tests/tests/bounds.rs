@@ -1,0 +1,313 @@
+//! What must hold under pressure: a flood of forged handshakes moves nothing that is established,
+//! full tables say so, time-outs come when they should, and two CPUs count what one would.
+
+use std::{sync::Barrier, thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use mptcp_common::{
+    counter::{Counters, Events},
+    track::Limits,
+};
+use mptcp_tests::{
+    frame::{ACK, RST, SYN, option},
+    kernel::{Kernel, host},
+    talk::{A, B, Talk, Twins},
+};
+use mptcp_user::offline::{Config, Sizes};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+
+fn all(counters: &Counters, field: fn(&Events) -> u64) -> u64 {
+    counters
+        .directions()
+        .into_iter()
+        .map(|(_, events)| field(events))
+        .sum()
+}
+
+fn run(program: &Xdp, frame: &[u8]) -> Result<()> {
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(frame);
+    program.test_run(options)?;
+    Ok(())
+}
+
+/// Sessions that were established, as the frames that they go on with.
+struct Established {
+    /// Data that each side sends, a round after the other: `[round][side]`, all sessions.
+    rounds: Vec<[Vec<Vec<u8>>; 2]>,
+}
+
+/// Establishes sessions in a kernel, and prepares rounds of data of 100 bytes each way, each
+/// acknowledging what came in the round before.
+fn establish(kernel: &mut Kernel, sessions: usize, rounds: usize) -> Result<Established> {
+    let mut twins = Twins::new(Config::default())?;
+    let mut all = Established {
+        rounds: (0..rounds).map(|_| [Vec::new(), Vec::new()]).collect(),
+    };
+    for _ in 0..sessions {
+        let mut talk = Talk::new(&mut twins);
+        let opening = [
+            (A, SYN, talk.capable_syn()),
+            (B, SYN | ACK, talk.capable_syn_ack()),
+            (A, ACK, talk.capable_ack()),
+        ];
+        for (from, flags, options) in opening {
+            let frame = talk.frame(0, from, flags, &options, 0).bytes();
+            talk.send(0, from, flags, &options, 0)?;
+            run(kernel.xdp()?, &frame)?;
+        }
+        for round in &mut all.rounds {
+            let frames = [A, B].map(|from| {
+                let options = talk.dss(from, Some(talk.map(0, from, 100)), false);
+                talk.frame(0, from, ACK, &options, 100).bytes()
+            });
+            for (from, frame) in frames.into_iter().enumerate() {
+                round[from].push(frame);
+            }
+            for from in [A, B] {
+                talk.flows[0].next[from] += 100;
+                talk.dsn[from] += 100;
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Ten million SYNs with MP_CAPABLE and MP_JOIN, from anywhere.
+#[test]
+fn a_flood_of_forged_handshakes_moves_no_session() -> Result<()> {
+    const FLOOD: u32 = 10_000_000;
+    const ROUNDS: usize = 10;
+    const SESSIONS: usize = 100;
+    let mut kernel = Kernel::with(Config::default())?;
+    let sessions = establish(&mut kernel, SESSIONS, ROUNDS)?;
+    let before = kernel.read()?;
+    let flood = [
+        mptcp_tests::frame::Frame::new(SYN, &[30, 4, 1, 1], 0).bytes(),
+        mptcp_tests::frame::Frame::new(SYN, &option(1, 0, &[7, 1, 2, 3, 4, 5, 6, 7, 8]), 0).bytes(),
+    ];
+    // Two CPUs, each with half of it.
+    let [each_half] = [FLOOD / 2 / ROUNDS as u32];
+    for (i, round) in sessions.rounds.iter().enumerate() {
+        let program = kernel.xdp()?;
+        thread::scope(|scope| -> Result<()> {
+            let halves: Vec<_> = flood
+                .iter()
+                .enumerate()
+                .map(|(half, template)| {
+                    scope.spawn(move || -> Result<()> {
+                        let mut frame = template.clone();
+                        let mut x = (i as u64) << 32 | half as u64 + 1;
+                        for _ in 0..each_half {
+                            x = x
+                                .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                                .wrapping_add(0x1405_7b7e_f767_814f);
+                            let random = (x ^ (x >> 29)).to_ne_bytes();
+                            // Source address, port and sequence number; and the token of a join.
+                            frame[26..30].copy_from_slice(&random[..4]);
+                            frame[34..36].copy_from_slice(&random[4..6]);
+                            frame[38..42].copy_from_slice(&random[2..6]);
+                            if half == 1 {
+                                frame[58..62].copy_from_slice(&random[3..7]);
+                            }
+                            run(program, &frame)?;
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            for half in halves {
+                half.join().expect("no panic")?;
+            }
+            Ok(())
+        })?;
+        for frames in round {
+            for frame in frames {
+                run(kernel.xdp()?, frame)?;
+            }
+        }
+    }
+    let counted = kernel.read()?.since(&before);
+    ensure!(all(&counted, |e| e.capable_syn) == u64::from(FLOOD / 2));
+    ensure!(all(&counted, |e| e.join_syn) == u64::from(FLOOD / 2));
+    // What the sessions did is counted as if there had been no flood.
+    let data = (SESSIONS * ROUNDS) as u64;
+    ensure!(
+        counted.rx.dss == data && counted.tx.dss == data,
+        "{counted:?}"
+    );
+    ensure!(all(&counted, |e| e.fresh_data_ack) == 2 * (data - SESSIONS as u64));
+    ensure!(all(&counted, |e| e.retransmitted) == 0);
+    ensure!(
+        all(&counted, |e| e.lost_sessions
+            + e.lost_subflows
+            + e.lost_ranges)
+            == 0
+    );
+    ensure!(all(&counted, |e| e.unknown_flow + e.session_created) == 0);
+    // Handshakes were forgotten for newer ones, and that is said.
+    ensure!(all(&counted, |e| e.lost_handshakes) > u64::from(FLOOD / 2));
+    Ok(())
+}
+
+/// Both directions of the same sessions at once, from two CPUs, and from one.
+#[test]
+fn two_cpus_count_what_one_counts() -> Result<()> {
+    const ROUNDS: usize = 400;
+    const SESSIONS: usize = 25;
+    let mut serial = Kernel::with(Config::default())?;
+    let sessions = establish(&mut serial, SESSIONS, ROUNDS)?;
+    for round in &sessions.rounds {
+        for frame in round.iter().flatten() {
+            run(serial.xdp()?, frame)?;
+        }
+    }
+    let mut parallel = Kernel::with(Config::default())?;
+    let sessions = establish(&mut parallel, SESSIONS, ROUNDS)?;
+    let program = parallel.xdp()?;
+    let barrier = Barrier::new(2);
+    thread::scope(|scope| -> Result<()> {
+        let sides: Vec<_> = [A, B]
+            .into_iter()
+            .map(|side| {
+                let (sessions, barrier) = (&sessions, &barrier);
+                scope.spawn(move || -> Result<()> {
+                    let mut cpus = CpuSet::new();
+                    cpus.set(side)?;
+                    sched_setaffinity(Pid::from_raw(0), &cpus).context("two CPUs are needed")?;
+                    for round in &sessions.rounds {
+                        barrier.wait();
+                        for frame in &round[side] {
+                            run(program, frame)?;
+                        }
+                        // What is acknowledged in the next round has been sent by then.
+                        barrier.wait();
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for side in sides {
+            side.join().expect("no panic")?;
+        }
+        Ok(())
+    })?;
+    let (one, two) = (serial.read()?, parallel.read()?);
+    ensure!(one == two, "one CPU {one:?}\ntwo {two:?}");
+    ensure!(one.rx.dss == (SESSIONS * ROUNDS) as u64 && one.rx.fresh_data_ack > 0);
+    Ok(())
+}
+
+/// More sessions than there is room for: those that are there stay, the rest is counted as lost.
+#[test]
+fn a_full_table_evicts_nothing() -> Result<()> {
+    let sizes = Sizes {
+        sessions: 64,
+        subflows: 128,
+        handshakes: 64,
+    };
+    let mut twins = Twins::new(Config { sizes, ..host() })?;
+    let mut created = Counters::default();
+    for _ in 0..500 {
+        created.add(&Talk::established(&mut twins)?.counted);
+    }
+    let lost = all(&created, |e| e.lost_sessions);
+    let gauges = twins.gauges();
+    ensure!(lost > 0 && created.state_loss() >= lost, "{created:?}");
+    ensure!(gauges.sessions == 500 - lost, "{gauges:?}, {lost} lost");
+    ensure!(gauges.sessions >= u64::from(sizes.sessions));
+    ensure!(all(&created, |e| e.session_created) == 500);
+    // RssfEr is the stand-in for an entry that could not be made.
+    let row = mptcp_common::counter::ROWS
+        .iter()
+        .find(|row| row.short == "RssfEr");
+    let total = row
+        .context("a row")?
+        .total(&created, Some(&gauges), host().role);
+    ensure!(total == Some(lost));
+    // All of them idle for longer than the limit: there is room again.
+    twins.wait(Duration::from_secs(3601))?;
+    ensure!(twins.gauges().sessions == 0);
+    let again = Talk::established(&mut twins)?.counted;
+    ensure!(all(&again, |e| e.lost_sessions) == 0 && twins.gauges().sessions == 1);
+    Ok(())
+}
+
+/// Limits that nobody has by default.
+#[test]
+fn rows_of_limits_that_were_set() -> Result<()> {
+    let limits = Limits {
+        threshold: 2,
+        passive_close_refused: 1,
+        ..Limits::DEFAULT
+    };
+    let mut twins = Twins::new(Config { limits, ..host() })?;
+    for (pending, wanted) in [(2, Some(0)), (3, Some(1))] {
+        let mut talk = Talk::confirmed(&mut twins)?;
+        for id in 1..=pending {
+            let flow = talk.join_until_ack(A, id)?;
+            if id == pending {
+                talk.send(flow, B, RST, &[], 0)?;
+            }
+        }
+        ensure!(
+            talk.value("JoinThEr")? == wanted,
+            "{pending}: {:?}",
+            talk.value("JoinThEr")?
+        );
+        for flow in 1..pending {
+            talk.send(flow.into(), B, RST, &[], 0)?;
+        }
+    }
+    for (on, wanted) in [(1, Some(1)), (0, Some(0))] {
+        let mut talk = Talk::joined(&mut twins)?;
+        talk.prio(1, A, true)?;
+        talk.data_fin(on, A)?;
+        let key = talk.keys[B];
+        talk.fastclose(on, A, key)?;
+        ensure!(talk.value("DFpasveEr")? == wanted && talk.value("FCpasvEr")? == wanted);
+    }
+    Ok(())
+}
+
+/// What depends on time, on both sides of the limit.
+#[test]
+fn times_are_kept() -> Result<()> {
+    let mut twins = Twins::new(host())?;
+    // An option so long after the close belongs to nothing.
+    for (seconds, wanted) in [(1, Some(0)), (3, Some(1))] {
+        let mut talk = Talk::confirmed(&mut twins)?;
+        talk.close(0)?;
+        talk.clear();
+        talk.wait(Duration::from_secs(seconds))?;
+        talk.ack(0, A)?;
+        talk.ack(0, A)?;
+        ensure!(talk.value("OptSesEr")? == wanted, "after {seconds} s");
+    }
+    // A reset answers an option that was not allowed a moment ago.
+    for (milliseconds, wanted) in [(100, Some(1)), (300, Some(0))] {
+        let mut talk = Talk::confirmed(&mut twins)?;
+        talk.send(0, A, ACK, &[30, 3, 0x90, 0], 0)?;
+        talk.wait(Duration::from_millis(milliseconds))?;
+        talk.send(0, B, RST, &[], 0)?;
+        ensure!(talk.value("OptRstEr")? == wanted, "after {milliseconds} ms");
+    }
+    // A join that nobody answers is pending for 75 s, a session without subflows waits for 60 s.
+    let before = twins.gauges();
+    let mut talk = Talk::confirmed(&mut twins)?;
+    talk.join_until_ack(A, 5)?;
+    talk.reset(0, A, 0)?;
+    let now = talk.gauges();
+    ensure!((now.pending, now.alone) == (before.pending + 1, before.alone + 1));
+    talk.wait(Duration::from_secs(59))?;
+    ensure!(talk.gauges().pending == before.pending + 1);
+    talk.wait(Duration::from_secs(2))?;
+    ensure!(talk.gauges().alone == 0, "{:?}", talk.gauges());
+    talk.wait(Duration::from_secs(15))?;
+    ensure!(talk.gauges().pending == 0);
+    Ok(())
+}
