@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData, PerCpuArray},
-    programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp},
+    programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode},
 };
 use mptcp_common::{
     counter::Counters,
@@ -187,6 +187,23 @@ impl Kernel {
             .program("xdp_ingress")
             .context("no program xdp_ingress")?
             .try_into()?)
+    }
+
+    /// Puts the XDP program on an interface, which then has receive queues to run on.
+    pub fn attach(&mut self, interface: &str) -> Result<()> {
+        xdp(&mut self.programs)?.attach(interface, XdpMode::Driver)?;
+        Ok(())
+    }
+
+    /// Runs the XDP program on a frame as if it came in at a receive queue of an interface (by its
+    /// index).
+    pub fn run_on_queue(&mut self, frame: &[u8], interface: u32, queue: u32) -> Result<Counters> {
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
+        let context: Vec<u8> = [0, frame.len() as u32, 0, interface, queue, 0]
+            .into_iter()
+            .flat_map(u32::to_ne_bytes)
+            .collect();
+        self.run_with(Program::XdpIngress, frame, Some(&context), 1)
     }
 
     /// Sets the programs' clock, in nanoseconds.

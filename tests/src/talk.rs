@@ -31,6 +31,9 @@ pub struct Twins {
     before: Counters,
     /// The time of both, in nanoseconds.
     now: u64,
+    /// Index of an interface with receive queues.
+    interface: Option<u32>,
+    queue: u32,
     /// Sessions made so far: each has addresses, ports and keys of its own.
     made: u32,
 }
@@ -44,6 +47,8 @@ impl Twins {
             role: config.role,
             before: Counters::default(),
             now: START,
+            interface: None,
+            queue: 0,
             made: 0,
         })
     }
@@ -59,9 +64,12 @@ impl Twins {
         } else {
             Program::TcEgress
         };
-        let counted = self.kernel.run(program, frame)?;
+        let counted = match self.interface {
+            Some(index) if ingress => self.kernel.run_on_queue(frame, index, self.queue)?,
+            _ => self.kernel.run(program, frame)?,
+        };
         let buffer = Buffer {
-            queue: u32::from(ingress),
+            queue: if ingress { self.queue + 1 } else { 0 },
             ingress,
             ..Buffer::ONE
         };
@@ -75,6 +83,18 @@ impl Twins {
             differences(&counted, &wanted)
         );
         Ok(counted)
+    }
+
+    /// Gives the program in the kernel an interface with several receive queues, by its name and
+    /// index.
+    pub fn attach(&mut self, interface: &str, index: u32) -> Result<()> {
+        self.interface = Some(index);
+        self.kernel.attach(interface)
+    }
+
+    /// Lets what comes in from now on come in at this receive queue.
+    pub fn use_queue(&mut self, queue: u32) {
+        self.queue = queue;
     }
 
     /// Lets time pass.
@@ -247,6 +267,11 @@ impl<'a> Talk<'a> {
     /// Lets time pass.
     pub fn wait(&mut self, time: Duration) -> Result<()> {
         self.twins.wait(time)
+    }
+
+    /// As [`Twins::use_queue`].
+    pub fn use_queue(&mut self, queue: u32) {
+        self.twins.use_queue(queue);
     }
 
     fn digest(&self, side: usize) -> Vec<u8> {

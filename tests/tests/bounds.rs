@@ -12,10 +12,12 @@ use mptcp_common::{
 use mptcp_tests::{
     frame::{ACK, RST, SYN, option},
     kernel::{Kernel, host},
+    net::Namespace,
     talk::{A, B, Talk, Twins},
 };
 use mptcp_user::offline::{Config, Sizes};
 use nix::{
+    net::if_::if_nametoindex,
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
@@ -310,4 +312,35 @@ fn times_are_kept() -> Result<()> {
     talk.wait(Duration::from_secs(15))?;
     ensure!(talk.gauges().pending == 0);
     Ok(())
+}
+
+/// The stand-ins for steering: a handshake, or a join, that came in at another queue.
+#[test]
+fn other_receive_queues_are_told_apart() -> Result<()> {
+    let namespace = Namespace::new("queues")?;
+    namespace.ip("link add q0 numrxqueues 4 type veth peer name q1")?;
+    for interface in ["q0", "q1"] {
+        namespace.ip(&format!("link set {interface} up"))?;
+    }
+    namespace.enter(|| {
+        let mut twins = Twins::new(host())?;
+        twins.attach("q0", if_nametoindex("q0")?)?;
+        for (queue, steered) in [(2, Some(1)), (1, Some(0))] {
+            let mut talk = Talk::new(&mut twins);
+            talk.use_queue(1);
+            let (syn, syn_ack, ack) = (
+                talk.capable_syn(),
+                talk.capable_syn_ack(),
+                talk.capable_ack(),
+            );
+            talk.send(0, A, SYN, &syn, 0)?;
+            talk.send(0, B, SYN | ACK, &syn_ack, 0)?;
+            talk.use_queue(queue);
+            talk.send(0, A, ACK, &ack, 0)?;
+            ensure!(talk.value("ConSter")? == steered, "queue {queue}");
+            talk.join_until_ack(A, 5)?;
+            ensure!(talk.value("SFsteer")? == steered, "a join at queue {queue}");
+        }
+        Ok(())
+    })
 }

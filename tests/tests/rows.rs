@@ -330,7 +330,7 @@ fn on_a_middlebox() -> Result<()> {
 /// Rows that packets decide, and that have a scenario here or a fixture of their own.
 #[test]
 fn every_row_has_a_scenario() -> Result<()> {
-    /// With the row's own test: limits that are not set by default, and what needs other hardware.
+    /// In tests/bounds.rs: limits that are not set by default, full tables, several queues.
     const ELSEWHERE: [&str; 6] = [
         "ConSter",
         "SFsteer",
