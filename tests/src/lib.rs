@@ -2,6 +2,7 @@
 //! MPTCP traffic, and witnesses that share no code with what they judge.
 
 pub mod capture;
+pub mod document;
 pub mod frame;
 pub mod kernel;
 pub mod net;

@@ -103,7 +103,7 @@ fn a_flood_of_forged_handshakes_moves_no_session() -> Result<()> {
                 .map(|(half, template)| {
                     scope.spawn(move || -> Result<()> {
                         let mut frame = template.clone();
-                        let mut x = (i as u64) << 32 | half as u64 + 1;
+                        let mut x = ((i as u64) << 32) | (half as u64 + 1);
                         for _ in 0..each_half {
                             x = x
                                 .wrapping_mul(0x5851_f42d_4c95_7f2d)

@@ -1,34 +1,11 @@
 //! The generated parts of the documents say what the code says. `UPDATE_DOCS=1 cargo test -p
 //! mptcp-tests --test documents` writes them anew.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use mptcp_common::counter::{Counters, EXTRAS, Events, LAYOUT_VERSION, Leaves, ROWS, Role};
-
-const BEGIN: &str = "<!-- generated -->\n";
-const END: &str = "<!-- end -->";
-
-/// Holds the generated part of a document against `wanted`, or writes it.
-fn check(name: &str, wanted: &str) -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../docs")
-        .join(name);
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let (head, rest) = text.split_once(BEGIN).context("no generated part")?;
-    let (found, tail) = rest
-        .split_once(END)
-        .context("the generated part has no end")?;
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, format!("{head}{BEGIN}{wanted}{END}{tail}"))?;
-        return Ok(());
-    }
-    ensure!(
-        found == wanted,
-        "docs/{name} is out of date: UPDATE_DOCS=1 writes it"
-    );
-    Ok(())
-}
+use mptcp_tests::document::check;
 
 /// A table of fields with their offsets.
 fn fields(text: &mut String, fields: &[(&str, usize, &str)], base: &str) {

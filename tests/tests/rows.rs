@@ -3,9 +3,12 @@
 //! engine, which have to agree; then again in the middlebox role, where the same packets are seen
 //! on their way.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use mptcp_common::counter::{Quality, ROWS, Role};
 use mptcp_tests::{
+    document::check,
     frame::{ACK, FIN, RST, SYN, SYN_ACK, option},
     kernel::host,
     talk::{A, B, Talk, Twins},
@@ -351,4 +354,27 @@ fn every_row_has_a_scenario() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Which row was moved how: part of the documents.
+#[test]
+fn the_document_lists_the_scenarios() -> Result<()> {
+    let mut text = String::from(
+        "\n| row | moved by | a near miss differs in | host | middlebox |\n|---|---|---|---|---|\n",
+    );
+    for scenario in SCENARIOS {
+        let row = ROWS.iter().find(|row| row.short == scenario.row);
+        let quality = |role| row.map_or("further number", |row| row.quality(role).name());
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            scenario.row,
+            scenario.by,
+            scenario.because,
+            quality(Role::Host),
+            quality(Role::Middlebox),
+        );
+    }
+    text.push('\n');
+    check("scenarios.md", &text)
 }

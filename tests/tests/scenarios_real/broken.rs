@@ -1,0 +1,317 @@
+//! Paths that lose options, packets or bytes, and hosts that cope.
+
+use std::thread;
+
+use anyhow::{Result, ensure};
+use mptcp_tests::net::{close, transfer};
+
+use super::scene::*;
+
+pub(crate) fn a_syn_ack_that_loses_its_option(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    scene.strip(Server, "tcp flags & (syn | ack) == (syn | ack)")?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    transfer(&server, &client, 50_000)?;
+    close(client, server)?;
+    scene.check_but(
+        // The server's kernel did not see its SYN/ACK change, and blames the third segment.
+        &[(Server, "TotFB"), (Server, "NoMpcSynack")],
+        &[
+            (Client, "TotSess", 0),
+            (Client, "NoMpcSynack", 1),
+            (Server, "TotSess", 0),
+            (Server, "SYNACK", 0),
+            (Server, "NoMpcSynack", 1),
+        ],
+    )
+}
+
+pub(crate) fn a_third_segment_that_loses_its_option(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    scene.strip(Client, "tcp flags & (syn | ack) == ack")?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    transfer(&server, &client, 50_000)?;
+    close(client, server)?;
+    scene.check_but(
+        // The client's kernel did not see its own segments change, and blames the server's data.
+        &[
+            (Client, "TotSess"),
+            (Client, "TotV1Sess"),
+            (Client, "ConReq"),
+            (Client, "FinalACKtx"),
+            (Client, "TotFB"),
+        ],
+        &[
+            (Client, "SYNACKrx", 1),
+            (Client, "TotSess", 0),
+            (Client, "TotFBtx", 1),
+            (Server, "SYNACK", 1),
+            (Server, "FinalACK", 0),
+            (Server, "TotFB", 1),
+        ],
+    )
+}
+
+pub(crate) fn a_syn_that_loses_its_option(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    scene.strip(Client, "tcp flags & (syn | ack) == syn")?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    transfer(&server, &client, 50_000)?;
+    close(client, server)?;
+    scene.check_but(
+        // The option was gone before the probe could see it.
+        &[(Client, "MPSYNtx - MPSYNretxTx"), (Client, "NoMpcSynack")],
+        &[
+            (Client, "MPSYNtx", 0),
+            (Client, "NoMpcSynack", 0),
+            (Server, "MPSYN", 0),
+            (Server, "TotSess", 0),
+        ],
+    )
+}
+
+/// Payload that changes on its way, which only the DSS checksum notices.
+fn corrupt(scene: &Scene) -> Result<()> {
+    scene.rule(
+        Client,
+        "tcp dport 5000 meta length > 600 limit rate 1/hour burst 1 packets @ih,64,16 set 0x5a5b",
+    )
+}
+
+fn with_checksums(path: Path) -> Result<Scene> {
+    let scene = Scene::new(path)?;
+    for end in [Client, Server] {
+        scene.host(end).sysctl("mptcp/checksum_enabled", "1")?;
+    }
+    Ok(scene)
+}
+
+pub(crate) fn a_corrupted_payload_on_the_only_subflow(path: Path) -> Result<()> {
+    let scene = with_checksums(path)?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 20_000)?;
+    corrupt(&scene)?;
+    transfer(&client, &server, 1_000)?;
+    scene.wait(Client, "MPFailRx", 1)?;
+    thread::sleep(SETTLE);
+    transfer(&client, &server, 5_000)?;
+    transfer(&server, &client, 5_000)?;
+    scene.open(1, 1)?;
+    close(client, server)?;
+    scene.check_but(
+        &[],
+        &[
+            (Client, "MPFAILst", 1),
+            (Client, "MPFAILrv", 1),
+            (Client, "MPFAILresp", 1),
+            (Client, "InfSetTx", 1),
+            (Server, "MPFAILst", 1),
+            (Server, "MPFAILrv", 1),
+            (Server, "MPFAILresp", 1),
+            (Server, "InfSet", 1),
+            (Server, "InfMapFg", 1),
+        ],
+    )
+}
+
+pub(crate) fn a_corrupted_payload_on_one_of_two_subflows(path: Path) -> Result<()> {
+    let scene = with_checksums(path)?;
+    scene.join("")?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 20_000)?;
+    scene.wait(Server, "MPJoinAckRx", 1)?;
+    corrupt(&scene)?;
+    transfer(&client, &server, 100_000)?;
+    scene.wait(Client, "MPFailRx", 1)?;
+    scene.open(1, 1)?;
+    close(client, server)?;
+    scene.check(&[
+        (Client, "MPFAILrv", 1),
+        (Client, "TotSess", 1),
+        (Server, "MPFAILst", 1),
+        (Server, "InfSet", 0),
+    ])
+}
+
+pub(crate) fn the_server_speaks_first(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&server, &client, 50_000)?;
+    transfer(&client, &server, 50_000)?;
+    scene.open(1, 1)?;
+    close(client, server)?;
+    scene.check(&[
+        (Client, "TotSess", 1),
+        (Server, "TotSess", 1),
+        (Server, "FinalACK", 1),
+    ])
+}
+
+pub(crate) fn handshakes_with_cookies(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    scene.host(Server).sysctl("ipv4/tcp_syncookies", "2")?;
+    scene.join("")?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    scene.wait(Server, "MPJoinAckRx", 1)?;
+    scene.open(1, 2)?;
+    close(client, server)?;
+    scene.check(&[
+        (Server, "TotSess", 1),
+        (Server, "subCon", 2),
+        (Server, "FACKVald", 1),
+    ])
+}
+
+pub(crate) fn several_sessions_at_once(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    scene.join("")?;
+    let mut connections = Vec::new();
+    for n in 1..=3 {
+        let (client, server) = scene.pair.connect()?;
+        transfer(&client, &server, 50_000)?;
+        scene.wait(Server, "MPJoinAckRx", n)?;
+        connections.push((client, server));
+    }
+    scene.open(3, 6)?;
+    let mut open = 3;
+    for (client, server) in connections {
+        transfer(&server, &client, 50_000)?;
+        close(client, server)?;
+        open -= 1;
+        scene.open(open, 2 * open)?;
+    }
+    scene.check(&[
+        (Client, "TotSess", 3),
+        (Server, "TotSess", 3),
+        (Server, "subCon", 6),
+    ])
+}
+
+/// The option disappears from what the client sends in mid-flow, and both go on as TCP.
+pub(crate) fn options_that_get_lost_in_mid_flow(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    transfer(&server, &client, 50_000)?;
+    scene.strip(Client, "tcp flags & (syn | ack) == ack")?;
+    // One segment each way: the client gives a subflow up that acknowledges no data.
+    transfer(&client, &server, 1_000)?;
+    scene.wait(Server, "DssFallback", 1)?;
+    transfer(&server, &client, 1_000)?;
+    scene.wait(Client, "DssFallback", 1)?;
+    transfer(&client, &server, 50_000)?;
+    transfer(&server, &client, 50_000)?;
+    scene.open(1, 1)?;
+    close(client, server)?;
+    scene.check_but(
+        // How many segments were sent before the first one was acknowledged is up to the hosts.
+        &both(&["NomapEr", "NomapErTx", "BareData"]),
+        &[
+            (Client, "TotSess", 1),
+            (Server, "TotSess", 1),
+            (Client, "FBnoMap", 1),
+            (Server, "FBnoMap", 1),
+        ],
+    )
+}
+
+/// A path on which MP_CAPABLE SYNs are lost until the client leaves the option out. The server's
+/// firewall drops them, behind its probe.
+pub(crate) fn syns_that_are_dropped_for_their_option(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    scene.chain(Server, "prerouting", "tcp option mptcp exists drop")?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    close(client, server)?;
+    let sent = scene.account(Client)?.row("MPSYNtx")?;
+    scene.check_but(
+        // The server's kernel saw nothing of it.
+        &[
+            (Server, "MpcBlackhole"),
+            (Server, "MPSYN - MPSYNretx"),
+            (Server, "MPV1SYN - MPSYNretx"),
+        ],
+        &[
+            (Client, "MPSYNretxTx", sent - 1),
+            (Client, "MpcBlackhole", 1),
+            (Server, "MPSYN", sent),
+            (Server, "MPSYNretx", sent - 1),
+            (Server, "MpcBlackhole", 1),
+            (Server, "TotSess", 0),
+        ],
+    )
+}
+
+/// The first subflow's address goes, and the session lives on the second.
+pub(crate) fn the_first_address_goes(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    scene.join("")?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    scene.wait(Server, "MPJoinAckRx", 1)?;
+    let first = scene.address(Client, 0);
+    scene.mptcp(Client, &format!("endpoint delete id 0 {first}"))?;
+    scene.wait(Server, "RmAddr", 1)?;
+    transfer(&client, &server, 50_000)?;
+    transfer(&server, &client, 50_000)?;
+    scene.open(1, 1)?;
+    close(client, server)?;
+    scene.check(&[(Server, "REMAddr", 1), (Client, "REMAddrTx", 1)])
+}
+
+/// The only subflow's address goes, and the session waits until it gets another subflow.
+pub(crate) fn a_session_without_subflows(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    let first = scene.address(Client, 0);
+    scene.mptcp(Client, &format!("endpoint delete id 0 {first}"))?;
+    scene.wait(Server, "RmAddr", 1)?;
+    scene.open(1, 0)?;
+    scene.join("")?;
+    scene.wait(Server, "MPJoinAckRx", 1)?;
+    transfer(&client, &server, 50_000)?;
+    transfer(&server, &client, 50_000)?;
+    scene.open(1, 1)?;
+    close(client, server)?;
+    scene.check(&[
+        (Server, "subCon", 2),
+        (Client, "subCon", 2),
+        (Server, "REMAddr", 1),
+    ])
+}
+
+/// One packet in 50 gets lost at each end, behind its probe, on two subflows: what is sent again is
+/// no error.
+pub(crate) fn packets_that_get_lost(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    scene.join("")?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    scene.wait(Server, "MPJoinAckRx", 1)?;
+    for end in [Client, Server] {
+        scene.chain(
+            end,
+            "prerouting",
+            "meta l4proto tcp numgen inc mod 50 == 0 drop",
+        )?;
+    }
+    transfer(&client, &server, 1_000_000)?;
+    transfer(&server, &client, 1_000_000)?;
+    for end in [Client, Server] {
+        scene.host(end).run("nft", &["flush ruleset"])?;
+    }
+    scene.open(1, 2)?;
+    close(client, server)?;
+    let lost = scene.account(Server)?.retransmitted;
+    ensure!(lost > 0, "nothing was sent again");
+    scene.check_but(
+        // A reinjection may cut data at other places.
+        &both(&["SfnEr", "SfnErTx"]),
+        &[(Server, "RxFin", 1), (Server, "TxFin", 1)],
+    )
+}

@@ -1,0 +1,73 @@
+//! Real kernel MPTCP, scenario by scenario: rows that the kernel counts too agree with its MIBs
+//! (`MPTcpExt` of /proc/net/netstat) on both ends, gauges agree with its sockets, and rows that
+//! nothing healthy moves stay 0.
+//!
+//! [`LAWS`] hold at both ends in every scenario, [`QUIET`] rows are 0 unless a scenario says
+//! otherwise. A scenario adds the numbers that its events must have, and names the rules that it
+//! breaks, with the reason. The scenarios run on a direct path and through a router, which is probed
+//! too and must print the server's table. All that disagrees is reported at once.
+
+mod broken;
+mod closing;
+mod healthy;
+mod scene;
+
+use anyhow::Result;
+use mptcp_tests::net::Family;
+
+use self::{broken::*, closing::*, healthy::*, scene::*};
+
+/// A module of tests: these scenarios on one path.
+macro_rules! on_path {
+    ($module:ident, $path:expr, $($scenario:ident)*) => {
+        mod $module {
+            use super::*;
+
+            $(#[test]
+            fn $scenario() -> Result<()> {
+                super::$scenario($path)
+            })*
+        }
+    };
+    ($module:ident, $path:expr) => {
+        on_path!(
+            $module, $path,
+            a_transfer_and_its_end
+            two_subflows
+            addresses_come_and_go
+            a_backup_that_is_none_for_a_while
+            a_join_from_the_server
+            a_fast_close
+            a_fast_close_of_two_subflows
+            a_join_that_is_refused
+            a_join_with_a_token_of_no_session
+            a_syn_ack_that_loses_its_option
+            a_third_segment_that_loses_its_option
+            a_syn_that_loses_its_option
+            options_that_get_lost_in_mid_flow
+            syns_that_are_dropped_for_their_option
+            a_corrupted_payload_on_the_only_subflow
+            a_corrupted_payload_on_one_of_two_subflows
+            the_server_speaks_first
+            handshakes_with_cookies
+            several_sessions_at_once
+            the_first_address_goes
+            a_session_without_subflows
+            packets_that_get_lost
+        );
+    };
+}
+
+on_path!(over_ipv4, Path::Direct(Family::V4));
+on_path!(through_a_router, Path::Routed);
+on_path!(
+    over_ipv6,
+    Path::Direct(Family::V6),
+    a_transfer_and_its_end
+    two_subflows
+    addresses_come_and_go
+    a_join_from_the_server
+    a_fast_close
+    a_join_with_a_token_of_no_session
+    a_third_segment_that_loses_its_option
+);

@@ -1,0 +1,400 @@
+//! Two probed hosts, the laws that hold between their tables and their kernels, and the verdict.
+
+use std::{collections::BTreeMap, fmt::Display, net::IpAddr, thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use mptcp_tests::{
+    net::{CLIENT_INTERFACES, Family, Namespace, Pair, SERVER_INTERFACES},
+    probe::{Probe, total},
+};
+use serde_json::Value;
+
+/// Last acknowledgments, and MPTCP's workers.
+pub(crate) const SETTLE: Duration = Duration::from_millis(300);
+
+/// Who is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Client,
+    Server,
+    /// The router between them.
+    Middle,
+}
+pub(crate) use Place::{Client, Middle, Server};
+
+/// What lies between client and server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// Two links.
+    Direct(Family),
+    /// A router, one link to each end, IPv4.
+    Routed,
+}
+
+/// Sums of the table (rows and extra numbers), and sums of MIBs that they equal. `?` behind a MIB:
+/// 1 if it is not 0, where the kernel counts packets and the table sessions.
+pub(crate) const LAWS: &[(&str, &str)] = &[
+    ("TotSess", "MPCapableACKRX + MPCapableSYNACKRX"),
+    ("TotV1Sess", "MPCapableACKRX + MPCapableSYNACKRX"),
+    ("ConReq", "MPCapableACKRX + MPCapableSYNACKRX"),
+    ("MPSYN - MPSYNretx", "MPCapableSYNRX"),
+    ("MPV1SYN - MPSYNretx", "MPCapableSYNRX"),
+    ("MPSYNtx - MPSYNretxTx", "MPCapableSYNTX"),
+    ("SYNACKrx", "MPCapableSYNACKRX"),
+    ("FinalACK", "MPCapableACKRX"),
+    ("FinalACKtx", "MPCapableSYNACKRX"),
+    ("subConJoin", "MPJoinAckRx + MPJoinSynAckRx"),
+    (
+        "JoinSYN + JoinSYNtx - JoinSYNretx",
+        "MPJoinSynRx + MPJoinSynTx",
+    ),
+    ("JoinSYNtx", "MPJoinSynTx"),
+    ("JoinBkup", "MPJoinSynBackupRx"),
+    ("SFsynackRx", "MPJoinSynAckRx"),
+    (
+        "SFFACK",
+        "MPJoinAckRx + MPJoinAckHMacFailure + MPJoinRejected",
+    ),
+    ("FACKVald", "MPJoinAckRx"),
+    ("InMACEr", "MPJoinAckHMacFailure"),
+    ("TokenEr", "MPJoinNoTokenFound"),
+    ("MaxsfEr", "MPJoinRejected"),
+    ("TotFB", "MPCapableFallbackACK + MPCapableDataFallback"),
+    ("NoMpcSynack", "MPCapableFallbackSYNACK"),
+    ("MpcBlackhole", "MPCapableSYNTXDrop"),
+    ("InfSet", "InfiniteMapRx?"),
+    ("InfSetTx", "InfiniteMapTx?"),
+    ("AddAddrRx", "AddAddr"),
+    ("AddAddrTx", "AddAddrTx"),
+    ("AddAddrEchoRx", "EchoAdd"),
+    ("AddAddrEchoTx", "EchoAddTx"),
+    ("REMAddr + REMEr", "RmAddr"),
+    ("REMAddrTx + REMErTx", "RmAddrTx"),
+    ("PrioBkup + PrioClearRx", "MPPrioRx"),
+    ("PrioBkupTx + PrioClearTx", "MPPrioTx"),
+    ("MPFAILst", "MPFailTx"),
+    ("MPFAILrv", "MPFailRx"),
+    ("FCRcvEr", "MPFastcloseRx"),
+    ("FCsnt", "MPFastcloseTx"),
+];
+
+/// What two healthy kernels move on no clean path.
+#[rustfmt::skip]
+pub(crate) const QUIET: &[&str] = &[
+    "CurSess", "CurV1Sess", "CurSF",
+    "SessNoSF", "PendSF", "TotSFRep", "PendRep", "TotFB", "InfSet", "InfMapFg",
+    "CookieEr", "ExtnFlEr", "ResFlgEr", "TokenEr", "AddrIdEr", "addridEr", "MaxsfEr", "JoinThEr",
+    "FBJoinEr", "InMACEr", "OPTEr", "SubtypEr", "OptSesEr", "REMEr", "OptRstEr", "RssfEr", "LenEr",
+    "MSSErr", "CryptoEr", "VerEr", "TotPArst", "DFpasveEr", "FCpasvEr", "FCRcvEr", "FCkeyEr",
+    "MPFAILst", "MPFAILrv", "NomapEr", "MrDataEr", "InMapEr", "SfnEr", "BadMapEr",
+    "PktSfEr", "V1DataPriorToKey",
+    "RstOddOpt", "ExpOpt", "ReservedBits", "OPTErTx", "OPTErUnknown", "SubtypErTx", "MPSYNretx",
+    "MPSYNretxTx", "SYNACKretx", "MpcBlackhole", "NoMpcSynack", "CookieErTx", "V1DataPriorToKeyTx",
+    "JoinSYNretx", "JoinSynackRetx", "NoMpjSynack", "JoinSynackMacEr", "InMACErTx",
+    "JoinHmacUnverified", "JoinRefused", "TokenErTx", "MaxsfErTx", "JoinThErTx", "FBJoinErTx",
+    "AddrIdErTx", "PendRepTx", "TotSFRepTx", "DataAckBad", "TotFBtx", "TotPArstTx", "InfSetTx",
+    "InfTooEarly", "OptAfterFallback", "BareData", "REMErTx", "RmAddrRepeat", "AddAddrMacEr",
+    "AddAddrMacOld", "AddAddrUnverified", "PrioElsewhere", "DFpasveErTx", "FCpasvErTx", "FCsnt",
+    "FCRetx", "FCkeyErTx", "FCunverified", "MPFAILresp", "OptRstErRx", "NomapErTx", "MrDataErTx",
+    "InMapErTx", "SfnErTx", "BadMapErTx", "CsumPresenceEr", "UnknownFlow",
+    "OptSesErTx", "PktSfErRx", "LostSubflows", "LostHandshakes", "LostTokens", "LostRanges",
+];
+
+/// Rows at both ends.
+pub(crate) fn both<'a>(rows: &[&'a str]) -> Vec<(Place, &'a str)> {
+    let ends = rows.iter().map(|row| [(Client, *row), (Server, *row)]);
+    ends.flatten().collect()
+}
+
+/// Rows of which the router does not say what the server says: they tell of receive queues.
+pub(crate) const ITS_OWN: [&str; 2] = ["ConSter", "SFsteer"];
+
+/// What an end says of itself: the probe's table, and the kernel's counters.
+pub(crate) struct Account {
+    stat: Value,
+    mibs: BTreeMap<String, u64>,
+    /// Segments that TCP sent again.
+    pub(crate) retransmitted: u64,
+}
+
+impl Account {
+    /// A row or an extra number.
+    pub(crate) fn row(&self, name: &str) -> Result<u64> {
+        match self.stat["extra"].get(name) {
+            Some(value) => value.as_u64().with_context(|| format!("{name} is n/a")),
+            None => total(&self.stat, name),
+        }
+    }
+
+    pub(crate) fn mib(&self, name: &str) -> Result<u64> {
+        let bare = name.trim_end_matches('?');
+        let value = self.mibs.get(bare).copied();
+        let value = value.with_context(|| format!("no MIB {bare}"))?;
+        Ok(if bare == name { value } else { value.min(1) })
+    }
+}
+
+/// The value of `A + B - C`.
+pub(crate) fn sum(terms: &str, of: impl Fn(&str) -> Result<u64>) -> Result<u64> {
+    let (mut result, mut is_minus) = (0_u64, false);
+    for term in terms.split_whitespace() {
+        match term {
+            "+" => is_minus = false,
+            "-" => is_minus = true,
+            name if is_minus => result = result.wrapping_sub(of(name)?),
+            name => result = result.wrapping_add(of(name)?),
+        }
+    }
+    Ok(result)
+}
+
+/// Collects what disagrees.
+#[derive(Default)]
+pub(crate) struct Verdict(Vec<String>);
+
+impl Verdict {
+    pub(crate) fn compare(
+        &mut self,
+        what: impl Display,
+        is: u64,
+        source: impl Display,
+        wanted: u64,
+    ) {
+        if is != wanted {
+            self.0.push(format!("{what} is {is}, {source} {wanted}"));
+        }
+    }
+
+    pub(crate) fn end(self) -> Result<()> {
+        ensure!(self.0.is_empty(), "\n  {}", self.0.join("\n  "));
+        Ok(())
+    }
+}
+
+/// A client and a server, perhaps a router, and a probe on each.
+pub(crate) struct Scene {
+    // Dropped first, while the namespaces exist.
+    ends: [Probe; 2],
+    middle: Option<Probe>,
+    pub(crate) pair: Pair,
+    _router: Option<Namespace>,
+    path: Path,
+}
+
+impl Scene {
+    pub(crate) fn new(path: Path) -> Result<Self> {
+        Self::with(path, &[])
+    }
+
+    /// With these further arguments of `attach`.
+    pub(crate) fn with(path: Path, arguments: &[&str]) -> Result<Self> {
+        let (pair, router) = match path {
+            Path::Direct(family) => (Pair::new(family)?, None),
+            Path::Routed => {
+                let (pair, router) = Pair::routed()?;
+                for (host, interface) in [(&pair.client, "c0"), (&pair.server, "s0")] {
+                    host.ip(&format!("link set {interface} gso_max_segs 1"))?;
+                }
+                (pair, Some(router))
+            }
+        };
+        let scene = Self {
+            ends: [&pair.client, &pair.server].map(Probe::new),
+            middle: router.as_ref().map(Probe::new),
+            pair,
+            _router: router,
+            path,
+        };
+        scene.second_addresses()?;
+        let links = if path == Path::Routed { 1 } else { 2 };
+        let interfaces = [&CLIENT_INTERFACES[..links], &SERVER_INTERFACES[..links]];
+        for (probe, interfaces) in scene.ends.iter().zip(interfaces) {
+            probe.run(&[&["attach", "-i"], interfaces, arguments].concat())?;
+        }
+        if let Some(probe) = &scene.middle {
+            let attach = ["attach", "-i", "r0", "r1", "--role", "middlebox"];
+            probe.run(&[&attach, arguments].concat())?;
+        }
+        Ok(scene)
+    }
+
+    /// Behind a router, both have two addresses on one link.
+    pub(crate) fn second_addresses(&self) -> Result<()> {
+        if self.path == Path::Routed {
+            for (end, interface) in [(Client, "c0"), (Server, "s0")] {
+                let address = self.address(end, 1);
+                self.host(end)
+                    .ip(&format!("addr add {address}/24 dev {interface}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first or second address of an end.
+    pub(crate) fn address(&self, end: Place, index: usize) -> IpAddr {
+        match (self.path, end) {
+            (Path::Routed, Client) => IpAddr::from([10, 79, 1, [1, 3][index]]),
+            (Path::Routed, _) => IpAddr::from([10, 78, 1, [2, 3][index]]),
+            (_, Client) => self.pair.client_address(index),
+            _ => self.pair.server_address(index),
+        }
+    }
+
+    pub(crate) fn host(&self, end: Place) -> &Namespace {
+        match end {
+            Client => &self.pair.client,
+            _ => &self.pair.server,
+        }
+    }
+
+    pub(crate) fn account(&self, end: Place) -> Result<Account> {
+        let host = self.host(end);
+        let tcp = host.counters("snmp", "Tcp:")?;
+        Ok(Account {
+            stat: self.ends[end as usize].stat(&[])?,
+            mibs: host.mibs()?,
+            retransmitted: *tcp.get("RetransSegs").context("no RetransSegs")?,
+        })
+    }
+
+    /// Waits until a MIB has moved that far.
+    pub(crate) fn wait(&self, end: Place, mib: &str, wanted: u64) -> Result<()> {
+        self.pair.wait_for(self.host(end), mib, wanted)
+    }
+
+    /// Runs `ip mptcp` at an end.
+    pub(crate) fn mptcp(&self, end: Place, command: &str) -> Result<()> {
+        self.host(end).ip(&format!("mptcp {command}"))?;
+        Ok(())
+    }
+
+    /// One more subflow, from the client's second address.
+    pub(crate) fn join(&self, options: &str) -> Result<()> {
+        let second = self.address(Client, 1);
+        self.mptcp(
+            Client,
+            &format!("endpoint add {second} id 5 subflow {options}"),
+        )
+    }
+
+    /// Takes the option out of segments that an end sends, from here on, visible on the wire.
+    pub(crate) fn strip(&self, end: Place, segments: &str) -> Result<()> {
+        self.rule(end, &format!("{segments} reset tcp option mptcp"))
+    }
+
+    pub(crate) fn rule(&self, end: Place, rule: &str) -> Result<()> {
+        self.chain(end, "output", rule)
+    }
+
+    pub(crate) fn chain(&self, end: Place, hook: &str, rule: &str) -> Result<()> {
+        let table = format!(
+            "table inet x {{ chain p {{ type filter hook {hook} priority 300; {rule}\n}}\n}}"
+        );
+        self.host(end).run("nft", &[&table])?;
+        Ok(())
+    }
+
+    /// While connections are open and nothing moves: sessions and subflows that exist, in the
+    /// table and in the kernel.
+    pub(crate) fn open(&self, sessions: u64, subflows: u64) -> Result<()> {
+        thread::sleep(SETTLE);
+        let mut verdict = Verdict::default();
+        let alone = if subflows == 0 { sessions } else { 0 };
+        for end in [Client, Server] {
+            let account = self.account(end)?;
+            let sockets = self
+                .host(end)
+                .run("ss", &["-Htni", "state", "established"])?;
+            let sockets = sockets.matches("tcp-ulp-mptcp").count() as u64;
+            for (what, is, wanted) in [
+                ("MPCurrEstab", account.mib("MPCurrEstab")?, sessions),
+                ("sockets of subflows", sockets, subflows),
+                ("CurSess", account.row("CurSess")?, sessions),
+                ("CurV1Sess", account.row("CurV1Sess")?, sessions),
+                ("CurSF", account.row("CurSF")?, subflows),
+                ("PendSF", account.row("PendSF")?, 0),
+                ("SessNoSF", account.row("SessNoSF")?, alone),
+            ] {
+                verdict.compare(format!("{end:?} {what}, open,"), is, "wanted", wanted);
+            }
+        }
+        verdict.end()
+    }
+
+    /// When all is closed: laws, quiet rows, and these numbers.
+    pub(crate) fn check(&self, wanted: &[(Place, &str, u64)]) -> Result<()> {
+        self.check_but(&[], wanted)
+    }
+
+    /// The same, without these rules: laws by their left side, and rows.
+    pub(crate) fn check_but(
+        &self,
+        broken: &[(Place, &str)],
+        wanted: &[(Place, &str, u64)],
+    ) -> Result<()> {
+        thread::sleep(SETTLE);
+        let accounts = [self.account(Client)?, self.account(Server)?];
+        let mut verdict = Verdict::default();
+        for (end, peer) in [(Client, Server), (Server, Client)] {
+            let [account, other] = [end, peer].map(|end| &accounts[end as usize]);
+            let row = |name: &str| account.row(name);
+            let holds = |rule: &str| !broken.contains(&(end, rule));
+            for (rows, mibs) in LAWS.iter().filter(|law| holds(law.0)) {
+                let kernel = sum(mibs, |name| account.mib(name))?;
+                verdict.compare(format!("{end:?} {rows}"), sum(rows, row)?, mibs, kernel);
+            }
+            let named = |name: &str| wanted.iter().any(|(e, row, _)| (*e, *row) == (end, name));
+            for name in QUIET.iter().filter(|name| holds(name) && !named(name)) {
+                verdict.compare(format!("{end:?} {name}"), row(name)?, "quiet is", 0);
+            }
+            for (_, rows, value) in wanted.iter().filter(|(e, ..)| *e == end) {
+                verdict.compare(format!("{end:?} {rows}"), sum(rows, row)?, "wanted", *value);
+            }
+            // A tail loss probe on a busy machine is a retransmission, as good as any.
+            for (name, most) in [("DupmapErTx", account), ("DupmapEr", other)] {
+                let (is, most) = (row(name)?, most.retransmitted);
+                verdict.compare(
+                    format!("{end:?} {name}"),
+                    is.max(most),
+                    "TCP sent again",
+                    most,
+                );
+            }
+            let lost = account.stat["source"]["state_loss"].as_u64();
+            verdict.compare(
+                format!("{end:?} state_loss"),
+                lost.unwrap_or(1),
+                "wanted",
+                0,
+            );
+        }
+        self.compare_middle(&accounts[1].stat, broken, &mut verdict)?;
+        verdict.end()
+    }
+
+    /// The router's table against the server's.
+    pub(crate) fn compare_middle(
+        &self,
+        server: &Value,
+        broken: &[(Place, &str)],
+        verdict: &mut Verdict,
+    ) -> Result<()> {
+        let Some(middle) = &self.middle else {
+            return Ok(());
+        };
+        let middle = middle.stat(&[])?;
+        let rows = middle["counters"].as_object().context("no rows")?;
+        for (row, value) in rows {
+            let Some(is) = value["total"].as_u64() else {
+                continue;
+            };
+            if !ITS_OWN.contains(&&**row) && !broken.contains(&(Middle, row)) {
+                let wanted = total(server, row)?;
+                verdict.compare(format!("Middle {row}"), is, "the server's", wanted);
+            }
+        }
+        let lost = middle["source"]["state_loss"].as_u64();
+        verdict.compare("Middle state_loss", lost.unwrap_or(1), "wanted", 0);
+        Ok(())
+    }
+}
