@@ -74,8 +74,10 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     tables::barrier();
     let leaf = match gathered {
         Ok(()) => {
-            engine::find(work, &kernel);
-            engine::packet(&kernel, &tables::policy())
+            if !engine::find_lone_dss(work, &kernel) {
+                tables::walk();
+            }
+            engine::packet(&kernel)
         }
         Err(leaf) => leaf,
     };

@@ -12,7 +12,7 @@ use aya_ebpf::{
 use mptcp_common::{
     counter::{Counters, Direction, Events, Role},
     crypto::{self, Compress, Digest, Hash},
-    engine::{Policy, Stages, Work},
+    engine::{self, Policy, Stages, Work},
     gather::Scope,
     track::{
         self, HalfOpen, Keys, Limits, Session, Subflow, Tables, Word,
@@ -178,7 +178,7 @@ pub(crate) fn scope() -> Scope {
 }
 
 #[inline(always)]
-pub(crate) fn policy() -> Policy {
+fn policy() -> Policy {
     Policy {
         min_mss_v4: MIN_MSS_V4.load(),
         min_mss_v6: MIN_MSS_V6.load(),
@@ -396,6 +396,11 @@ impl Stages for Kernel {
     }
 
     #[inline(always)]
+    fn examine(&self) {
+        examine();
+    }
+
+    #[inline(always)]
     fn lookup_join(&self) {
         lookup_join();
     }
@@ -495,6 +500,27 @@ stages!(
     signals,
     close
 );
+
+/// See [`engine::walk`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn walk() -> u32 {
+    if let Some(work) = work() {
+        let verifier = Verifier::new(work);
+        engine::walk(work, &verifier);
+    }
+    0
+}
+
+/// See [`engine::examine`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn examine() -> u32 {
+    if let Some(kernel) = Kernel::new() {
+        engine::examine(&kernel, &policy());
+    }
+    0
+}
 
 /// SHA-256 of the block in [`DIGEST`].
 #[unsafe(no_mangle)]

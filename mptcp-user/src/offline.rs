@@ -167,7 +167,7 @@ impl Offline {
         }
         self.work = work;
         let leaf = match gathered {
-            Ok(()) => engine::packet(self, &self.config.policy),
+            Ok(()) => engine::packet(self),
             Err(leaf) => leaf,
         };
         self.counters.get_mut().leaves.add(leaf, packets);
@@ -295,6 +295,10 @@ impl Tables for Offline {
 impl Stages for Offline {
     fn work(&self) -> &Work {
         &self.work
+    }
+
+    fn examine(&self) {
+        engine::examine(self, &self.config.policy);
     }
 
     fn lookup_join(&self) {

@@ -60,13 +60,11 @@ impl Found {
 /// Recognises the option area of nearly every data segment and acknowledgment: a timestamp behind
 /// two NOPs, or nothing, then a DSS that NOPs fill up to the next word.
 #[inline(always)]
-pub(super) fn find_lone_dss(
-    area: &Area,
+pub(super) fn lone_dss<'a>(
+    area: &'a Area,
     length: u32,
-    found: &mut Found,
     verifier: &impl Forget,
-) -> bool {
-    const DSS: usize = Subtype::Dss as usize;
+) -> Option<RawOption<'a>> {
     /// NOP, NOP, kind 8, length 10, in memory order.
     const TIMESTAMP: u32 = u32::from_ne_bytes([1, 1, 8, 10]);
     let at = verifier.forget(if area.word(0) == TIMESTAMP { 12 } else { 0 });
@@ -79,19 +77,14 @@ pub(super) fn find_lone_dss(
         || end > length
         || length - end > 3
     {
-        return false;
+        return None;
     }
     let rest = RawOption::new(area, end, 0);
     let fill = length - end;
     let is_filled = (fill < 1 || rest.u8(0) == KIND_NOP)
         && (fill < 2 || rest.u8(1) == KIND_NOP)
         && (fill < 3 || rest.u8(2) == KIND_NOP);
-    if is_filled {
-        found.at[DSS] = at as u8;
-        found.length[DSS] = option_length as u8;
-        found.count[DSS] = 1;
-    }
-    is_filled
+    is_filled.then(|| RawOption::new(area, verifier.forget(at), verifier.forget(option_length)))
 }
 
 /// Finds the options; returns a set of the subtypes of those of kind 30, 0 if there are none.
@@ -136,6 +129,23 @@ pub(super) fn find(area: &Area, length: u32, found: &mut Found, verifier: &impl 
     verifier.forget(seen)
 }
 
+/// Counts a packet whose options are a lone DSS, as [`count`] does.
+#[inline(always)]
+pub(super) fn count_lone_dss(work: &Work, verifier: &impl Forget, events: &mut Events) -> u32 {
+    let packet = &work.packet;
+    let n = u64::from(packet.packets);
+    events.option[Subtype::Dss as usize] += n;
+    let signs = dss(&work.dss, packet, verifier, n, events);
+    if signs & RESERVED_BITS != 0 {
+        events.reserved_bits += n;
+    }
+    if packet.flags.any(TcpFlags::RST) {
+        events.rst_odd += n;
+    }
+    events.fin += u64::from(packet.flags.any(TcpFlags::FIN));
+    signs & DEFINED
+}
+
 /// Counts a packet with options of kind 30, and returns the set of those that are allowed.
 #[inline(always)]
 pub(super) fn count(
@@ -147,18 +157,6 @@ pub(super) fn count(
 ) -> u32 {
     let packet = &work.packet;
     let n = u64::from(packet.packets);
-    if seen == Subtype::Dss.bit() && work.found.count[Subtype::Dss as usize] == 1 {
-        events.option[Subtype::Dss as usize] += n;
-        let signs = dss(&work.dss, packet, verifier, n, events);
-        if signs & RESERVED_BITS != 0 {
-            events.reserved_bits += n;
-        }
-        if packet.flags.any(TcpFlags::RST) {
-            events.rst_odd += n;
-        }
-        events.fin += u64::from(packet.flags.any(TcpFlags::FIN));
-        return signs & DEFINED;
-    }
     tally(&work.found, n, verifier, events);
     let options = Options {
         area: &work.area,

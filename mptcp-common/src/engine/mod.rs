@@ -117,6 +117,10 @@ pub struct Route {
     pub direction: Cell<u32>,
     /// Stages that the packet still needs, of [`next`].
     pub next: Cell<u32>,
+    /// 1 if its options are a lone DSS.
+    pub is_lone: Cell<u32>,
+    /// 0.
+    pub reserved: Cell<u32>,
 }
 
 /// The stages that a stage can ask for.
@@ -164,6 +168,8 @@ impl Flow {
 pub trait Stages: Tables {
     /// The packet in work.
     fn work(&self) -> &Work;
+    /// [`examine`].
+    fn examine(&self);
     /// [`track::lookup_join`](crate::track::lookup_join).
     fn lookup_join(&self);
     /// [`track::handshake`](crate::track::handshake()).
@@ -229,30 +235,57 @@ pub fn locate(tables: &impl Tables, tag: u64) -> (Flow, u32) {
 }
 
 /// Finds the options of a packet.
-#[inline(always)]
 pub fn find(work: &mut Work, verifier: &impl Forget) {
-    let length = work.packet.options;
-    let (area, found) = (&work.area, &mut work.found);
-    let mut seen = 0;
-    if length != 0 {
-        if count::find_lone_dss(area, verifier.forget(length), found, verifier) {
-            seen = Subtype::Dss.bit();
-            work.dss = DssFields::read_aligned(&found.dss(area, verifier));
-        } else {
-            seen = count::find(area, length, found, verifier);
-            if seen & Subtype::Dss.bit() != 0 {
-                work.dss = DssFields::read(&found.dss(area, verifier));
-            }
-        }
+    if !find_lone_dss(work, verifier) {
+        walk(work, verifier);
     }
-    work.route.seen.set(verifier.forget(seen));
+}
+
+/// Finds the options of nearly every packet: none, or a lone DSS. False if they need a [`walk`].
+#[inline(always)]
+pub fn find_lone_dss(work: &mut Work, verifier: &impl Forget) -> bool {
+    let length = verifier.forget(work.packet.options);
     work.route.session.set(0);
+    work.route.is_lone.set(0);
+    if length == 0 {
+        work.route.seen.set(0);
+        return true;
+    }
+    let Some(option) = count::lone_dss(&work.area, length, verifier) else {
+        return false;
+    };
+    work.dss = DssFields::read_aligned(&option);
+    work.route.seen.set(Subtype::Dss.bit());
+    work.route.is_lone.set(1);
+    true
+}
+
+/// Finds the options of any packet.
+#[inline(always)]
+pub fn walk(work: &mut Work, verifier: &impl Forget) {
+    let (area, found) = (&work.area, &mut work.found);
+    let seen = count::find(area, work.packet.options, found, verifier);
+    if seen & Subtype::Dss.bit() != 0 {
+        work.dss = DssFields::read(&found.dss(area, verifier));
+    }
+    work.route.seen.set(seen);
+}
+
+/// Counts what the options of a packet say by themselves, whichever they are.
+#[inline(always)]
+pub fn examine(stages: &impl Stages, policy: &Policy) {
+    let work = stages.work();
+    let route = &work.route;
+    let seen = stages.forget(route.seen.get());
+    let mut events = stages.events(route.direction.get());
+    let valid = count::count(work, seen, policy, stages, &mut events);
+    route.valid.set(valid);
 }
 
 /// Counts the packet in work, which was located and whose options were found, and says which leaf
 /// it belongs to: [`Leaf::Tcp`] or [`Leaf::Mptcp`].
 #[inline(always)]
-pub fn packet<S: Stages>(stages: &S, policy: &Policy) -> Leaf {
+pub fn packet<S: Stages>(stages: &S) -> Leaf {
     let work = stages.work();
     let route = &work.route;
     let seen = route.seen.get();
@@ -265,12 +298,16 @@ pub fn packet<S: Stages>(stages: &S, policy: &Policy) -> Leaf {
         stages.lookup_join();
     }
     direct(stages, work, flow);
-    let mut valid = 0;
-    if seen != 0 {
+    if seen == 0 {
+        route.valid.set(0);
+    } else if route.is_lone.get() != 0 {
         let mut events = stages.events(route.direction.get());
-        valid = count::count(work, stages.forget(seen), policy, stages, &mut events);
+        route
+            .valid
+            .set(count::count_lone_dss(work, stages, &mut events));
+    } else {
+        stages.examine();
     }
-    route.valid.set(valid);
     route.next.set(0);
     if stages.forget(flow) != Flow::SUBFLOW || is_syn {
         stages.handshake();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine::{Flow, Options, Packet, Work, next},
-    wire::{CapableFlags, MpCapable, Stage, Subtype, TcpFlags},
+    wire::{CapableFlags, DssFlags, MpCapable, Stage, Subtype, TcpFlags},
 };
 
 /// How far an acknowledgment may lie behind what was seen of the other end: packets overtake each
@@ -362,10 +362,8 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
     if version == 1 && packet.payload > 0 && flags & half_open::CONFIRMED == 0 {
         tables.count(direction, |events| events.data_before_key += n);
     }
-    if let Some(option) = options.get(Subtype::Dss)
-        && version == 1
-        && option.u8(3) & 1 != 0
-    {
+    let has_dss = work.route.valid.get() & Subtype::Dss.bit() != 0;
+    if has_dss && version == 1 && work.dss.flags().all(DssFlags::ACK) {
         // The third segment was lost or is late; this says as much.
         complete(tables, work, entry);
         return;
