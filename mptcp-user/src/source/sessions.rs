@@ -1,6 +1,7 @@
 //! The sessions that a probe follows, read out of its tables.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     time::Duration,
@@ -128,7 +129,7 @@ pub(crate) fn read<M: Memory>(
         .map(|(_, mut session)| {
             session
                 .subflows
-                .sort_by_key(|subflow| std::cmp::Reverse(subflow.age));
+                .sort_by_key(|subflow| (subflow.is_join, Reverse(subflow.age)));
             session
         })
         .collect()

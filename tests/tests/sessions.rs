@@ -1,0 +1,144 @@
+//! `mptcp-user sessions`: what is alive between two hosts, with its subflows, as real traffic made it.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use mptcp_tests::{
+    net::{Family, Pair, close, transfer},
+    probe::{Probe, total},
+};
+use serde_json::Value;
+
+fn sessions(probe: &Probe, arguments: &[&str]) -> Result<Vec<Value>> {
+    let text = probe.run(&[&["sessions", "--output", "json"], arguments].concat())?;
+    let value: Value = serde_json::from_str(&text)?;
+    ensure!(value["schema_version"] == 1);
+    Ok(value["sessions"].as_array().context("no sessions")?.clone())
+}
+
+fn extra(stat: &Value, name: &str) -> Result<u64> {
+    stat["extra"][name].as_u64().context("no number")
+}
+
+#[test]
+fn a_session_and_its_subflows() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0", "s1"])?;
+    let second = pair.client_address(1);
+    pair.client
+        .ip(&format!("mptcp endpoint add {second} id 5 subflow"))?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 200_000)?;
+    pair.wait_for(&pair.server, "MPJoinAckRx", 1)?;
+    transfer(&server, &client, 100_000)?;
+    thread::sleep(Duration::from_millis(200));
+
+    let found = sessions(&probe, &[])?;
+    ensure!(found.len() == 1, "{found:?}");
+    let session = &found[0];
+    ensure!(
+        session["version"] == 1 && session["state"] == "established",
+        "{session}"
+    );
+    ensure!(session["local"] == "listener", "{session}");
+    let subflows = session["subflows"].as_array().context("no subflows")?;
+    ensure!(subflows.len() == 2, "{session}");
+    let (first, joined) = (&subflows[0], &subflows[1]);
+    ensure!(first["opened_by"] == "MP_CAPABLE" && joined["opened_by"] == "MP_JOIN");
+    ensure!(first["initiator"]["address"] == pair.client_address(0).to_string());
+    ensure!(joined["initiator"]["address"] == second.to_string());
+    ensure!(joined["initiator"]["address_id"] == 5, "{joined}");
+    // All bytes went over one of the two, and some again.
+    let stat = probe.stat(&[])?;
+    for (bytes, sent, again) in [
+        ("bytes_from_initiator", 200_000, total(&stat, "RetxEr")?),
+        ("bytes_from_listener", 100_000, extra(&stat, "RetxErTx")?),
+    ] {
+        let bytes = session[bytes].as_u64().context("no number")?;
+        ensure!(
+            (sent..=sent + 1500 * again).contains(&bytes),
+            "{bytes}, {again} packets again: {session}"
+        );
+    }
+    ensure!(total(&stat, "CurSess")? == 1 && total(&stat, "CurSF")? == 2);
+
+    // The kernel says which token is its own: `ss` prints it in the session's MPTCP information.
+    let token = session["listener_token"].as_str().context("no token")?;
+    let kernel = pair.server.run("ss", &["-nMi"])?;
+    let printed = format!("token:{}", token.trim_start_matches('0'));
+    ensure!(kernel.contains(&printed), "no {printed} in {kernel}");
+
+    let port = first["initiator"]["port"].to_string();
+    for (arguments, wanted) in [
+        (&["--port", "1"][..], 0),
+        (&["--port", &port], 1),
+        (&["--address", "192.0.2.1"], 0),
+        (&["--address", &second.to_string()], 1),
+        (&["--state", "fallback"], 0),
+        (&["--state", "established", "--sort", "bytes"], 1),
+        (&["--limit", "0"], 0),
+    ] {
+        let found = sessions(&probe, arguments)?.len();
+        ensure!(found == wanted, "{arguments:?}: {found}");
+    }
+    let table = probe.run(&["sessions"])?;
+    ensure!(
+        table.contains("listener here") && table.contains(token),
+        "{table}"
+    );
+    ensure!(table.lines().all(|line| line.len() <= 132), "{table}");
+
+    close(client, server)?;
+    thread::sleep(Duration::from_millis(300));
+    ensure!(sessions(&probe, &[])?.is_empty());
+    ensure!(probe.run(&["sessions"])? == "no sessions\n");
+    Ok(())
+}
+
+#[test]
+fn without_tables_there_is_a_next_step() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    let said = probe.fails(1, &["sessions"])?;
+    ensure!(said.contains("mptcp-user attach"), "{said}");
+    probe.run(&["attach", "-i", "s0", "--no-track"])?;
+    let said = probe.fails(1, &["sessions"])?;
+    ensure!(said.contains("--no-track"), "{said}");
+    Ok(())
+}
+
+/// A probe that comes when sessions are there: it says so, and judges none that it has not seen
+/// begin.
+#[test]
+fn a_probe_that_comes_in_mid_traffic() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0", "s1"])?;
+    transfer(&client, &server, 50_000)?;
+    transfer(&server, &client, 50_000)?;
+    let second = pair.client_address(1);
+    pair.client
+        .ip(&format!("mptcp endpoint add {second} id 5 subflow"))?;
+    pair.wait_for(&pair.server, "MPJoinAckRx", 1)?;
+    transfer(&client, &server, 50_000)?;
+    close(client, server)?;
+    thread::sleep(Duration::from_millis(300));
+    let stat = probe.stat(&[])?;
+    ensure!(stat["source"]["attached_mid_traffic"] == true);
+    ensure!(total(&stat, "DSSrcv")? > 10 && total(&stat, "DSSsnd")? > 10);
+    ensure!(stat["extra"]["UnknownFlow"].as_u64() > Some(20));
+    for row in [
+        "TotSess", "CurSess", "CurSF", "TokenEr", "InMACEr", "OptSesEr", "PktSfEr", "NomapEr",
+        "SfnEr", "BadMapEr", "RetxEr", "FCkeyEr", "CookieEr", "TotFB", "InMapEr", "DupmapEr",
+    ] {
+        ensure!(total(&stat, row)? == 0, "{row}: {}", total(&stat, row)?);
+    }
+    // A session that begins now is followed like any other.
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    ensure!(total(&probe.stat(&[])?, "TotSess")? == 1);
+    close(client, server)
+}
