@@ -7,7 +7,7 @@ use aya_ebpf::{
     btf_maps::PerCpuArray,
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns},
     macros::{btf_map, map},
-    maps::Array,
+    maps::{Array, RingBuf},
 };
 use mptcp_common::{
     counter::{Counters, Direction, Events, Role},
@@ -15,7 +15,7 @@ use mptcp_common::{
     engine::{self, Policy, Stages, Work},
     gather::Scope,
     track::{
-        self, HalfOpen, Keys, Limits, Session, Subflow, Tables, Word,
+        self, HalfOpen, Happening, Keys, Limits, Report, Session, Subflow, Tables, Word,
         table::{Bucket, Table},
     },
     wire::{Area, Forget, MAX_OPTIONS},
@@ -86,6 +86,12 @@ static INITIATORS: Array<Bucket<Maps>> = Array::with_max_entries(1, 0);
 /// As many keys as there are sessions. Secret: pinned, and in no document.
 #[map]
 static KEYS: Array<Keys<Maps>> = Array::with_max_entries(1, 0);
+
+/// What [`Tables::report`] tells: a quarter of a megabyte of it.
+#[map]
+static REPORTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
+/// So many reports a second and CPU, so that a flood drowns nobody.
+const MAX_REPORTS: u64 = 1000;
 
 /// Pending joins of all sessions.
 #[map]
@@ -369,6 +375,11 @@ impl Tables for Kernel {
         self.work().packet.queue
     }
 
+    #[inline(always)]
+    fn report(&self, happening: Happening, detail: u32, token: u32) {
+        tell(happening as u32, detail, token);
+    }
+
     /// By an index that the verifier does not know: it looks at the code behind once, and not once
     /// per direction.
     #[inline(always)]
@@ -500,6 +511,39 @@ stages!(
     signals,
     close
 );
+
+/// Puts a report in the ring.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tell(happening: u32, detail: u32, token: u32) -> u32 {
+    let Some(kernel) = Kernel::new() else {
+        return 0;
+    };
+    let work = kernel.work();
+    let direction = work.route.direction.get();
+    let time = kernel.now();
+    let [second, made] = &work.reports;
+    if second.get() != time >> 30 {
+        second.set(time >> 30);
+        made.set(0);
+    }
+    made.set(made.get() + 1);
+    let is_allowed = made.get() <= MAX_REPORTS || TEST_CLOCK.load() != 0;
+    if is_allowed && let Some(mut entry) = REPORTS.reserve::<Report>(0) {
+        entry.write(Report {
+            time,
+            flow: work.flow.words,
+            happening,
+            detail,
+            direction,
+            token,
+        });
+        entry.submit(0);
+    } else {
+        kernel.count(direction, |events| events.lost_reports += 1);
+    }
+    0
+}
 
 /// See [`engine::walk`].
 #[unsafe(no_mangle)]

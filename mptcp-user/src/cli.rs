@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Stat(Stat),
     /// Show the sessions that are alive, with their subflows
     Sessions(Sessions),
+    /// Show what happens to sessions, as it happens, until interrupted
+    Events(Events),
 }
 
 #[derive(Debug, Args)]
@@ -218,6 +220,23 @@ pub(crate) struct Sessions {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = SessionsOutput::Table)]
     pub(crate) output: SessionsOutput,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// End after so many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = EventsOutput::Text)]
+    pub(crate) output: EventsOutput,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EventsOutput {
+    Text,
+    /// One object and line for each event
+    Jsonl,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -14,7 +14,7 @@ use mptcp_common::{
     engine::{self, Policy, Stages, Work},
     gather::{self, Buffer, Frame, Scope},
     track::{
-        self, Atomics, HalfOpen, Keys, Limits, Session, Subflow, Tables,
+        self, Atomics, HalfOpen, Happening, Keys, Limits, Report, Session, Subflow, Tables,
         table::{Bucket, Table, WAYS, buckets_for},
     },
     wire::{Area, Forget},
@@ -120,6 +120,7 @@ pub struct Offline {
     pending_joins: AtomicU32,
     counters: RefCell<Counters>,
     digest: RefCell<Digest>,
+    reports: RefCell<Vec<Report>>,
     now: Cell<u64>,
     work: Work,
 }
@@ -147,6 +148,7 @@ impl Offline {
             pending_joins: AtomicU32::new(0),
             counters: RefCell::default(),
             digest: RefCell::default(),
+            reports: RefCell::default(),
             now: Cell::new(0),
             work: Work::default(),
             config,
@@ -172,6 +174,11 @@ impl Offline {
         };
         self.counters.get_mut().leaves.add(leaf, packets);
         leaf
+    }
+
+    /// What has happened since the last call.
+    pub fn take_reports(&mut self) -> Vec<Report> {
+        std::mem::take(self.reports.get_mut())
     }
 
     /// What was counted.
@@ -281,6 +288,17 @@ impl Tables for Offline {
 
     fn queue(&self) -> u32 {
         self.work.packet.queue
+    }
+
+    fn report(&self, happening: Happening, detail: u32, token: u32) {
+        self.reports.borrow_mut().push(Report {
+            time: self.now.get(),
+            flow: self.work.flow.words,
+            happening: happening as u32,
+            detail,
+            direction: self.work.route.direction.get(),
+            token,
+        });
     }
 
     fn events(&self, direction: u32) -> impl DerefMut<Target = Events> {

@@ -3,13 +3,16 @@
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, MapData, PerCpuArray},
+    maps::{Array, MapData, PerCpuArray, RingBuf},
     programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode},
 };
 use mptcp_common::{
     counter::Counters,
     gather::Scope,
-    track::table::{WAYS, buckets_for},
+    track::{
+        Report,
+        table::{WAYS, buckets_for},
+    },
 };
 use mptcp_user::offline;
 
@@ -50,6 +53,7 @@ pub struct Kernel {
     programs: Ebpf,
     counters: PerCpuArray<MapData, Raw>,
     clock: Array<MapData, u64>,
+    reports: RingBuf<MapData>,
     before: Counters,
 }
 
@@ -121,9 +125,11 @@ impl Kernel {
         let clock = programs.take_map("CLOCK").context("no map CLOCK")?;
         let mut clock = Array::try_from(clock)?;
         clock.set(0, START, 0)?;
+        let reports = programs.take_map("REPORTS").context("no map REPORTS")?;
         Ok(Self {
             programs,
             clock,
+            reports: RingBuf::try_from(reports)?,
             counters: PerCpuArray::try_from(counters)?,
             before: Counters::default(),
         })
@@ -187,6 +193,15 @@ impl Kernel {
             .program("xdp_ingress")
             .context("no program xdp_ingress")?
             .try_into()?)
+    }
+
+    /// What has happened since the last call.
+    pub fn take_reports(&mut self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        while let Some(item) = self.reports.next() {
+            reports.push(bytemuck::pod_read_unaligned(&item));
+        }
+        reports
     }
 
     /// Puts the XDP program on an interface, which then has receive queues to run on.

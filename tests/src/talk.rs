@@ -74,6 +74,11 @@ impl Twins {
             ..Buffer::ONE
         };
         self.offline.frame(frame, buffer, self.now);
+        let (told, wanted) = (self.kernel.take_reports(), self.offline.take_reports());
+        ensure!(
+            told == wanted,
+            "kernel and user space tell different events: {told:?} and {wanted:?}"
+        );
         let sum = self.offline.counters();
         let wanted = sum.since(&self.before);
         self.before = sum;

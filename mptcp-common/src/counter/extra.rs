@@ -335,4 +335,6 @@ pub const EXTRAS: &[Extra] = &[
         "Initiators' tokens that found no room in the probe's table"),
     extra!("LostRanges" Exact |c| all!(c.lost_ranges),
         "Ranges of data that found no room in their session"),
+    extra!("LostReports" Exact |c| all!(c.lost_reports),
+        "Events that nobody could be told (mptcp-user events)"),
 ];

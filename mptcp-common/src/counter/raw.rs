@@ -379,6 +379,8 @@ counters! {
         lost_tokens: u64,
         /// Ranges of data that found no room in their session.
         lost_ranges: u64,
+        /// Reports that nobody could be told, for lack of room or because there were too many.
+        lost_reports: u64,
     }
 }
 

@@ -95,6 +95,8 @@ pub struct Work {
     pub route: Route,
     /// Of the kernel side: a count of the clock's ticks, and the time at the last of them.
     pub clock: [Cell<u64>; 2],
+    /// Of the kernel side: which second it is, and how many reports were made in it.
+    pub reports: [Cell<u64>; 2],
 }
 
 /// What one stage tells the next.

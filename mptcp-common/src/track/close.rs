@@ -1,7 +1,7 @@
 //! The end of a subflow.
 
 use super::{
-    Stages,
+    Happening, Stages,
     entry::{session, subflow},
     open::leave,
     seen::Seen,
@@ -32,6 +32,7 @@ pub fn close<T: Stages>(tables: &T) {
     }
     const BOTH: u32 = subflow::FIN_ACKED | subflow::FIN_ACKED << 1;
     if seen.subflow.flags.load() & BOTH == BOTH {
+        seen.report(Happening::SubflowClosed, 0);
         leave(seen.tables, seen.subflow, seen.now);
     }
 }
@@ -69,6 +70,7 @@ fn reset<T: Stages>(seen: &Seen<'_, T>) {
         Some(option) => option.u8(3),
         None => 0,
     };
+    let has_reason = seen.has(Subtype::MpTcpRst);
     let bad = seen.other_way().bad_option.load();
     let answers_bad = bad != 0 && seen.now.wrapping_sub(bad) <= BAD_OPTION_TIME;
     let is_fastclose = seen.has(Subtype::MpFastclose);
@@ -76,6 +78,8 @@ fn reset<T: Stages>(seen: &Seen<'_, T>) {
     if !is_first {
         return;
     }
+    let told = if has_reason { u32::from(reason) + 1 } else { 0 };
+    seen.report(Happening::Reset, seen.tables.forget(told));
     if !is_fastclose && (answers_bad || reason == MPTCP_ERROR) {
         seen.count(|events| events.option_reset += 1);
     }

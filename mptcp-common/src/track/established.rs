@@ -1,7 +1,7 @@
 //! Packets of subflows whose handshake is complete: data, mappings and acknowledgments.
 
 use super::{
-    Stages,
+    Fallback, Happening, Stages,
     entry::{session, subflow},
     seen::Seen,
     sequence::{Known, Map, Relation, after, after_64, expand, raise},
@@ -70,6 +70,7 @@ fn after_close<T: Stages>(seen: &Seen<'_, T>) {
         return;
     }
     let has_dss = seen.has(Subtype::Dss);
+    seen.report(Happening::Error, 53);
     seen.count(|events| {
         events.option_no_session += 1;
         if has_dss {
@@ -112,6 +113,10 @@ fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
             events.no_mapping += u64::from(unmapped);
             events.fallback_no_mapping += u64::from(falls_back);
         });
+        seen.report(Happening::Error, 70);
+        if falls_back {
+            seen.report(Happening::FellBack, Fallback::NoMapping as u32);
+        }
     }
 }
 
@@ -285,6 +290,7 @@ fn infinite<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
     if seen.first_of_session(session::INFINITE) {
         seen.session.flags.or(session::FALLBACK);
         seen.count(|events| events.infinite_set += 1);
+        seen.report(Happening::FellBack, Fallback::InfiniteMapping as u32);
     }
 }
 
@@ -311,6 +317,7 @@ fn mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
         known => {
             if known == Known::Altered {
                 seen.count(|events| events.map_altered += seen.n);
+                seen.report(Happening::Error, 75);
             }
             new_mapping(seen, map);
         }
@@ -455,6 +462,7 @@ fn plain<T: Stages>(seen: &Seen<'_, T>) {
     {
         if seen.session.flags.or(session::FALLBACK) & session::FALLBACK == 0 {
             seen.count(|events| events.fallback_plain_ack += 1);
+            seen.report(Happening::FellBack, Fallback::PlainSegment as u32);
         }
     } else {
         seen.first(subflow::PLAIN_ACK);

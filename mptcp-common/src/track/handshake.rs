@@ -1,7 +1,7 @@
 //! Handshakes: from the SYN to the segment that proves that both ends speak MPTCP.
 
 use super::{
-    Kind, Stages,
+    Fallback, Happening, Kind, Stages,
     entry::{HalfOpen, half_open},
     is_half_open_over, join,
     open::{free, leave},
@@ -296,6 +296,7 @@ fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
         // The listener does not speak MPTCP, or somebody on the path took the option out.
         if entry.flags.load() & half_open::ANSWERED == 0 {
             tables.count(direction, |events| events.capable_synack_plain += 1);
+            tables.report(Happening::FellBack, Fallback::PlainSynAck as u32, 0);
             drop(tables, work, entry);
         }
         return;
@@ -350,6 +351,7 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
             });
         }
         if wrong {
+            tables.report(Happening::Error, 41, 0);
             return;
         }
         if version == 1 && option.length() == 20 && packet.payload > 0 {
@@ -370,6 +372,7 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
     }
     if work.route.seen.get() == 0 {
         tables.count(direction, |events| events.fallback_plain_ack += 1);
+        tables.report(Happening::FellBack, Fallback::PlainThirdSegment as u32, 0);
         drop(tables, work, entry);
     }
 }

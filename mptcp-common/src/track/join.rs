@@ -1,10 +1,10 @@
 //! Joins: an MP_JOIN handshake adds a subflow to a session (RFC 8684 section 3.2).
 
 use super::{
-    Stages,
+    Happening, Stages,
     entry::{HalfOpen, Session, half_open, session},
     handshake::{answered, drop},
-    open::{has_bit, session_of, set_bit},
+    open::{has_bit, session_of, set_bit, token_of},
     sequence::after,
     table::Table as _,
     word::Word,
@@ -169,6 +169,9 @@ pub fn verify_join<T: Stages>(tables: &T) {
         })
     });
     let wrong = verdict == Some(false);
+    if wrong && !by_responder {
+        tables.report(Happening::Error, 50, 0);
+    }
     if !by_responder {
         entry.flags.or(if wrong {
             half_open::FAILED
@@ -298,18 +301,28 @@ pub(super) fn reset<T: Stages>(
         Some(option) => option.u8(3),
         None => 0,
     };
+    let mut row = 0;
     tables.count(opened, |events| {
         events.join_refused += 1;
         if flags & half_open::RESOLVED == 0 {
             events.join_token_unknown += 1;
-        } else if flags & (half_open::FAILED | half_open::AFTER_FALLBACK) != 0 {
-            // Counted when it was seen.
+            row = 44;
+        } else if flags & half_open::FAILED != 0 {
+            // Counted when it was seen, as the next.
+            row = 50;
+        } else if flags & half_open::AFTER_FALLBACK != 0 {
+            row = 49;
         } else if flags & half_open::PLAIN != 0 {
             events.plain_ack_reset += 1;
+            row = 63;
         } else if flags & half_open::OVER_THRESHOLD != 0 {
             events.join_over_threshold += 1;
+            row = 48;
         } else if flags & half_open::OVER_LIMIT != 0 || REFUSALS.contains(&reason) {
             events.join_over_limit += 1;
+            row = 47;
         }
     });
+    let token = session_of_entry(tables, entry).map_or(0, token_of);
+    tables.report(Happening::JoinRefused, tables.forget(row), token);
 }

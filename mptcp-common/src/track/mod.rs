@@ -15,6 +15,7 @@ mod established;
 mod handshake;
 mod join;
 mod open;
+mod report;
 mod seen;
 mod sequence;
 mod signals;
@@ -31,6 +32,7 @@ pub use self::{
     handshake::handshake,
     join::{lookup_join, verify_join},
     open::{open_session, open_subflow},
+    report::{Fallback, Happening, Report},
     sequence::{Relation, after, after_64, expand},
     signals::signals,
     word::{Memory, Word},
@@ -145,6 +147,9 @@ pub trait Tables: Forget {
     fn limits(&self) -> Limits;
     /// The receive queue or CPU plus 1, 0 where that says nothing.
     fn queue(&self) -> u32;
+    /// Tells who watches of something rare: what, a detail, and the token of the session's listener,
+    /// 0 if that is not known. The packet in work is the one that did it.
+    fn report(&self, happening: Happening, detail: u32, token: u32);
     /// The events of one direction (a [`crate::counter::Direction`] by its number), to add to.
     fn events(&self, direction: u32) -> impl DerefMut<Target = Events>;
 

@@ -1,7 +1,7 @@
 //! Entries of sessions and subflows whose handshake is complete.
 
 use super::{
-    Kind, Memory, Stages,
+    Happening, Kind, Memory, Stages,
     entry::{HalfOpen, Session, Subflow, Way, half_open, session, subflow},
     is_session_over, is_subflow_over,
     table::{self, Table as _},
@@ -59,7 +59,11 @@ pub fn open_session<T: Stages>(tables: &T) {
         return;
     };
     match create_session(tables, work, entry) {
-        Some(slot) => route.session.set(slot + 1),
+        Some(slot) => {
+            route.session.set(slot + 1);
+            let token = tables.sessions().slot(slot).map_or(0, token_of);
+            tables.report(Happening::SessionCreated, entry.version.load(), token);
+        }
         None => {
             route.next.set(0);
             route.flow.set(Flow::Unknown as u32);
@@ -229,6 +233,7 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     }
     if entry.kind.load() == Kind::Join as u32 {
         session.flags.or(session::JOINED);
+        tables.report(Happening::SubflowJoined, 0, token_of(session));
     }
     subflow.tag.store(tag);
     free(tables, entry, half_open_slot, tag);
@@ -304,6 +309,12 @@ pub(super) fn free<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>, slot: u32
     table::release(tables.half_opens(), slot, tag);
 }
 
+/// The token of a session's listener.
+#[inline(always)]
+pub(super) fn token_of<M: Memory>(session: &Session<M>) -> u32 {
+    session.sides[1].token.load()
+}
+
 /// A subflow is over: its session has one less.
 #[inline(always)]
 pub(super) fn leave<T: Stages>(tables: &T, subflow: &Subflow<T::Memory>, now: u64) {
@@ -325,6 +336,9 @@ pub(super) fn leave<T: Stages>(tables: &T, subflow: &Subflow<T::Memory>, now: u6
     }
     // Keys are wiped when their session is over.
     let is_over = session.open.load() == 0 && is_session_over(session, &tables.limits(), now);
+    if is_over {
+        tables.report(Happening::SessionClosed, 0, token_of(session));
+    }
     if is_over && let Some(place) = tables.keys(subflow.session.load()) {
         place.keys[0].store(0);
         place.keys[1].store(0);

@@ -1,8 +1,9 @@
 //! A packet together with the subflow and the session that it belongs to.
 
 use super::{
-    Stages,
+    Happening, Stages,
     entry::{Session, Subflow, Way},
+    open::token_of,
     table::Table as _,
     word::Word,
 };
@@ -97,6 +98,13 @@ impl<'a, T: Stages> Seen<'a, T> {
     #[inline(always)]
     pub(super) fn count_other(&self, count: impl FnOnce(&mut Events)) {
         self.tables.count(opposite(self.direction), count);
+    }
+
+    /// Tells who watches.
+    #[inline(always)]
+    pub(super) fn report(&self, happening: Happening, detail: u32) {
+        self.tables
+            .report(happening, detail, token_of(self.session));
     }
 
     #[inline(always)]

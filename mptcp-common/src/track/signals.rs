@@ -1,7 +1,7 @@
 //! Options that say something of addresses, priorities and failures.
 
 use super::{
-    Stages,
+    Happening, Stages,
     entry::{session, subflow},
     open::{clear_bit, has_bit, set_bit},
     seen::Seen,
@@ -55,6 +55,9 @@ fn add_addr<T: Stages>(seen: &Seen<'_, T>) {
     }
     let id = u32::from(option.u8(3));
     let side = &seen.session.sides[seen.side & 1];
+    if !has_bit(&side.known, id) {
+        seen.report(Happening::AddressAdded, id);
+    }
     set_bit(&side.known, id);
     clear_bit(&side.removed, id);
     if !AddAddr::is_v1(&option) {
@@ -148,6 +151,7 @@ fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
         if known {
             clear_bit(&side.known, id);
             set_bit(&side.removed, id);
+            seen.report(Happening::AddressRemoved, id);
         }
     }
 }
@@ -162,13 +166,16 @@ fn prio<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) {
         return;
     }
     if MpPrio::backup_of(option) {
-        seen.first(subflow::BACKUP);
+        if seen.first(subflow::BACKUP) {
+            seen.report(Happening::PriorityChanged, 1);
+        }
     } else if seen.is(subflow::BACKUP) {
         let flags = seen.subflow.flags.load();
         seen.subflow
             .flags
             .store(flags & !(subflow::BACKUP << seen.side));
         seen.count(|events| events.prio_cleared += seen.n);
+        seen.report(Happening::PriorityChanged, 0);
     }
 }
 
@@ -181,6 +188,7 @@ fn fastclose<T: Stages>(seen: &Seen<'_, T>, key: u64) {
     };
     if expected != 0 && key != expected {
         seen.count(|events| events.fastclose_key += seen.n);
+        seen.report(Happening::Error, 67);
         return;
     }
     if expected == 0 {
@@ -201,6 +209,7 @@ fn fastclose<T: Stages>(seen: &Seen<'_, T>, key: u64) {
             }
         }
     });
+    seen.report(Happening::FastClosed, 0);
     if expected != 0 {
         // Its keys stay until the last subflow has gone: that may carry one too.
         seen.session.flags.or(session::FASTCLOSED);

@@ -2,6 +2,7 @@
 
 mod attach;
 mod detach;
+mod events;
 mod sessions;
 mod stat;
 mod status;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
                 Command::Status(options) => status::run(&pins, is_in_namespace, &options).await,
                 Command::Stat(options) => stat::run(&pins, &options).await,
                 Command::Sessions(options) => sessions::run(&pins, &options),
+                Command::Events(options) => events::run(&pins, &options).await,
             }
         })
 }

@@ -26,13 +26,12 @@ pub(crate) use self::{
     hooks::{Attachment, Hook, attachments},
     layout::Remembered,
     network::{Interface, LinkLayer, Network, enter, namespace},
-    pins::{InterfacePins, Pins},
-    tables::Tables,
+    pins::{InterfacePins, NamespacePins, Pins},
+    tables::{Tables, now},
 };
 use self::{
     hooks::Attacher,
     layout::{Meta, READINGS, Raw, Reading},
-    pins::NamespacePins,
     tables::Agreement,
 };
 use crate::{

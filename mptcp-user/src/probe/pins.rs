@@ -31,6 +31,10 @@ pub(crate) struct NamespacePins {
 }
 
 impl NamespacePins {
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Path of one of the shared maps.
     pub(crate) fn table(&self, name: &str) -> PathBuf {
         self.directory.join(name)

@@ -186,6 +186,9 @@ impl Agreement {
                 loader.map_pin_path(name, pins.table(pin));
             }
         }
+        if let Some(pins) = pins {
+            loader.map_pin_path("REPORTS", pins.table("events"));
+        }
         loader
             .override_global("HALF_OPEN_BUCKETS", &buckets[0], true)
             .override_global("SUBFLOW_BUCKETS", &buckets[1], true)

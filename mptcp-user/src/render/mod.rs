@@ -1,5 +1,6 @@
 //! How numbers are shown.
 
+pub(crate) mod events;
 pub(crate) mod json;
 pub(crate) mod number;
 pub(crate) mod sessions;

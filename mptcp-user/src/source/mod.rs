@@ -9,7 +9,7 @@ use mptcp_common::counter::{Counters, Extra, Gauges, Kind, Quality, Role, Row};
 
 pub(crate) use self::{
     live::Live,
-    sessions::{Session, State, Subflow, read as read_sessions},
+    sessions::{Session, State, Subflow, ends, read as read_sessions},
 };
 
 /// The numbers of one display.

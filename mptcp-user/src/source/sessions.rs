@@ -196,7 +196,7 @@ fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> 
 }
 
 /// Addresses and ports of the two ends of a key, the first one first.
-fn ends(key: &FlowKey) -> [SocketAddr; 2] {
+pub(crate) fn ends(key: &FlowKey) -> [SocketAddr; 2] {
     // As in memory: the words are the bytes of the header.
     let address = |high: u64, low: u64| {
         let mut bytes = [0; 16];

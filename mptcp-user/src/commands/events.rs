@@ -1,0 +1,97 @@
+//! `mptcp-user events`
+
+use std::{fs::File, time::Duration};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Map, MapData, RingBuf};
+use jiff::{SignedDuration, Timestamp};
+use mptcp_common::track::Report;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::{Interrupt, print};
+use crate::{
+    cli::{Events, EventsOutput},
+    failure::{Failure, Kind},
+    probe::{self, NamespacePins, Pins},
+    render::events::Event,
+};
+
+/// How often the ring is emptied.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
+    let mut interrupt = Interrupt::new()?;
+    let shared = shared(pins)?;
+    let _watch = watch(&shared)?;
+    let path = shared.table("events");
+    let map =
+        MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut ring = RingBuf::try_from(Map::RingBuf(map))?;
+    // What the programs' clock shows now; what is older was told to nobody.
+    let start = probe::now()?;
+    let offset = Timestamp::now();
+    let mut shown = 0;
+    let mut poll = tokio::time::interval(INTERVAL);
+    loop {
+        tokio::select! {
+            _ = poll.tick() => {}
+            () = interrupt.wait() => return Ok(()),
+        }
+        let mut text = String::new();
+        while let Some(item) = ring.next() {
+            let report: Report = bytemuck::pod_read_unaligned(&item);
+            // The programs' clock is a tick behind ours at times.
+            let age = report.time as i64 - start as i64;
+            if age < -10_000_000 {
+                continue;
+            }
+            let event = Event {
+                time: offset + SignedDuration::from_nanos(age),
+                report: &report,
+            };
+            text.push_str(&match options.output {
+                EventsOutput::Text => event.text(),
+                EventsOutput::Jsonl => format!("{}\n", event.json()),
+            });
+            shown += 1;
+            if options.count == Some(shown) {
+                return print(&text);
+            }
+        }
+        if !text.is_empty() {
+            print(&text)?;
+        }
+    }
+}
+
+/// The pins of this network namespace, if its probes follow sessions.
+fn shared(pins: &Pins) -> Result<NamespacePins> {
+    let namespace = probe::namespace()?;
+    let here = pins
+        .interfaces()?
+        .into_iter()
+        .find(|here| here.namespace == namespace && here.shared().table("events").exists());
+    here.map(|here| here.shared()).ok_or_else(|| {
+        Failure::error(
+            Kind::Failed,
+            format!(
+                "no probe in this network namespace follows sessions (pin directory {})\n  next: \
+                 mptcp-user attach -i IFACE, without --no-track",
+                pins.root().display()
+            ),
+        )
+    })
+}
+
+/// A ring has one reader: what it took, nobody else sees.
+fn watch(shared: &NamespacePins) -> Result<Flock<File>> {
+    let directory = File::open(shared.directory())
+        .with_context(|| format!("cannot open {}", shared.directory().display()))?;
+    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        Failure::error(
+            Kind::Busy,
+            "somebody else watches the events of this network namespace, and they are told once\n  \
+             next: end the other mptcp-user events",
+        )
+    })
+}

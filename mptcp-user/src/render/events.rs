@@ -1,0 +1,140 @@
+//! Events: a line of text, or a line of JSON (docs/json.md).
+
+use jiff::Timestamp;
+use mptcp_common::{
+    counter::{Direction, ROWS},
+    track::{Fallback, FlowKey, Happening, Report},
+};
+use serde_json::{Value, json};
+
+use crate::source::ends;
+
+/// A report, with what its numbers mean.
+pub(crate) struct Event<'a> {
+    pub(crate) time: Timestamp,
+    pub(crate) report: &'a Report,
+}
+
+/// Name in documents, and in words.
+fn names(happening: Happening) -> (&'static str, &'static str) {
+    match happening {
+        Happening::SessionCreated => ("session_created", "session created"),
+        Happening::SessionClosed => ("session_closed", "session closed"),
+        Happening::SubflowJoined => ("subflow_joined", "subflow joined"),
+        Happening::SubflowClosed => ("subflow_closed", "subflow closed"),
+        Happening::JoinRefused => ("join_refused", "join refused"),
+        Happening::AddressAdded => ("address_added", "address added"),
+        Happening::AddressRemoved => ("address_removed", "address removed"),
+        Happening::PriorityChanged => ("priority_changed", "priority changed"),
+        Happening::FellBack => ("fallback", "fallback"),
+        Happening::Reset => ("reset", "reset"),
+        Happening::FastClosed => ("fastclose", "fast close"),
+        Happening::Error => ("error", "error"),
+    }
+}
+
+/// Reasons of MP_TCPRST (RFC 8684 section 3.6).
+const REASONS: [&str; 7] = [
+    "unspecified",
+    "MPTCP-specific error",
+    "lack of resources",
+    "administratively prohibited",
+    "too much outstanding data",
+    "unacceptable performance",
+    "middlebox interference",
+];
+
+fn fallback(reason: u32) -> &'static str {
+    match reason {
+        r if r == Fallback::PlainSynAck as u32 => "SYN/ACK without MP_CAPABLE",
+        r if r == Fallback::PlainThirdSegment as u32 => "third segment without MP_CAPABLE",
+        r if r == Fallback::PlainSegment as u32 => "segment without option",
+        r if r == Fallback::InfiniteMapping as u32 => "infinite mapping",
+        _ => "data without mapping",
+    }
+}
+
+/// The short name of a row by its number, empty for 0.
+fn row(number: u32) -> &'static str {
+    ROWS.iter()
+        .find(|row| u32::from(row.number) == number)
+        .map_or("", |row| row.short)
+}
+
+impl Event<'_> {
+    fn happening(&self) -> Option<Happening> {
+        Happening::ALL
+            .into_iter()
+            .find(|happening| *happening as u32 == self.report.happening)
+    }
+
+    /// What the detail says.
+    fn detail(&self) -> String {
+        let detail = self.report.detail;
+        match self.happening() {
+            Some(Happening::SessionCreated) => format!("version {detail}"),
+            Some(Happening::AddressAdded | Happening::AddressRemoved) => format!("id {detail}"),
+            Some(Happening::PriorityChanged) if detail == 1 => "backup".to_owned(),
+            Some(Happening::PriorityChanged) => "regular".to_owned(),
+            Some(Happening::FellBack) => fallback(detail).to_owned(),
+            Some(Happening::Reset) if detail == 0 => "without MP_TCPRST".to_owned(),
+            Some(Happening::Reset) => REASONS.get(detail as usize - 1).map_or_else(
+                || format!("reason {}", detail - 1),
+                |reason| (*reason).to_owned(),
+            ),
+            Some(Happening::JoinRefused | Happening::Error) => row(detail).to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    fn direction(&self) -> &'static str {
+        match self.report.direction {
+            d if d == Direction::Rx as u32 => "rx",
+            d if d == Direction::Tx as u32 => "tx",
+            _ => "unknown",
+        }
+    }
+
+    fn token(&self) -> Option<String> {
+        (self.report.token != 0).then(|| format!("{:08x}", self.report.token))
+    }
+
+    /// A line.
+    pub(crate) fn text(&self) -> String {
+        let [from, to] = ends(&FlowKey {
+            words: self.report.flow,
+        });
+        let name = self
+            .happening()
+            .map_or("unknown", |happening| names(happening).1);
+        let token = self.token().unwrap_or_else(|| "-".to_owned());
+        format!(
+            "{:.3} {:8} {:7} {from} > {to}  {name} {}",
+            self.time,
+            token,
+            self.direction(),
+            self.detail()
+        )
+        .trim_end()
+        .to_owned()
+            + "\n"
+    }
+
+    /// An object.
+    pub(crate) fn json(&self) -> Value {
+        let [from, to] = ends(&FlowKey {
+            words: self.report.flow,
+        });
+        let detail = self.detail();
+        json!({
+            "schema_version": 1,
+            "time": self.time.to_string(),
+            "event": self.happening().map(|happening| names(happening).0),
+            "detail": (!detail.is_empty()).then_some(detail),
+            "listener_token": self.token(),
+            "direction": self.direction(),
+            "from": { "address": from.ip().to_string(), "port": from.port() },
+            "to": { "address": to.ip().to_string(), "port": to.port() },
+        })
+    }
+}
