@@ -1,7 +1,7 @@
 //! The kernel side: gather the headers of a frame, let the engine count, pass the frame.
 //!
 //! Three programs, one body. What is decided about MPTCP is decided in `mptcp-common`; here are
-//! only the access to frames ([`frame`]) and the tables ([`tables`], [`memory`]).
+//! only the access to frames ([`frame`]) and the tables ([`tables`], [`memory`], [`stages`]).
 //!
 //! No path changes or drops a packet: XDP programs return `XDP_PASS`, TC programs
 //! `TC_ACT_UNSPEC`, which lets the programs behind them in a TCX chain run (`TC_ACT_OK` would not).
@@ -20,6 +20,7 @@
 
 mod frame;
 mod memory;
+mod stages;
 mod tables;
 
 use aya_ebpf::{
@@ -75,7 +76,7 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     let leaf = match gathered {
         Ok(()) => {
             if !engine::find_lone_dss(work, &kernel) {
-                tables::walk();
+                stages::walk();
             }
             engine::packet(&kernel)
         }

@@ -11,17 +11,20 @@ use aya_ebpf::{
 };
 use mptcp_common::{
     counter::{Counters, Direction, Events, Role},
-    crypto::{self, Compress, Digest, Hash},
-    engine::{self, Policy, Stages, Work},
+    crypto::{Compress, Digest, Hash},
+    engine::{Policy, Stages as _, Work},
     gather::Scope,
     track::{
-        self, HalfOpen, Happening, Keys, Limits, Report, Session, Subflow, Tables, Word,
+        HalfOpen, Happening, Keys, Limits, Session, Subflow, Tables, Word,
         table::{Bucket, Table},
     },
     wire::{Area, Forget, MAX_OPTIONS},
 };
 
-use crate::memory::{Maps, Shared};
+use crate::{
+    memory::{Maps, Shared},
+    stages,
+};
 
 /// The counters of one interface: pinned, documented, read by user space.
 #[btf_map]
@@ -37,7 +40,7 @@ static SPILL: PerCpuArray<[u64; 8], 1> = PerCpuArray::new();
 
 /// What hashes are computed in.
 #[btf_map]
-static DIGEST: PerCpuArray<Digest, 1> = PerCpuArray::new();
+pub(crate) static DIGEST: PerCpuArray<Digest, 1> = PerCpuArray::new();
 
 /// Lets user space map an array into its memory.
 const BPF_F_MMAPABLE: u32 = 1 << 10;
@@ -89,9 +92,7 @@ static KEYS: Array<Keys<Maps>> = Array::with_max_entries(1, 0);
 
 /// What [`Tables::report`] tells: a quarter of a megabyte of it.
 #[map]
-static REPORTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
-/// So many reports a second and CPU, so that a flood drowns nobody.
-const MAX_REPORTS: u64 = 1000;
+pub(crate) static REPORTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 
 /// Pending joins of all sessions.
 #[map]
@@ -165,6 +166,12 @@ pub(crate) fn spill() -> Option<*mut u8> {
     SPILL.get_ptr_mut(0).map(|bytes| bytes.cast())
 }
 
+/// Is the clock a test's?
+#[inline(always)]
+pub(crate) fn is_test() -> bool {
+    TEST_CLOCK.load() != 0
+}
+
 #[inline(always)]
 pub(crate) fn role() -> Role {
     if ROLE.load() == Role::Host as u8 {
@@ -184,7 +191,7 @@ pub(crate) fn scope() -> Scope {
 }
 
 #[inline(always)]
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy {
         min_mss_v4: MIN_MSS_V4.load(),
         min_mss_v6: MIN_MSS_V6.load(),
@@ -250,7 +257,7 @@ impl Forget for Verifier {
 /// The tables, counters and the packet in work of this CPU.
 pub(crate) struct Kernel {
     counters: *mut Counters,
-    work: *mut Work,
+    pub(crate) work: *mut Work,
     verifier: Verifier,
 }
 
@@ -334,7 +341,7 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn now(&self) -> u64 {
-        if TEST_CLOCK.load() != 0 {
+        if is_test() {
             return CLOCK.get(0).map_or(0, Word::load);
         }
         // The coarse time changes with each tick, and asking for the tick is one load: the kernel
@@ -377,7 +384,7 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn report(&self, happening: Happening, detail: u32, token: u32) {
-        tell(happening as u32, detail, token);
+        stages::tell(happening as u32, detail, token);
     }
 
     /// By an index that the verifier does not know: it looks at the code behind once, and not once
@@ -396,59 +403,6 @@ impl Tables for Kernel {
             .wrapping_byte_add(core::mem::offset_of!(Counters, rx));
         // SAFETY: `rx`, `tx` and `unknown` are neighbours of one type, in the order of the indices.
         unsafe { &mut *first.cast::<Events>().add(index) }
-    }
-}
-
-impl Stages for Kernel {
-    #[inline(always)]
-    fn work(&self) -> &Work {
-        // SAFETY: the value belongs to this CPU and run. What the stages change of it is in cells.
-        unsafe { &*self.work }
-    }
-
-    #[inline(always)]
-    fn examine(&self) {
-        examine();
-    }
-
-    #[inline(always)]
-    fn lookup_join(&self) {
-        lookup_join();
-    }
-
-    #[inline(always)]
-    fn handshake(&self) {
-        handshake();
-    }
-
-    #[inline(always)]
-    fn open_session(&self) {
-        open_session();
-    }
-
-    #[inline(always)]
-    fn open_subflow(&self) {
-        open_subflow();
-    }
-
-    #[inline(always)]
-    fn verify_join(&self) {
-        verify_join();
-    }
-
-    #[inline(always)]
-    fn established(&self) {
-        established();
-    }
-
-    #[inline(always)]
-    fn signals(&self) {
-        signals();
-    }
-
-    #[inline(always)]
-    fn close(&self) {
-        close();
     }
 }
 
@@ -471,8 +425,8 @@ impl Compress for Hasher {
     #[inline(always)]
     fn compress(&mut self, hash: Hash) {
         match hash {
-            Hash::Sha1 => compress_sha1(),
-            Hash::Sha256 => compress_sha256(),
+            Hash::Sha1 => stages::compress_sha1(),
+            Hash::Sha256 => stages::compress_sha256(),
         };
     }
 
@@ -481,109 +435,4 @@ impl Compress for Hasher {
         // SAFETY: the value belongs to this CPU and run.
         unsafe { &mut *self.0 }
     }
-}
-
-/// Functions that the verifier looks at once each, by themselves, knowing nothing of the caller.
-/// They find everything in maps.
-macro_rules! stages {
-    ($($name:ident),+) => {
-        $(
-            /// The stage of this name in `mptcp_common::track`.
-            #[unsafe(no_mangle)]
-            #[inline(never)]
-            extern "C" fn $name() -> u32 {
-                if let Some(kernel) = Kernel::new() {
-                    track::$name(&kernel);
-                }
-                0
-            }
-        )+
-    };
-}
-
-stages!(
-    lookup_join,
-    handshake,
-    open_session,
-    open_subflow,
-    verify_join,
-    established,
-    signals,
-    close
-);
-
-/// Puts a report in the ring.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tell(happening: u32, detail: u32, token: u32) -> u32 {
-    let Some(kernel) = Kernel::new() else {
-        return 0;
-    };
-    let work = kernel.work();
-    let direction = work.route.direction.get();
-    let time = kernel.now();
-    let [second, made] = &work.reports;
-    if second.get() != time >> 30 {
-        second.set(time >> 30);
-        made.set(0);
-    }
-    made.set(made.get() + 1);
-    let is_allowed = made.get() <= MAX_REPORTS || TEST_CLOCK.load() != 0;
-    if is_allowed && let Some(mut entry) = REPORTS.reserve::<Report>(0) {
-        entry.write(Report {
-            time,
-            flow: work.flow.words,
-            happening,
-            detail,
-            direction,
-            token,
-        });
-        entry.submit(0);
-    } else {
-        kernel.count(direction, |events| events.lost_reports += 1);
-    }
-    0
-}
-
-/// See [`engine::walk`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn walk() -> u32 {
-    if let Some(work) = work() {
-        let verifier = Verifier::new(work);
-        engine::walk(work, &verifier);
-    }
-    0
-}
-
-/// See [`engine::examine`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn examine() -> u32 {
-    if let Some(kernel) = Kernel::new() {
-        engine::examine(&kernel, &policy());
-    }
-    0
-}
-
-/// SHA-256 of the block in [`DIGEST`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn compress_sha256() -> u32 {
-    if let Some(digest) = DIGEST.get_ptr_mut(0) {
-        // SAFETY: the value belongs to this CPU and run.
-        crypto::compress_sha256(unsafe { &mut *digest });
-    }
-    0
-}
-
-/// SHA-1 of the block in [`DIGEST`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn compress_sha1() -> u32 {
-    if let Some(digest) = DIGEST.get_ptr_mut(0) {
-        // SAFETY: the value belongs to this CPU and run.
-        crypto::compress_sha1(unsafe { &mut *digest });
-    }
-    0
 }

@@ -1,0 +1,171 @@
+//! The parts of the engine that are functions of their own here: the verifier looks at each once, by
+//! itself, knowing nothing of its caller. They find everything in maps.
+
+use mptcp_common::{
+    crypto,
+    engine::{self, Stages, Work},
+    track::{self, Report, Tables as _},
+};
+
+use crate::tables::{self, Kernel, Verifier};
+
+impl Stages for Kernel {
+    #[inline(always)]
+    fn work(&self) -> &Work {
+        // SAFETY: the value belongs to this CPU and run. What the stages change of it is in cells.
+        unsafe { &*self.work }
+    }
+
+    #[inline(always)]
+    fn examine(&self) {
+        examine();
+    }
+
+    #[inline(always)]
+    fn lookup_join(&self) {
+        lookup_join();
+    }
+
+    #[inline(always)]
+    fn handshake(&self) {
+        handshake();
+    }
+
+    #[inline(always)]
+    fn open_session(&self) {
+        open_session();
+    }
+
+    #[inline(always)]
+    fn open_subflow(&self) {
+        open_subflow();
+    }
+
+    #[inline(always)]
+    fn verify_join(&self) {
+        verify_join();
+    }
+
+    #[inline(always)]
+    fn established(&self) {
+        established();
+    }
+
+    #[inline(always)]
+    fn signals(&self) {
+        signals();
+    }
+
+    #[inline(always)]
+    fn close(&self) {
+        close();
+    }
+}
+
+/// Functions that the verifier looks at once each, by themselves, knowing nothing of the caller.
+/// They find everything in maps.
+macro_rules! stages {
+    ($($name:ident),+) => {
+        $(
+            /// The stage of this name in `mptcp_common::track`.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            extern "C" fn $name() -> u32 {
+                if let Some(kernel) = Kernel::new() {
+                    track::$name(&kernel);
+                }
+                0
+            }
+        )+
+    };
+}
+
+stages!(
+    lookup_join,
+    handshake,
+    open_session,
+    open_subflow,
+    verify_join,
+    established,
+    signals,
+    close
+);
+
+/// So many reports a second and CPU, so that a flood drowns nobody.
+const MAX_REPORTS: u64 = 1000;
+
+/// Puts a report in the ring.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn tell(happening: u32, detail: u32, token: u32) -> u32 {
+    let Some(kernel) = Kernel::new() else {
+        return 0;
+    };
+    let work = kernel.work();
+    let direction = work.route.direction.get();
+    let time = kernel.now();
+    let [second, made] = &work.reports;
+    if second.get() != time >> 30 {
+        second.set(time >> 30);
+        made.set(0);
+    }
+    made.set(made.get() + 1);
+    let is_allowed = made.get() <= MAX_REPORTS || tables::is_test();
+    if is_allowed && let Some(mut entry) = tables::REPORTS.reserve::<Report>(0) {
+        entry.write(Report {
+            time,
+            flow: work.flow.words,
+            happening,
+            detail,
+            direction,
+            token,
+        });
+        entry.submit(0);
+    } else {
+        kernel.count(direction, |events| events.lost_reports += 1);
+    }
+    0
+}
+
+/// See [`engine::walk`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn walk() -> u32 {
+    if let Some(work) = tables::work() {
+        let verifier = Verifier::new(work);
+        engine::walk(work, &verifier);
+    }
+    0
+}
+
+/// See [`engine::examine`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn examine() -> u32 {
+    if let Some(kernel) = Kernel::new() {
+        engine::examine(&kernel, &tables::policy());
+    }
+    0
+}
+
+/// SHA-256 of the block in [`tables::DIGEST`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn compress_sha256() -> u32 {
+    if let Some(digest) = tables::DIGEST.get_ptr_mut(0) {
+        // SAFETY: the value belongs to this CPU and run.
+        crypto::compress_sha256(unsafe { &mut *digest });
+    }
+    0
+}
+
+/// SHA-1 of the block in [`tables::DIGEST`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn compress_sha1() -> u32 {
+    if let Some(digest) = tables::DIGEST.get_ptr_mut(0) {
+        // SAFETY: the value belongs to this CPU and run.
+        crypto::compress_sha1(unsafe { &mut *digest });
+    }
+    0
+}
