@@ -101,6 +101,17 @@ fn compare(both: &mut Both, flags: u8, options: &[u8], payload: usize) -> Result
             first[usize::from(nibble(&option))] = false;
         }
     });
+    // By subtype too: all but those without one, and those between options.
+    let by_subtype: u64 = events.option_invalid.iter().sum();
+    let short = events.invalid[Fault::Short as usize] + events.invalid[Fault::Combination as usize];
+    let all: u64 = events.invalid.iter().sum();
+    ensure!(
+        by_subtype + short == all || events.option_short > 0,
+        "{by_subtype} by subtype, {short} without, {all} in all: {options:02x?}"
+    );
+    for (i, count) in events.option_invalid.iter().enumerate() {
+        ensure!(*count <= events.option[i / 8], "{options:02x?}");
+    }
     for fault in Fault::ALL.into_iter().take(6) {
         let (decoder, engine) = (faults[fault as usize], events.invalid[fault as usize]);
         ensure!(

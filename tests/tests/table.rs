@@ -121,6 +121,7 @@ fn json_has_every_row_and_every_nitro_field() -> Result<()> {
         ("/source/since", Value::is_string),
         ("/source/frames", Value::is_u64),
         ("/source/attached_mid_traffic", Value::is_boolean),
+        ("/invalid_options/rx", Value::is_object),
         ("/extra", Value::is_object),
         ("/probe", Value::is_object),
     ] {

@@ -128,6 +128,8 @@ counters! {
         /// Options that are not allowed, by wire::Fault: short, overrun, length, flags, segment,
         /// version, repeated, combination.
         invalid: [u64; 8],
+        /// The part of these that have a subtype: nibble times 8, plus the fault.
+        option_invalid: [u64; 128],
         /// Options of an unassigned subtype (9 to 14).
         subtype_unassigned: u64,
         /// Packets in which an allowed option other than MP_CAPABLE sets bits that are reserved.

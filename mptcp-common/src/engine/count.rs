@@ -201,7 +201,7 @@ fn tally(found: &Found, n: u64, verifier: &impl Forget, events: &mut Events) {
         if UNASSIGNED & bit != 0 {
             events.subtype_unassigned += n * count;
         } else if DEFINED & bit != 0 {
-            invalid(events, Fault::Repeated, n * (count - 1));
+            invalid_option(events, nibble as u32, Fault::Repeated, n * (count - 1));
         }
     }
     let shorts = n * u64::from(found.count[SHORTS]);
@@ -220,7 +220,7 @@ fn tally(found: &Found, n: u64, verifier: &impl Forget, events: &mut Events) {
             if UNASSIGNED & bit != 0 {
                 events.subtype_unassigned += n;
             } else if DEFINED & bit != 0 {
-                invalid(events, Fault::Overrun, n);
+                invalid_option(events, nibble, Fault::Overrun, n);
             }
         }
     }
@@ -294,6 +294,13 @@ fn segment(packet: &Packet, verifier: &impl Forget) -> Segment {
     }
 }
 
+/// Counts an option that is not allowed, by its subtype too.
+#[inline(always)]
+fn invalid_option(events: &mut Events, nibble: u32, fault: Fault, n: u64) {
+    invalid(events, fault, n);
+    events.option_invalid[(nibble as usize & 15) * 8 + (fault as usize & 7)] += n;
+}
+
 #[inline(always)]
 fn invalid(events: &mut Events, fault: Fault, n: u64) {
     events.invalid[fault as usize & 7] += n;
@@ -310,7 +317,7 @@ fn handshake(
     let mut signs = 0;
     if let Some(option) = options.get(Subtype::MpCapable) {
         match MpCapable::check(&option, options.segment()) {
-            Err(fault) => invalid(events, fault, n),
+            Err(fault) => invalid_option(events, Subtype::MpCapable as u32, fault, n),
             Ok(()) => {
                 signs |= Subtype::MpCapable.bit();
                 let version = MpCapable::version_of(&option);
@@ -333,7 +340,7 @@ fn handshake(
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpJoin) {
         match MpJoin::check(&option, options.segment()) {
-            Err(fault) => invalid(events, fault, n),
+            Err(fault) => invalid_option(events, Subtype::MpJoin as u32, fault, n),
             Ok(()) => {
                 signs |= Subtype::MpJoin.bit();
                 match option.length() {
@@ -401,7 +408,7 @@ fn dss(
     events: &mut Events,
 ) -> u32 {
     if let Err(fault) = fields.check(segment(packet, verifier)) {
-        invalid(events, fault, n);
+        invalid_option(events, Subtype::Dss as u32, fault, n);
         return 0;
     }
     let flags = fields.flags();
@@ -468,7 +475,7 @@ fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u3
     let mut signs = 0;
     if let Some(option) = options.get(Subtype::AddAddr) {
         match AddAddr::check(&option, options.segment()) {
-            Err(fault) => invalid(events, fault, n),
+            Err(fault) => invalid_option(events, Subtype::AddAddr as u32, fault, n),
             Ok(()) => {
                 if AddAddr::is_echo(&option) {
                     events.add_addr_echo += n;
@@ -491,7 +498,7 @@ fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u3
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::RemoveAddr) {
         match RemoveAddr::check(&option, options.segment()) {
-            Err(fault) => invalid(events, fault, n),
+            Err(fault) => invalid_option(events, Subtype::RemoveAddr as u32, fault, n),
             Ok(()) => {
                 signs |= Subtype::RemoveAddr.bit();
                 events.remove_addr += n;
@@ -504,7 +511,7 @@ fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u3
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpPrio) {
         match MpPrio::check(&option, options.segment()) {
-            Err(fault) => invalid(events, fault, n),
+            Err(fault) => invalid_option(events, Subtype::MpPrio as u32, fault, n),
             Ok(()) => {
                 signs |= Subtype::MpPrio.bit();
                 if MpPrio::backup_of(&option) {
@@ -521,7 +528,7 @@ fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u3
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpFail) {
         match MpFail::check(&option, options.segment()) {
-            Err(fault) => invalid(events, fault, n),
+            Err(fault) => invalid_option(events, Subtype::MpFail as u32, fault, n),
             Ok(()) => {
                 events.fail += n;
                 signs |= Subtype::MpFail.bit() | reserved_12(&option);
@@ -531,7 +538,7 @@ fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u3
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpFastclose) {
         match MpFastclose::check(&option, options.segment()) {
-            Err(fault) => invalid(events, fault, n),
+            Err(fault) => invalid_option(events, Subtype::MpFastclose as u32, fault, n),
             Ok(()) => {
                 events.fastclose += n;
                 signs |= Subtype::MpFastclose.bit() | reserved_12(&option);
@@ -541,7 +548,7 @@ fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u3
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpTcpRst) {
         match MpTcpRst::check(&option, options.segment()) {
-            Err(fault) => invalid(events, fault, n),
+            Err(fault) => invalid_option(events, Subtype::MpTcpRst as u32, fault, n),
             Ok(()) => {
                 signs |= Subtype::MpTcpRst.bit();
                 events.tcprst += n;

@@ -38,6 +38,7 @@ pub(crate) fn statistics(statistics: &Statistics) -> Value {
         "protocolmptcp": nitro(statistics),
         "counters": counters(statistics),
         "options": options(&statistics.rows),
+        "invalid_options": invalid_options(&statistics.rows),
         "extra": EXTRAS
             .iter()
             .map(|extra| (extra.name.to_owned(), statistics.extra_total(extra).into()))
@@ -96,6 +97,45 @@ fn options(counters: &Counters) -> Map<String, Value> {
         .directions()
         .into_iter()
         .map(|(direction, events)| (direction.to_owned(), subtypes(events).into()))
+        .collect()
+}
+
+/// Options that are not allowed, by subtype and reason; those that there were.
+fn invalid_options(counters: &Counters) -> Map<String, Value> {
+    const REASONS: [&str; 8] = [
+        "short",
+        "overrun",
+        "length",
+        "flags",
+        "segment",
+        "version",
+        "repeated",
+        "combination",
+    ];
+    let by_reason = |counts: &[u64]| -> Map<String, Value> {
+        REASONS
+            .iter()
+            .zip(counts)
+            .filter(|(_, count)| **count > 0)
+            .map(|(reason, count)| ((*reason).to_owned(), (*count).into()))
+            .collect()
+    };
+    let by_subtype = |events: &Events| -> Map<String, Value> {
+        SUBTYPES
+            .iter()
+            .map(|(nibble, name)| {
+                let first = nibble * REASONS.len();
+                let counts = &events.option_invalid[first..first + REASONS.len()];
+                ((*name).to_owned(), by_reason(counts))
+            })
+            .filter(|(_, reasons)| !reasons.is_empty())
+            .map(|(name, reasons)| (name, reasons.into()))
+            .collect()
+    };
+    counters
+        .directions()
+        .into_iter()
+        .map(|(direction, events)| (direction.to_owned(), by_subtype(events).into()))
         .collect()
 }
 
