@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{Family, Pair, close, transfer},
+    net::{Family, Pair, close, finished, transfer},
     probe::{Probe, total},
 };
 use serde_json::Value;
@@ -105,6 +105,44 @@ fn without_tables_there_is_a_next_step() -> Result<()> {
     probe.run(&["attach", "-i", "s0", "--no-track"])?;
     let said = probe.fails(1, &["sessions"])?;
     ensure!(said.contains("--no-track"), "{said}");
+    Ok(())
+}
+
+/// The first probe of a network namespace decides on the tables; another one says so.
+#[test]
+fn tables_are_shared() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    let attach = |arguments: &[&str]| -> Result<String> {
+        let output = finished(&mut probe.command(&[&["attach", "-i"], arguments].concat()))?;
+        ensure!(output.status.success());
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let tables = || -> Result<Vec<Value>> {
+        let text = probe.run(&["status", "--output", "json"])?;
+        let status: Value = serde_json::from_str(&text)?;
+        let interfaces = status["interfaces"].as_array().context("no interfaces")?;
+        Ok(interfaces.iter().map(|one| one["tables"].clone()).collect())
+    };
+    ensure!(attach(&["s0", "--max-sessions", "100", "--limit-subflows", "3"])?.is_empty());
+    let said = attach(&["s1"])?;
+    ensure!(
+        said.contains("share tables that were made for 100 sessions"),
+        "{said}"
+    );
+    let both = tables()?;
+    ensure!(both.len() == 2 && both[0] == both[1], "{both:?}");
+    ensure!(both[0]["max_sessions"] == 100 && both[0]["limits"]["subflows"] == 3);
+    // A session is one, whichever interface its subflows come in at.
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 10_000)?;
+    ensure!(tables()?.iter().all(|table| table["sessions"] == 1));
+    ensure!(total(&probe.stat(&["-i", "s1"])?, "CurSess")? == 1);
+    close(client, server)?;
+    // With the last probe the tables go.
+    probe.run(&["detach", "-i", "s0", "s1"])?;
+    ensure!(attach(&["s0"])?.is_empty());
+    ensure!(tables()?[0]["max_sessions"] == 8192);
     Ok(())
 }
 

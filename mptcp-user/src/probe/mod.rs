@@ -36,7 +36,7 @@ use self::{
 };
 use crate::{
     cli::XdpChoice,
-    failure::{Failure, Kind},
+    failure::{Failure, Kind, say},
     offline::Sizes,
 };
 
@@ -163,6 +163,15 @@ impl Probe {
         let counters = here.path("counters");
         let wanted = Agreement::new(settings.sizes, settings.limits)?;
         let agreement = Agreement::join(shared, wanted)?;
+        if settings.track && !agreement.is_as_wanted(&wanted) {
+            let sizes = agreement.sizes();
+            say(format!(
+                "{}: the probes of this network namespace share tables that were made for {} \
+                 sessions and {} subflows, and their limits; other ones take effect when all \
+                 probes here were detached (`mptcp-user status` shows them)",
+                interface.name, sizes.sessions, sizes.subflows
+            ));
+        }
         let mut programs = load(interface, settings, &agreement, Some((&counters, shared)))?;
         agreement.pin(shared)?;
         let mut meta = meta_for(interface, settings);

@@ -89,6 +89,11 @@ impl Agreement {
         })
     }
 
+    /// Has it the sizes and limits of `wanted`?
+    pub(crate) fn is_as_wanted(&self, wanted: &Self) -> bool {
+        self.sizes() == wanted.sizes() && self.limits == wanted.limits
+    }
+
     pub(crate) fn sizes(&self) -> Sizes {
         Sizes {
             sessions: self.sessions,
