@@ -145,8 +145,10 @@ pub struct Way<M: Memory> {
     pub packets: M::W64,
     /// Payload bytes, retransmissions included.
     pub bytes: M::W64,
+    /// The acknowledgment that its sender sent last and that has been looked at.
+    pub last_ack: M::W32,
     /// 0.
-    pub reserved: M::W64,
+    pub reserved: M::W32,
     /// A ring of mappings.
     pub mappings: [Mapping<M>; MAPPINGS],
 }

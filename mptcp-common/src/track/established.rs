@@ -85,11 +85,18 @@ fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
     if !seen.flags().any(TcpFlags::ACK) || seen.flags().any(TcpFlags::RST) {
         return;
     }
-    let other = seen.other_way();
     let acknowledgment = seen.work.packet.acknowledgment;
+    if seen.way().last_ack.load() == acknowledgment {
+        // As most data packets: the other direction's cache line is left alone.
+        return;
+    }
+    let other = seen.other_way();
     let (acked, next) = (other.acked.load(), other.next.load());
     if seen.is_other(subflow::FIN) && after(acknowledgment, other.fin.load()) {
         seen.subflow.flags.or(subflow::FIN_ACKED << (seen.side ^ 1));
+    }
+    if !after(acknowledgment, next.wrapping_add(1)) {
+        seen.way().last_ack.store(acknowledgment);
     }
     // The FIN's own number is not data.
     let reached = if after(acknowledgment, next) {
@@ -164,7 +171,6 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
 #[inline(always)]
 fn data_ack<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
     let ours = &seen.session.sides[seen.side & 1];
-    let theirs = &seen.session.sides[(seen.side ^ 1) & 1];
     let highest = ours.data_ack.load();
     let value = if dss.flags().all(DssFlags::ACK_8) {
         dss.data_ack
@@ -172,7 +178,13 @@ fn data_ack<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
         expand(highest, dss.data_ack as u32)
     };
     let facts = seen.session.flags.load();
-    if facts & session::KNOWN << (seen.side ^ 1) == 0 {
+    let is_known = facts & session::KNOWN << (seen.side ^ 1) != 0;
+    if is_known && !after_64(value, highest) {
+        // As most data packets: the other side's cache line is left alone.
+        return;
+    }
+    let theirs = &seen.session.sides[(seen.side ^ 1) & 1];
+    if !is_known {
         // Without the key of whose data this acknowledges, the first value is where it starts.
         if seen.first_of_session(session::ACK_STARTED) {
             ours.data_ack.store(value);

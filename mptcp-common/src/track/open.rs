@@ -272,13 +272,14 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, entry: &HalfOpen<M>, now: u64) 
     let bases = [entry.syn_acked.load().wrapping_sub(1), entry.isn[1].load()];
     for (end, base) in bases.into_iter().enumerate() {
         let side = (end as u32 ^ opener) as usize & 1;
-        fill_way(&subflow.ways[side], base);
+        // Nothing is acknowledged anew by what the handshake has acknowledged.
+        fill_way(&subflow.ways[side], base, bases[end ^ 1].wrapping_add(1));
     }
     subflow.flags.store(flags);
 }
 
 #[inline(always)]
-fn fill_way<M: Memory>(way: &Way<M>, base: u32) {
+fn fill_way<M: Memory>(way: &Way<M>, base: u32, last_ack: u32) {
     let first = base.wrapping_add(1);
     way.base.store(base);
     way.next.store(first);
@@ -291,6 +292,7 @@ fn fill_way<M: Memory>(way: &Way<M>, base: u32) {
     way.bad_option.store(0);
     way.packets.store(0);
     way.bytes.store(0);
+    way.last_ack.store(last_ack);
     for mapping in &way.mappings {
         mapping.dsn.store(0);
         mapping.ssn.store(0);
