@@ -82,8 +82,6 @@ pub mod half_open {
     pub const BACKUP: u32 = 1 << 8;
     /// The session had as many subflows as the policy allows.
     pub const OVER_LIMIT: u32 = 1 << 10;
-    /// The SYN carried data (TCP Fast Open).
-    pub const DATA_IN_SYN: u32 = 1 << 11;
     /// The third segment was wrong, and was counted as that.
     pub const FAILED: u32 = 1 << 12;
     /// More joins were pending than the policy allows.
@@ -219,8 +217,6 @@ pub mod subflow {
     pub const MAPPED: u32 = 1 << 24;
     /// Closed.
     pub const CLOSED: u32 = 1 << 26;
-    /// Known only from mid-traffic: what it sent before was not seen.
-    pub const SEEDED: u32 = 1 << 27;
     /// Per side: a checksum was there against the negotiation, or was missing.
     pub const CHECKSUM_ODD: u32 = 1 << 28;
 }
@@ -269,8 +265,10 @@ pub struct Side<M: Memory> {
     pub mapped: Ranges<M>,
     /// Data that it sent beyond a gap.
     pub sent: Ranges<M>,
+    /// When it had more pending joins than the policy allows.
+    pub over_pending: M::W64,
     /// 0.
-    pub reserved: [M::W64; 4],
+    pub reserved: [M::W64; 3],
 }
 
 /// A session.
@@ -322,8 +320,6 @@ pub mod session {
     pub const FAIL: u32 = 1 << 10;
     /// DSS checksums are in use.
     pub const CHECKSUM: u32 = 1 << 12;
-    /// Was there before the probe, or became known by a join.
-    pub const ADOPTED: u32 = 1 << 13;
     /// Per side: ranges of its data were forgotten, for lack of room.
     pub const LOSSY: u32 = 1 << 14;
     /// Per side: it sent a DATA_ACK of data whose initial number is not known.

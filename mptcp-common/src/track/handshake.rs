@@ -241,9 +241,6 @@ fn fill<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, kind: K
             }
         }
     }
-    if work.packet.payload > 0 {
-        flags |= half_open::DATA_IN_SYN;
-    }
     if kind == Kind::Stray {
         let valid = work.route.valid.get();
         if valid & Subtype::Dss.bit() != 0 {

@@ -91,6 +91,7 @@ pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     let pending = side.pending.add(1);
     if pending >= limits.pending {
         flags |= half_open::OVER_PENDING;
+        side.over_pending.store(tables.now());
     }
     if let Some(all) = tables.pending_joins() {
         let others = all.add(1);
@@ -196,9 +197,9 @@ pub(super) fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
     let direction = work.route.direction.get();
     let options = Options::new(work, work.route.valid.get(), tables);
     let Some(option) = options.get(Subtype::MpJoin) else {
-        if entry.flags.load() & half_open::ANSWERED == 0 {
+        const KNOWN: u32 = half_open::ANSWERED | half_open::REFUSED;
+        if entry.flags.or(half_open::REFUSED) & KNOWN == 0 {
             tables.count(direction, |events| events.join_synack_plain += 1);
-            entry.flags.or(half_open::REFUSED);
         }
         return;
     };
@@ -282,6 +283,28 @@ fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
 /// MP_TCPRST reasons "lack of resources" and "administratively prohibited" (RFC 8684 section 3.6).
 const REFUSALS: [u8; 2] = [2, 3];
 
+/// A pending join is reset within this time after one more than the policy allows (PendRep).
+const REPLACE_TIME: u64 = 2_000_000_000;
+
+/// Does a join that is reset make room for a newer one?
+#[inline(always)]
+fn is_replaced<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>) -> bool {
+    let flags = entry.flags.load();
+    let Some(session) = session_of_entry(tables, entry) else {
+        return false;
+    };
+    let side = usize::from(flags & half_open::OPENER_LISTENS != 0);
+    let over = &session.sides[side].over_pending;
+    let time = over.load();
+    let replaced = flags & half_open::OVER_PENDING == 0
+        && time != 0
+        && tables.now().wrapping_sub(time) <= REPLACE_TIME;
+    if replaced {
+        over.store(0);
+    }
+    replaced
+}
+
 /// A pending join is reset.
 #[inline(always)]
 pub(super) fn reset<T: Stages>(
@@ -302,9 +325,12 @@ pub(super) fn reset<T: Stages>(
         None => 0,
     };
     let mut row = 0;
+    let replaced = is_replaced(tables, entry);
     tables.count(opened, |events| {
         events.join_refused += 1;
-        if flags & half_open::RESOLVED == 0 {
+        if replaced {
+            events.pending_replaced += 1;
+        } else if flags & half_open::RESOLVED == 0 {
             events.join_token_unknown += 1;
             row = 44;
         } else if flags & half_open::FAILED != 0 {

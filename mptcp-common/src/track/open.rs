@@ -157,6 +157,7 @@ fn fill_side<M: Memory>(session: &Session<M>, side: usize, key: u64, derived: De
     this.fin.store(0);
     this.token.store(derived.token);
     this.pending.store(0);
+    this.over_pending.store(0);
     for i in 0..4 {
         this.known[i].store(0);
         this.removed[i].store(0);

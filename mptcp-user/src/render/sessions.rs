@@ -106,6 +106,7 @@ fn object(session: &Session, role: Role) -> Value {
             Role::Host => Some("initiator"),
         },
         "checksum": session.checksum,
+        "lossy": session.is_lossy,
         "age_s": session.age.as_secs_f64(),
         "idle_s": session.idle.as_secs_f64(),
         "packets_from_initiator": session.packets(0),

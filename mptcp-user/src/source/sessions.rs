@@ -26,6 +26,8 @@ pub(crate) struct Session {
     pub(crate) is_listener: bool,
     /// Are DSS checksums in use?
     pub(crate) checksum: bool,
+    /// Were ranges of its data forgotten, for lack of room?
+    pub(crate) is_lossy: bool,
     /// Since when.
     pub(crate) age: Duration,
     /// Since its last packet.
@@ -160,6 +162,7 @@ fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Session {
         state,
         is_listener: flags & session::LISTENER_HERE != 0,
         checksum: flags & session::CHECKSUM != 0,
+        is_lossy: flags & (session::LOSSY | session::LOSSY << 1) != 0,
         age: since(entry.created.load(), now),
         idle: since(entry.last_seen.load(), now),
         subflows: Vec::new(),
