@@ -69,7 +69,8 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     };
     let mut buffer = frame.0.buffer(ingress);
     let kernel = Kernel::with(counters, work);
-    let gathered = gather(frame, &kernel, tables::scope(), &mut buffer, work);
+    let scope = tables::scope();
+    let gathered = gather(frame, &kernel, scope, &mut buffer, work);
     let packets = u64::from(buffer.packets);
     counters.frames += packets;
     tables::barrier();
@@ -78,7 +79,7 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
             if !engine::find_lone_dss(work, &kernel) {
                 stages::walk();
             }
-            engine::packet(&kernel)
+            engine::packet(&kernel, scope.is_tracking)
         }
         Err(leaf) => leaf,
     };

@@ -169,7 +169,7 @@ impl Offline {
         }
         self.work = work;
         let leaf = match gathered {
-            Ok(()) => engine::packet(self),
+            Ok(()) => engine::packet(self, scope.is_tracking),
             Err(leaf) => leaf,
         };
         self.counters.get_mut().leaves.add(leaf, packets);

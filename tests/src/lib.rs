@@ -6,6 +6,7 @@ pub mod document;
 pub mod frame;
 pub mod kernel;
 pub mod net;
+pub mod numbers;
 pub mod packet;
 pub mod probe;
 pub mod relay;

@@ -108,6 +108,12 @@ impl Twins {
         self.kernel.set_clock(self.now)
     }
 
+    /// Goes on with a CPU whose clock is behind by this time.
+    pub fn set_back(&mut self, time: Duration) -> Result<()> {
+        self.now -= time.as_nanos() as u64;
+        self.kernel.set_clock(self.now)
+    }
+
     /// What exists now, by the user-space engine's tables.
     pub fn gauges(&self) -> Gauges {
         self.offline.gauges(self.now)
@@ -272,6 +278,11 @@ impl<'a> Talk<'a> {
     /// Lets time pass.
     pub fn wait(&mut self, time: Duration) -> Result<()> {
         self.twins.wait(time)
+    }
+
+    /// As [`Twins::set_back`].
+    pub fn set_back(&mut self, time: Duration) -> Result<()> {
+        self.twins.set_back(time)
     }
 
     /// As [`Twins::use_queue`].

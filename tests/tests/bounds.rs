@@ -344,3 +344,47 @@ fn other_receive_queues_are_told_apart() -> Result<()> {
         Ok(())
     })
 }
+
+/// The clock of a CPU can be a tick behind that of another, which has just seen the same session.
+#[test]
+fn a_clock_that_is_behind_ends_nothing() -> Result<()> {
+    const TICK: Duration = Duration::from_millis(10);
+    let mut twins = Twins::new(host())?;
+    let mut talk = Talk::new(&mut twins);
+    let (syn, syn_ack, ack) = (
+        talk.capable_syn(),
+        talk.capable_syn_ack(),
+        talk.capable_ack(),
+    );
+    talk.send(0, A, SYN, &syn, 0)?;
+    talk.set_back(TICK)?;
+    talk.send(0, B, SYN | ACK, &syn_ack, 0)?;
+    talk.send(0, A, ACK, &ack, 0)?;
+    talk.data(0, A, 100)?;
+    talk.ack(0, B)?;
+    talk.set_back(TICK)?;
+    talk.join(A, 5)?;
+    talk.set_back(TICK)?;
+    talk.data(1, A, 100)?;
+    ensure!(talk.value("TotSess")? == Some(1) && talk.value("subCon")? == Some(2));
+    ensure!(talk.value("UnknownFlow")? == Some(0));
+    let gauges = talk.gauges();
+    ensure!((gauges.sessions, gauges.subflows) == (1, 2), "{gauges:?}");
+    Ok(())
+}
+
+/// Without tracking, packets count by what they say and nothing is remembered of them.
+#[test]
+fn without_tracking_no_table_is_touched() -> Result<()> {
+    let mut config = host();
+    config.scope.is_tracking = false;
+    let mut twins = Twins::new(config)?;
+    let talk = Talk::confirmed(&mut twins)?;
+    let counted = &talk.counted;
+    ensure!(counted.rx.capable_syn == 1 && counted.rx.dss == 1 && counted.tx.dss == 1);
+    for events in [&counted.rx, &counted.tx, &counted.unknown] {
+        ensure!(events.session_created + events.unknown_flow + events.final_ack == 0);
+        ensure!(events.lost_handshakes + events.fresh_ack == 0);
+    }
+    Ok(())
+}

@@ -9,29 +9,9 @@ use mptcp_common::{
 use mptcp_tests::{
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK},
     kernel::{self, Kernel, Program},
+    numbers::Numbers,
 };
 use mptcp_user::offline::Offline;
-
-/// Pseudo-random numbers, the same in each run (splitmix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next() as u8
-    }
-}
 
 /// The programs in the kernel, and the same engine over ordinary memory.
 struct Both {

@@ -228,13 +228,6 @@ impl Row {
     }
 }
 
-/// A field of all three directions.
-macro_rules! all {
-    ($c:ident.$field:ident) => {
-        $c.rx.$field + $c.tx.$field + $c.unknown.$field
-    };
-}
-
 /// A number that the raw counters hold, and how far to trust it on a host and on a middlebox.
 macro_rules! value {
     () => {

@@ -47,13 +47,6 @@ macro_rules! extra {
     };
 }
 
-/// A field of all three directions.
-macro_rules! all {
-    ($c:ident.$field:ident) => {
-        $c.rx.$field + $c.tx.$field + $c.unknown.$field
-    };
-}
-
 /// The further numbers, in the order in which `-detail` prints them.
 #[rustfmt::skip]
 pub const EXTRAS: &[Extra] = &[

@@ -4,6 +4,13 @@
 //! added to. [`ROWS`] are the 83 rows of the table and [`EXTRAS`] the further ones, each a formula
 //! over the raw counters. A counter is in wire packets unless its description says otherwise.
 
+/// A field of all three directions.
+macro_rules! all {
+    ($c:ident.$field:ident) => {
+        $c.rx.$field + $c.tx.$field + $c.unknown.$field
+    };
+}
+
 mod catalogue;
 mod extra;
 mod raw;

@@ -285,9 +285,9 @@ pub fn examine(stages: &impl Stages, policy: &Policy) {
 }
 
 /// Counts the packet in work, which was located and whose options were found, and says which leaf
-/// it belongs to: [`Leaf::Tcp`] or [`Leaf::Mptcp`].
+/// it belongs to: [`Leaf::Tcp`] or [`Leaf::Mptcp`]. Without tracking no table is touched.
 #[inline(always)]
-pub fn packet<S: Stages>(stages: &S) -> Leaf {
+pub fn packet<S: Stages>(stages: &S, is_tracking: bool) -> Leaf {
     let work = stages.work();
     let route = &work.route;
     let seen = route.seen.get();
@@ -296,7 +296,7 @@ pub fn packet<S: Stages>(stages: &S) -> Leaf {
         return Leaf::Tcp;
     }
     let is_syn = work.packet.flags.stage() == Stage::Syn;
-    if is_syn && seen & Subtype::MpJoin.bit() != 0 {
+    if is_tracking && is_syn && seen & Subtype::MpJoin.bit() != 0 {
         stages.lookup_join();
     }
     direct(stages, work, flow);
@@ -309,6 +309,9 @@ pub fn packet<S: Stages>(stages: &S) -> Leaf {
             .set(count::count_lone_dss(work, stages, &mut events));
     } else {
         stages.examine();
+    }
+    if !is_tracking {
+        return Leaf::Mptcp;
     }
     route.next.set(0);
     if stages.forget(flow) != Flow::SUBFLOW || is_syn {

@@ -1,18 +1,17 @@
 //! The end of a subflow.
 
 use super::{
-    Happening, Stages,
+    Happening, REPLACE_TIME, Stages,
     entry::{session, subflow},
     open::leave,
     seen::Seen,
+    since,
     word::Word,
 };
 use crate::wire::{Subtype, TcpFlags};
 
 /// A reset within this time answers an option that is not allowed (OptRstEr).
 const BAD_OPTION_TIME: u64 = 200_000_000;
-/// A replaced subflow is closed within this time (TotSFRep).
-const REPLACE_TIME: u64 = 2_000_000_000;
 
 /// MP_TCPRST reason "MPTCP-specific error" (RFC 8684 section 3.6).
 const MPTCP_ERROR: u8 = 1;
@@ -55,7 +54,7 @@ fn fin<T: Stages>(seen: &Seen<'_, T>) {
 fn replaced<T: Stages>(seen: &Seen<'_, T>) {
     let over = seen.session.over_limit.load();
     if over != 0
-        && seen.now.wrapping_sub(over) <= REPLACE_TIME
+        && since(over, seen.now) <= REPLACE_TIME
         && seen.work.route.slot.get() != seen.session.newcomer.load()
     {
         seen.session.over_limit.store(0);
@@ -72,7 +71,7 @@ fn reset<T: Stages>(seen: &Seen<'_, T>) {
     };
     let has_reason = seen.has(Subtype::MpTcpRst);
     let bad = seen.other_way().bad_option.load();
-    let answers_bad = bad != 0 && seen.now.wrapping_sub(bad) <= BAD_OPTION_TIME;
+    let answers_bad = bad != 0 && since(bad, seen.now) <= BAD_OPTION_TIME;
     let is_fastclose = seen.has(Subtype::MpFastclose);
     let is_first = seen.subflow.flags.or(subflow::RESET) & subflow::RESET == 0;
     if !is_first {

@@ -5,6 +5,7 @@ use super::{
     entry::{session, subflow},
     seen::Seen,
     sequence::{Known, Map, Relation, after, after_64, expand, raise},
+    since,
     word::{Word, bump},
 };
 use crate::{
@@ -64,7 +65,7 @@ fn after_close<T: Stages>(seen: &Seen<'_, T>) {
     let closed = seen.subflow.closed.load();
     if seen.work.route.seen.get() == 0
         || seen.flags().any(TcpFlags::RST)
-        || seen.now.wrapping_sub(closed) <= AFTER_CLOSE_TIME
+        || since(closed, seen.now) <= AFTER_CLOSE_TIME
         || seen.subflow.flags.or(subflow::AFTER_CLOSE) & subflow::AFTER_CLOSE != 0
     {
         return;
@@ -142,7 +143,8 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
             map = dss_mapping(seen, dss);
         }
     } else if let Some(option) = seen.option(Subtype::MpCapable) {
-        if option.length() > 20 {
+        let is_known = seen.session.flags.load() & session::KNOWN << seen.side != 0;
+        if option.length() > 20 && is_known {
             seen.first(subflow::CONFIRMED);
             let idsn = seen.session.sides[seen.side & 1].idsn.load();
             let dsn = idsn.wrapping_add(1);

@@ -14,8 +14,8 @@ use crate::{
     wire::{CapableFlags, DssFlags, MpCapable, Stage, Subtype, TcpFlags},
 };
 
-/// How far an acknowledgment may lie behind what was seen of the other end: packets overtake each
-/// other, and some are lost on their way to the probe.
+/// How far an acknowledgment may lie beyond what was seen of the other end: packets overtake each
+/// other, and some reach the other end and not the probe.
 const SLACK: u32 = 1 << 20;
 
 /// A packet of a flow that has no established subflow, or a SYN.

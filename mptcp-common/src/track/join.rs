@@ -1,11 +1,12 @@
 //! Joins: an MP_JOIN handshake adds a subflow to a session (RFC 8684 section 3.2).
 
 use super::{
-    Happening, Stages,
+    Happening, REPLACE_TIME, Stages,
     entry::{HalfOpen, Session, half_open, session},
     handshake::{answered, drop},
     open::{has_bit, session_of, set_bit, token_of},
     sequence::after,
+    since,
     table::Table as _,
     word::Word,
 };
@@ -283,9 +284,6 @@ fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
 /// MP_TCPRST reasons "lack of resources" and "administratively prohibited" (RFC 8684 section 3.6).
 const REFUSALS: [u8; 2] = [2, 3];
 
-/// A pending join is reset within this time after one more than the policy allows (PendRep).
-const REPLACE_TIME: u64 = 2_000_000_000;
-
 /// Does a join that is reset make room for a newer one?
 #[inline(always)]
 fn is_replaced<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>) -> bool {
@@ -298,7 +296,7 @@ fn is_replaced<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>) -> bool {
     let time = over.load();
     let replaced = flags & half_open::OVER_PENDING == 0
         && time != 0
-        && tables.now().wrapping_sub(time) <= REPLACE_TIME;
+        && since(time, tables.now()) <= REPLACE_TIME;
     if replaced {
         over.store(0);
     }

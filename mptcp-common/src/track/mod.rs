@@ -33,7 +33,6 @@ pub use self::{
     join::{lookup_join, verify_join},
     open::{open_session, open_subflow},
     report::{Fallback, Happening, Report},
-    sequence::{Relation, after, after_64, expand},
     signals::signals,
     word::{Memory, Word},
 };
@@ -160,10 +159,20 @@ pub trait Tables: Forget {
     }
 }
 
+/// Time from then to now. A CPU's clock can be a tick behind another's, which wrote `then`: that is no
+/// time, and not all the time there is.
+#[inline(always)]
+fn since(then: u64, now: u64) -> u64 {
+    now.saturating_sub(then)
+}
+
+/// A replaced subflow or pending join is gone within this time (TotSFRep, PendRep).
+const REPLACE_TIME: u64 = 2 * SECOND;
+
 /// Is this handshake over?
 #[inline(always)]
 pub fn is_half_open_over<M: Memory>(entry: &HalfOpen<M>, limits: &Limits, now: u64) -> bool {
-    entry.tag.load() == 0 || now.wrapping_sub(entry.created.load()) > limits.handshake
+    entry.tag.load() == 0 || since(entry.created.load(), now) > limits.handshake
 }
 
 /// May this subflow's entry be taken?
@@ -171,8 +180,8 @@ pub fn is_half_open_over<M: Memory>(entry: &HalfOpen<M>, limits: &Limits, now: u
 pub fn is_subflow_over<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64) -> bool {
     let closed = entry.closed.load();
     entry.tag.load() == 0
-        || (closed != 0 && now.wrapping_sub(closed) > limits.linger)
-        || now.wrapping_sub(entry.last_seen.load()) > limits.idle
+        || (closed != 0 && since(closed, now) > limits.linger)
+        || since(entry.last_seen.load(), now) > limits.idle
 }
 
 /// Is this subflow open?
@@ -180,7 +189,7 @@ pub fn is_subflow_over<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64)
 pub fn is_subflow_open<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64) -> bool {
     entry.tag.load() != 0
         && entry.closed.load() == 0
-        && now.wrapping_sub(entry.last_seen.load()) <= limits.idle
+        && since(entry.last_seen.load(), now) <= limits.idle
 }
 
 /// Is this session over, so that its entry may be taken?
@@ -193,8 +202,8 @@ pub fn is_session_over<M: Memory>(entry: &Session<M>, limits: &Limits, now: u64)
         || flags & session::FASTCLOSED != 0
         || (alone && flags & FINS_ACKED == FINS_ACKED)
         || (alone && flags & session::FALLBACK != 0)
-        || (alone && now.wrapping_sub(entry.alone.load()) > limits.alone)
-        || now.wrapping_sub(entry.last_seen.load()) > limits.idle
+        || (alone && since(entry.alone.load(), now) > limits.alone)
+        || since(entry.last_seen.load(), now) > limits.idle
 }
 
 /// Counts what exists now.

@@ -8,19 +8,19 @@ use crate::wire::Forget;
 
 /// Does `a` come after `b`, modulo 2^32?
 #[inline(always)]
-pub fn after(a: u32, b: u32) -> bool {
+pub(super) fn after(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) > 0
 }
 
 /// Does `a` come after `b`, modulo 2^64?
 #[inline(always)]
-pub fn after_64(a: u64, b: u64) -> bool {
+pub(super) fn after_64(a: u64, b: u64) -> bool {
     (a.wrapping_sub(b) as i64) > 0
 }
 
 /// The number with these lower 32 bits that is nearest to `near` (RFC 8684 section 3.3.1).
 #[inline(always)]
-pub fn expand(near: u64, low: u32) -> u64 {
+pub(super) fn expand(near: u64, low: u32) -> u64 {
     let distance = low.wrapping_sub(near as u32) as i32;
     near.wrapping_add(i64::from(distance) as u64)
 }
@@ -46,7 +46,7 @@ pub(super) fn raise<W: Word<u64>>(word: &W, value: u64) -> bool {
 /// How a range of data lies to a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Relation {
+pub(super) enum Relation {
     /// None of it was in the set.
     New = 0,
     /// Some of it was.

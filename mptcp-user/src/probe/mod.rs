@@ -60,6 +60,21 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
 }
 
+impl Settings {
+    /// Room in the tables: hardly any where nothing is followed.
+    fn sizes(&self) -> Sizes {
+        if self.track {
+            self.sizes
+        } else {
+            Sizes {
+                sessions: 1,
+                subflows: 1,
+                handshakes: 1,
+            }
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -161,9 +176,14 @@ impl Probe {
         present: Vec<Attachment>,
     ) -> Result<(Hook, Option<Hook>)> {
         let counters = here.path("counters");
-        let wanted = Agreement::new(settings.sizes, settings.limits)?;
-        let agreement = Agreement::join(shared, wanted)?;
-        if settings.track && !agreement.is_as_wanted(&wanted) {
+        let wanted = Agreement::new(settings.sizes(), settings.limits)?;
+        // A probe that follows nothing has no part in the tables.
+        let shared = settings.track.then_some(shared);
+        let agreement = match shared {
+            Some(shared) => Agreement::join(shared, wanted)?,
+            None => wanted,
+        };
+        if !agreement.is_as_wanted(&wanted) {
             let sizes = agreement.sizes();
             say(format!(
                 "{}: the probes of this network namespace share tables that were made for {} \
@@ -172,8 +192,10 @@ impl Probe {
                 interface.name, sizes.sessions, sizes.subflows
             ));
         }
-        let mut programs = load(interface, settings, &agreement, Some((&counters, shared)))?;
-        agreement.pin(shared)?;
+        let mut programs = load(interface, settings, &agreement, Some(&counters), shared)?;
+        if let Some(shared) = shared {
+            agreement.pin(shared)?;
+        }
         let mut meta = meta_for(interface, settings);
         if let Ok(earlier) = Self::open(here) {
             // Counting goes on: what is known of its beginning stays.
@@ -212,8 +234,8 @@ impl Probe {
 
     /// Puts a probe on an interface for as long as the value lives.
     pub(crate) fn temporary(interface: &Interface, settings: &Settings) -> Result<Self> {
-        let agreement = Agreement::new(settings.sizes, settings.limits)?;
-        let mut programs = load(interface, settings, &agreement, None)?;
+        let agreement = Agreement::new(settings.sizes(), settings.limits)?;
+        let mut programs = load(interface, settings, &agreement, None, None)?;
         let mut attacher = Attacher {
             programs: &mut programs,
             interface,
@@ -399,7 +421,8 @@ fn load(
     interface: &Interface,
     settings: &Settings,
     agreement: &Agreement,
-    pins: Option<(&Path, &NamespacePins)>,
+    counters: Option<&Path>,
+    shared: Option<&NamespacePins>,
 ) -> Result<Ebpf> {
     let role = settings.role as u8;
     let layer_3 = match interface.link_layer {
@@ -420,7 +443,7 @@ fn load(
     let track = u8::from(settings.track);
     let buckets = agreement.all_buckets();
     let mut loader = EbpfLoader::new();
-    agreement.apply(&mut loader, &buckets, pins.map(|(_, shared)| shared));
+    agreement.apply(&mut loader, &buckets, shared);
     loader
         .override_global("TRACK", &track, true)
         .verifier_log_level(VerifierLogLevel::STATS)
@@ -430,7 +453,7 @@ fn load(
         .override_global("MIN_MSS_V6", &settings.min_mss[1], true)
         .override_global("VERSION_0", &version_0, true)
         .override_global(aya_log::LEVEL, &settings.log_level, true);
-    if let Some((path, _)) = pins {
+    if let Some(path) = counters {
         loader.map_pin_path("COUNTERS", path);
     }
     loader
