@@ -60,7 +60,7 @@ pub(crate) fn a_join_that_is_refused(path: Path) -> Result<()> {
             (Client, "MaxsfErTx", 1),
             (Client, "TcpRstProhibitedRx", 1),
             (Server, "subCon", 1),
-            (Server, "JoinSYN", 1),
+            (Server, "JoinSYN - JoinSYNretx", 1),
             (Server, "SFFACK", 1),
             (Server, "FACKVald", 0),
             (Server, "JoinRefused", 1),
@@ -115,8 +115,8 @@ pub(crate) fn a_join_with_a_token_of_no_session(path: Path) -> Result<()> {
     scene.check_but(
         // The client's kernel did not send it, and the router does not know whose it is.
         &[
-            (Client, "JoinSYNtx"),
-            (Client, "JoinSYN + JoinSYNtx - JoinSYNretx"),
+            (Client, "JoinSYNtx - JoinSYNretxTx"),
+            (Client, "JoinSYN - JoinSYNretx + JoinSYNtx - JoinSYNretxTx"),
             (Middle, "JoinSYN"),
         ],
         &[
