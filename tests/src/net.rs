@@ -110,6 +110,17 @@ impl Namespace {
         self.counters("netstat", "MPTcpExt:")
     }
 
+    /// Packets that its interfaces sent, loopback included.
+    pub fn sent(&self) -> Result<u64> {
+        let text = self.enter(|| Ok(fs::read_to_string("/proc/thread-self/net/dev")?))?;
+        let columns = text.lines().skip(2).map(|line| {
+            let numbers = line.split_once(':').context("no interface")?.1;
+            let packets = numbers.split_whitespace().nth(9).context("no packets")?;
+            Ok(packets.parse::<u64>()?)
+        });
+        columns.sum()
+    }
+
     /// A group of the kernel's counters in a file of /proc/net: a line of names and one of values.
     pub fn counters(&self, file: &str, group: &str) -> Result<BTreeMap<String, u64>> {
         let path = format!("/proc/thread-self/net/{file}");
@@ -341,6 +352,24 @@ impl Pair {
         let (server, _) = listener.accept()?;
         server.set_read_timeout(Some(LIMIT))?;
         Ok((client, server))
+    }
+
+    /// Waits until nothing has been sent on the wires for a third of a second: neighbour discovery
+    /// and multicast reports at the start, the ends of subflows and MPTCP's workers at the end.
+    pub fn settle(&self) -> Result<()> {
+        const STILL: Duration = Duration::from_millis(300);
+        let sent = || Ok::<_, anyhow::Error>((self.client.sent()?, self.server.sent()?));
+        let start = Instant::now();
+        let (mut last, mut since) = (sent()?, Instant::now());
+        while since.elapsed() < STILL {
+            ensure!(start.elapsed() < LIMIT, "the wires do not become still");
+            thread::sleep(Duration::from_millis(20));
+            let now = sent()?;
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+        }
+        Ok(())
     }
 
     /// Waits until a MIB of a host has a value.

@@ -26,10 +26,14 @@ fn quiet_pair() -> Result<(Pair, Probe)> {
     for host in [&pair.client, &pair.server] {
         // No router solicitations and multicast reports among the frames.
         host.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
+        // Nor ARP requests for who sends acknowledgments only, 5 seconds after the first.
+        host.sysctl("ipv4/neigh/default/delay_first_probe_time", "100")?;
     }
     let second = pair.server_address(1);
     pair.server
         .ip(&format!("mptcp endpoint add {second} id 9 signal"))?;
+    // What was on its way still goes out: the kernel tells multicast groups of it some time later.
+    pair.settle()?;
     let probe = Probe::new(&pair.server);
     Ok((pair, probe))
 }
@@ -63,9 +67,8 @@ impl Captures {
     }
 
     /// What the server received and what it sent.
-    fn stop(mut self) -> Result<[Seen; 2]> {
-        // The ends of subflows, and MPTCP's workers.
-        thread::sleep(Duration::from_millis(300));
+    fn stop(mut self, pair: &Pair) -> Result<[Seen; 2]> {
+        pair.settle()?;
         let (mut received, mut sent) = (Vec::new(), Vec::new());
         for [client, server] in &mut self.0 {
             received.push(client.stop()?.to_owned());
@@ -162,7 +165,7 @@ fn the_loader_dies_and_nothing_is_lost() -> Result<()> {
     loader.kill()?;
     loader.wait()?;
     session(&pair)?;
-    let seen = captures.stop()?;
+    let seen = captures.stop(&pair)?;
     conserved(&[probe.stat(&[])?], &seen)
 }
 
@@ -176,7 +179,7 @@ fn attaching_again_while_traffic_runs_loses_nothing() -> Result<()> {
         ensure!(said.matches("counts go on").count() == 2, "{said}");
         Ok(())
     })?;
-    let seen = captures.stop()?;
+    let seen = captures.stop(&pair)?;
     conserved(&[probe.stat(&[])?], &seen)?;
     let status = probe.run(&["status"])?;
     ensure!(status.matches("counting").count() == 2, "{status}");
@@ -194,7 +197,7 @@ fn clearing_statistics_while_traffic_runs_loses_nothing() -> Result<()> {
             readings.push(probe.stat(&["-clearstats", what])?);
             Ok(())
         })?;
-        let seen = captures.stop()?;
+        let seen = captures.stop(&pair)?;
         readings.push(probe.stat(&["-clearstats", what])?);
         conserved(&readings, &seen)?;
         let last = probe.stat(&[])?;
@@ -240,7 +243,7 @@ fn several_interfaces_add_up_and_detach_leaves_nothing() -> Result<()> {
     let (pair, probe) = quiet_pair()?;
     probe.run(&["attach", "-i", "s0", "-i", "s1"])?;
     session(&pair)?;
-    thread::sleep(Duration::from_millis(300));
+    pair.settle()?;
     let (all, both) = (probe.stat(&[])?, probe.stat(&["-i", "s0", "s1"])?);
     let one = [probe.stat(&["-i", "s0"])?, probe.stat(&["-i", "s1"])?];
     for row in ["MPSYN", "JoinSYN", "SFsynack", "DSSrcv", "DSSsnd", "TotDSS"] {

@@ -33,8 +33,7 @@ fn observe(family: Family, traffic: impl FnOnce(&Pair) -> Result<()>) -> Result<
         }
     }
     traffic(&pair)?;
-    // The ends of subflows, and MPTCP's workers.
-    thread::sleep(Duration::from_millis(300));
+    pair.settle()?;
     let mut files = Vec::new();
     for capture in &mut captures {
         files.push(capture.stop()?);
@@ -183,7 +182,7 @@ fn tagged_session(family: Family) -> Result<()> {
     transfer(&client, &server, 100_000)?;
     transfer(&server, &client, 100_000)?;
     close(client, server)?;
-    thread::sleep(Duration::from_millis(300));
+    path.pair.settle()?;
     let (up, down) = (up.stop()?, down.stop()?);
     let [sent, received] = [Seen::of(&[up])?, Seen::of(&[down])?];
     ensure!(tshark(&[up])? == sent.defined() && tshark(&[down])? == received.defined());

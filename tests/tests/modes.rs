@@ -17,8 +17,7 @@ fn session(pair: &Pair) -> Result<()> {
     transfer(&client, &server, 100_000)?;
     transfer(&server, &client, 100_000)?;
     close(client, server)?;
-    // Last acknowledgements.
-    thread::sleep(Duration::from_millis(300));
+    pair.settle()?;
     Ok(())
 }
 

@@ -90,7 +90,7 @@ fn a_session_and_its_subflows() -> Result<()> {
     ensure!(table.lines().all(|line| line.len() <= 132), "{table}");
 
     close(client, server)?;
-    thread::sleep(Duration::from_millis(300));
+    pair.settle()?;
     ensure!(sessions(&probe, &[])?.is_empty());
     ensure!(probe.run(&["sessions"])? == "no sessions\n");
     Ok(())
@@ -163,7 +163,7 @@ fn a_probe_that_comes_in_mid_traffic() -> Result<()> {
     pair.wait_for(&pair.server, "MPJoinAckRx", 1)?;
     transfer(&client, &server, 50_000)?;
     close(client, server)?;
-    thread::sleep(Duration::from_millis(300));
+    pair.settle()?;
     let stat = probe.stat(&[])?;
     ensure!(stat["source"]["attached_mid_traffic"] == true);
     ensure!(total(&stat, "DSSrcv")? > 10 && total(&stat, "DSSsnd")? > 10);

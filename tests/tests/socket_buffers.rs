@@ -25,7 +25,7 @@ fn a_sender_counts_packets_and_not_buffers() -> Result<()> {
     let (client, server) = pair.connect()?;
     transfer(&client, &server, 1_000_000)?;
     close(client, server)?;
-    thread::sleep(Duration::from_millis(300));
+    pair.settle()?;
     let buffers = Seen::of(&[buffers.stop()?])?;
     let packets = Seen::of(&[packets.stop()?])?;
     let stat = probe.stat(&[])?;
