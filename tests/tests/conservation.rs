@@ -23,11 +23,15 @@ use serde_json::Value;
 /// A pair that is silent but for what a test sends, and a probe for the server.
 fn quiet_pair() -> Result<(Pair, Probe)> {
     let pair = Pair::new(Family::V4)?;
-    for host in [&pair.client, &pair.server] {
+    for (host, side) in [(&pair.client, 'c'), (&pair.server, 's')] {
         // No router solicitations and multicast reports among the frames.
         host.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
-        // Nor ARP requests for who sends acknowledgments only, 5 seconds after the first.
-        host.sysctl("ipv4/neigh/default/delay_first_probe_time", "100")?;
+        // Nor ARP requests of an end that sends acknowledgments only, 5 seconds after its first.
+        for link in 0..2 {
+            host.ip(&format!(
+                "ntable change name arp_cache dev {side}{link} delay_probe 100000"
+            ))?;
+        }
     }
     let second = pair.server_address(1);
     pair.server
