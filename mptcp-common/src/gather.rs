@@ -62,6 +62,8 @@ pub struct Scope {
     pub is_layer_3: bool,
     /// Flows are followed.
     pub is_tracking: bool,
+    /// DSS checksums are verified.
+    pub is_verifying: bool,
 }
 
 /// An offset that was compared with [`MAX_OFFSET`]. The mask changes nothing: the verifier of Linux
@@ -360,6 +362,7 @@ fn tcp<F: Frame, T: Tables>(
     packet.segment_size = buffer.segment_size;
     packet.packets = buffer.packets;
     packet.options = if has_options { options } else { 0 };
+    packet.payload_at = at + size;
     packet.sequence = u32::from_be(words[1]);
     packet.acknowledgment = u32::from_be(words[2]);
     packet.flags = TcpFlags((offset_and_flags >> 16) as u8);

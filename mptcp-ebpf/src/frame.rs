@@ -2,12 +2,15 @@
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::__sk_buff,
-    helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    bindings::{__sk_buff, xdp_md},
+    helpers::generated::{
+        bpf_csum_diff, bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+    },
     programs::{TcContext, XdpContext},
 };
 use bytemuck::AnyBitPattern;
 use mptcp_common::{
+    engine::UNREAD,
     gather::{Buffer, Frame},
     wire::{Area, Forget},
 };
@@ -23,7 +26,7 @@ pub(crate) trait Bytes {
     fn start(&self) -> usize;
     /// Address behind the last byte that can be read in place.
     fn end(&self) -> usize;
-    /// Copies `length` bytes (1 to 64) from offset `at`; false if the frame ends before.
+    /// Copies `length` bytes (1 or more) from offset `at`; false if the frame ends before.
     ///
     /// # Safety
     /// `to` must be valid for `length` bytes.
@@ -31,6 +34,8 @@ pub(crate) trait Bytes {
     fn buffer(&self, ingress: bool) -> Buffer;
     /// As [`Frame::merged_length`].
     fn merged_length(&self) -> u32;
+    /// Sums the payload of the packet in work.
+    fn sum_payload(&self);
 
     /// Address of the byte at offset `at`, which may lie behind the frame's end.
     ///
@@ -46,6 +51,44 @@ pub(crate) trait Bytes {
         }
         address
     }
+}
+
+/// Bytes that are summed at once: what the helper takes on Linux 6.1.
+pub(crate) const CHUNK: u32 = 512;
+/// Enough for 64 KiB, the longest that a mapping can be.
+const CHUNKS: u32 = 128;
+
+/// Sums the payload of the packet in work, wherever its bytes lie.
+#[inline(always)]
+fn sum_payload(frame: &impl Bytes) {
+    let (Some(work), Some(chunk)) = (tables::work(), tables::chunk()) else {
+        return;
+    };
+    let (mut at, mut left) = (work.packet.payload_at, work.packet.payload);
+    let mut sum = 0;
+    for _ in 0..CHUNKS {
+        if left == 0 {
+            break;
+        }
+        // The masks change nothing; the verifier sees the bounds by them.
+        let last = (left - 1).min(CHUNK - 1) & (CHUNK - 1);
+        let words = (last + 4) & !3 & (2 * CHUNK - 1);
+        // SAFETY: a chunk has twice as many bytes as are copied, and belongs to this CPU and run.
+        // The helper wants whole words: the last one is padded with zeros.
+        unsafe {
+            chunk.cast::<u32>().add(last as usize / 4).write(0);
+            if !frame.copy(at, chunk, last + 1) {
+                break;
+            }
+            sum = bpf_csum_diff(core::ptr::null_mut(), 0, chunk.cast(), words, sum as u32);
+        }
+        at += last + 1;
+        left -= last + 1;
+    }
+    // A negative number is an error of the helper.
+    let is_read = left == 0 && sum >= 0;
+    work.payload_sum
+        .set(if is_read { sum as u64 } else { UNREAD });
 }
 
 /// Reads in place what can be.
@@ -162,6 +205,19 @@ impl Bytes for Xdp {
         // In generic mode, behind GRO. No single packet is as long.
         if length > u16::MAX.into() { length } else { 0 }
     }
+
+    #[inline(always)]
+    fn sum_payload(&self) {
+        sum_xdp_payload(self.0.ctx);
+    }
+}
+
+/// A function of its own, for the verifier to look at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sum_xdp_payload(context: *mut xdp_md) -> u32 {
+    sum_payload(&Xdp(XdpContext::new(context)));
+    0
 }
 
 /// A socket buffer at TC: on egress often many packets still to be cut (GSO), on ingress many
@@ -228,4 +284,17 @@ impl Bytes for Skb {
             if (*skb).gso_size == 0 { 0 } else { (*skb).len }
         }
     }
+
+    #[inline(always)]
+    fn sum_payload(&self) {
+        sum_skb_payload(self.skb());
+    }
+}
+
+/// As [`sum_xdp_payload`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sum_skb_payload(context: *mut __sk_buff) -> u32 {
+    sum_payload(&Skb(TcContext::new(context)));
+    0
 }

@@ -79,7 +79,7 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
             if !engine::find_lone_dss(work, &kernel) {
                 stages::walk();
             }
-            engine::packet(&kernel, scope.is_tracking)
+            engine::packet(&kernel, scope.is_tracking, || frame.0.sum_payload())
         }
         Err(leaf) => leaf,
     };

@@ -52,6 +52,11 @@ impl Stages for Kernel {
     }
 
     #[inline(always)]
+    fn checksum(&self) {
+        checksum();
+    }
+
+    #[inline(always)]
     fn signals(&self) {
         signals();
     }
@@ -87,6 +92,7 @@ stages!(
     open_subflow,
     verify_join,
     established,
+    checksum,
     signals,
     close
 );

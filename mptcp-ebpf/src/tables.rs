@@ -22,6 +22,7 @@ use mptcp_common::{
 };
 
 use crate::{
+    frame::CHUNK,
     memory::{Maps, Shared},
     stages,
 };
@@ -37,6 +38,10 @@ static WORK: PerCpuArray<Work, 1> = PerCpuArray::new();
 /// What had to be copied out of a frame, aligned for any number.
 #[btf_map]
 static SPILL: PerCpuArray<[u64; 8], 1> = PerCpuArray::new();
+
+/// What payload is summed in: twice a chunk.
+#[btf_map]
+static PAYLOAD: PerCpuArray<[u64; CHUNK as usize / 4], 1> = PerCpuArray::new();
 
 /// What hashes are computed in.
 #[btf_map]
@@ -127,6 +132,9 @@ static TEST_CLOCK: Global<u8> = Global::new(0);
 /// 0: only what a packet says by itself is counted.
 #[unsafe(no_mangle)]
 static TRACK: Global<u8> = Global::new(1);
+/// 1: DSS checksums are verified.
+#[unsafe(no_mangle)]
+static VERIFY_CHECKSUMS: Global<u8> = Global::new(0);
 
 /// A [`Role`], by its discriminant.
 #[unsafe(no_mangle)]
@@ -166,6 +174,12 @@ pub(crate) fn spill() -> Option<*mut u8> {
     SPILL.get_ptr_mut(0).map(|bytes| bytes.cast())
 }
 
+/// Room for a chunk of payload.
+#[inline(always)]
+pub(crate) fn chunk() -> Option<*mut u8> {
+    PAYLOAD.get_ptr_mut(0).map(|bytes| bytes.cast())
+}
+
 /// Is the clock a test's?
 #[inline(always)]
 pub(crate) fn is_test() -> bool {
@@ -187,6 +201,7 @@ pub(crate) fn scope() -> Scope {
     Scope {
         is_layer_3: LAYER_3.load() != 0,
         is_tracking: TRACK.load() != 0,
+        is_verifying: VERIFY_CHECKSUMS.load() != 0,
     }
 }
 
@@ -375,6 +390,11 @@ impl Tables for Kernel {
             threshold: JOIN_THRESHOLD.load(),
             passive_close_refused: PASSIVE_CLOSE_REFUSED.load(),
         }
+    }
+
+    #[inline(always)]
+    fn verifies_checksums(&self) -> bool {
+        scope().is_verifying
     }
 
     #[inline(always)]

@@ -76,6 +76,9 @@ pub(crate) struct Attach {
     /// Count what packets say by themselves, and follow no sessions: rows that need them are n/a
     #[arg(long)]
     pub(crate) no_track: bool,
+    /// Verify DSS checksums (CksumEr), where they are in use; reads the payload, about 200 ns per KB
+    #[arg(long, conflicts_with = "no_track")]
+    pub(crate) verify_checksums: bool,
     /// Sessions that there is room for; the probes of a network namespace share their tables, and
     /// the first one decides
     #[arg(long, value_name = "N", default_value_t = Sizes::default().sessions,

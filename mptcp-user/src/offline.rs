@@ -11,13 +11,13 @@ use bytemuck::{AnyBitPattern, Zeroable};
 use mptcp_common::{
     counter::{Counters, Events, Gauges, Leaf, Role},
     crypto::Digest,
-    engine::{self, Policy, Stages, Work},
+    engine::{self, Policy, Stages, UNREAD, Work},
     gather::{self, Buffer, Frame, Scope},
     track::{
         self, Atomics, HalfOpen, Happening, Keys, Limits, Report, Session, Subflow, Tables,
         table::{Bucket, Table, WAYS, buckets_for},
     },
-    wire::{Area, Forget},
+    wire::{Area, Forget, checksum},
 };
 
 /// How many sessions, subflows and handshakes there is room for.
@@ -66,6 +66,7 @@ impl Default for Config {
             scope: Scope {
                 is_layer_3: false,
                 is_tracking: true,
+                is_verifying: true,
             },
             policy: Policy::default(),
             limits: Limits::default(),
@@ -169,11 +170,21 @@ impl Offline {
         }
         self.work = work;
         let leaf = match gathered {
-            Ok(()) => engine::packet(self, scope.is_tracking),
+            Ok(()) => engine::packet(self, scope.is_tracking, || self.sum_payload(bytes)),
             Err(leaf) => leaf,
         };
         self.counters.get_mut().leaves.add(leaf, packets);
         leaf
+    }
+
+    /// Sums the payload of the packet in work, if the frame holds all of it.
+    fn sum_payload(&self, frame: &[u8]) {
+        let packet = &self.work.packet;
+        let (at, length) = (packet.payload_at as usize, packet.payload as usize);
+        let payload = frame.get(at..).and_then(|bytes| bytes.get(..length));
+        // In the order of memory, as the kernel's helper sums.
+        let sum = payload.map(|bytes| u64::from((checksum::sum(bytes) as u16).to_be()));
+        self.work.payload_sum.set(sum.unwrap_or(UNREAD));
     }
 
     /// What has happened since the last call.
@@ -286,6 +297,10 @@ impl Tables for Offline {
         self.config.limits
     }
 
+    fn verifies_checksums(&self) -> bool {
+        self.config.scope.is_verifying
+    }
+
     fn queue(&self) -> u32 {
         self.work.packet.queue
     }
@@ -341,6 +356,10 @@ impl Stages for Offline {
 
     fn established(&self) {
         track::established(self);
+    }
+
+    fn checksum(&self) {
+        track::checksum(self);
     }
 
     fn signals(&self) {

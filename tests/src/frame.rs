@@ -154,9 +154,32 @@ impl Frame {
         tcp.extend(self.acknowledgment.to_be_bytes());
         tcp.extend([offset << 4, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
         tcp.extend(options);
-        tcp.extend(vec![0x5a; self.payload]);
+        tcp.extend(payload(self.sequence, self.payload));
         tcp
     }
+}
+
+/// Payload from a sequence number on: what is sent again is the same.
+pub fn payload(sequence: u32, length: usize) -> Vec<u8> {
+    (0..length as u32)
+        .map(|i| (sequence.wrapping_add(i).wrapping_mul(0x9e37_79b1) >> 24) as u8)
+        .collect()
+}
+
+/// The DSS checksum of a mapping of these bytes, as RFC 8684 section 3.3.1 describes it.
+pub fn dss_checksum(payload: &[u8], dsn: u64, ssn: u32, length: u16) -> [u8; 2] {
+    let mut message = payload.to_vec();
+    message.resize(payload.len().next_multiple_of(2), 0);
+    message.extend(dsn.to_be_bytes());
+    message.extend(ssn.to_be_bytes());
+    message.extend(length.to_be_bytes());
+    let mut sum = 0;
+    for word in message.chunks(2) {
+        sum += u32::from(word[0]) * 256 + u32::from(word[1]);
+        // One's complement: a carry comes back at the other end.
+        sum = sum % 0x1_0000 + sum / 0x1_0000;
+    }
+    (!sum as u16).to_be_bytes()
 }
 
 /// An option of kind 30: subtype and low nibble, then the rest; the length is right.

@@ -76,9 +76,10 @@ impl Kernel {
         let Scope {
             is_layer_3,
             is_tracking,
+            is_verifying,
         } = scope;
         let (role, log) = (role as u8, 0_u8);
-        let flags = [is_layer_3, is_tracking, policy.version_0].map(u8::from);
+        let flags = [is_layer_3, is_tracking, policy.version_0, is_verifying].map(u8::from);
         let buckets = [sizes.handshakes, sizes.subflows, sizes.sessions].map(buckets_for);
         let mut loader = EbpfLoader::new();
         for (names, buckets) in [
@@ -100,6 +101,7 @@ impl Kernel {
             .override_global("LAYER_3", &flags[0], true)
             .override_global("TRACK", &flags[1], true)
             .override_global("VERSION_0", &flags[2], true)
+            .override_global("VERIFY_CHECKSUMS", &flags[3], true)
             .override_global("MIN_MSS_V4", &policy.min_mss_v4, true)
             .override_global("MIN_MSS_V6", &policy.min_mss_v6, true)
             .override_global("HALF_OPEN_BUCKETS", &buckets[0], true)

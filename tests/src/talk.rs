@@ -14,7 +14,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    frame::{ACK, Frame, RST, SYN, SYN_ACK, option},
+    frame::{ACK, Frame, RST, SYN, SYN_ACK, dss_checksum, option, payload},
     kernel::{Kernel, Program, START},
 };
 
@@ -237,6 +237,16 @@ impl<'a> Talk<'a> {
         Ok(talk)
     }
 
+    /// One with DSS checksums.
+    pub fn checksummed(twins: &'a mut Twins) -> Result<Self> {
+        let mut talk = Self::new(twins);
+        talk.capable_flags |= 0x80;
+        talk.handshake()?;
+        talk.data(0, A, 100)?;
+        talk.ack(0, B)?;
+        Ok(talk)
+    }
+
     /// One with two subflows.
     pub fn joined(twins: &'a mut Twins) -> Result<Self> {
         let mut talk = Self::confirmed(twins)?;
@@ -432,9 +442,31 @@ impl<'a> Talk<'a> {
         (self.dsn[from], self.ssn(flow, from), length)
     }
 
+    /// A DSS with the checksum of the next bytes, of which `length` are mapped; that of a DATA_FIN
+    /// is one of them.
+    pub fn dss_with_checksum(&self, flow: usize, from: usize, length: u16, fin: bool) -> Vec<u8> {
+        let bytes = length - u16::from(fin);
+        let (dsn, ssn, _) = self.map(flow, from, length);
+        let ssn = if bytes == 0 { 0 } else { ssn };
+        let mut options = self.dss(from, Some((dsn, ssn, length)), fin);
+        let payload = payload(self.flows[flow].next[from], bytes.into());
+        options.extend(dss_checksum(&payload, dsn, ssn, length));
+        options[1] += 2;
+        options
+    }
+
+    /// Are checksums in use?
+    fn has_checksums(&self) -> bool {
+        self.capable_flags & 0x80 != 0
+    }
+
     /// Data with its mapping.
     pub fn data(&mut self, flow: usize, from: usize, length: u16) -> Result<Counters> {
-        let options = self.dss(from, Some(self.map(flow, from, length)), false);
+        let options = if self.has_checksums() {
+            self.dss_with_checksum(flow, from, length, false)
+        } else {
+            self.dss(from, Some(self.map(flow, from, length)), false)
+        };
         let counted = self.send(flow, from, ACK, &options, length.into())?;
         self.dsn[from] = self.dsn[from].wrapping_add(length.into());
         Ok(counted)
@@ -448,7 +480,11 @@ impl<'a> Talk<'a> {
 
     /// A DATA_FIN without data.
     pub fn data_fin(&mut self, flow: usize, from: usize) -> Result<Counters> {
-        let options = self.dss(from, Some((self.dsn[from], 0, 1)), true);
+        let options = if self.has_checksums() {
+            self.dss_with_checksum(flow, from, 1, true)
+        } else {
+            self.dss(from, Some((self.dsn[from], 0, 1)), true)
+        };
         let counted = self.send(flow, from, ACK, &options, 0)?;
         self.dsn[from] = self.dsn[from].wrapping_add(1);
         Ok(counted)

@@ -507,6 +507,7 @@ fn devices_without_link_layer_header() -> Result<()> {
         scope: Scope {
             is_layer_3: true,
             is_tracking: true,
+            is_verifying: false,
         },
         ..kernel::host()
     })?;

@@ -1,8 +1,6 @@
 //! The ways to see what comes in - XDP in the driver, XDP in the stack, TC - count the same, and
 //! the middlebox role counts what two probed legs forward once.
 
-use std::{thread, time::Duration};
-
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,

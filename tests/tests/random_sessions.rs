@@ -50,6 +50,7 @@ fn act(
                 talk.ack(flow, from ^ 1)?;
             }
         }
+        3 if talk.capable_flags & 0x80 != 0 => mapping_in_parts(talk, numbers, flow, from)?,
         3..=9 => {
             let frame = {
                 let options = talk.dss(from, Some(talk.map(flow, from, length)), false);
@@ -132,6 +133,34 @@ fn act(
     Ok(())
 }
 
+/// A mapping with a checksum that spans segments, some of which are lost, repeated or changed.
+fn mapping_in_parts(
+    talk: &mut Talk<'_>,
+    numbers: &mut Numbers,
+    flow: usize,
+    from: usize,
+) -> Result<()> {
+    let length = 3 + numbers.below(3000) as u16;
+    let mut options = talk.dss_with_checksum(flow, from, length, numbers.one_in(8));
+    let mut left = u64::from(length);
+    while left > 0 {
+        let part = 1 + numbers.below(left);
+        left -= part;
+        if numbers.one_in(12) {
+            let at = 4 + numbers.below(options.len() as u64 - 4) as usize;
+            options[at] ^= 1 << numbers.below(8);
+        }
+        let frame = talk.frame(flow, from, ACK, &options, part as usize);
+        for _ in 0..numbers.below(16).div_ceil(14) {
+            talk.raw(from, &frame)?;
+        }
+        let next = &mut talk.flows[flow].next[from];
+        *next = next.wrapping_add(part as u32);
+    }
+    talk.dsn[from] = talk.dsn[from].wrapping_add(length.into());
+    Ok(())
+}
+
 /// What holds of the numbers of any traffic.
 fn invariants(counters: &Counters, gauges: &Gauges, role: Role) -> Result<()> {
     let get = |name: &str| -> Result<u64> {
@@ -178,6 +207,11 @@ fn invariants(counters: &Counters, gauges: &Gauges, role: Role) -> Result<()> {
             >= all(|e| e.session_created)
     );
     ensure!(get("CurSF")? <= get("subCon")?);
+    // A mapping is judged once at most.
+    ensure!(
+        all(|e| e.checksum_verified) + all(|e| e.checksum_failed) + all(|e| e.checksum_unverified)
+            <= get("SeqMapM")? + get("MpcMap")?
+    );
     ensure!(all(|e| e.session_fin) <= 2 * all(|e| e.session_created));
     ensure!(all(|e| e.retransmitted) == all(|e| e.retransmitted_subflow) + all(|e| e.reinjected));
     Ok(())
@@ -195,11 +229,12 @@ fn sequences(config: Config, seed: u64) -> Result<()> {
     for i in 0..count {
         let mut numbers = Numbers(seed + i);
         let context = || format!("sequence {i} of seed {seed}");
-        let mut talk = match numbers.below(8) {
+        let mut talk = match numbers.below(9) {
             0 => Talk::new(&mut twins),
             1 => Talk::established(&mut twins)?,
             2 => Talk::version_0(&mut twins),
-            3..=5 => Talk::joined(&mut twins).with_context(context)?,
+            3 => Talk::checksummed(&mut twins).with_context(context)?,
+            4..=6 => Talk::joined(&mut twins).with_context(context)?,
             _ => Talk::confirmed(&mut twins).with_context(context)?,
         };
         let mut last = None;
@@ -216,7 +251,15 @@ fn sequences(config: Config, seed: u64) -> Result<()> {
     }
     ensure!(
         count < 1000
-            || sum.rx.retransmitted > 0 && sum.rx.join_validated + sum.tx.join_validated > 0
+            || [
+                sum.rx.retransmitted,
+                sum.rx.join_validated + sum.tx.join_validated,
+                sum.rx.checksum_verified,
+                sum.rx.checksum_failed,
+                sum.rx.checksum_unverified,
+            ]
+            .iter()
+            .all(|n| *n > 0)
     );
     Ok(())
 }

@@ -279,6 +279,21 @@ const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::confirmed(t)?; let f = option(6, 0, &[0; 9]); t.send(0, A, ACK, &f, 0)?; Ok(t) }, "not answered"),
     s("DataFinOnBackup", 1, |t| { let mut t = Talk::joined(t)?; t.prio(1, A, true)?; t.data_fin(1, A)?; Ok(t) },
         |t| { let mut t = Talk::joined(t)?; t.prio(1, A, true)?; t.data_fin(0, A)?; Ok(t) }, "on the other"),
+    s("CksumEr", 1, |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[100], 100, |o| o[26] ^= 1)?; Ok(t) },
+        |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[100], 100, |_| {})?; Ok(t) }, "the right checksum"),
+    s("CksumEr", 1, |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[33, 1, 600], 634, |o| o[27] ^= 1)?; Ok(t) },
+        |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[33, 1, 600], 634, |_| {})?; Ok(t) }, "the same over three segments, two at odd places"),
+    s("CksumEr", 1, |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[100], 100, |o| o[26] ^= 1)?; t.flows[0].next[A] -= 100; summed(&mut t, &[100], 100, |o| o[26] ^= 1)?; Ok(t) },
+        |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[50], 100, |o| o[26] ^= 1)?; Ok(t) }, "sent twice counts once; half of it is not judged"),
+    s("CksumEr", 1, |t| { let mut t = Talk::checksummed(t)?; let mut o = t.dss_with_checksum(0, A, 1, true); o[26] ^= 1; t.send(0, A, ACK, &o, 0)?; Ok(t) },
+        |t| { let mut t = Talk::checksummed(t)?; t.data_fin(0, A)?; Ok(t) }, "of a DATA_FIN alone"),
+    s("CksumEr", 1, |t| first_data(t, 1), |t| first_data(t, 0), "of data with MP_CAPABLE"),
+    s("CksumEr", 1, |t| { let mut t = Talk::checksummed(t)?; let o = t.dss_with_checksum(0, A, 101, false); t.send(0, A, ACK, &with_fin(o), 100)?; Ok(t) },
+        |t| { let mut t = Talk::checksummed(t)?; let o = t.dss_with_checksum(0, A, 101, true); t.send(0, A, ACK, &o, 100)?; Ok(t) }, "the DATA_FIN is in the length, and is no byte"),
+    s("CsumVerified", 2, |t| { let mut t = Talk::checksummed(t)?; t.clear(); t.data(0, A, 40_000)?; t.data(0, B, 1)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.clear(); t.data(0, A, 40_000)?; Ok(t) }, "no checksums"),
+    s("CsumUnverified", 1, |t| { let mut t = Talk::checksummed(t)?; let (o, map) = (t.dss_with_checksum(0, A, 300, false), 100); t.send(0, A, ACK, &o, map)?; t.flows[0].next[A] += 100; t.send(0, A, ACK, &o, map)?; t.dsn[A] += 300; t.data(0, A, 10)?; Ok(t) },
+        |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[100, 100, 100], 300, |_| {})?; t.data(0, A, 10)?; Ok(t) }, "the middle was not seen"),
     s("OptAfterFallback", 1, |t| { let mut t = Talk::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.ack(0, A)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.ack(0, A)?; Ok(t) }, "no fallback"),
     s("Reinject", 1, |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) },
@@ -286,6 +301,41 @@ const SCENARIOS: &[Scenario] = &[
     s("DataAckBad", 1, |t| { let mut t = Talk::confirmed(t)?; t.dsn[B] += 1000; t.ack(0, A)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 1000)?; t.ack(0, A)?; Ok(t) }, "of what was sent"),
 ];
+
+/// Segments of `parts` bytes, of one mapping with a checksum: the DSS of all of them after a change.
+fn summed(
+    talk: &mut Talk<'_>,
+    parts: &[usize],
+    length: u16,
+    change: fn(&mut Vec<u8>),
+) -> Result<()> {
+    let mut options = talk.dss_with_checksum(0, A, length, false);
+    change(&mut options);
+    for part in parts {
+        talk.send(0, A, ACK, &options, *part)?;
+    }
+    Ok(())
+}
+
+/// The first data of a session with checksums, mapped by MP_CAPABLE; `off` from the right one.
+fn first_data(twins: &mut Twins, off: u8) -> Result<Talk<'_>> {
+    let mut talk = Talk::new(twins);
+    talk.capable_flags |= 0x80;
+    talk.handshake()?;
+    let dss = talk.dss_with_checksum(0, A, 35, false);
+    let checksum = [dss[26], dss[27].wrapping_add(off)];
+    let mut options = talk.capable_ack();
+    options.extend([&[0, 35][..], &checksum].concat());
+    options[1] += 4;
+    talk.send(0, A, ACK, &options, 35)?;
+    Ok(talk)
+}
+
+/// The same DSS with the flag of a DATA_FIN.
+fn with_fin(mut dss: Vec<u8>) -> Vec<u8> {
+    dss[3] |= 0x10;
+    dss
+}
 
 fn run(config: Config) -> Result<()> {
     let mut twins = Twins::new(config)?;

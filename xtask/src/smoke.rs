@@ -62,6 +62,7 @@ fn check_mode(binary: &Path, program: &Path, mode: [&str; 2]) -> Result<Vec<Veri
     let [first, second] = SERVER_INTERFACES;
     let mut loader = Running::start(&mut probe.command(&[
         "attach",
+        "--verify-checksums",
         "-i",
         first,
         second,

@@ -209,6 +209,11 @@ impl Row {
         matches!(self.number, 11 | 16)
     }
 
+    /// Does the row judge payload? Without `--verify-checksums` nothing feeds it.
+    pub fn needs_checksums(&self) -> bool {
+        self.number == 60
+    }
+
     /// Can this role know the row from each packet by itself, flows not followed?
     pub fn is_stateless(&self, role: Role) -> bool {
         const EVERYWHERE: [u8; 13] = [9, 10, 13, 26, 29, 30, 32, 33, 42, 43, 59, 61, 62];
@@ -400,7 +405,8 @@ pub const ROWS: [Row; 83] = [
         Exact, Derived, |c| c.rx.capable_no_length + c.rx.dss_no_length + c.rx.infinite_too_early),
     row!(59 ErrMss "Unsupported MSS negotiated" ("MSSErr" true) false "mptcperrunsupportedmssnegotiated" Counter
         Policy, Policy, |c| c.rx.mss + c.tx.mss + c.unknown.mss),
-    row!(60 ErrDss "MPTCP Checksum failure" ("CksumEr" true) false "mptcperrbadcksum" Counter),
+    row!(60 ErrDss "MPTCP Checksum failure" ("CksumEr" true) false "mptcperrbadcksum" Counter
+        Exact, Derived, |c| c.rx.checksum_failed),
     row!(61 ErrMpc "Client crypto algo not supported" ("CryptoEr" true) false "mptcperrcryptonotsupported" Counter
         Exact, Exact, |c| c.rx.capable_crypto),
     row!(62 ErrMpc "Client version not supported" ("VerEr" true) false "mptcperrversionnotsupported" Counter

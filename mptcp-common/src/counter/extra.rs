@@ -23,6 +23,11 @@ impl Extra {
             .flatten()
     }
 
+    /// As [`Row::needs_checksums`](super::Row::needs_checksums).
+    pub fn needs_checksums(&self) -> bool {
+        matches!(self.name, "CksumErTx" | "CsumVerified" | "CsumUnverified")
+    }
+
     /// How far the number can be trusted in this role.
     pub fn quality(&self, role: Role) -> Quality {
         match role {
@@ -284,6 +289,12 @@ pub const EXTRAS: &[Extra] = &[
         "Data sent again on another subflow"),
     extra!("CsumPresenceEr" Derived |c| all!(c.checksum_presence),
         "Subflows with a checksum against the negotiation, or without"),
+    extra!("CksumErTx" Derived |c| c.tx.checksum_failed,
+        "Mappings sent with a wrong checksum"),
+    extra!("CsumVerified" Derived |c| all!(c.checksum_verified),
+        "Mappings whose checksum is right"),
+    extra!("CsumUnverified" Derived |c| all!(c.checksum_unverified),
+        "Mappings with a checksum that could not be verified, since not all of it was seen"),
     extra!("UnknownFlow" Exact |c| all!(c.unknown_flow),
         "Packets with an MPTCP option of flows that are not known"),
     extra!("OptSesErTx" Derived |c| c.tx.option_no_session,

@@ -363,6 +363,12 @@ counters! {
         reinjected: u64,
         /// Subflows with a checksum that was not agreed on, or without one that was.
         checksum_presence: u64,
+        /// Mappings whose checksum is wrong.
+        checksum_failed: u64,
+        /// Mappings whose checksum is right.
+        checksum_verified: u64,
+        /// Mappings of sessions with checksums of which not all was seen.
+        checksum_unverified: u64,
 
         /// Packets with an option on a flow that is not known.
         unknown_flow: u64,

@@ -32,6 +32,8 @@ pub struct Packet {
     pub segment_size: u32,
     /// Length of the option area in bytes, 0 to 40.
     pub options: u32,
+    /// Offset of the payload in the frame.
+    pub payload_at: u32,
     /// TCP sequence number.
     pub sequence: u32,
     /// TCP acknowledgment number.
@@ -93,11 +95,16 @@ pub struct Work {
     pub tag: u64,
     /// What the stages hand on.
     pub route: Route,
+    /// Sum of the payload's 16-bit words as they lie in memory, or [`UNREAD`].
+    pub payload_sum: Cell<u64>,
     /// Of the kernel side: a count of the clock's ticks, and the time at the last of them.
     pub clock: [Cell<u64>; 2],
     /// Of the kernel side: which second it is, and how many reports were made in it.
     pub reports: [Cell<u64>; 2],
 }
+
+/// A payload that cannot be read as a whole has no sum.
+pub const UNREAD: u64 = u64::MAX;
 
 /// What one stage tells the next.
 #[derive(Clone, Debug, Default)]
@@ -137,6 +144,10 @@ pub mod next {
     pub const SIGNALS: u32 = 1 << 3;
     /// [`close`](super::Stages::close).
     pub const CLOSE: u32 = 1 << 4;
+    /// [`checksum`](super::Stages::checksum), behind the sum of the payload.
+    pub const CHECKSUM: u32 = 1 << 5;
+    /// No stage: the packet's mapping was not seen before. Only said where checksums are verified.
+    pub const NEW_MAPPING: u32 = 1 << 6;
 }
 
 impl Route {
@@ -184,6 +195,8 @@ pub trait Stages: Tables {
     fn open_subflow(&self);
     /// [`track::established`](crate::track::established()).
     fn established(&self);
+    /// [`track::checksum`](crate::track::checksum()).
+    fn checksum(&self);
     /// [`track::signals`](crate::track::signals()).
     fn signals(&self);
     /// [`track::close`](crate::track::close()).
@@ -286,8 +299,10 @@ pub fn examine(stages: &impl Stages, policy: &Policy) {
 
 /// Counts the packet in work, which was located and whose options were found, and says which leaf
 /// it belongs to: [`Leaf::Tcp`] or [`Leaf::Mptcp`]. Without tracking no table is touched.
+///
+/// `sum_payload` sets [`Work::payload_sum`]; it is called if a checksum needs it.
 #[inline(always)]
-pub fn packet<S: Stages>(stages: &S, is_tracking: bool) -> Leaf {
+pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce()) -> Leaf {
     let work = stages.work();
     let route = &work.route;
     let seen = route.seen.get();
@@ -329,6 +344,10 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool) -> Leaf {
     // Also one that the handshake has just made.
     if route.flow.get() == Flow::SUBFLOW {
         stages.established();
+        if route.next.get() & next::CHECKSUM != 0 {
+            sum_payload();
+            stages.checksum();
+        }
         if route.next.get() & next::SIGNALS != 0 {
             stages.signals();
         }

@@ -151,6 +151,29 @@ pub struct Way<M: Memory> {
     pub mappings: [Mapping<M>; MAPPINGS],
 }
 
+/// A mapping that is being added up.
+#[derive(Debug, Zeroable)]
+#[zeroable(bound = "M::W32: Zeroable")]
+#[repr(C)]
+pub struct Sum<M: Memory> {
+    /// Relative number behind the last byte that was added, or given up.
+    pub next: M::W32,
+    /// Sum of its bytes so far, folded to 16 bits.
+    pub sum: M::W32,
+    /// See [`sum`].
+    pub facts: M::W32,
+}
+
+/// Facts of a [`Sum`], above the checksum in the lowest 16 bits.
+pub mod sum {
+    /// The checksum is known.
+    pub const KNOWN: u32 = 1 << 16;
+    /// The mapping ends with a DATA_FIN.
+    pub const FIN: u32 = 1 << 17;
+    /// Bytes are still missing.
+    pub const OPEN: u32 = 1 << 18;
+}
+
 /// A subflow whose handshake was complete.
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
@@ -176,8 +199,8 @@ pub struct Subflow<M: Memory> {
     pub reserved: [M::W64; 2],
     /// The flow.
     pub key: [M::W64; 5],
-    /// 0.
-    pub more: [M::W64; 3],
+    /// The mapping of each side whose checksum is being verified.
+    pub sums: [Sum<M>; 2],
     /// What each side sends.
     pub ways: [Way<M>; 2],
 }

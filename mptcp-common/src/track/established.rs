@@ -163,9 +163,13 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
         seen.first(subflow::SPOKEN);
     }
     // An infinite mapping has just ended all mappings.
-    let is_mapped = seen.session.flags.load() & session::FALLBACK == 0;
+    let facts = seen.session.flags.load();
+    let is_mapped = facts & session::FALLBACK == 0;
     if packet.payload > 0 && !packet.is_fragment && is_mapped {
         payload(seen, map);
+        if facts & session::CHECKSUM != 0 && seen.tables.verifies_checksums() {
+            seen.work.route.ask(next::CHECKSUM);
+        }
     }
 }
 
@@ -271,6 +275,10 @@ fn data_fin<T: Stages>(seen: &Seen<'_, T>, end: u64) {
     if seen.first_of_session(session::FIN) {
         side.fin.store(end);
         seen.count(|events| events.session_fin += 1);
+        let is_checked = seen.session.flags.load() & session::CHECKSUM != 0;
+        if is_checked && seen.work.packet.payload == 0 && seen.tables.verifies_checksums() {
+            seen.work.route.ask(next::CHECKSUM);
+        }
     }
     let is_backup = seen.is(subflow::BACKUP) || seen.is_other(subflow::BACKUP);
     if is_backup && seen.session.open.load() > 1 && seen.first(subflow::FIN_ON_BACKUP) {
@@ -358,6 +366,9 @@ fn new_mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
     let way = seen.way();
     let side = &seen.session.sides[seen.side & 1];
     way.remember(map);
+    if seen.tables.verifies_checksums() {
+        seen.work.route.ask(next::NEW_MAPPING);
+    }
     let start = map.dsn;
     let end = start.wrapping_add(map.length.into());
     if start

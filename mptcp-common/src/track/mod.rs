@@ -9,6 +9,7 @@
 //! [`Tables`]. What takes `Stages` alone is a function of its own in the kernel, so that its verifier
 //! looks at each once; such a function finds the packet in [`Stages::work`].
 
+mod checksum;
 mod close;
 mod entry;
 mod established;
@@ -23,10 +24,11 @@ pub mod table;
 mod word;
 
 pub use self::{
+    checksum::checksum,
     close::close,
     entry::{
-        FlowKey, GAPS, HalfOpen, Keys, MAPPINGS, Mapping, Ranges, Session, Side, Subflow, Way,
-        half_open, session, subflow,
+        FlowKey, GAPS, HalfOpen, Keys, MAPPINGS, Mapping, Ranges, Session, Side, Subflow, Sum, Way,
+        half_open, session, subflow, sum,
     },
     established::established,
     handshake::handshake,
@@ -144,6 +146,8 @@ pub trait Tables: Forget {
     fn role(&self) -> Role;
     /// Limits and times.
     fn limits(&self) -> Limits;
+    /// Are DSS checksums verified?
+    fn verifies_checksums(&self) -> bool;
     /// The receive queue or CPU plus 1, 0 where that says nothing.
     fn queue(&self) -> u32;
     /// Tells who watches of something rare: what, a detail, and the token of the session's listener,

@@ -276,6 +276,11 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, entry: &HalfOpen<M>, now: u64) 
         // Nothing is acknowledged anew by what the handshake has acknowledged.
         fill_way(&subflow.ways[side], base, bases[end ^ 1].wrapping_add(1));
     }
+    for sum in &subflow.sums {
+        sum.next.store(0);
+        sum.sum.store(0);
+        sum.facts.store(0);
+    }
     subflow.flags.store(flags);
 }
 

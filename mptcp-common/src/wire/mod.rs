@@ -10,6 +10,7 @@
 mod address;
 mod area;
 mod capable;
+pub mod checksum;
 mod dss;
 mod join;
 mod segment;

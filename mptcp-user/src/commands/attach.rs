@@ -31,6 +31,7 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
         v1_only: options.v1_only,
         log_level: options.kernel_log.map_or(0, KernelLog::level),
         track: !options.no_track,
+        verify_checksums: options.verify_checksums,
         sizes: Sizes {
             sessions: options.max_sessions,
             subflows: options.max_subflows,

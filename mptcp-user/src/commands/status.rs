@@ -265,6 +265,7 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                 "role": entry.probe.as_ref().map(|probe| role_name(probe.role())),
                 "since": entry.probe.as_ref().map(|probe| probe.since().to_string()),
                 "frames": frames(entry),
+                "verifies_checksums": entry.probe.as_ref().map(Probe::verifies_checksums),
                 "tables": entry.probe.as_ref().and_then(tables_object),
                 "programs": entry
                     .attachments

@@ -33,7 +33,11 @@ pub(crate) struct Meta {
     /// Smallest MSS over IPv4 and IPv6.
     pub(crate) min_mss: [u16; 2],
     /// 1 if what comes in is seen with its receive queue.
-    pub(crate) has_queues: u32,
+    pub(crate) has_queues: u8,
+    /// 1 if DSS checksums are verified.
+    pub(crate) verifies_checksums: u8,
+    /// 0.
+    pub(crate) reserved: [u8; 2],
 }
 
 impl Meta {

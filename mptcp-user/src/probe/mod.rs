@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) log_level: u8,
     /// Are flows followed?
     pub(crate) track: bool,
+    /// Are DSS checksums verified?
+    pub(crate) verify_checksums: bool,
     pub(crate) sizes: Sizes,
     pub(crate) limits: Limits,
 }
@@ -84,6 +86,7 @@ impl Default for Settings {
             v1_only: false,
             log_level: 0,
             track: true,
+            verify_checksums: false,
             sizes: Sizes::default(),
             limits: Limits::default(),
         }
@@ -226,7 +229,7 @@ impl Probe {
             Role::Host => Some(attacher.egress()?),
             Role::Middlebox => None,
         };
-        meta.has_queues = u32::from(ingress == Hook::XdpNative);
+        meta.has_queues = u8::from(ingress == Hook::XdpNative);
         let mut map = Array::try_from(Map::Array(MapData::from_pin(&path)?))?;
         map.set(0, Raw(meta), 0)?;
         Ok((ingress, egress))
@@ -247,7 +250,7 @@ impl Probe {
             attacher.egress()?;
         }
         let mut meta = meta_for(interface, settings);
-        meta.has_queues = u32::from(ingress == Hook::XdpNative);
+        meta.has_queues = u8::from(ingress == Hook::XdpNative);
         let map = programs
             .take_map("COUNTERS")
             .context("the eBPF object has no map COUNTERS")?;
@@ -308,6 +311,11 @@ impl Probe {
     /// Does it see at which receive queue a packet comes in?
     pub(crate) fn has_queues(&self) -> bool {
         self.meta.has_queues != 0
+    }
+
+    /// Does it verify DSS checksums?
+    pub(crate) fn verifies_checksums(&self) -> bool {
+        self.meta.verifies_checksums != 0
     }
 
     /// What it knows of sessions; `None` where it does not follow flows.
@@ -441,11 +449,13 @@ fn load(
     };
     let version_0 = u8::from(!settings.v1_only);
     let track = u8::from(settings.track);
+    let verify_checksums = u8::from(settings.verify_checksums);
     let buckets = agreement.all_buckets();
     let mut loader = EbpfLoader::new();
     agreement.apply(&mut loader, &buckets, shared);
     loader
         .override_global("TRACK", &track, true)
+        .override_global("VERIFY_CHECKSUMS", &verify_checksums, true)
         .verifier_log_level(VerifierLogLevel::STATS)
         .override_global("ROLE", &role, true)
         .override_global("LAYER_3", &layer_3, true)
@@ -473,6 +483,7 @@ fn meta_for(interface: &Interface, settings: &Settings) -> Meta {
         attached_mid_traffic: u8::from(mid_traffic),
         v1_only: u8::from(settings.v1_only),
         no_track: u8::from(!settings.track),
+        verifies_checksums: u8::from(settings.verify_checksums),
         since: nanoseconds(Timestamp::now()),
         min_mss: settings.min_mss,
         ..Meta::zeroed()

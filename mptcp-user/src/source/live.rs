@@ -53,6 +53,7 @@ impl Live {
             rows: Counters::default(),
             extras: Counters::default(),
             has_queues: self.probes.iter().all(Probe::has_queues),
+            verifies_checksums: self.probes.iter().all(Probe::verifies_checksums),
             gauges: None,
             recent: Vec::new(),
         };

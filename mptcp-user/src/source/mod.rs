@@ -32,6 +32,8 @@ pub(crate) struct Statistics {
     pub(crate) extras: Counters,
     /// Is it known at which receive queue each packet came in?
     pub(crate) has_queues: bool,
+    /// Are DSS checksums verified?
+    pub(crate) verifies_checksums: bool,
     /// What exists now; `None` where flows are not followed.
     pub(crate) gauges: Option<Gauges>,
     /// What was counted since the last display.
@@ -59,7 +61,9 @@ impl Statistics {
     }
 
     fn total(&self, row: &Row, counters: &Counters) -> Option<u64> {
-        if row.needs_queues() && !self.has_queues {
+        if (row.needs_queues() && !self.has_queues)
+            || (row.needs_checksums() && !self.verifies_checksums)
+        {
             return None;
         }
         row.total(counters, self.gauges.as_ref(), self.role)
@@ -74,11 +78,18 @@ impl Statistics {
     }
 
     pub(crate) fn extra_total(&self, extra: &Extra) -> Option<u64> {
-        extra.total(&self.extras, self.role)
+        self.further(extra, &self.extras)
+    }
+
+    fn further(&self, extra: &Extra, counters: &Counters) -> Option<u64> {
+        if extra.needs_checksums() && !self.verifies_checksums {
+            return None;
+        }
+        extra.total(counters, self.role)
     }
 
     pub(crate) fn extra_rate(&self, extra: &Extra) -> Option<f64> {
-        self.rate(|counters| extra.total(counters, self.role))
+        self.rate(|counters| self.further(extra, counters))
     }
 
     fn rate(&self, total: impl Fn(&Counters) -> Option<u64>) -> Option<f64> {

@@ -108,6 +108,8 @@ pub(crate) fn a_corrupted_payload_on_the_only_subflow(path: Path) -> Result<()> 
             (Client, "MPFAILrv", 1),
             (Client, "MPFAILresp", 1),
             (Client, "InfSetTx", 1),
+            (Client, "CksumErTx", 1),
+            (Server, "CksumEr", 1),
             (Server, "MPFAILst", 1),
             (Server, "MPFAILrv", 1),
             (Server, "MPFAILresp", 1),
@@ -131,6 +133,8 @@ pub(crate) fn a_corrupted_payload_on_one_of_two_subflows(path: Path) -> Result<(
     scene.check(&[
         (Client, "MPFAILrv", 1),
         (Client, "TotSess", 1),
+        (Client, "CksumErTx", 1),
+        (Server, "CksumEr", 1),
         (Server, "MPFAILst", 1),
         (Server, "InfSet", 0),
     ])

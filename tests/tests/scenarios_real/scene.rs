@@ -76,6 +76,7 @@ pub(crate) const LAWS: &[(&str, &str)] = &[
     ("MPFAILrv", "MPFailRx"),
     ("FCRcvEr", "MPFastcloseRx"),
     ("FCsnt", "MPFastcloseTx"),
+    ("CksumEr", "DataCsumErr"),
 ];
 
 /// What two healthy kernels move on no clean path.
@@ -87,7 +88,7 @@ pub(crate) const QUIET: &[&str] = &[
     "FBJoinEr", "InMACEr", "OPTEr", "SubtypEr", "OptSesEr", "REMEr", "OptRstEr", "RssfEr", "LenEr",
     "MSSErr", "CryptoEr", "VerEr", "TotPArst", "DFpasveEr", "FCpasvEr", "FCRcvEr", "FCkeyEr",
     "MPFAILst", "MPFAILrv", "NomapEr", "MrDataEr", "InMapEr", "SfnEr", "BadMapEr",
-    "PktSfEr", "V1DataPriorToKey",
+    "PktSfEr", "V1DataPriorToKey", "CksumEr", "CksumErTx",
     "RstOddOpt", "ExpOpt", "ReservedBits", "OPTErTx", "OPTErUnknown", "SubtypErTx", "MPSYNretx",
     "MPSYNretxTx", "SYNACKretx", "MpcBlackhole", "NoMpcSynack", "CookieErTx", "V1DataPriorToKeyTx",
     "NoMpjSynack", "JoinSynackMacEr", "InMACErTx",
@@ -209,10 +210,19 @@ impl Scene {
         let links = if path == Path::Routed { 1 } else { 2 };
         let interfaces = [&CLIENT_INTERFACES[..links], &SERVER_INTERFACES[..links]];
         for (probe, interfaces) in scene.ends.iter().zip(interfaces) {
-            probe.run(&[&["attach", "-i"], interfaces, arguments].concat())?;
+            let attach = ["attach", "--verify-checksums", "-i"];
+            probe.run(&[&attach, interfaces, arguments].concat())?;
         }
         if let Some(probe) = &scene.middle {
-            let attach = ["attach", "-i", "r0", "r1", "--role", "middlebox"];
+            let attach = [
+                "attach",
+                "--verify-checksums",
+                "-i",
+                "r0",
+                "r1",
+                "--role",
+                "middlebox",
+            ];
             probe.run(&[&attach, arguments].concat())?;
         }
         Ok(scene)

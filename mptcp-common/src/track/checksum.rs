@@ -1,0 +1,127 @@
+//! DSS checksums, verified over mappings that span packets.
+//!
+//! Per subflow and direction one mapping at a time is added up, in the order of its bytes. A mapping
+//! of which bytes are missing when a later byte comes is given up: it is counted, and not verified.
+//! Each mapping ends in one of three counts, once, however often TCP sends it.
+
+use super::{
+    Happening, Stages,
+    entry::{session, sum},
+    seen::Seen,
+    sequence::after,
+    word::Word,
+};
+use crate::{
+    engine::{UNREAD, next},
+    wire::{DssFlags, Subtype, checksum},
+};
+
+/// Adds the packet's payload, which was summed, to the sum of its mapping.
+#[inline(always)]
+pub fn checksum<T: Stages>(tables: &T) {
+    let Some(seen) = Seen::new(tables) else {
+        return;
+    };
+    let packet = &seen.work.packet;
+    let is_new = seen.work.route.next.get() & next::NEW_MAPPING != 0;
+    let check = announced(&seen);
+    let way = seen.way();
+    if packet.payload == 0 {
+        let dss = &seen.work.dss;
+        // A DATA_FIN by itself: its number, expanded, is the session's last one.
+        if dss.data_length == 1 {
+            let dsn = seen.session.sides[seen.side & 1].fin.load().wrapping_sub(1);
+            judge(&seen, 0, dsn, dss.subflow_sequence, 1, check);
+        }
+        return;
+    }
+    let relative = packet.sequence.wrapping_sub(way.base.load());
+    let end = relative.wrapping_add(packet.payload);
+    let map = way.mapping_of(relative);
+    if map.length == 0 {
+        return;
+    }
+    let state = &seen.subflow.sums[seen.side & 1];
+    let (reached, facts) = (state.next.load(), state.facts.load());
+    if after(reached, relative) {
+        // Sent before, or out of order and given up.
+        if is_new {
+            seen.count(|events| events.checksum_unverified += 1);
+        }
+        return;
+    }
+    let map_end = map.ssn.wrapping_add(map.length);
+    let starts = relative == map.ssn;
+    let is_open = facts & sum::OPEN != 0;
+    let continues = is_open && !starts && relative == reached;
+    if is_open && !continues && (starts || !map.holds(reached.wrapping_sub(1))) {
+        // The bytes that an earlier mapping lacks were not seen.
+        seen.count(|events| events.checksum_unverified += 1);
+    }
+    let payload = seen.work.payload_sum.get();
+    if !(starts || continues) || payload == UNREAD || after(end, map_end) {
+        seen.count(|events| events.checksum_unverified += 1);
+        state.facts.store(0);
+        state.next.store(map_end);
+        return;
+    }
+    let earlier = if starts { 0 } else { state.sum.load() };
+    let folded = u16::from_be(checksum::fold(payload) as u16);
+    // From an odd place on, each byte lies in the other half of its word.
+    let is_odd = relative.wrapping_sub(map.ssn) & 1 != 0;
+    let words = if is_odd { folded.swap_bytes() } else { folded };
+    let total = tables.forget(earlier + u32::from(words));
+    let check = match check {
+        0 if continues => facts & !sum::OPEN,
+        check => check,
+    };
+    state.next.store(end);
+    if end == map_end {
+        state.facts.store(0);
+        let fin = u32::from(check & sum::FIN != 0);
+        judge(&seen, total, map.dsn, map.ssn, map.length + fin, check);
+    } else {
+        state.sum.store(checksum::fold(total.into()));
+        state.facts.store(check | sum::OPEN);
+    }
+}
+
+/// The checksum of the packet's own mapping and the facts of it, see [`sum`]; 0 without any.
+#[inline(always)]
+fn announced<T: Stages>(seen: &Seen<'_, T>) -> u32 {
+    if seen.has(Subtype::Dss) {
+        let dss = &seen.work.dss;
+        let flags = dss.flags();
+        // Of 32 bits the others only follow where the session's first number is known.
+        let is_known = seen.session.flags.load() & session::KNOWN << seen.side != 0;
+        if !flags.all(DssFlags::MAPPING)
+            || !dss.has_checksum()
+            || !(is_known || flags.all(DssFlags::DSN_8))
+        {
+            return 0;
+        }
+        let fin = if flags.all(DssFlags::DATA_FIN) {
+            sum::FIN
+        } else {
+            0
+        };
+        return dss.checksum & 0xffff | sum::KNOWN | fin;
+    }
+    match seen.option(Subtype::MpCapable) {
+        Some(option) if option.length() >= 24 => u32::from(option.u16(22)) | sum::KNOWN,
+        _ => 0,
+    }
+}
+
+/// Counts a mapping whose bytes were all seen.
+#[inline(always)]
+fn judge<T: Stages>(seen: &Seen<'_, T>, payload: u32, dsn: u64, ssn: u32, length: u32, check: u32) {
+    if check & sum::KNOWN == 0 {
+        seen.count(|events| events.checksum_unverified += 1);
+    } else if checksum::is_right(payload, dsn, ssn, length, check & 0xffff) {
+        seen.count(|events| events.checksum_verified += 1);
+    } else {
+        seen.count(|events| events.checksum_failed += 1);
+        seen.report(Happening::Error, 60);
+    }
+}
