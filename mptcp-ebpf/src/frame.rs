@@ -15,7 +15,7 @@ use mptcp_common::{
     wire::{Area, Forget},
 };
 
-use crate::tables;
+use crate::tables::{self, Verifier};
 
 /// A frame: some of its bytes can be read in place, all through a helper.
 pub(crate) trait Bytes {
@@ -64,6 +64,7 @@ fn sum_payload(frame: &impl Bytes) {
     let (Some(work), Some(chunk)) = (tables::work(), tables::chunk()) else {
         return;
     };
+    let verifier = Verifier::new(work);
     let (mut at, mut left) = (work.packet.payload_at, work.packet.payload);
     let mut sum = 0;
     for _ in 0..CHUNKS {
@@ -82,8 +83,9 @@ fn sum_payload(frame: &impl Bytes) {
             }
             sum = bpf_csum_diff(core::ptr::null_mut(), 0, chunk.cast(), words, sum as u32);
         }
-        at += last + 1;
-        left -= last + 1;
+        // So that it looks at each round once.
+        at = verifier.forget(at + last + 1);
+        left = verifier.forget(left - (last + 1));
     }
     // A negative number is an error of the helper.
     let is_read = left == 0 && sum >= 0;
