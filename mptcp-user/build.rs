@@ -1,4 +1,4 @@
-//! Builds the eBPF object with the toolchain that can, and hands its path to the source.
+//! Builds the eBPF objects with the toolchain that can, and hands their paths to the source.
 
 #[path = "../xtask/src/toolchain.rs"]
 mod toolchain;
@@ -26,8 +26,7 @@ fn build() -> Result<(), String> {
             "build",
             "--package",
             "mptcp-ebpf",
-            "--bin",
-            "mptcp-ebpf",
+            "--bins",
             "--profile",
             "ebpf",
         ])
@@ -46,7 +45,15 @@ fn build() -> Result<(), String> {
             "the eBPF programs did not build ({status}); the reason stands above"
         ));
     }
-    let object = target.join("bpfel-unknown-none/ebpf/mptcp-ebpf");
-    println!("cargo::rustc-env=MPTCP_EBPF_OBJECT={}", object.display());
+    let built = target.join("bpfel-unknown-none/ebpf");
+    for (variable, object) in [
+        ("MPTCP_EBPF_OBJECT", "mptcp-ebpf"),
+        ("MPTCP_HOOKS_OBJECT", "mptcp-hooks"),
+    ] {
+        println!(
+            "cargo::rustc-env={variable}={}",
+            built.join(object).display()
+        );
+    }
     Ok(())
 }

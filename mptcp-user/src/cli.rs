@@ -8,9 +8,12 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mptcp_common::{counter::Role, track::Limits};
+use mptcp_common::{
+    counter::{KernelHook, Role},
+    track::Limits,
+};
 
-use crate::{offline::Sizes, source::State};
+use crate::{offline::Sizes, probe::Substitute, source::State};
 
 /// Counts Multipath TCP on the wire, in the kernel's fast path.
 #[derive(Debug, Parser)]
@@ -88,6 +91,12 @@ pub(crate) struct Attach {
     #[arg(long, value_name = "N", default_value_t = Sizes::default().subflows,
         value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
     pub(crate) max_subflows: u32,
+    /// Leave the kernel's functions alone: rows of failed allocations are n/a
+    #[arg(long)]
+    pub(crate) no_hooks: bool,
+    /// Hook another function in the place of one: for tests, which cannot make each of them fail
+    #[arg(long = "hook", hide = true, value_name = "FUNCTION=OTHER", value_parser = substitute)]
+    pub(crate) substitutes: Vec<Substitute>,
     #[command(flatten)]
     pub(crate) limits: PolicyLimits,
     /// Stay, and print what the programs log at this level and above; slow, for debugging
@@ -358,6 +367,19 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err("10ms is the shortest interval".to_owned());
     }
     Ok(span)
+}
+
+/// Parses `FUNCTION=OTHER`.
+fn substitute(text: &str) -> Result<Substitute, String> {
+    let (name, other) = text.split_once('=').ok_or("expected FUNCTION=OTHER")?;
+    let hook = KernelHook::ALL
+        .into_iter()
+        .find(|hook| hook.function() == name)
+        .ok_or_else(|| format!("there is no hook on {name}"))?;
+    Ok(Substitute {
+        hook,
+        function: other.to_owned(),
+    })
 }
 
 /// NetScaler's spelling of the options of `stat`, and ours.

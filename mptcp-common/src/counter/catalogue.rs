@@ -1,6 +1,6 @@
 //! The 83 rows of the statistics table, in the order of the command they come from.
 
-use super::Counters;
+use super::{Counters, HookCounts, KernelHook};
 
 /// Where the probe stands, seen from the sessions it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,21 +151,32 @@ pub enum Value {
         /// The same in words.
         formula: &'static str,
     },
+    /// Of the failures of kernel functions.
+    Hooks {
+        /// Which are added up.
+        of: &'static [KernelHook],
+        /// The same in words.
+        formula: &'static str,
+    },
 }
 
 impl Value {
     /// The number in words.
     pub fn formula(&self) -> &'static str {
         match self {
-            Self::Count { formula, .. } | Self::Now { formula, .. } => formula,
+            Self::Count { formula, .. }
+            | Self::Now { formula, .. }
+            | Self::Hooks { formula, .. } => formula,
         }
     }
 
-    /// The number; `None` for what exists now where that is not known.
+    /// The number as packets tell it; `None` for what exists now where that is not known, and for
+    /// what only the kernel's functions know.
     pub fn of(&self, counters: &Counters, gauges: Option<&Gauges>) -> Option<u64> {
         match self {
             Self::Count { of, .. } => Some(of(counters)),
             Self::Now { of, .. } => gauges.map(of),
+            Self::Hooks { .. } => None,
         }
     }
 }
@@ -222,6 +233,21 @@ impl Row {
             || (role == Role::Host && ON_A_HOST.contains(&self.number))
     }
 
+    /// The kernel functions that feed the row, if these do.
+    pub fn hooks(&self) -> Option<&'static [KernelHook]> {
+        match self.value {
+            Some(Value::Hooks { of, .. }) => Some(of),
+            _ => None,
+        }
+    }
+
+    /// The number of a row that [`Self::hooks`] feed; `None` where one of them is missing, and on a
+    /// middlebox, whose kernel ends no sessions.
+    pub fn failures(&self, counts: &HookCounts, role: Role) -> Option<u64> {
+        let hooks = self.hooks().filter(|_| role == Role::Host)?;
+        hooks.iter().map(|hook| counts[*hook as usize]).sum()
+    }
+
     /// The row's number, `None` where it cannot be known: in this role, or without following flows
     /// (then there are no gauges).
     pub fn total(&self, counters: &Counters, gauges: Option<&Gauges>, role: Role) -> Option<u64> {
@@ -246,6 +272,16 @@ macro_rules! value {
             }),
             Quality::$host,
             Quality::$middlebox,
+        )
+    };
+    (hooks $host:ident, $first:ident $(+ $more:ident)*) => {
+        (
+            Some(Value::Hooks {
+                of: &[KernelHook::$first $(, KernelHook::$more)*],
+                formula: concat!(stringify!($first) $(, " + ", stringify!($more))*),
+            }),
+            Quality::$host,
+            Quality::Unavailable,
         )
     };
     (now $host:ident, $middlebox:ident, |$g:ident| $sum:expr) => {
@@ -439,11 +475,16 @@ pub const ROWS: [Row; 83] = [
         Derived, Derived, |c| c.rx.map_altered),
     row!(76 ErrDss "Retransmitted Data Recevied" ("RetxEr" true) false "mptcperrretxpktrcvd" Counter
         Derived, Derived, |c| c.rx.retransmitted),
-    row!(77 ErrMem "Subflow MEM ALLOC Fail" ("SfMemEr" true) false "mptcperrsfsessionallocfail" Counter),
-    row!(78 ErrMem "Session MEM ALLOC Fail" ("SesMemEr" true) false "mptcperrmpcapsessionallocfail" Counter),
-    row!(79 ErrMem "Subflow connection ALLOC Fail" ("SfPcbEr" true) false "mptcptotmpcapsfpcballoc" Counter),
-    row!(80 ErrMem "Session connection ALLOC Fail" ("MpcbEr" true) false "mptcptotmpcballocfailed" Counter),
-    row!(81 ErrMem "Output packet MEM ALLOC Fail" ("PktMemEr" true) false "mptcperrnsballocfailed" Counter),
+    row!(77 ErrMem "Subflow MEM ALLOC Fail" ("SfMemEr" true) false "mptcperrsfsessionallocfail" Counter
+        hooks Exact, SubflowContext),
+    row!(78 ErrMem "Session MEM ALLOC Fail" ("SesMemEr" true) false "mptcperrmpcapsessionallocfail" Counter
+        hooks Exact, SessionChild),
+    row!(79 ErrMem "Subflow connection ALLOC Fail" ("SfPcbEr" true) false "mptcptotmpcapsfpcballoc" Counter
+        hooks Derived, SubflowSocket + SubflowRequest + SubflowChild),
+    row!(80 ErrMem "Session connection ALLOC Fail" ("MpcbEr" true) false "mptcptotmpcballocfailed" Counter
+        hooks Derived, SessionSocketV4 + SessionSocketV6 + SessionChild),
+    row!(81 ErrMem "Output packet MEM ALLOC Fail" ("PktMemEr" true) false "mptcperrnsballocfailed" Counter
+        hooks Exact, OutputSegment),
     row!(82 ErrMem "Output packet without subflow" ("PktSfEr" true) false "mptcperrnosffreensb" Counter
         Analog, Unavailable, |c| c.tx.dss_no_subflow),
     row!(83 ErrMpc "MPTCP V1 Invalid Data_Key Seq" ("V1DataPriorToKey" true) false "mptcperrv1datapriortokey" Counter

@@ -13,8 +13,10 @@ macro_rules! all {
 
 mod catalogue;
 mod extra;
+mod hook;
 mod raw;
 
 pub use catalogue::{Direction, Gauges, Group, Kind, Quality, ROWS, Role, Row, Value};
 pub use extra::{EXTRAS, Extra};
+pub use hook::{HookCounts, KernelHook};
 pub use raw::{Counters, Events, LAYOUT_VERSION, Leaf, Leaves};

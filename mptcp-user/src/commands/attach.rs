@@ -11,13 +11,14 @@ use std::{
 
 use anyhow::Result;
 use aya_log::EbpfLogger;
+use mptcp_common::counter::Role;
 
 use super::{Interrupt, conclude, once, print};
 use crate::{
     cli::{Attach, KernelLog},
     failure::say,
     offline::Sizes,
-    probe::{self, Attached, Interface, Network, Pins, Probe, Settings},
+    probe::{self, Attached, Interface, KernelHooks, Network, Pins, Probe, Settings},
     render::table::role_name,
 };
 
@@ -51,6 +52,13 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
                 done.push(interface);
             }
             Err(error) => failures.push(error),
+        }
+    }
+    if settings.role == Role::Host && !options.no_hooks && !done.is_empty() {
+        let namespace = probe::namespace()?;
+        let directory = pins.hooks(namespace);
+        if let Err(error) = KernelHooks::attach(&directory, namespace, &options.substitutes) {
+            say(format!("no hooks on the kernel's functions: {error:#}"));
         }
     }
     pins.remove_if_empty();

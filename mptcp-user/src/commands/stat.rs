@@ -8,7 +8,7 @@ use super::{Interrupt, find_pins, once, print};
 use crate::{
     cli::{Stat, StatOutput},
     failure::{Failure, Kind, say},
-    probe::{self, Interface, Network, Pins, Probe, Settings},
+    probe::{self, Interface, KernelHooks, Network, Pins, Probe, Settings},
     render::{
         json,
         table::{self, Style},
@@ -35,9 +35,10 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
     let Opened {
         probes,
         role,
+        hooks,
         is_temporary,
     } = open(&network, pins, options).await?;
-    let mut live = Live::new(probes, role);
+    let mut live = Live::new(probes, role, hooks);
     let mut interval = tokio::time::interval(options.interval);
     // The first tick is at once; a probe that has just come has nothing to show before the second.
     interval.tick().await;
@@ -81,6 +82,8 @@ struct Opened {
     /// By the names of their interfaces.
     probes: Vec<(String, Probe)>,
     role: Role,
+    /// Of the network namespace that the probes are in.
+    hooks: Option<KernelHooks>,
     is_temporary: bool,
 }
 
@@ -90,10 +93,11 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
     let mut opened = Opened {
         probes: Vec::new(),
         role: Role::Host,
+        hooks: None,
         is_temporary: false,
     };
+    let mut namespace = probe::namespace()?;
     if options.interfaces.is_empty() {
-        let namespace = probe::namespace()?;
         for here in pins
             .interfaces()?
             .iter()
@@ -130,6 +134,7 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
         match find_pins(pins, &interfaces, name)? {
             Some((here, interface)) => {
                 let probe = Probe::open(&here)?;
+                namespace = here.namespace;
                 match interface {
                     Some(interface) => warn_idle(network, &interface, &probe).await?,
                     None => warn_gone(name),
@@ -161,6 +166,7 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
              interfaces of one role with -i; `mptcp-user status` shows the roles",
         ));
     }
+    opened.hooks = KernelHooks::open(&pins.hooks(namespace))?;
     Ok(opened)
 }
 

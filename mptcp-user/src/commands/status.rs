@@ -1,13 +1,13 @@
 //! `mptcp-user status`
 
 use anyhow::Result;
-use mptcp_common::counter::Role;
+use mptcp_common::counter::{KernelHook, ROWS, Role};
 use serde_json::{Value, json};
 
 use super::print;
 use crate::{
     cli::{Status, StatusOutput},
-    probe::{self, Attachment, InterfacePins, Network, Pins, Probe},
+    probe::{self, Attachment, HookState, InterfacePins, KernelHooks, Network, Pins, Probe},
     render::table::{lines, new_table, role_name},
 };
 
@@ -62,7 +62,7 @@ pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Status) -> Resul
                 pins.root().display()
             )
         }
-        StatusOutput::Table => table(&entries),
+        StatusOutput::Table => table(pins, &entries),
     };
     print(&text)
 }
@@ -139,7 +139,7 @@ fn gone(here: InterfacePins) -> Entry {
     }
 }
 
-fn table(entries: &[Entry]) -> String {
+fn table(pins: &Pins, entries: &[Entry]) -> String {
     let mut table = new_table([
         "Interface",
         "Role",
@@ -179,6 +179,7 @@ fn table(entries: &[Entry]) -> String {
     }
     let mut text = lines(&table);
     text.push_str(&tables(entries));
+    text.push_str(&hooks(pins, entries));
     for entry in entries {
         if let Some(advice) = entry.state.advice() {
             text.push_str(&format!("  next: {advice} {}\n", entry.name));
@@ -221,7 +222,63 @@ fn tables(entries: &[Entry]) -> String {
     text
 }
 
+/// The hooks of a namespace on kernel functions, as far as there are any.
+fn hook_states(pins: &Pins, entry: &Entry) -> Option<Vec<(KernelHook, HookState)>> {
+    let is_host = entry.probe.as_ref()?.role() == Role::Host;
+    let hooks = KernelHooks::open(&pins.hooks(entry.pins.namespace)).ok()??;
+    let states = KernelHook::ALL.map(|hook| Some((hook, hooks.state(hook).ok()?)));
+    states.into_iter().filter(|_| is_host).collect()
+}
+
+/// Short names of the rows that a hook feeds.
+fn rows_of(hook: KernelHook) -> impl Iterator<Item = &'static str> {
+    ROWS.iter()
+        .filter(move |row| row.hooks().is_some_and(|hooks| hooks.contains(&hook)))
+        .map(|row| row.short)
+}
+
+/// The hooks of each network namespace.
+fn hooks(pins: &Pins, entries: &[Entry]) -> String {
+    let mut text = String::new();
+    let mut namespaces = Vec::new();
+    for entry in entries {
+        let Some(states) = hook_states(pins, entry)
+            .filter(|states| !states.is_empty() && !namespaces.contains(&entry.pins.namespace))
+        else {
+            continue;
+        };
+        namespaces.push(entry.pins.namespace);
+        text.push_str(&format!("Hooks of {}:\n", entry.name));
+        for (hook, state) in states {
+            text.push_str(&format!(
+                "  {:27} {:17} {}\n",
+                hook.function(),
+                rows_of(hook).collect::<Vec<_>>().join(" "),
+                match state.reason() {
+                    Some(reason) => format!("refused: {reason}"),
+                    None => "attached".to_owned(),
+                }
+            ));
+        }
+    }
+    text
+}
+
 /// The same in JSON.
+fn hooks_object(pins: &Pins, entry: &Entry) -> Vec<Value> {
+    let states = hook_states(pins, entry).unwrap_or_default();
+    let object = |(hook, state): (KernelHook, HookState)| {
+        json!({
+            "function": hook.function(),
+            "rows": rows_of(hook).collect::<Vec<_>>(),
+            "state": if state == HookState::Attached { "attached" } else { "refused" },
+            "reason": state.reason(),
+        })
+    };
+    states.into_iter().map(object).collect()
+}
+
+/// The tables in JSON.
 fn tables_object(probe: &Probe) -> Option<Value> {
     let tables = probe.tables()?;
     let (agreement, gauges) = (tables.agreement(), tables.gauges().ok()?);
@@ -267,6 +324,7 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                 "frames": frames(entry),
                 "verifies_checksums": entry.probe.as_ref().map(Probe::verifies_checksums),
                 "tables": entry.probe.as_ref().and_then(tables_object),
+                "hooks": hooks_object(pins, entry),
                 "programs": entry
                     .attachments
                     .iter()

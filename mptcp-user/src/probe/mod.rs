@@ -1,7 +1,9 @@
 //! Probes: the programs on an interface, their pinned maps, and how both get there.
 
+mod btf;
 mod elsewhere;
 mod hooks;
+mod kernel_hooks;
 mod layout;
 mod network;
 mod pins;
@@ -24,6 +26,7 @@ use mptcp_common::{
 pub(crate) use self::{
     elsewhere::{in_namespace, is_namespace},
     hooks::{Attachment, Hook, attachments},
+    kernel_hooks::{KernelHooks, State as HookState, Substitute},
     layout::Remembered,
     network::{Interface, LinkLayer, Network, enter, namespace},
     pins::{InterfacePins, NamespacePins, Pins},

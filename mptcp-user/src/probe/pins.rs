@@ -15,7 +15,7 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use super::tables;
+use super::{kernel_hooks, tables};
 use crate::failure::{Failure, Kind};
 
 /// A pin directory: `--pin-dir`.
@@ -108,6 +108,11 @@ impl Pins {
             index,
             directory,
         }
+    }
+
+    /// Directory of a network namespace's hooks on kernel functions.
+    pub(crate) fn hooks(&self, namespace: u64) -> PathBuf {
+        self.version().join(format!("{namespace}/hooks"))
     }
 
     /// All interfaces that have pins, of all network namespaces.
@@ -235,6 +240,9 @@ impl Pins {
             .all(|index| *index == u64::from(pins.index));
         if is_last {
             pins.shared().remove_tables()?;
+            let hooks = self.hooks(pins.namespace);
+            kernel_hooks::remove(&hooks)
+                .with_context(|| format!("cannot remove {}", hooks.display()))?;
         }
         for directory in pins
             .directory

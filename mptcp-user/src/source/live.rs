@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Role};
+use mptcp_common::counter::{Counters, HookCounts, Role};
 
-use super::{Recent, Statistics};
+use super::{Recent, Statistics, since};
 use crate::{
     cli::ClearStats,
-    probe::{Probe, Remembered},
+    probe::{KernelHooks, Probe, Remembered},
 };
 
 /// How often a reader tries to find a moment at which no packet is under way.
@@ -20,6 +20,9 @@ pub(crate) struct Live {
     role: Role,
     /// What the last display showed, per probe.
     shown: Vec<Shown>,
+    hooks: Option<KernelHooks>,
+    /// The same of the hooks.
+    shown_hooks: Option<(Timestamp, HookCounts)>,
 }
 
 #[derive(Clone, Debug)]
@@ -30,13 +33,19 @@ struct Shown {
 
 impl Live {
     /// Reads the probes on interfaces of these names, which all count in `role`.
-    pub(crate) fn new(probes: Vec<(String, Probe)>, role: Role) -> Self {
+    pub(crate) fn new(
+        probes: Vec<(String, Probe)>,
+        role: Role,
+        hooks: Option<KernelHooks>,
+    ) -> Self {
         let (names, probes) = probes.into_iter().unzip();
         Self {
             probes,
             names,
             role,
             shown: Vec::new(),
+            hooks,
+            shown_hooks: None,
         }
     }
 
@@ -56,6 +65,8 @@ impl Live {
             verifies_checksums: self.probes.iter().all(Probe::verifies_checksums),
             gauges: None,
             recent: Vec::new(),
+            hooks: HookCounts::default(),
+            recent_hooks: (0.0, HookCounts::default()),
         };
         let mut shown = Vec::new();
         for (i, probe) in self.probes.iter().enumerate() {
@@ -91,7 +102,28 @@ impl Live {
         if let Some(tables) = self.probes.iter().find_map(Probe::tables) {
             statistics.gauges = Some(tables.gauges()?);
         }
+        self.read_hooks(&mut statistics)?;
         Ok(statistics)
+    }
+
+    fn read_hooks(&mut self, statistics: &mut Statistics) -> Result<()> {
+        let Some(hooks) = &self.hooks else {
+            return Ok(());
+        };
+        let (time, counts) = (Timestamp::now(), hooks.read()?);
+        statistics.hooks = match hooks.remembered(Remembered::Rows)? {
+            Some((_, baseline)) => since(&counts, &baseline),
+            None => counts,
+        };
+        let last = match self.shown_hooks {
+            Some(last) => Some(last),
+            None => hooks.remembered(Remembered::Last)?,
+        };
+        let (last_time, last) = last.unwrap_or((statistics.since, HookCounts::default()));
+        let seconds = time.duration_since(last_time).as_secs_f64();
+        statistics.recent_hooks = (seconds, since(&counts, &last));
+        self.shown_hooks = Some((time, counts));
+        Ok(())
     }
 
     /// Makes the probes remember what the last display showed, for the rates of the next one.
@@ -99,7 +131,7 @@ impl Live {
         for (probe, shown) in self.probes.iter_mut().zip(&self.shown) {
             probe.remember(Remembered::Last, shown.time, &shown.counters)?;
         }
-        Ok(())
+        self.remember_hooks(Remembered::Last)
     }
 
     /// Moves the baseline to what the last display showed: what came after it is not lost.
@@ -110,7 +142,14 @@ impl Live {
                 probe.remember(Remembered::Extras, shown.time, &shown.counters)?;
             }
         }
-        Ok(())
+        self.remember_hooks(Remembered::Rows)
+    }
+
+    fn remember_hooks(&mut self, which: Remembered) -> Result<()> {
+        match (&mut self.hooks, &self.shown_hooks) {
+            (Some(hooks), Some((time, counts))) => hooks.remember(which, *time, counts),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ mod live;
 mod sessions;
 
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Extra, Gauges, Kind, Quality, Role, Row};
+use mptcp_common::counter::{Counters, Extra, Gauges, HookCounts, Kind, Quality, Role, Row};
 
 pub(crate) use self::{
     live::Live,
@@ -38,6 +38,10 @@ pub(crate) struct Statistics {
     pub(crate) gauges: Option<Gauges>,
     /// What was counted since the last display.
     pub(crate) recent: Vec<Recent>,
+    /// What failed in the kernel's functions.
+    pub(crate) hooks: HookCounts,
+    /// The same since the last display, and in how many seconds.
+    pub(crate) recent_hooks: (f64, HookCounts),
 }
 
 /// What one interface counted in a time.
@@ -47,9 +51,17 @@ pub(crate) struct Recent {
     pub(crate) counters: Counters,
 }
 
+/// The failures of `now` that `earlier` has not.
+pub(crate) fn since(now: &HookCounts, earlier: &HookCounts) -> HookCounts {
+    std::array::from_fn(|i| Some(now[i]?.saturating_sub(earlier[i].unwrap_or_default())))
+}
+
 impl Statistics {
     pub(crate) fn row_total(&self, row: &Row) -> Option<u64> {
-        self.total(row, &self.rows)
+        match row.hooks() {
+            Some(_) => row.failures(&self.hooks, self.role),
+            None => self.total(row, &self.rows),
+        }
     }
 
     /// How far a row can be trusted as it was counted.
@@ -73,6 +85,11 @@ impl Statistics {
     pub(crate) fn row_rate(&self, row: &Row) -> Option<f64> {
         if row.kind == Kind::Gauge {
             return None;
+        }
+        if row.hooks().is_some() {
+            let (seconds, hooks) = &self.recent_hooks;
+            let failures = row.failures(hooks, self.role).filter(|_| *seconds > 0.0);
+            return failures.map(|failures| failures as f64 / seconds);
         }
         self.rate(|counters| self.total(row, counters))
     }

@@ -1,0 +1,317 @@
+//! Hooks at the end of kernel functions (fexit), which see what no packet shows: allocations that
+//! failed. They belong to a network namespace, and are optional: a kernel may refuse them.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Btf, EbpfLoader,
+    maps::{Array, Map, MapData},
+    programs::{FExit, links::FdLink},
+};
+use bytemuck::{Pod, Zeroable};
+use jiff::Timestamp;
+use mptcp_common::counter::{HookCounts, KernelHook};
+use nix::{errno::Errno, libc};
+
+use super::{
+    btf::{KernelTypes, Parameter},
+    layout::{READINGS, Raw, Remembered},
+    nanoseconds, timestamp,
+};
+use crate::failure::os_error;
+
+/// The eBPF object that build.rs built, in ELF: the program `kernel_hook` and the map `FAILURES`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MPTCP_HOOKS_OBJECT"));
+
+/// The constants of a program that mean "none".
+const NONE: u32 = u32::MAX;
+
+const HOOKS: usize = KernelHook::ALL.len();
+
+/// Another function than a hook's own: how a test makes one fail.
+#[derive(Clone, Debug)]
+pub(crate) struct Substitute {
+    pub(crate) hook: KernelHook,
+    pub(crate) function: String,
+}
+
+/// Counts of failures at a moment: the values of the map `hooks/readings`.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct Reading {
+    /// Nanoseconds since the epoch; 0 if there is no such reading.
+    time: i64,
+    counts: [u64; HOOKS],
+}
+
+/// What became of a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Attached,
+    /// By which error of the system, where that is known.
+    Refused(Option<Errno>),
+}
+
+impl State {
+    /// Why it is not attached.
+    pub(crate) fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Attached => None,
+            Self::Refused(None) => Some("not tried to the end: attach again"),
+            Self::Refused(Some(Errno::ENOENT)) => Some("this kernel has no such function"),
+            Self::Refused(Some(Errno::EPERM)) => Some("this kernel does not permit fexit"),
+            Self::Refused(Some(errno)) => Some(errno.desc()),
+        }
+    }
+}
+
+/// The hooks of a network namespace.
+pub(crate) struct KernelHooks {
+    directory: PathBuf,
+    failures: Array<MapData, u64>,
+    readings: Array<MapData, Raw<Reading>>,
+    /// Error numbers of those that were refused.
+    refused: Array<MapData, i32>,
+}
+
+impl KernelHooks {
+    /// Tries each hook that is not there yet. One that is refused is noted, and no failure.
+    pub(crate) fn attach(
+        directory: &Path,
+        namespace: u64,
+        substitutes: &[Substitute],
+    ) -> Result<()> {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
+        let mut hooks = Self::create(directory)?;
+        let mut wanted = Vec::new();
+        for hook in KernelHook::ALL {
+            if hooks.state(hook)? != State::Attached {
+                let substitute = substitutes.iter().find(|other| other.hook == hook);
+                wanted.push((
+                    hook,
+                    substitute.map_or(hook.function(), |other| &other.function),
+                ));
+            }
+        }
+        let results = hooks.attach_all(namespace, &wanted);
+        for (i, (hook, _)) in wanted.iter().enumerate() {
+            let errno = match &results {
+                Ok(results) => match &results[i] {
+                    Ok(()) => 0,
+                    Err(error) => os_error(error).unwrap_or(libc::EINVAL),
+                },
+                // Without the kernel's types, nothing is known of its functions.
+                Err(_) => libc::ENOENT,
+            };
+            hooks
+                .refused
+                .set(*hook as u32, errno, 0)
+                .context("cannot note why a hook is refused")?;
+        }
+        Ok(())
+    }
+
+    /// What became of each.
+    fn attach_all(&self, namespace: u64, wanted: &[(KernelHook, &str)]) -> Result<Vec<Result<()>>> {
+        let (btf, types) = (Btf::from_sys_fs()?, KernelTypes::read()?);
+        let constants: Vec<_> = wanted
+            .iter()
+            .map(|(hook, function)| Constants::new(&types, *hook, function, namespace))
+            .collect();
+        let mut loader = EbpfLoader::new();
+        loader.map_pin_path("FAILURES", self.path("counters"));
+        let mut results = Vec::new();
+        for ((hook, function), constants) in wanted.iter().zip(&constants) {
+            results.push(match constants {
+                Some(constants) => {
+                    constants.apply(&mut loader);
+                    self.attach_one(&mut loader, &btf, *hook, function)
+                }
+                // One that takes something else than what is known is not the one that is meant.
+                None => Err(Errno::ENOENT.into()),
+            });
+        }
+        Ok(results)
+    }
+
+    fn attach_one(
+        &self,
+        loader: &mut EbpfLoader<'_>,
+        btf: &Btf,
+        hook: KernelHook,
+        function: &str,
+    ) -> Result<()> {
+        let mut programs = loader.load(OBJECT)?;
+        let program: &mut FExit = programs
+            .program_mut("kernel_hook")
+            .context("the eBPF object has no program kernel_hook")?
+            .try_into()?;
+        program.load(function, btf)?;
+        let id = program.attach()?;
+        let link: FdLink = program.take_link(id)?.into();
+        link.pin(self.path(hook.function()))?;
+        Ok(())
+    }
+
+    /// Opens the pinned maps, or makes them.
+    fn create(directory: &Path) -> Result<Self> {
+        fn pin<V: aya::Pod>(path: &Path, entries: u32) -> Result<()> {
+            if !path.exists() {
+                Array::<MapData, V>::create(entries, 0)?.pin(path)?;
+            }
+            Ok(())
+        }
+        pin::<u64>(&directory.join("counters"), HOOKS as u32)?;
+        pin::<i32>(&directory.join("refused"), HOOKS as u32)?;
+        pin::<Raw<Reading>>(&directory.join("readings"), READINGS)?;
+        Self::open(directory)?.context("the hooks were removed at once")
+    }
+
+    /// Opens the pinned maps, if there are any.
+    pub(crate) fn open(directory: &Path) -> Result<Option<Self>> {
+        if !directory.join("readings").exists() {
+            return Ok(None);
+        }
+        let open = |name: &str| -> Result<Map> {
+            let path = directory.join(name);
+            let map = MapData::from_pin(&path);
+            Ok(Map::Array(map.with_context(|| {
+                format!("cannot open {}", path.display())
+            })?))
+        };
+        Ok(Some(Self {
+            failures: open("counters")?.try_into()?,
+            readings: open("readings")?.try_into()?,
+            refused: open("refused")?.try_into()?,
+            directory: directory.to_owned(),
+        }))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// A hook is attached as long as its link is pinned.
+    pub(crate) fn state(&self, hook: KernelHook) -> Result<State> {
+        if self.path(hook.function()).exists() {
+            return Ok(State::Attached);
+        }
+        let errno = self.refused.get(&(hook as u32), 0)?;
+        Ok(State::Refused((errno != 0).then(|| Errno::from_raw(errno))))
+    }
+
+    /// The failures until now.
+    pub(crate) fn read(&self) -> Result<HookCounts> {
+        let mut counts = HookCounts::default();
+        for hook in KernelHook::ALL {
+            if self.state(hook)? == State::Attached {
+                let count = self.failures.get(&(hook as u32), 0);
+                counts[hook as usize] = Some(count.context("cannot read the hooks' counters")?);
+            }
+        }
+        Ok(counts)
+    }
+
+    /// A reading of before, if there was one.
+    pub(crate) fn remembered(&self, which: Remembered) -> Result<Option<(Timestamp, HookCounts)>> {
+        let reading = self
+            .readings
+            .get(&(which as u32), 0)
+            .context("cannot read the hooks' readings")?
+            .0;
+        Ok((reading.time != 0).then(|| (timestamp(reading.time), reading.counts.map(Some))))
+    }
+
+    /// Remembers a reading.
+    pub(crate) fn remember(
+        &mut self,
+        which: Remembered,
+        time: Timestamp,
+        counts: &HookCounts,
+    ) -> Result<()> {
+        let reading = Reading {
+            time: nanoseconds(time),
+            counts: counts.map(Option::unwrap_or_default),
+        };
+        self.readings
+            .set(which as u32, Raw(reading), 0)
+            .context("cannot write the hooks' readings")
+    }
+}
+
+/// Takes all hooks of a namespace off, which goes with their pins.
+pub(crate) fn remove(directory: &Path) -> io::Result<()> {
+    super::tables::remove(directory)
+}
+
+/// The constants of the program (mptcp-ebpf/src/hooks.rs).
+struct Constants {
+    hook: u32,
+    namespace: u32,
+    returns_pointer: u8,
+    owner: u32,
+    protocol: u32,
+    sock_net: u32,
+    net_inode: u32,
+    sock_ulp: u32,
+    ulp_name: u32,
+}
+
+impl Constants {
+    /// For a hook at `function`; `None` if that is not as it is known.
+    fn new(types: &KernelTypes, hook: KernelHook, function: &str, namespace: u64) -> Option<Self> {
+        let parameters = types.parameters(function)?;
+        let position = |is_it: &dyn Fn(&Parameter<'_>) -> bool| {
+            let position = parameters.iter().position(is_it);
+            position.map(|position| position as u32)
+        };
+        // What is asked of a socket lies in its first member, and that in its own.
+        let (owner, sock_net) = match position(&|found| found.points_to == Some("sock")) {
+            Some(sock) => (sock, types.offset("sock_common", "skc_net")?),
+            None => (position(&|found| found.points_to == Some("net"))?, NONE),
+        };
+        let mut constants = Self {
+            hook: hook as u32,
+            // Inode numbers of namespaces have 32 bits.
+            namespace: namespace as u32,
+            returns_pointer: 0,
+            owner,
+            protocol: NONE,
+            sock_net,
+            net_inode: types.offset("net", "ns")? + types.offset("ns_common", "inum")?,
+            sock_ulp: NONE,
+            ulp_name: NONE,
+        };
+        match hook {
+            KernelHook::SubflowContext | KernelHook::SessionChild => constants.returns_pointer = 1,
+            KernelHook::SubflowRequest | KernelHook::SubflowChild => {
+                constants.returns_pointer = 1;
+                constants.sock_ulp = types.offset("inet_connection_sock", "icsk_ulp_ops")?;
+                constants.ulp_name = types.offset("tcp_ulp_ops", "name")?;
+            }
+            KernelHook::SessionSocketV4 | KernelHook::SessionSocketV6 => {
+                constants.protocol = position(&|found| found.name == "protocol")?;
+            }
+            KernelHook::SubflowSocket | KernelHook::OutputSegment => {}
+        }
+        Some(constants)
+    }
+
+    fn apply<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
+        loader
+            .override_global("HOOK", &self.hook, true)
+            .override_global("NAMESPACE", &self.namespace, true)
+            .override_global("RETURNS_POINTER", &self.returns_pointer, true)
+            .override_global("OWNER", &self.owner, true)
+            .override_global("PROTOCOL", &self.protocol, true)
+            .override_global("SOCK_NET", &self.sock_net, true)
+            .override_global("NET_INODE", &self.net_inode, true)
+            .override_global("SOCK_ULP", &self.sock_ulp, true)
+            .override_global("ULP_NAME", &self.ulp_name, true);
+    }
+}
