@@ -1,6 +1,7 @@
 //! Development commands, run as `cargo xtask COMMAND`. They install what they need.
 
 mod demo;
+mod hooks;
 mod install;
 mod net;
 mod probe;
@@ -50,6 +51,15 @@ enum Command {
     /// An MPTCP client that sends bytes in two parts
     #[command(hide = true)]
     Send { address: SocketAddr, bytes: usize },
+    /// Kernel functions that fail
+    #[command(hide = true)]
+    Fail,
+    /// MPTCP sockets without memory
+    #[command(hide = true)]
+    Starve,
+    /// An MPTCP transfer without memory
+    #[command(hide = true)]
+    Press,
     /// The first process of a virtual machine
     #[command(hide = true)]
     VmInit,
@@ -64,6 +74,9 @@ fn main() -> ExitCode {
         Command::Install { prefix } => install::run(&prefix),
         Command::Serve { address } => traffic::serve(address),
         Command::Send { address, bytes } => traffic::send(address, bytes),
+        Command::Fail => hooks::fail(),
+        Command::Starve => hooks::starve_here(),
+        Command::Press => hooks::press_here(),
         Command::VmInit => vm::init(),
     };
     match result {

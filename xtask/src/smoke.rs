@@ -132,7 +132,7 @@ fn text(value: &Value) -> Result<String> {
     Ok(value.as_str().context("not a string")?.to_owned())
 }
 
-fn json(command: &mut Command) -> Result<Value> {
+pub(crate) fn json(command: &mut Command) -> Result<Value> {
     serde_json::from_str(&run(command)?).context("the output is not JSON")
 }
 

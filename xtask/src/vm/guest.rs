@@ -10,7 +10,10 @@ use nix::{
 };
 
 use super::MARK;
-use crate::smoke::{self, Verified};
+use crate::{
+    hooks,
+    smoke::{self, Verified},
+};
 
 /// Where the archive puts the programs.
 pub(super) const BINARY: &str = "/bin/mptcp-user";
@@ -48,6 +51,8 @@ fn check() -> Result<Vec<Verified>> {
         ("dev", "/dev", "devtmpfs"),
         ("run", "/run", "tmpfs"),
         ("tmp", "/tmp", "tmpfs"),
+        ("tracing", "/sys/kernel/tracing", "tracefs"),
+        ("cgroup", "/sys/fs/cgroup", "cgroup2"),
     ] {
         fs::create_dir_all(at)?;
         mount(Some(what), at, Some(kind), MsFlags::empty(), None::<&str>)
@@ -61,7 +66,9 @@ fn check() -> Result<Vec<Verified>> {
         finit_module(File::open(&path)?, c"", ModuleInitFlags::empty())
             .with_context(|| format!("cannot load {}", path.display()))?;
     }
-    smoke::check(Path::new(BINARY), Path::new(PROGRAM))
+    let (binary, program) = (Path::new(BINARY), Path::new(PROGRAM));
+    hooks::check(binary, program, true)?;
+    smoke::check(binary, program)
 }
 
 /// What the guest said: its kernel, and the programs.
