@@ -9,7 +9,7 @@ use nix::{
     sys::reboot::{RebootMode, reboot},
 };
 
-use super::MARK;
+use super::{MARK, Report};
 use crate::{
     hooks,
     smoke::{self, Verified},
@@ -24,7 +24,8 @@ pub(super) const MODULES: &str = "/modules";
 /// The first process of a guest. It never returns.
 pub(crate) fn init() -> Result<()> {
     match check() {
-        Ok(verified) => {
+        Ok((hooks, verified)) => {
+            println!("{MARK}hooks\t{hooks}");
             for Verified {
                 program,
                 hook,
@@ -44,7 +45,7 @@ pub(crate) fn init() -> Result<()> {
     match reboot(RebootMode::RB_POWER_OFF)? {}
 }
 
-fn check() -> Result<Vec<Verified>> {
+fn check() -> Result<(String, Vec<Verified>)> {
     for (what, at, kind) in [
         ("proc", "/proc", "proc"),
         ("sys", "/sys", "sysfs"),
@@ -67,19 +68,29 @@ fn check() -> Result<Vec<Verified>> {
             .with_context(|| format!("cannot load {}", path.display()))?;
     }
     let (binary, program) = (Path::new(BINARY), Path::new(PROGRAM));
-    hooks::check(binary, program, true)?;
-    smoke::check(binary, program)
+    Ok((
+        hooks::check(binary, program, true)?,
+        smoke::check(binary, program)?,
+    ))
 }
 
-/// What the guest said: its kernel, and the programs.
-pub(super) fn parse(text: &str) -> Result<(String, Vec<Verified>)> {
+/// What the guest said: its kernel, what became of the hooks, and the programs.
+pub(super) fn parse(text: &str) -> Result<Report> {
     let mut verified = Vec::new();
+    let mut hooks = String::new();
     for line in text
         .lines()
         .filter_map(|line| line.trim_end().strip_prefix(MARK))
     {
         match *line.split('\t').collect::<Vec<_>>() {
-            ["kernel", kernel] => return Ok((kernel.to_owned(), verified)),
+            ["kernel", kernel] => {
+                return Ok(Report {
+                    kernel: kernel.to_owned(),
+                    hooks,
+                    verified,
+                });
+            }
+            ["hooks", text] => hooks = text.to_owned(),
             ["failed", reason] => bail!("{}", reason.replace(" | ", "\n")),
             [program, hook, role, instructions] => verified.push(Verified {
                 program: program.to_owned(),

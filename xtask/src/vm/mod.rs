@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 
 pub(crate) use self::guest::init;
 use crate::{
-    setup, shell,
+    hooks, setup, shell,
     smoke::{self, Verified},
 };
 
@@ -44,18 +44,18 @@ pub(crate) fn run() -> Result<()> {
         thread::spawn(move || guest(version, package, &binary, &program))
     });
     let mut failures = Vec::new();
-    let mut report = |name: &str, result: Result<(String, Vec<Verified>)>| match result {
-        Ok((kernel, verified)) => smoke::print(&kernel, &verified),
+    let mut report = |name: &str, result: Result<Report>| match result {
+        Ok(report) => {
+            smoke::print(&report.kernel, &report.verified);
+            println!("{:28} hooks: {}", report.kernel, report.hooks);
+        }
         Err(error) => failures.push(format!("{name}: {error:#}")),
     };
     println!(
         "{:28} {:12} {:12} {:10} {:>8}",
         "kernel", "program", "hook", "role", "verified"
     );
-    report(
-        "this kernel",
-        smoke::check(&binary, &program).map(|verified| (smoke::kernel(), verified)),
-    );
+    report("this kernel", here(&binary, &program));
     for ((version, _), guest) in KERNELS.into_iter().zip(guests) {
         let result = guest
             .join()
@@ -69,13 +69,24 @@ pub(crate) fn run() -> Result<()> {
     }
 }
 
+/// What a kernel has shown.
+struct Report {
+    kernel: String,
+    hooks: String,
+    verified: Vec<Verified>,
+}
+
+/// The kernel that runs.
+fn here(binary: &Path, program: &Path) -> Result<Report> {
+    Ok(Report {
+        kernel: smoke::kernel(),
+        hooks: hooks::check(binary, program, false)?,
+        verified: smoke::check(binary, program)?,
+    })
+}
+
 /// Boots one kernel and reads what the guest has to say.
-fn guest(
-    version: &str,
-    package: &str,
-    binary: &Path,
-    program: &Path,
-) -> Result<(String, Vec<Verified>)> {
+fn guest(version: &str, package: &str, binary: &Path, program: &Path) -> Result<Report> {
     let kernel = kernel::fetch(version, package)?;
     let initrd = shell::target().join(format!("vm-{version}.cpio"));
     archive::write(&initrd, binary, program, &kernel.modules)?;
