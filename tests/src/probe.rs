@@ -1,6 +1,7 @@
 //! The binary under test.
 
 use std::{
+    collections::BTreeSet,
     env,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -65,6 +66,25 @@ impl Probe {
     /// Runs a command that must fail with this exit code; what it says on standard error.
     pub fn fails(&self, code: i32, arguments: &[&str]) -> Result<String> {
         failure(code, &mut self.command(arguments))
+    }
+
+    /// `status --output json`.
+    pub fn status(&self) -> Result<Value> {
+        let text = self.run(&["status", "--output", "json"])?;
+        serde_json::from_str(&text).context("status prints no JSON")
+    }
+
+    /// Rows of which this kernel refuses a hook, on the first interface.
+    pub fn refused_rows(&self) -> Result<BTreeSet<String>> {
+        let status = self.status()?;
+        let hooks = status["interfaces"][0]["hooks"]
+            .as_array()
+            .context("no hooks")?;
+        let refused = hooks.iter().filter(|hook| hook["state"] == "refused");
+        let rows = refused.filter_map(|hook| hook["rows"].as_array()).flatten();
+        Ok(rows
+            .filter_map(|row| row.as_str().map(ToOwned::to_owned))
+            .collect())
     }
 
     /// `stat --output json`.

@@ -4,7 +4,9 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use mptcp_common::counter::{Counters, EXTRAS, Events, LAYOUT_VERSION, Leaves, ROWS, Role};
+use mptcp_common::counter::{
+    Counters, EXTRAS, Events, KernelHook, LAYOUT_VERSION, Leaves, ROWS, Role,
+};
 use mptcp_tests::document::check;
 
 /// A table of fields with their offsets.
@@ -67,6 +69,18 @@ fn counters() -> Result<()> {
             row.quality(Role::Middlebox).name(),
             row.value
                 .map_or(String::new(), |value| formula(value.formula())),
+        );
+    }
+    text.push_str(
+        "\nThe functions of the kernel that feed rows 77 to 81, in the order of the map \
+         `hooks/counters`:\n\n| name | function | counts when it |\n|---|---|---|\n",
+    );
+    for hook in KernelHook::ALL {
+        let _ = writeln!(
+            text,
+            "| {hook:?} | `{}` | {} |",
+            hook.function(),
+            hook.condition()
         );
     }
     text.push_str(

@@ -47,8 +47,8 @@ const JOINS: u64 = 7;
 pub(crate) fn check(binary: &Path, program: &Path, is_virtual: bool) -> Result<String> {
     let network = Network::new()?;
     let probe = Probe::new(binary, &network.server);
-    let interface = SERVER_INTERFACES[0];
-    let attach = |substitutes: &[&str]| -> Result<usize> {
+    let [first, second] = SERVER_INTERFACES;
+    let attach = |interface: &str, substitutes: &[&str]| -> Result<usize> {
         let mut command = probe.command(&["attach", "-i", interface]);
         for substitute in substitutes {
             command.args(["--hook", substitute]);
@@ -56,7 +56,7 @@ pub(crate) fn check(binary: &Path, program: &Path, is_virtual: bool) -> Result<S
         run(&mut command)?;
         attached(&probe)
     };
-    let count = attach(&[])?;
+    let count = attach(first, &[])?;
     if count == 0 && !is_virtual {
         ensure!(rows(&probe)? == [None; 5], "{:?}", rows(&probe)?);
         return Ok("refused".to_owned());
@@ -80,10 +80,14 @@ pub(crate) fn check(binary: &Path, program: &Path, is_virtual: bool) -> Result<S
         );
         text += &format!("; {sockets} sockets and {segments} segments refused");
     }
-    run(&mut probe.command(&["detach", "-i", interface]))?;
+    let detach = |interface| run(&mut probe.command(&["detach", "-i", interface]));
+    detach(first)?;
 
-    let count = attach(&SUBSTITUTES)?;
-    ensure!(count == HOOKS, "{count} substitutes are attached");
+    // The hooks are the namespace's: two interfaces do not count twice.
+    for interface in [first, second] {
+        let count = attach(interface, &SUBSTITUTES)?;
+        ensure!(count == HOOKS, "{count} substitutes are attached");
+    }
     for namespace in [&network.server, &network.client] {
         run(inside(namespace, program).arg("fail"))?;
     }
@@ -91,7 +95,12 @@ pub(crate) fn check(binary: &Path, program: &Path, is_virtual: bool) -> Result<S
     let all = MPTCP_ACCEPTS + TCP_ACCEPTS;
     let wanted = [all, all, JOINS + 2 * MPTCP_ACCEPTS, all, 0].map(Some);
     ensure!(rows(&probe)? == wanted, "{:?}", rows(&probe)?);
-    run(&mut probe.command(&["detach", "-i", interface]))?;
+    run(&mut probe.command(&["stat", "-clearstats", "basic"]))?;
+    ensure!(rows(&probe)? == [Some(0); 5], "{:?}", rows(&probe)?);
+    detach(first)?;
+    run(inside(&network.server, program).arg("fail"))?;
+    ensure!(rows(&probe)? == wanted, "{:?}", rows(&probe)?);
+    detach(second)?;
     ensure!(
         !probe.pins.exists(),
         "detach leaves {}",
