@@ -50,7 +50,11 @@ pub(crate) const LAWS: &[(&str, &str)] = &[
     ),
     ("JoinSYNtx - JoinSYNretxTx", "MPJoinSynTx"),
     ("JoinBkup", "MPJoinSynBackupRx"),
-    ("SFsynackRx - JoinSynackRetxRx", "MPJoinSynAckRx"),
+    (
+        "SFsynackRx - JoinSynackRetxRx",
+        "MPJoinSynAckRx + MPJoinSynAckHMacFailure",
+    ),
+    ("JoinSynackMacEr", "MPJoinSynAckHMacFailure"),
     (
         "SFFACK",
         "MPJoinAckRx + MPJoinAckHMacFailure + MPJoinRejected",
