@@ -49,7 +49,7 @@ pub(crate) fn a_join_that_is_refused(path: Path) -> Result<()> {
     close(client, server)?;
     scene.check_but(
         // The kernel counts a join of its own at the SYN/ACK.
-        &[(Client, "subConJoin")],
+        &[(Client, "subCon")],
         &[
             (Client, "subCon", 1),
             (Client, "JoinRefused", 1),
