@@ -7,6 +7,7 @@ pub mod frame;
 pub mod kernel;
 pub mod net;
 pub mod numbers;
+pub mod oracle;
 pub mod packet;
 pub mod probe;
 pub mod relay;

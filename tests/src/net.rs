@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use aya::programs::{SchedClassifier, TcAttachType};
 use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -95,6 +96,29 @@ impl Namespace {
     /// Sets a sysctl below net.
     pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
         self.enter(|| Ok(fs::write(format!("/proc/sys/net/{path}"), value)?))
+    }
+
+    /// Names of the programs on an interface in it, as the kernel lists them: of XDP and TCX. (The
+    /// bpftool of Debian 12 does not know TCX.)
+    pub fn programs(&self, interface: &str) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        if self
+            .ip(&format!("-d link show {interface}"))?
+            .contains("xdp")
+        {
+            names.push("XDP".to_owned());
+        }
+        self.enter(|| {
+            for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
+                let (_, programs) = SchedClassifier::query_tcx(interface, direction)?;
+                names.extend(
+                    programs
+                        .iter()
+                        .map(|p| p.name_as_str().unwrap_or("?").to_owned()),
+                );
+            }
+            Ok(names)
+        })
     }
 
     /// A counter of the kernel's MPTCP in it.
@@ -374,16 +398,23 @@ impl Pair {
 
     /// Waits until a MIB of a host has a value.
     pub fn wait_for(&self, host: &Namespace, mib: &str, wanted: u64) -> Result<()> {
-        let start = Instant::now();
-        loop {
-            let value = host.mib(mib)?;
-            if value >= wanted {
-                return Ok(());
-            }
-            ensure!(start.elapsed() < LIMIT, "{mib} is {value} and not {wanted}");
-            thread::sleep(Duration::from_millis(20));
-        }
+        let mut value = 0;
+        wait_until(|| {
+            value = host.mib(mib)?;
+            Ok(value >= wanted)
+        })
+        .with_context(|| format!("{mib} is {value} and not {wanted}"))
     }
+}
+
+/// Waits until something is the case.
+pub fn wait_until(mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !condition()? {
+        ensure!(start.elapsed() < LIMIT, "waited for {LIMIT:?} in vain");
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 fn listener(address: SocketAddr) -> Result<Socket> {

@@ -14,7 +14,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
-    net::{Family, LIMIT, Pair, close, output, transfer},
+    net::{Family, Pair, close, output, transfer, wait_until},
+    oracle::ON_THE_WIRE,
     probe::{Probe, binary, failure, options, total},
     witness::{NAMES, Seen},
 };
@@ -104,14 +105,9 @@ fn conserved(readings: &[Value], [rx, tx]: &[Seen; 2]) -> Result<()> {
             );
         }
     }
-    for (row, wanted) in [
-        ("MPSYN", rx.capable_syn),
-        ("JoinSYN", rx.join_syn),
-        ("DSSrcv", rx.options[2]),
-        ("DSSsnd", tx.options[2]),
-    ] {
-        let counted = sum(&|stat| total(stat, row))?;
-        ensure!(counted == wanted, "{row}: {counted}, on the wire {wanted}");
+    for (row, witness, of) in ON_THE_WIRE {
+        let (counted, wanted) = (sum(&|stat| total(stat, row))?, of(rx, tx));
+        ensure!(counted == wanted, "{row}: {counted}, {witness} {wanted}");
     }
     let frames = |stat: &Value| stat["source"]["frames"].as_u64().context("no frames");
     let (counted, wanted) = (sum(&frames)?, rx.frames + tx.frames);
@@ -139,13 +135,8 @@ fn pins_of(pair: &Pair, probe: &Probe, interface: &str) -> Result<PathBuf> {
 
 /// Nothing of the probe is on the interface any more.
 fn is_bare(pair: &Pair, interface: &str) -> Result<()> {
-    let link = pair.server.ip(&format!("-d link show {interface}"))?;
-    ensure!(!link.contains("xdp"), "an XDP program was left: {link}");
-    let filters = pair.server.run("bpftool", &["net", "list"])?;
-    ensure!(
-        !filters.contains(interface),
-        "a program was left: {filters}"
-    );
+    let left = pair.server.programs(interface)?;
+    ensure!(left.is_empty(), "{left:?} left on {interface}");
     Ok(())
 }
 
@@ -158,14 +149,8 @@ fn the_loader_dies_and_nothing_is_lost() -> Result<()> {
         .stdout(Stdio::null())
         .spawn()?;
     let pins = pins_of(&pair, &probe, "s0")?;
-    let start = Instant::now();
-    while !["counters", "xdp", "tcx"]
-        .iter()
-        .all(|pin| pins.join(pin).exists())
-    {
-        ensure!(start.elapsed() < LIMIT, "no pins in {}", pins.display());
-        thread::sleep(Duration::from_micros(200));
-    }
+    let names = ["counters", "xdp", "tcx"];
+    wait_until(|| Ok(names.iter().all(|pin| pins.join(pin).exists())))?;
     loader.kill()?;
     loader.wait()?;
     session(&pair)?;
@@ -262,6 +247,7 @@ fn several_interfaces_add_up_and_detach_leaves_nothing() -> Result<()> {
     ensure!(total(&one[0], "MPSYN")? == 1 && total(&one[0], "JoinSYN")? == 0);
     ensure!(total(&one[1], "MPSYN")? == 0 && total(&one[1], "JoinSYN")? == 1);
     ensure!(one[1]["source"]["interfaces"] == serde_json::json!(["s1"]));
+    ensure!(pair.server.programs("s0")? == ["XDP", "tc_egress"]);
     probe.run(&["detach", "-i", "s0"])?;
     is_bare(&pair, "s0")?;
     ensure!(probe.stat(&[])?["source"]["interfaces"] == serde_json::json!(["s1"]));

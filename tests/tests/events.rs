@@ -1,16 +1,16 @@
 //! `mptcp-user events`: what happens to real sessions is told as it happens, in order.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
     process::{Child, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{Family, Pair, close, transfer},
+    net::{Family, LIMIT, Pair, close, transfer, wait_until},
     probe::Probe,
 };
 use nix::{
@@ -40,15 +40,28 @@ impl Watch {
                 }
             }
         });
-        // Until it reads the ring.
-        thread::sleep(Duration::from_millis(500));
+        // Until it has locked the ring.
+        let pid = child.id().to_string();
+        wait_until(|| {
+            let locks = fs::read_to_string("/proc/locks")?;
+            Ok(locks
+                .lines()
+                .any(|lock| lock.split_whitespace().nth(4) == Some(&pid)))
+        })?;
         Ok(Self { child, lines })
     }
 
-    /// All lines so far.
-    fn lines(&self) -> Vec<String> {
-        thread::sleep(Duration::from_millis(400));
-        self.lines.try_iter().collect()
+    /// The lines up to one that says this.
+    fn until(&self, last: &str) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        while !lines
+            .last()
+            .is_some_and(|line: &String| line.contains(last))
+        {
+            let line = self.lines.recv_timeout(LIMIT);
+            lines.push(line.with_context(|| format!("no {last} in {lines:?}"))?);
+        }
+        Ok(lines)
     }
 
     fn interrupt(mut self) -> Result<()> {
@@ -88,7 +101,7 @@ fn the_life_of_a_session() -> Result<()> {
     let (client, server) = pair.connect()?;
     transfer(&client, &server, 10_000)?;
     close(client, server)?;
-    thread::sleep(Duration::from_millis(200));
+    pair.settle()?;
     let watch = Watch::start(&probe, &["--output", "jsonl"])?;
     let said = probe.fails(4, &["events"])?;
     ensure!(said.contains("somebody else watches"), "{said}");
@@ -106,9 +119,8 @@ fn the_life_of_a_session() -> Result<()> {
     pair.wait_for(&pair.server, "RmAddr", 1)?;
     transfer(&client, &server, 10_000)?;
     close(client, server)?;
-    thread::sleep(Duration::from_millis(300));
 
-    let told = told(&watch.lines())?;
+    let told = told(&watch.until("session_closed")?)?;
     let first = |event: &str, detail: Option<&str>| {
         told.iter()
             .position(|(e, d)| e == event && (detail.is_none() || d.as_deref() == detail))
@@ -139,7 +151,7 @@ fn so_many_and_no_more() -> Result<()> {
     transfer(&client, &server, 1_000)?;
     let status = watch.child.wait()?;
     ensure!(status.success(), "{status}");
-    let lines = watch.lines();
+    let lines: Vec<_> = watch.lines.iter().collect();
     ensure!(lines.len() == 1, "{lines:?}");
     let client_end = format!("[{}]:", pair.client_address(0));
     ensure!(

@@ -1,15 +1,16 @@
 //! A device whose packets have no link-layer header: a real tun, with the kernel's own MP_CAPABLE
 //! going out and a crafted answer coming in.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use mptcp_tests::{
     frame::{Frame, SYN_ACK, sized},
-    net::{Namespace, mptcp_socket},
+    net::{Namespace, mptcp_socket, wait_until},
     probe::{Probe, total},
     tun::Tun,
 };
+use serde_json::Value;
 
 #[test]
 fn packets_of_a_tun_device_are_counted() -> Result<()> {
@@ -39,10 +40,13 @@ fn packets_of_a_tun_device_are_counted() -> Result<()> {
     );
     // ... and an answer comes in, which nobody waits for.
     tun.send(&Frame::new(SYN_ACK, &sized(12, &[1, 1]), 0).ip())?;
-    std::thread::sleep(Duration::from_millis(50));
+    let mut stat = Value::Null;
+    wait_until(|| {
+        stat = probe.stat(&[])?;
+        Ok(stat["extra"]["SYNACKrx"].as_u64() >= Some(1))
+    })?;
     drop(socket);
 
-    let stat = probe.stat(&[])?;
     ensure!(
         stat["extra"]["MPSYNtx"].as_u64() >= Some(1),
         "{}",

@@ -7,13 +7,13 @@ use std::{
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
-    net::{Family, LIMIT, Namespace, Pair, close, finished, output, run, transfer, wait},
+    net::{Family, Namespace, Pair, close, finished, output, run, transfer, wait, wait_until},
     probe::{Probe, total},
     witness::Seen,
 };
@@ -31,7 +31,8 @@ impl Captures {
     }
 
     /// DSS received and sent by the server.
-    fn stop(mut self) -> Result<[u64; 2]> {
+    fn stop(mut self, pair: &Pair) -> Result<[u64; 2]> {
+        pair.settle()?;
         let [up, down] = &mut self.0;
         Ok([
             Seen::of(&[up.stop()?])?.options[2],
@@ -52,15 +53,10 @@ fn traffic(pair: &Pair) -> Result<()> {
 
 /// Waits until the server's probe on s0 has all its programs.
 fn wait_until_counting(probe: &Probe) -> Result<()> {
-    let start = Instant::now();
-    loop {
+    wait_until(|| {
         let status: Value = serde_json::from_str(&probe.run(&["status", "--output", "json"])?)?;
-        if status["interfaces"][0]["state"] == "counting" {
-            return Ok(());
-        }
-        ensure!(start.elapsed() < LIMIT, "{status}");
-        thread::sleep(Duration::from_millis(10));
-    }
+        Ok(status["interfaces"][0]["state"] == "counting")
+    })
 }
 
 #[test]
@@ -81,7 +77,7 @@ fn a_killed_loader_loses_nothing() -> Result<()> {
     loader.wait()?;
     let captures = Captures::start(&pair)?;
     traffic(&pair)?;
-    let wanted = captures.stop()?;
+    let wanted = captures.stop(&pair)?;
     let stat = probe.stat(&[])?;
     ensure!(
         dss(&stat)? == wanted,
@@ -156,8 +152,7 @@ fn programs_are_replaced_while_traffic_runs() -> Result<()> {
         replaced
     })?;
     close(client, server)?;
-    thread::sleep(Duration::from_millis(200));
-    let wanted = captures.stop()?;
+    let wanted = captures.stop(&pair)?;
     let stat = probe.stat(&[])?;
     ensure!(
         dss(&stat)? == wanted,
@@ -228,7 +223,7 @@ fn interfaces_are_summed_or_shown_alone() -> Result<()> {
     pair.wait_for(&pair.server, "MPJoinAckRx", 1)?;
     transfer(&client, &server, 200_000)?;
     close(client, server)?;
-    thread::sleep(Duration::from_millis(200));
+    pair.settle()?;
     let [all, first, second] =
         [&[][..], &["-i", "s0"], &["-i", "s1"]].map(|which| probe.stat(which));
     let (all, first, second) = (all?, first?, second?);
@@ -273,9 +268,9 @@ fn a_baseline_moves_and_loses_nothing() -> Result<()> {
         Ok(())
     })?;
     close(client, server)?;
-    thread::sleep(Duration::from_millis(200));
+    pair.settle()?;
     let last = dss(&probe.stat(&["-clearstats", "basic"])?)?;
-    let wanted = captures.stop()?;
+    let wanted = captures.stop(&pair)?;
     sum = [sum[0] + last[0], sum[1] + last[1]];
     ensure!(
         sum == wanted,
@@ -304,11 +299,11 @@ fn a_temporary_probe_leaves_nothing() -> Result<()> {
     let pair = Pair::new(Family::V4)?;
     let probe = Probe::new(&pair.server);
     let mut stat = probe
-        .command(&["stat", "-i", "s0", "--interval", "1s", "--output", "json"])
+        .command(&["stat", "-i", "s0", "--interval", "3s", "--output", "json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    thread::sleep(Duration::from_millis(500));
+    wait_until(|| Ok(pair.server.programs("s0")? == ["XDP", "tc_egress"]))?;
     traffic(&pair)?;
     ensure!(
         stat.try_wait()?.is_none(),
@@ -323,10 +318,8 @@ fn a_temporary_probe_leaves_nothing() -> Result<()> {
     let shown: Value = serde_json::from_slice(&result.stdout)?;
     ensure!(total(&shown, "MPSYN")? == 1, "{}", shown["options"]);
     ensure!(!probe.pins().exists());
-    let links = pair.server.ip("-d link show s0")?;
-    ensure!(!links.contains("xdp"), "an XDP program is left: {links}");
-    let net = pair.server.run("bpftool", &["net", "show"])?;
-    ensure!(!net.contains("tc_egress"), "a TCX program is left: {net}");
+    let left = pair.server.programs("s0")?;
+    ensure!(left.is_empty(), "{left:?}");
     Ok(())
 }
 
@@ -380,8 +373,8 @@ fn all_probes_are_detached_from_elsewhere() -> Result<()> {
     let binary = binary.to_str().context("a plain path")?;
     run(binary, &["--pin-dir", pins, "detach", "--all"])?;
     ensure!(!probe.pins().exists());
-    let links = pair.server.ip("-d link show s0")?;
-    ensure!(!links.contains("xdp"), "an XDP program is left: {links}");
+    let left = pair.server.programs("s0")?;
+    ensure!(left.is_empty(), "{left:?}");
     Ok(())
 }
 

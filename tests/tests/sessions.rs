@@ -1,7 +1,5 @@
 //! `mptcp-user sessions`: what is alive between two hosts, with its subflows, as real traffic made it.
 
-use std::{thread, time::Duration};
-
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     net::{Family, Pair, close, finished, transfer},
@@ -32,7 +30,7 @@ fn a_session_and_its_subflows() -> Result<()> {
     transfer(&client, &server, 200_000)?;
     pair.wait_for(&pair.server, "MPJoinAckRx", 1)?;
     transfer(&server, &client, 100_000)?;
-    thread::sleep(Duration::from_millis(200));
+    pair.settle()?;
 
     let found = sessions(&probe, &[])?;
     ensure!(found.len() == 1, "{found:?}");

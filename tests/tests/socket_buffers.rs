@@ -1,7 +1,5 @@
 //! Socket buffers at TC: many packets in one, and headers outside of the linear part.
 
-use std::{thread, time::Duration};
-
 use anyhow::{Result, ensure};
 use mptcp_tests::{
     capture::Capture,
@@ -83,7 +81,7 @@ fn headers_outside_of_the_linear_part_are_read() -> Result<()> {
             sent += 1;
         }
     }
-    thread::sleep(Duration::from_millis(200));
+    pair.settle()?;
     let [out, came_in] = [sender.stat(&[])?, receiver.stat(&[])?];
     ensure!(total(&out, "DSSsnd")? == sent, "{}", out["probe"]);
     ensure!(total(&came_in, "DSSrcv")? == sent, "{}", came_in["probe"]);

@@ -21,15 +21,16 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
     let mut interrupt = Interrupt::new()?;
+    // What the programs' clock shows now; what is older was told to nobody. Read before the ring is
+    // locked, so that whoever sees the lock is told all that he does from then on.
+    let start = probe::now()?;
+    let offset = Timestamp::now();
     let shared = shared(pins)?;
     let _watch = watch(&shared)?;
     let path = shared.table("events");
     let map =
         MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut ring = RingBuf::try_from(Map::RingBuf(map))?;
-    // What the programs' clock shows now; what is older was told to nobody.
-    let start = probe::now()?;
-    let offset = Timestamp::now();
     let mut shown = 0;
     let mut poll = tokio::time::interval(INTERVAL);
     loop {

@@ -3,7 +3,12 @@
 //! What is attached is asked of the kernel, not of a note: a program is ours if it counts into our
 //! map. So a loader that was killed at any moment leaves nothing that the next one does not find.
 
-use std::{fs, mem, path::Path};
+use std::{
+    fs, mem,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -130,24 +135,45 @@ fn programs_of(map: u32) -> Result<Vec<ProgramInfo>> {
     Ok(programs)
 }
 
-/// Takes a program off an interface. One that has a link goes with the link's pin.
+/// Takes programs off an interface. Those that have a link go with the link's pin.
 pub(crate) fn detach(
     interface: &Interface,
-    attachment: &Attachment,
+    attachments: &[Attachment],
     pins: &InterfacePins,
 ) -> Result<()> {
-    let Some(filter) = attachment.filter else {
-        return remove_pin(&pins.path(pin_name(attachment.hook, attachment.ingress)));
+    for attachment in attachments {
+        let Some(filter) = attachment.filter else {
+            remove_pin(&pins.path(pin_name(attachment.hook, attachment.ingress)))?;
+            continue;
+        };
+        let link = SchedClassifierLink::attached(
+            &interface.name,
+            attach_type(attachment.ingress),
+            filter.priority,
+            filter.handle.into(),
+            None,
+        )?;
+        link.detach()
+            .with_context(|| format!("cannot remove a TC filter of {}", interface.name))?;
+    }
+    let linked = attachments.iter().filter(|a| a.filter.is_none());
+    wait_until_unloaded(&linked.map(|a| a.program).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// The kernel lets go of a link some time after its pin, from a work queue, and until then its program
+/// counts and is in the way of others. Whoever follows the kernel side's log has the program open,
+/// and is not waited for.
+fn wait_until_unloaded(programs: &[u32]) {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let start = Instant::now();
+    let is_loaded = || {
+        let mut loaded = loaded_programs().flatten();
+        loaded.any(|program| programs.contains(&program.id()))
     };
-    let link = SchedClassifierLink::attached(
-        &interface.name,
-        attach_type(attachment.ingress),
-        filter.priority,
-        filter.handle.into(),
-        None,
-    )?;
-    link.detach()
-        .with_context(|| format!("cannot remove a TC filter of {}", interface.name))
+    while is_loaded() && start.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn remove_pin(path: &Path) -> Result<()> {
@@ -244,13 +270,11 @@ impl Attacher<'_> {
         (kept, other)
     }
 
-    fn detach(&self, attachments: impl IntoIterator<Item = Attachment>) -> Result<()> {
-        let Some(pins) = self.pins else {
-            return Ok(());
-        };
-        attachments
-            .into_iter()
-            .try_for_each(|attachment| detach(self.interface, &attachment, pins))
+    fn detach(&self, attachments: &[Attachment]) -> Result<()> {
+        match self.pins {
+            Some(pins) => detach(self.interface, attachments, pins),
+            None => Ok(()),
+        }
     }
 
     fn xdp(&mut self, hook: Hook) -> Result<Hook> {
@@ -268,20 +292,19 @@ impl Attacher<'_> {
             .load()
             .context("the kernel refuses the program xdp_ingress")?;
         let path = self.pins.map(|pins| pins.path(pin_name(hook, true)));
-        if let Some(path) = &path {
-            if kept.is_some()
-                && let Ok(link) = PinnedLink::from_pin(path)
-            {
-                let link = XdpLink::try_from(FdLink::from(link))?;
-                program.attach_to_link(link).with_context(|| {
-                    format!("cannot replace the XDP program on {}", self.interface.name)
-                })?;
-                self.detach(obsolete)?;
-                return Ok(hook);
-            }
-            if !in_the_way.is_empty() {
-                remove_pin(path)?;
-            }
+        if let Some(path) = &path
+            && kept.is_some()
+            && let Ok(link) = PinnedLink::from_pin(path)
+        {
+            let link = XdpLink::try_from(FdLink::from(link))?;
+            program.attach_to_link(link).with_context(|| {
+                format!("cannot replace the XDP program on {}", self.interface.name)
+            })?;
+            self.detach(&obsolete)?;
+            return Ok(hook);
+        }
+        if let Some(pins) = self.pins {
+            detach(self.interface, &in_the_way, pins)?;
         }
         let mode = if hook == Hook::XdpNative {
             XdpMode::Driver
@@ -301,7 +324,7 @@ impl Attacher<'_> {
             link.pin(path)
                 .with_context(|| format!("cannot pin {}", path.display()))?;
         }
-        self.detach(obsolete)?;
+        self.detach(&obsolete)?;
         Ok(hook)
     }
 
@@ -333,7 +356,7 @@ impl Attacher<'_> {
                     {
                         let link = SchedClassifierLink::try_from(FdLink::from(link))?;
                         program.attach_to_link(link).with_context(what)?;
-                        self.detach(obsolete)?;
+                        self.detach(&obsolete)?;
                         return Ok(hook);
                     }
                     remove_pin(path)?;
@@ -379,7 +402,7 @@ impl Attacher<'_> {
                 }
             }
         }
-        self.detach(obsolete)?;
+        self.detach(&obsolete)?;
         Ok(hook)
     }
 }

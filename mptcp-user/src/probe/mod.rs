@@ -388,11 +388,9 @@ pub(crate) async fn detach(
 ) -> Result<()> {
     if let Some(interface) = interface {
         let map = MapInfo::from_pin(here.path("counters"));
-        for attachment in match map {
-            Ok(map) => attachments(network, interface, map.id()).await?,
-            Err(_) => Vec::new(),
-        } {
-            hooks::detach(interface, &attachment, here)?;
+        if let Ok(map) = map {
+            let attachments = attachments(network, interface, map.id()).await?;
+            hooks::detach(interface, &attachments, here)?;
         }
     }
     pins.remove(here)

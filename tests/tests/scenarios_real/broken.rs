@@ -1,7 +1,5 @@
 //! Paths that lose options, packets or bytes, and hosts that cope.
 
-use std::thread;
-
 use anyhow::{Result, ensure};
 use mptcp_tests::net::{close, transfer};
 
@@ -39,6 +37,7 @@ pub(crate) fn a_third_segment_that_loses_its_option(path: Path) -> Result<()> {
         &[
             (Client, "TotSess"),
             (Client, "TotV1Sess"),
+            (Client, "subCon"),
             (Client, "ConReq"),
             (Client, "FinalACKtx"),
             (Client, "TotFB"),
@@ -96,7 +95,7 @@ pub(crate) fn a_corrupted_payload_on_the_only_subflow(path: Path) -> Result<()> 
     corrupt(&scene)?;
     transfer(&client, &server, 1_000)?;
     scene.wait(Client, "MPFailRx", 1)?;
-    thread::sleep(SETTLE);
+    scene.pair.settle()?;
     transfer(&client, &server, 5_000)?;
     transfer(&server, &client, 5_000)?;
     scene.open(1, 1)?;

@@ -9,13 +9,14 @@
 
 mod broken;
 mod closing;
+mod forged;
 mod healthy;
 mod scene;
 
 use anyhow::Result;
 use mptcp_tests::net::Family;
 
-use self::{broken::*, closing::*, healthy::*, scene::*};
+use self::{broken::*, closing::*, forged::*, healthy::*, scene::*};
 
 /// A module of tests: these scenarios on one path.
 macro_rules! on_path {
@@ -41,6 +42,10 @@ macro_rules! on_path {
             a_fast_close_of_two_subflows
             a_join_that_is_refused
             a_join_with_a_token_of_no_session
+            a_join_with_a_wrong_hmac
+            an_answer_to_a_join_with_a_wrong_hmac
+            an_address_with_a_wrong_hmac
+            a_fast_close_with_a_wrong_key
             a_syn_ack_that_loses_its_option
             a_third_segment_that_loses_its_option
             a_syn_that_loses_its_option
@@ -69,5 +74,9 @@ on_path!(
     a_join_from_the_server
     a_fast_close
     a_join_with_a_token_of_no_session
+    a_join_with_a_wrong_hmac
+    an_answer_to_a_join_with_a_wrong_hmac
+    an_address_with_a_wrong_hmac
+    a_fast_close_with_a_wrong_key
     a_third_segment_that_loses_its_option
 );

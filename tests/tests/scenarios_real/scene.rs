@@ -1,16 +1,14 @@
-//! Two probed hosts, the laws that hold between their tables and their kernels, and the verdict.
+//! Two probed hosts, and the verdict on their tables.
 
-use std::{collections::BTreeMap, fmt::Display, net::IpAddr, thread, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, net::IpAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     net::{CLIENT_INTERFACES, Family, Namespace, Pair, SERVER_INTERFACES},
+    oracle::{GAUGES, LAWS},
     probe::{Probe, total},
 };
 use serde_json::Value;
-
-/// Last acknowledgments, and MPTCP's workers.
-pub(crate) const SETTLE: Duration = Duration::from_millis(300);
 
 /// Who is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,54 +28,6 @@ pub(crate) enum Path {
     /// A router, one link to each end, IPv4.
     Routed,
 }
-
-/// Sums of the table (rows and extra numbers), and sums of MIBs that they equal. `?` behind a MIB:
-/// 1 if it is not 0, where the kernel counts packets and the table sessions.
-pub(crate) const LAWS: &[(&str, &str)] = &[
-    ("TotSess", "MPCapableACKRX + MPCapableSYNACKRX"),
-    ("TotV1Sess", "MPCapableACKRX + MPCapableSYNACKRX"),
-    ("ConReq", "MPCapableACKRX + MPCapableSYNACKRX"),
-    ("MPSYN - MPSYNretx", "MPCapableSYNRX"),
-    ("MPV1SYN - MPSYNretx", "MPCapableSYNRX"),
-    ("MPSYNtx - MPSYNretxTx", "MPCapableSYNTX"),
-    ("SYNACKrx", "MPCapableSYNACKRX"),
-    ("FinalACK", "MPCapableACKRX"),
-    ("FinalACKtx", "MPCapableSYNACKRX"),
-    ("subConJoin", "MPJoinAckRx + MPJoinSynAckRx"),
-    (
-        "JoinSYN - JoinSYNretx + JoinSYNtx - JoinSYNretxTx",
-        "MPJoinSynRx + MPJoinSynTx",
-    ),
-    ("JoinSYNtx - JoinSYNretxTx", "MPJoinSynTx"),
-    ("JoinBkup", "MPJoinSynBackupRx"),
-    ("SFsynackRx - JoinSynackRetxRx", "MPJoinSynAckRx"),
-    (
-        "SFFACK",
-        "MPJoinAckRx + MPJoinAckHMacFailure + MPJoinRejected",
-    ),
-    ("FACKVald", "MPJoinAckRx"),
-    ("InMACEr", "MPJoinAckHMacFailure"),
-    ("TokenEr", "MPJoinNoTokenFound"),
-    ("MaxsfEr", "MPJoinRejected"),
-    ("TotFB", "MPCapableFallbackACK + MPCapableDataFallback"),
-    ("NoMpcSynack", "MPCapableFallbackSYNACK"),
-    ("MpcBlackhole", "MPCapableSYNTXDrop"),
-    ("InfSet", "InfiniteMapRx?"),
-    ("InfSetTx", "InfiniteMapTx?"),
-    ("AddAddrRx", "AddAddr"),
-    ("AddAddrTx", "AddAddrTx"),
-    ("AddAddrEchoRx", "EchoAdd"),
-    ("AddAddrEchoTx", "EchoAddTx"),
-    ("REMAddr + REMEr", "RmAddr"),
-    ("REMAddrTx + REMErTx", "RmAddrTx"),
-    ("PrioBkup + PrioClearRx", "MPPrioRx"),
-    ("PrioBkupTx + PrioClearTx", "MPPrioTx"),
-    ("MPFAILst", "MPFailTx"),
-    ("MPFAILrv", "MPFailRx"),
-    ("FCRcvEr", "MPFastcloseRx"),
-    ("FCsnt", "MPFastcloseTx"),
-    ("CksumEr", "DataCsumErr"),
-];
 
 /// What two healthy kernels move on no clean path.
 #[rustfmt::skip]
@@ -307,25 +257,32 @@ impl Scene {
     /// While connections are open and nothing moves: sessions and subflows that exist, in the
     /// table and in the kernel.
     pub(crate) fn open(&self, sessions: u64, subflows: u64) -> Result<()> {
-        thread::sleep(SETTLE);
+        self.open_at(&[Client, Server], sessions, subflows)
+    }
+
+    /// The same, at these ends.
+    pub(crate) fn open_at(&self, ends: &[Place], sessions: u64, subflows: u64) -> Result<()> {
+        self.pair.settle()?;
         let mut verdict = Verdict::default();
-        let alone = if subflows == 0 { sessions } else { 0 };
-        for end in [Client, Server] {
+        for &end in ends {
             let account = self.account(end)?;
             let sockets = self
                 .host(end)
                 .run("ss", &["-Htni", "state", "established"])?;
-            let sockets = sockets.matches("tcp-ulp-mptcp").count() as u64;
+            let kernel = (
+                account.mib("MPCurrEstab")?,
+                sockets.matches("tcp-ulp-mptcp").count() as u64,
+            );
             for (what, is, wanted) in [
-                ("MPCurrEstab", account.mib("MPCurrEstab")?, sessions),
-                ("sockets of subflows", sockets, subflows),
-                ("CurSess", account.row("CurSess")?, sessions),
-                ("CurV1Sess", account.row("CurV1Sess")?, sessions),
-                ("CurSF", account.row("CurSF")?, subflows),
+                ("MPCurrEstab", kernel.0, sessions),
+                ("sockets of subflows", kernel.1, subflows),
                 ("PendSF", account.row("PendSF")?, 0),
-                ("SessNoSF", account.row("SessNoSF")?, alone),
             ] {
                 verdict.compare(format!("{end:?} {what}, open,"), is, "wanted", wanted);
+            }
+            for (row, witness, of) in GAUGES {
+                let (is, wanted) = (account.row(row)?, of(&kernel.0, &kernel.1));
+                verdict.compare(format!("{end:?} {row}, open,"), is, witness, wanted);
             }
         }
         verdict.end()
@@ -342,7 +299,7 @@ impl Scene {
         broken: &[(Place, &str)],
         wanted: &[(Place, &str, u64)],
     ) -> Result<()> {
-        thread::sleep(SETTLE);
+        self.pair.settle()?;
         let accounts = [self.account(Client)?, self.account(Server)?];
         let mut verdict = Verdict::default();
         for (end, peer) in [(Client, Server), (Server, Client)] {

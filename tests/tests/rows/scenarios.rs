@@ -3,12 +3,9 @@
 //! engine, which have to agree; then again in the middlebox role, where the same packets are seen
 //! on their way.
 
-use std::fmt::Write as _;
-
-use anyhow::{Context as _, Result, bail, ensure};
-use mptcp_common::counter::{Quality, ROWS, Role};
+use anyhow::{Context as _, Result, bail};
+use mptcp_common::counter::ROWS;
 use mptcp_tests::{
-    document::check,
     frame::{ACK, FIN, RST, SYN, SYN_ACK, option},
     kernel::host,
     talk::{A, B, Talk, Twins},
@@ -18,14 +15,14 @@ use mptcp_user::offline::Config;
 /// What moves a row, or nearly does.
 type Story = fn(&mut Twins) -> Result<Talk<'_>>;
 
-struct Scenario {
-    row: &'static str,
+pub(crate) struct Scenario {
+    pub(crate) row: &'static str,
     /// By how much the story moves it.
-    by: u64,
+    pub(crate) by: u64,
     moves: Story,
     near_miss: Story,
     /// What makes the difference.
-    because: &'static str,
+    pub(crate) because: &'static str,
 }
 
 const fn s(
@@ -139,7 +136,7 @@ fn again(talk: &mut Talk<'_>, flow: usize, options: &[u8]) -> Result<()> {
 }
 
 #[rustfmt::skip]
-const SCENARIOS: &[Scenario] = &[
+pub(crate) const SCENARIOS: &[Scenario] = &[
     s("TotSess", 1, established, half_open, "the third segment is missing"),
     s("TotSess", 1, |t| third(t, |t| (t.dss(A, Some(t.map(0, A, 9)), false), 9)),
         |t| third(t, |_| (option(4, 0, &[1]), 0)), "a DATA_ACK says as much as the third segment"),
@@ -382,53 +379,4 @@ fn on_a_host() -> Result<()> {
 #[test]
 fn on_a_middlebox() -> Result<()> {
     run(Config::default())
-}
-
-/// Rows that packets decide, and that have a scenario here or a fixture of their own.
-#[test]
-fn every_row_has_a_scenario() -> Result<()> {
-    /// In tests/bounds.rs: limits that are not set by default, full tables, several queues.
-    const ELSEWHERE: [&str; 6] = [
-        "ConSter",
-        "SFsteer",
-        "JoinThEr",
-        "RssfEr",
-        "DFpasveEr",
-        "FCpasvEr",
-    ];
-    for row in ROWS {
-        let is_known = row.quality(Role::Host) != Quality::Unavailable;
-        ensure!(
-            !is_known
-                || row.is_stateless(Role::Host)
-                || ELSEWHERE.contains(&row.short)
-                || SCENARIOS.iter().any(|scenario| scenario.row == row.short),
-            "{} has no scenario",
-            row.short
-        );
-    }
-    Ok(())
-}
-
-/// Which row was moved how: part of the documents.
-#[test]
-fn the_document_lists_the_scenarios() -> Result<()> {
-    let mut text = String::from(
-        "\n| row | moved by | a near miss differs in | host | middlebox |\n|---|---|---|---|---|\n",
-    );
-    for scenario in SCENARIOS {
-        let row = ROWS.iter().find(|row| row.short == scenario.row);
-        let quality = |role| row.map_or("further number", |row| row.quality(role).name());
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} |",
-            scenario.row,
-            scenario.by,
-            scenario.because,
-            quality(Role::Host),
-            quality(Role::Middlebox),
-        );
-    }
-    text.push('\n');
-    check("scenarios.md", &text)
 }

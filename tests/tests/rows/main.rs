@@ -1,0 +1,123 @@
+//! Each number was tried: packets that move it and a near miss that does not, and whoever else knows
+//! it. Together they are a part of the documents.
+
+mod fixtures;
+mod scenarios;
+
+use std::fmt::Write as _;
+
+use anyhow::{Result, ensure};
+use mptcp_common::counter::{EXTRAS, Quality, ROWS, Role};
+use mptcp_tests::{
+    document::check,
+    oracle::{GAUGES, LAWS, ON_THE_WIRE},
+};
+
+use self::{fixtures::fixtures, scenarios::SCENARIOS};
+
+/// Tests of limits that are not set by default, of full tables, of several queues.
+const BOUNDS: &str = include_str!("../bounds.rs");
+
+/// Scenarios of real traffic, which ask for numbers: `(Server, "TxFin", 1)`.
+const REAL: [&str; 4] = [
+    include_str!("../scenarios_real/broken.rs"),
+    include_str!("../scenarios_real/closing.rs"),
+    include_str!("../scenarios_real/forged.rs"),
+    include_str!("../scenarios_real/healthy.rs"),
+];
+
+/// Crafted packets that were tried on a row: what differs in a near miss.
+fn packets(row: &str) -> Vec<String> {
+    let fixtures = fixtures().into_iter().map(|f| (f.row, 1, f.because));
+    let scenarios = SCENARIOS.iter().map(|s| (s.row, s.by, s.because));
+    let mut tried: Vec<_> = fixtures
+        .chain(scenarios)
+        .filter(|(of, ..)| *of == row)
+        .map(|(_, by, because)| match by {
+            1 => because.to_owned(),
+            _ => format!("{because} (moved by {by})"),
+        })
+        .collect();
+    if tried.is_empty() && BOUNDS.contains(&format!("\"{row}\"")) {
+        tried.push("tests/tests/bounds.rs".to_owned());
+    }
+    tried
+}
+
+/// Who else knows a row.
+fn oracles(row: &str) -> Vec<String> {
+    let mut known = Vec::new();
+    for (rows, mibs) in LAWS {
+        if rows.split(' ').any(|term| term == row) {
+            let law = if *rows == row {
+                String::new()
+            } else {
+                format!("{rows} = ")
+            };
+            known.push(format!("`{law}{mibs}`"));
+        }
+    }
+    let gauges = GAUGES.iter().map(|(of, witness, _)| (of, witness));
+    let wire = ON_THE_WIRE.iter().map(|(of, witness, _)| (of, witness));
+    let witnesses = gauges.chain(wire).filter(|(of, _)| **of == row);
+    known.extend(witnesses.map(|(_, witness)| (*witness).to_owned()));
+    let asks = ["Client", "Server"].map(|end| format!("({end}, \"{row}\", "));
+    let is_asked = |source: &&str| {
+        let mut numbers = asks.iter().flat_map(|ask| source.split(ask).skip(1));
+        numbers.any(|number| !number.starts_with('0'))
+    };
+    if known.is_empty() && REAL.iter().any(is_asked) {
+        known.push("events of real sessions".to_owned());
+    }
+    known
+}
+
+/// Every row that has a number: sessions of packets or, where each packet decides by itself, one.
+#[test]
+fn every_row_was_tried() -> Result<()> {
+    for row in ROWS {
+        ensure!(
+            row.quality(Role::Host) == Quality::Unavailable || !packets(row.short).is_empty(),
+            "{} has no scenario",
+            row.short
+        );
+        ensure!(
+            !row.is_stateless(Role::Host) || fixtures().iter().any(|f| f.row == row.short),
+            "{} has no fixture",
+            row.short
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_document_lists_what_was_tried() -> Result<()> {
+    const ROLES: [Role; 2] = [Role::Host, Role::Middlebox];
+    let rows = ROWS
+        .iter()
+        .map(|row| (row.short, ROLES.map(|role| row.quality(role))));
+    let extras = EXTRAS
+        .iter()
+        .map(|extra| (extra.name, ROLES.map(|role| extra.quality(role))));
+    let mut text = String::from(
+        "\n| row | host | middlebox | crafted packets: a near miss differs in | oracle |\n\
+         |---|---|---|---|---|\n",
+    );
+    for (i, (name, quality)) in rows.chain(extras).enumerate() {
+        let (packets, mut oracles) = (packets(name), oracles(name));
+        if oracles.is_empty() && packets.is_empty() && i >= ROWS.len() {
+            continue;
+        }
+        if oracles.is_empty() && !packets.is_empty() {
+            oracles.push("crafted packets only".to_owned());
+        }
+        let [host, middlebox] = quality.map(Quality::name);
+        let (packets, oracles) = (packets.join("; "), oracles.join("; "));
+        let _ = writeln!(
+            text,
+            "| {name} | {host} | {middlebox} | {packets} | {oracles} |"
+        );
+    }
+    text.push('\n');
+    check("scenarios.md", &text)
+}
