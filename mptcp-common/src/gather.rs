@@ -10,7 +10,7 @@ use bytemuck::AnyBitPattern;
 use crate::{
     counter::Leaf,
     engine::{self, Flow, Work},
-    track::{FlowKey, Tables},
+    track::Tables,
     wire::{Area, Forget, TcpFlags},
 };
 
@@ -369,24 +369,11 @@ fn tcp<F: Frame, T: Tables>(
     packet.ipv6 = header.ipv6;
     packet.is_fragment = header.is_fragment;
     packet.ingress = buffer.ingress;
-    packet.sender_is_second = is_second(&work.flow);
+    packet.sender_is_second = work.flow.is_reversed();
     packet.queue = buffer.queue;
     let options_at = bounded(tables, at) + 20;
     if has_options && !frame.copy_options(options_at, options, &mut work.area, tables) {
         return Err(Leaf::Truncated);
     }
     Ok(())
-}
-
-/// Is the sender the greater end of the flow, which stands second in its key?
-#[inline(always)]
-fn is_second(flow: &FlowKey) -> bool {
-    let [high, low, other_high, other_low, ports] = flow.words;
-    if high != other_high {
-        high > other_high
-    } else if low != other_low {
-        low > other_low
-    } else {
-        ports as u16 > (ports >> 16) as u16
-    }
 }

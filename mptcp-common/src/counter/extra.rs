@@ -225,6 +225,8 @@ pub const EXTRAS: &[Extra] = &[
         "Subflows and directions with data without any MPTCP option"),
     extra!("REMAddrTx" Derived |c| c.tx.address_removed,
         "Known address identifiers removed by this end"),
+    extra!("RmAddrUnknown" Derived |c| all!(c.address_unseen),
+        "Address identifiers removed in sessions that were there before the probe, of unknown origin"),
     extra!("REMErTx" Derived |c| c.tx.address_unknown,
         "Unknown address identifiers removed by this end"),
     extra!("RmAddrRepeat" Derived |c| all!(c.address_repeated),

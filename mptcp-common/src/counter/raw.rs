@@ -300,6 +300,8 @@ counters! {
         address_removed: u64,
         /// Address identifiers removed that were not.
         address_unknown: u64,
+        /// The same in sessions that were there before the probe, and may have announced them.
+        address_unseen: u64,
         /// Address identifiers removed a second time.
         address_repeated: u64,
         /// Known address identifiers removed by the subflow that uses them.

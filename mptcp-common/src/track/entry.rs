@@ -19,6 +19,31 @@ pub struct FlowKey {
     pub words: [u64; 5],
 }
 
+impl FlowKey {
+    /// Is the first end the greater one, which stands second in a key?
+    #[inline(always)]
+    pub fn is_reversed(&self) -> bool {
+        let [high, low, other_high, other_low, ports] = self.words;
+        if high != other_high {
+            high > other_high
+        } else if low != other_low {
+            low > other_low
+        } else {
+            ports as u16 > (ports >> 16) as u16
+        }
+    }
+
+    /// With the ends the other way round.
+    #[inline(always)]
+    pub fn reversed(&self) -> Self {
+        let [a, b, c, d, ports] = self.words;
+        let ports = (ports as u32).rotate_left(16);
+        Self {
+            words: [c, d, a, b, ports.into()],
+        }
+    }
+}
+
 /// A handshake that is not complete, or an option on a flow that nobody knows.
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
@@ -193,7 +218,7 @@ pub struct Subflow<M: Memory> {
     pub last_seen: M::W64,
     /// When it was closed, 0 while it is open.
     pub closed: M::W64,
-    /// When it was established.
+    /// When it was established, 0 if that was before the probe came.
     pub created: M::W64,
     /// 0.
     pub reserved: [M::W64; 2],
@@ -242,6 +267,9 @@ pub mod subflow {
     pub const CLOSED: u32 = 1 << 26;
     /// Per side: a checksum was there against the negotiation, or was missing.
     pub const CHECKSUM_ODD: u32 = 1 << 28;
+    /// Per side: the sequence numbers of what it sends are known, from the handshake or, of a
+    /// subflow that was there before the probe, from the first mapping that says so.
+    pub const FOLLOWED: u32 = 1 << 30;
 }
 
 /// Ranges of data sequence numbers above the contiguous part, per session and side.
@@ -268,7 +296,8 @@ pub struct Side<M: Memory> {
     pub sent_next: M::W64,
     /// Data sequence number behind its DATA_FIN, valid with the session's flag.
     pub fin: M::W64,
-    /// Its initial data sequence number, valid with the session's flag.
+    /// Its initial data sequence number, valid with the session's flag; without it, the first data
+    /// sequence number that is judged.
     pub idsn: M::W64,
     /// Ranges of `mapped` in use.
     pub mapped_gaps: M::W32,
@@ -317,7 +346,7 @@ pub struct Session<M: Memory> {
     pub last_seen: M::W64,
     /// When its last subflow was closed.
     pub alone: M::W64,
-    /// When it was created.
+    /// When it was created, 0 if that was before the probe came.
     pub created: M::W64,
     /// When the newcomer came.
     pub over_limit: M::W64,
@@ -353,6 +382,11 @@ pub mod session {
     pub const LISTENER_HERE: u32 = 1 << 20;
     /// Had more than one subflow.
     pub const JOINED: u32 = 1 << 21;
+    /// Was there before the probe: its tokens are known, its keys and initial data sequence numbers
+    /// are not.
+    pub const ADOPTED: u32 = 1 << 22;
+    /// Nobody says which of its ends is the initiator.
+    pub const ROLES_UNKNOWN: u32 = 1 << 23;
 }
 
 /// The keys of a session: secrets, in a table of their own.

@@ -35,6 +35,11 @@ pub fn established<T: Stages>(tables: &T) {
     subflow.last_seen.store(seen.now);
     session.last_seen.store(seen.now);
     let way = seen.way();
+    if !seen.is(subflow::FOLLOWED) && way.packets.load() == 0 {
+        // The first that is seen of what was there before the probe.
+        way.next.store(work.packet.sequence);
+        way.acked.store(work.packet.sequence);
+    }
     bump(&way.packets, seen.n);
     bump(&way.bytes, work.packet.payload.into());
     if session.flags.load() & session::FALLBACK == 0 {
@@ -95,6 +100,9 @@ fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
     let (acked, next) = (other.acked.load(), other.next.load());
     if seen.is_other(subflow::FIN) && after(acknowledgment, other.fin.load()) {
         seen.subflow.flags.or(subflow::FIN_ACKED << (seen.side ^ 1));
+    }
+    if !seen.is_other(subflow::FOLLOWED) && other.packets.load() == 0 {
+        return;
     }
     if !after(acknowledgment, next.wrapping_add(1)) {
         seen.way().last_ack.store(acknowledgment);
@@ -164,7 +172,7 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
     }
     // An infinite mapping has just ended all mappings.
     let facts = seen.session.flags.load();
-    let is_mapped = facts & session::FALLBACK == 0;
+    let is_mapped = facts & session::FALLBACK == 0 && seen.is(subflow::FOLLOWED);
     if packet.payload > 0 && !packet.is_fragment && is_mapped {
         payload(seen, map);
         if facts & session::CHECKSUM != 0 && seen.tables.verifies_checksums() {
@@ -237,6 +245,7 @@ fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) -> Map {
     }
     if facts & session::KNOWN << seen.side == 0 && seen.first_of_session(session::MAP_STARTED) {
         side.highest.store(dsn);
+        side.idsn.store(dsn);
         side.mapped_set().reset(dsn);
         side.sent_set().reset(dsn);
     }
@@ -246,7 +255,7 @@ fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) -> Map {
         ssn,
         length: length - fin,
     };
-    if map.length > 0 {
+    if map.length > 0 && (seen.is(subflow::FOLLOWED) || follow(seen, map)) {
         mapping(seen, map);
     }
     if fin != 0 {
@@ -256,6 +265,41 @@ fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) -> Map {
         );
     }
     map
+}
+
+/// The first mapping that is seen of what one side sends on a subflow that was there before the probe:
+/// does it say which relative number its segment has? Then what comes from here on is judged.
+#[inline(always)]
+fn follow<T: Stages>(seen: &Seen<'_, T>, map: Map) -> bool {
+    let packet = &seen.work.packet;
+    let way = seen.way();
+    if packet.payload == 0 || packet.is_fragment {
+        return false;
+    }
+    if way.base.load() == 0 {
+        // One that is as long as its segment begins with it.
+        if packet.payload != map.length {
+            return false;
+        }
+        way.base.store(packet.sequence.wrapping_sub(map.ssn));
+    }
+    // Mappings that nobody saw cover what lies before it, as if it had been acknowledged.
+    let start = way.base.load().wrapping_add(map.ssn);
+    way.mapped_end.store(map.ssn);
+    seen.subflow.sums[seen.side & 1].next.store(map.ssn);
+    if after(start, way.acked.load()) {
+        way.acked.store(start);
+    }
+    seen.first(subflow::FOLLOWED);
+    true
+}
+
+/// Is this data older than what is known of a session that did not begin before the probe's eyes?
+#[inline(always)]
+fn is_older<T: Stages>(seen: &Seen<'_, T>, start: u64) -> bool {
+    let side = &seen.session.sides[seen.side & 1];
+    seen.session.flags.load() & session::KNOWN << seen.side == 0
+        && after_64(side.idsn.load(), start)
 }
 
 /// Raises a number that only this packet's direction raises. Two CPUs at once could leave the lesser
@@ -380,7 +424,12 @@ fn new_mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
         return;
     }
     lift(&side.highest, end);
-    match side.mapped_set().insert(start, end, seen.tables) {
+    let relation = if is_older(seen, start) {
+        Relation::New
+    } else {
+        side.mapped_set().insert(start, end, seen.tables)
+    };
+    match relation {
         Relation::New => {}
         Relation::Partial => seen.count(|events| events.map_partial += seen.n),
         Relation::Inside => seen.count(|events| events.map_reinjected += 1),
@@ -440,10 +489,13 @@ fn payload<T: Stages>(seen: &Seen<'_, T>, own: Map) {
     }
     let side = &seen.session.sides[seen.side & 1];
     let start = map.dsn.wrapping_add(offset.into());
-    match side
-        .sent_set()
-        .insert(start, start.wrapping_add(length.into()), seen.tables)
-    {
+    let relation = if is_older(seen, start) {
+        Relation::New
+    } else {
+        let end = start.wrapping_add(length.into());
+        side.sent_set().insert(start, end, seen.tables)
+    };
+    match relation {
         Relation::New | Relation::Partial => {}
         Relation::Inside => seen.count(|events| {
             events.retransmitted += seen.n;

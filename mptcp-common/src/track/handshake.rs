@@ -207,12 +207,10 @@ fn claim<S: Stages>(stages: &S, work: &Work, now: u64) -> Option<u32> {
 /// The key of the flow: the lesser end first.
 #[inline(always)]
 fn key_of(work: &Work) -> [u64; 5] {
-    let [a, b, c, d, ports] = work.flow.words;
     if work.packet.sender_is_second {
-        let ports = (ports as u32).rotate_left(16);
-        [c, d, a, b, ports.into()]
+        work.flow.reversed().words
     } else {
-        [a, b, c, d, ports]
+        work.flow.words
     }
 }
 
@@ -402,7 +400,11 @@ fn reset<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
     let direction = entry.direction.load();
     if kind == JOIN {
         join::reset(tables, work, entry, by_opener);
-    } else if kind == Kind::Stray as u32 && !by_opener {
+    } else if kind == Kind::Stray as u32
+        && !by_opener
+        // Whose sender knows the session.
+        && work.route.valid.get() & Subtype::MpFastclose.bit() == 0
+    {
         tables.count(direction, |events| {
             if flags & half_open::CAPABLE != 0 {
                 events.cookie += 1;

@@ -9,6 +9,8 @@
 //! [`Tables`]. What takes `Stages` alone is a function of its own in the kernel, so that its verifier
 //! looks at each once; such a function finds the packet in [`Stages::work`].
 
+#[cfg(not(target_arch = "bpf"))]
+pub mod adopt;
 mod checksum;
 mod close;
 mod entry;

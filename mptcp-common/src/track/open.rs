@@ -1,10 +1,10 @@
 //! Entries of sessions and subflows whose handshake is complete.
 
 use super::{
-    Happening, Kind, Memory, Stages,
-    entry::{HalfOpen, Session, Subflow, Way, half_open, session, subflow},
+    Happening, Kind, Limits, Memory, Stages,
+    entry::{HalfOpen, Session, Side, Subflow, Way, half_open, session, subflow},
     is_session_over, is_subflow_over,
-    table::{self, Table as _},
+    table::{self, Bucket, Table},
     word::Word,
 };
 use crate::{
@@ -24,23 +24,37 @@ pub(super) fn session_tag(seed: u64, token: u32) -> u64 {
 #[inline(always)]
 pub(super) fn session_of<T: Stages>(tables: &T, token: u32) -> Option<(u32, u32)> {
     let (limits, now) = (tables.limits(), tables.now());
-    let lives = |slot: u32| {
-        let session = tables.sessions().slot(slot)?;
-        (!is_session_over(session, &limits, now)).then_some(slot)
-    };
     let tag = session_tag(tables.seed(), token);
-    if let Some(slot) = table::find(tables.sessions(), tag)
+    let initiators = |bucket| tables.initiators(bucket);
+    find_session(tables.sessions(), initiators, tag, token, &limits, now)
+}
+
+/// The same in these tables. `tag` is the token's.
+#[inline(always)]
+pub(super) fn find_session<'a, M: Memory + 'a>(
+    sessions: &impl Table<Memory = M, Slot = Session<M>>,
+    initiators: impl FnOnce(u32) -> Option<&'a Bucket<M>>,
+    tag: u64,
+    token: u32,
+    limits: &Limits,
+    now: u64,
+) -> Option<(u32, u32)> {
+    let lives = |slot: u32| {
+        let session = sessions.slot(slot)?;
+        (!is_session_over(session, limits, now)).then_some(slot)
+    };
+    if let Some(slot) = table::find(sessions, tag)
         && let Some(slot) = lives(slot)
     {
         return Some((slot, 1));
     }
-    let bucket = tables.initiators(table::home(tables.sessions(), tag))?;
+    let bucket = initiators(table::home(sessions, tag))?;
     for word in bucket.words() {
         let value = word.load();
         if (value >> 32) as u32 == token && value as u32 != 0 {
             let slot = value as u32 - 1;
-            let session = tables.sessions().slot(slot)?;
-            let known = session.flags.load() & session::KNOWN != 0;
+            let session = sessions.slot(slot)?;
+            let known = session.flags.load() & (session::KNOWN | session::ADOPTED) != 0;
             if known && session.sides[0].token.load() == token {
                 return lives(slot).map(|slot| (slot, 0));
             }
@@ -119,9 +133,6 @@ fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
 
 #[inline(always)]
 fn fill_session<M: Memory>(session: &Session<M>, entry: &HalfOpen<M>, now: u64) {
-    session
-        .generation
-        .store(session.generation.load().wrapping_add(1));
     let mut flags = 0;
     if entry.flags.load() & half_open::CHECKSUM != 0 {
         flags |= session::CHECKSUM;
@@ -129,12 +140,21 @@ fn fill_session<M: Memory>(session: &Session<M>, entry: &HalfOpen<M>, now: u64) 
     if entry.direction.load() == Direction::Rx as u32 {
         flags |= session::LISTENER_HERE;
     }
-    session.flags.store(flags);
-    session.open.store(0);
+    reset_session(session, flags, now);
     session.version.store(entry.version.load());
     session.queue.store(entry.queue.load());
-    session.newcomer.store(0);
     session.created.store(now);
+}
+
+/// A new session in this entry.
+#[inline(always)]
+pub(super) fn reset_session<M: Memory>(session: &Session<M>, flags: u32, now: u64) {
+    session
+        .generation
+        .store(session.generation.load().wrapping_add(1));
+    session.flags.store(flags);
+    session.open.store(0);
+    session.newcomer.store(0);
     session.last_seen.store(now);
     session.alone.store(now);
     session.over_limit.store(0);
@@ -152,10 +172,16 @@ fn fill_side<M: Memory>(session: &Session<M>, side: usize, key: u64, derived: De
     // What the other side acknowledges.
     session.sides[side ^ 1].data_ack.store(first);
     let this = &session.sides[side];
-    this.highest.store(first);
     this.idsn.store(derived.idsn);
+    reset_side(this, derived.token, first);
+}
+
+/// A side of which nothing is known but its token, and the first number that it maps.
+#[inline(always)]
+pub(super) fn reset_side<M: Memory>(this: &Side<M>, token: u32, first: u64) {
+    this.highest.store(first);
     this.fin.store(0);
-    this.token.store(derived.token);
+    this.token.store(token);
     this.pending.store(0);
     this.over_pending.store(0);
     for i in 0..4 {
@@ -173,25 +199,40 @@ fn fill_side<M: Memory>(session: &Session<M>, side: usize, key: u64, derived: De
 #[inline(always)]
 fn register_initiator<T: Stages>(tables: &T, token: u32, slot: u32, direction: u32) {
     let tag = session_tag(tables.seed(), token);
-    let word = (u64::from(token) << 32) | u64::from(slot + 1);
     let (limits, now) = (tables.limits(), tables.now());
     let Some(bucket) = tables.initiators(table::home(tables.sessions(), tag)) else {
         return;
     };
+    if !claim_initiator(tables.sessions(), bucket, token, slot, &limits, now) {
+        tables.count(direction, |events| events.lost_tokens += 1);
+    }
+}
+
+/// Makes an initiator's token lead to its session; false if its bucket has no room.
+#[inline(always)]
+pub(super) fn claim_initiator<M: Memory>(
+    sessions: &impl Table<Memory = M, Slot = Session<M>>,
+    bucket: &Bucket<M>,
+    token: u32,
+    slot: u32,
+    limits: &Limits,
+    now: u64,
+) -> bool {
+    let word = (u64::from(token) << 32) | u64::from(slot + 1);
     for place in bucket.words() {
         let present = place.load();
         let free = present as u32 == 0 || {
-            let Some(session) = tables.sessions().slot((present as u32).wrapping_sub(1)) else {
-                return;
+            let Some(session) = sessions.slot((present as u32).wrapping_sub(1)) else {
+                return true;
             };
             session.sides[0].token.load() != (present >> 32) as u32
-                || is_session_over(session, &limits, now)
+                || is_session_over(session, limits, now)
         };
         if free && place.replace(present, word) {
-            return;
+            return true;
         }
     }
-    tables.count(direction, |events| events.lost_tokens += 1);
+    false
 }
 
 /// Makes a subflow of the handshake in work, in the route's session, and routes the packet to it.
@@ -250,6 +291,7 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, entry: &HalfOpen<M>, now: u64) 
     let opener_is_first = facts & half_open::OPENER_IS_FIRST;
     let is_join = entry.kind.load() == Kind::Join as u32;
     let mut flags = (opener ^ opener_is_first ^ 1) & subflow::FIRST_IS_LISTENER;
+    flags |= subflow::FOLLOWED | subflow::FOLLOWED << 1;
     if is_join {
         flags |= subflow::JOINED | subflow::CONFIRMED | subflow::CONFIRMED << 1;
         if facts & half_open::BACKUP != 0 {
@@ -276,16 +318,21 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, entry: &HalfOpen<M>, now: u64) 
         // Nothing is acknowledged anew by what the handshake has acknowledged.
         fill_way(&subflow.ways[side], base, bases[end ^ 1].wrapping_add(1));
     }
+    reset_sums(subflow);
+    subflow.flags.store(flags);
+}
+
+#[inline(always)]
+pub(super) fn reset_sums<M: Memory>(subflow: &Subflow<M>) {
     for sum in &subflow.sums {
         sum.next.store(0);
         sum.sum.store(0);
         sum.facts.store(0);
     }
-    subflow.flags.store(flags);
 }
 
 #[inline(always)]
-fn fill_way<M: Memory>(way: &Way<M>, base: u32, last_ack: u32) {
+pub(super) fn fill_way<M: Memory>(way: &Way<M>, base: u32, last_ack: u32) {
     let first = base.wrapping_add(1);
     way.base.store(base);
     way.next.store(first);

@@ -127,6 +127,7 @@ fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
     let side = &seen.session.sides[seen.side & 1];
     let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
     let n = seen.n;
+    let was_here = seen.session.flags.load() & session::ADOPTED != 0;
     let length = option.length();
     for i in 0..MAX_IDS {
         if 3 + i >= length {
@@ -144,6 +145,8 @@ fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
                 }
             } else if removed {
                 events.address_repeated += n;
+            } else if was_here {
+                events.address_unseen += n;
             } else {
                 events.address_unknown += n;
             }
@@ -210,7 +213,7 @@ fn fastclose<T: Stages>(seen: &Seen<'_, T>, key: u64) {
         }
     });
     seen.report(Happening::FastClosed, 0);
-    if expected != 0 {
+    if expected != 0 || seen.session.flags.load() & session::ADOPTED != 0 {
         // Its keys stay until the last subflow has gone: that may carry one too.
         seen.session.flags.or(session::FASTCLOSED);
     }

@@ -18,7 +18,7 @@ use crate::{
     cli::{Attach, KernelLog},
     failure::say,
     offline::Sizes,
-    probe::{self, Attached, Interface, KernelHooks, Network, Pins, Probe, Settings},
+    probe::{self, Attached, Interface, KernelHooks, Network, Pins, Probe, Seeded, Settings},
     render::table::role_name,
 };
 
@@ -60,6 +60,9 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
         if let Err(error) = KernelHooks::attach(&directory, namespace, &options.substitutes) {
             say(format!("no hooks on the kernel's functions: {error:#}"));
         }
+    }
+    if settings.role == Role::Host && settings.track && !done.is_empty() {
+        text.push_str(&seed(&network, pins).await);
     }
     pins.remove_if_empty();
     warn_of_stacks(&network, pins, &names).await?;
@@ -138,6 +141,22 @@ fn said(interface: &Interface, attached: &Attached, settings: &Settings) -> Stri
         attached.ingress.name(),
         role_name(settings.role)
     )
+}
+
+/// The programs run: now those sessions that were there before them.
+async fn seed(network: &Network, pins: &Pins) -> String {
+    match probe::seed_pinned(network, pins).await {
+        Ok(seeded) if seeded == Seeded::default() => String::new(),
+        Ok(Seeded { sessions, subflows }) => {
+            format!("{sessions} sessions and {subflows} subflows that were there are followed\n")
+        }
+        Err(error) => {
+            say(format!(
+                "sessions that were there are not followed: {error:#}"
+            ));
+            String::new()
+        }
+    }
 }
 
 /// Packets that cross two probes are counted twice.

@@ -12,7 +12,7 @@ use crate::{
     failure::{Failure, Kind},
     probe::{self, Pins, Probe},
     render::sessions::{json, table},
-    source::Session,
+    source::{Session, oldest},
 };
 
 pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
@@ -74,7 +74,7 @@ fn matches(session: &Session, options: &Sessions) -> bool {
 
 fn sort(sessions: &mut [Session], by: SortBy) {
     match by {
-        SortBy::Age => sessions.sort_by_key(|session| Reverse(session.age)),
+        SortBy::Age => sessions.sort_by_key(|session| Reverse(oldest(session.age))),
         SortBy::Idle => sessions.sort_by_key(|session| session.idle),
         SortBy::Bytes => {
             sessions.sort_by_key(|session| Reverse(session.bytes(0) + session.bytes(1)));

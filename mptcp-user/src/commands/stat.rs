@@ -143,7 +143,7 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
             }
             None => {
                 let interface = network.interface(name).await?;
-                let probe = Probe::temporary(&interface, &Settings::default())?;
+                let probe = Probe::temporary(network, &interface, &Settings::default()).await?;
                 opened.probes.push((name.to_owned(), probe));
                 opened.is_temporary = true;
                 say(format!(

@@ -202,7 +202,8 @@ fn tables(entries: &[Entry]) -> String {
         let (sizes, limits) = (agreement.sizes(), agreement.limits);
         let seconds = |nanoseconds: u64| nanoseconds / 1_000_000_000;
         text.push_str(&format!(
-            "Tables of {}: {} of {} sessions, {} of {} subflows, {:.1} MiB\nLimits of {0}: {} \
+            "Tables of {}: {} of {} sessions, {} of {} subflows, {:.1} MiB; {} sessions and {} subflows \
+             were there before the probe\nLimits of {0}: {} \
              subflows, {} pending joins, threshold {}; a handshake is forgotten after {} s, a \
              session alone after {} s, idle after {} s\n",
             entry.name,
@@ -211,6 +212,8 @@ fn tables(entries: &[Entry]) -> String {
             gauges.subflows,
             sizes.subflows,
             agreement.memory() as f64 / f64::from(1 << 20),
+            agreement.seeded().sessions,
+            agreement.seeded().subflows,
             limits.subflows,
             limits.pending,
             limits.threshold,
@@ -290,6 +293,8 @@ fn tables_object(probe: &Probe) -> Option<Value> {
         "max_subflows": sizes.subflows,
         "max_handshakes": sizes.handshakes,
         "bytes": agreement.memory(),
+        "seeded_sessions": agreement.seeded().sessions,
+        "seeded_subflows": agreement.seeded().subflows,
         "limits": {
             "subflows": limits.subflows,
             "pending_joins": limits.pending,

@@ -7,6 +7,8 @@ mod kernel_hooks;
 mod layout;
 mod network;
 mod pins;
+mod seed;
+mod sockets;
 mod tables;
 
 use std::path::Path;
@@ -30,12 +32,14 @@ pub(crate) use self::{
     layout::Remembered,
     network::{Interface, LinkLayer, Network, enter, namespace},
     pins::{InterfacePins, NamespacePins, Pins},
+    seed::{Seeded, seed_pinned},
     tables::{Tables, now},
 };
 use self::{
     hooks::Attacher,
     layout::{Meta, READINGS, Raw, Reading},
-    tables::Agreement,
+    sockets::Sockets,
+    tables::{Access, Agreement},
 };
 use crate::{
     cli::XdpChoice,
@@ -161,7 +165,8 @@ impl Probe {
             }
         }
         here.create()?;
-        let result = Self::attach_at(interface, settings, &here, &here.shared(), present);
+        let meta = meta_for(interface, settings).await;
+        let result = Self::attach_at(interface, settings, meta, &here, present);
         if result.is_err() && !replaced {
             // Says nothing of its own: the reason is on its way.
             let _ = detach(network, pins, &here, Some(interface)).await;
@@ -177,10 +182,11 @@ impl Probe {
     fn attach_at(
         interface: &Interface,
         settings: &Settings,
+        mut meta: Meta,
         here: &InterfacePins,
-        shared: &NamespacePins,
         present: Vec<Attachment>,
     ) -> Result<(Hook, Option<Hook>)> {
+        let shared = &here.shared();
         let counters = here.path("counters");
         let wanted = Agreement::new(settings.sizes(), settings.limits)?;
         // A probe that follows nothing has no part in the tables.
@@ -202,7 +208,6 @@ impl Probe {
         if let Some(shared) = shared {
             agreement.pin(shared)?;
         }
-        let mut meta = meta_for(interface, settings);
         if let Ok(earlier) = Self::open(here) {
             // Counting goes on: what is known of its beginning stays.
             meta.since = earlier.meta.since;
@@ -239,9 +244,14 @@ impl Probe {
     }
 
     /// Puts a probe on an interface for as long as the value lives.
-    pub(crate) fn temporary(interface: &Interface, settings: &Settings) -> Result<Self> {
+    pub(crate) async fn temporary(
+        network: &Network,
+        interface: &Interface,
+        settings: &Settings,
+    ) -> Result<Self> {
         let agreement = Agreement::new(settings.sizes(), settings.limits)?;
         let mut programs = load(interface, settings, &agreement, None, None)?;
+        let mut meta = meta_for(interface, settings).await;
         let mut attacher = Attacher {
             programs: &mut programs,
             interface,
@@ -252,7 +262,6 @@ impl Probe {
         if settings.role == Role::Host {
             attacher.egress()?;
         }
-        let mut meta = meta_for(interface, settings);
         meta.has_queues = u8::from(ingress == Hook::XdpNative);
         let map = programs
             .take_map("COUNTERS")
@@ -260,6 +269,9 @@ impl Probe {
         let counters = PerCpuArray::try_from(map)?;
         let readings = Array::create(READINGS, 0)?;
         let tables = Tables::loaded(&mut programs, agreement)?;
+        if settings.role == Role::Host && settings.track {
+            seed::seed(network, &[interface.index], &tables).await?;
+        }
         Ok(Self {
             meta,
             counters,
@@ -299,7 +311,7 @@ impl Probe {
             readings: Array::try_from(Map::Array(open("readings")?))
                 .context("the pinned map readings is of another layout")?,
             tables: if meta.no_track == 0 {
-                Tables::pinned(&pins.shared())?
+                Tables::pinned(&pins.shared(), Access::Read)?
             } else {
                 None
             },
@@ -472,10 +484,13 @@ fn load(
         .with_context(|| format!("cannot load the eBPF programs for {}", interface.name))
 }
 
-fn meta_for(interface: &Interface, settings: &Settings) -> Meta {
-    // A middlebox, and a kernel without MPTCP counters, cannot tell: then sessions may be there.
+async fn meta_for(interface: &Interface, settings: &Settings) -> Meta {
+    // A middlebox, and a kernel that does not list its sockets, cannot tell: then sessions may be
+    // there.
     let mid_traffic = match settings.role {
-        Role::Host => network::has_mptcp_connections().unwrap_or(true),
+        Role::Host => !Sockets::list()
+            .await
+            .is_ok_and(|sockets| sockets.is_empty()),
         Role::Middlebox => true,
     };
     let mut meta = Meta {

@@ -1,16 +1,17 @@
 //! Network namespaces and interfaces, by netlink: /sys shows those of the namespace that mounted
 //! it, not of the one this thread is in.
 
-use std::{fs::File, io, os::unix::fs::MetadataExt as _, path::PathBuf};
+use std::{fs::File, io, net::IpAddr, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_route::{
     link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkXdp, XdpAttached},
+    route::RouteAttribute,
     tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption},
 };
 use nix::sched::{CloneFlags, setns};
-use rtnetlink::Handle;
+use rtnetlink::{Handle, RouteMessageBuilder};
 
 use crate::failure::{Failure, Kind};
 
@@ -53,18 +54,6 @@ pub(crate) fn namespace() -> Result<u64> {
     Ok(std::fs::metadata(path)
         .with_context(|| format!("cannot read {path}; mount /proc"))?
         .ino())
-}
-
-/// Are there MPTCP connections in this network namespace? `None` if the kernel does not say.
-pub(crate) fn has_mptcp_connections() -> Option<bool> {
-    let text = std::fs::read_to_string("/proc/thread-self/net/netstat").ok()?;
-    let mut lines = text.lines().filter(|line| line.starts_with("MPTcpExt:"));
-    let (names, values) = (lines.next()?, lines.next()?);
-    let (_, value) = names
-        .split_whitespace()
-        .zip(values.split_whitespace())
-        .find(|(name, _)| *name == "MPCurrEstab")?;
-    Some(value.parse::<u64>().ok()? > 0)
 }
 
 /// A network interface.
@@ -130,11 +119,13 @@ pub(crate) struct Filter {
 impl Interface {
     /// Does a frame that crosses one of the two cross the other one too?
     pub(crate) fn shares_frames_with(&self, other: &Self) -> bool {
-        let stacked = |upper: &Self, lower: &Self| {
-            lower.master == Some(upper.index)
-                || (upper.lower == Some(lower.index) && upper.kind.as_deref() != Some("veth"))
-        };
-        stacked(self, other) || stacked(other, self)
+        self.lies_above(other) || other.lies_above(self)
+    }
+
+    /// Do its frames cross the other one?
+    pub(crate) fn lies_above(&self, lower: &Self) -> bool {
+        lower.master == Some(self.index)
+            || (self.lower == Some(lower.index) && self.kind.as_deref() != Some("veth"))
     }
 }
 
@@ -204,6 +195,26 @@ impl Network {
                          lists the interfaces; --netns NAME looks into another namespace"
                     ),
                 )
+            })
+    }
+
+    /// The interface by which packets from one address to another leave; `None` if there is no way.
+    pub(crate) async fn way_out(&self, from: IpAddr, to: IpAddr) -> Option<u32> {
+        let bits = if to.is_ipv4() { 32 } else { 128 };
+        let question = RouteMessageBuilder::<IpAddr>::new()
+            .source_prefix(from, bits)
+            .ok()?
+            .destination_prefix(to, bits)
+            .ok()?
+            .build();
+        let mut routes = Box::pin(self.handle.route().get(question).execute());
+        let route = routes.try_next().await.ok()??;
+        route
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                RouteAttribute::Oif(index) => Some(*index),
+                _ => None,
             })
     }
 

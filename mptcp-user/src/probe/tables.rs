@@ -2,6 +2,7 @@
 //! a session's subflows come in at different interfaces.
 
 use std::{
+    cell::RefCell,
     fs::{self, File},
     io::Read as _,
     num::NonZeroUsize,
@@ -18,7 +19,7 @@ use bytemuck::{Pod, Zeroable};
 use mptcp_common::{
     counter::{Gauges, LAYOUT_VERSION},
     track::{
-        self, Atomics, HalfOpen, Keys, Limits, Session, Subflow,
+        self, Atomics, HalfOpen, Keys, Limits, Session, Subflow, adopt,
         table::{Bucket, Table, WAYS, buckets_for},
     },
 };
@@ -27,7 +28,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-use super::{layout::Raw, pins::NamespacePins};
+use super::{layout::Raw, pins::NamespacePins, seed::Seeded};
 use crate::{
     failure::{Failure, Kind},
     offline::Sizes,
@@ -46,6 +47,8 @@ pub(crate) struct Agreement {
     handshakes: u32,
     /// What tags are made with. Secret.
     seed: u64,
+    /// Sessions and subflows that were there before the probes, and were adopted.
+    seeded: [u32; 2],
     pub(crate) limits: Limits,
 }
 
@@ -85,6 +88,7 @@ impl Agreement {
             subflows: sizes.subflows,
             handshakes: sizes.handshakes,
             seed: u64::from_ne_bytes(seed),
+            seeded: [0; 2],
             limits,
         })
     }
@@ -166,6 +170,21 @@ impl Agreement {
         Ok(Some(agreement))
     }
 
+    /// How many sessions and subflows were there before the probes.
+    pub(crate) fn seeded(&self) -> Seeded {
+        let [sessions, subflows] = self.seeded;
+        Seeded { sessions, subflows }
+    }
+
+    /// Notes that so many more were adopted.
+    pub(crate) fn note(&mut self, more: Seeded, pins: &NamespacePins) -> Result<()> {
+        self.seeded[0] += more.sessions;
+        self.seeded[1] += more.subflows;
+        let map = MapData::from_pin(pins.table("meta"))?;
+        let mut map = Array::<_, Raw<Self>>::try_from(Map::Array(map))?;
+        Ok(map.set(0, Raw(*self), 0)?)
+    }
+
     /// Pins it, so that the next probe takes part.
     pub(crate) fn pin(&self, pins: &NamespacePins) -> Result<()> {
         let path = pins.table("meta");
@@ -219,23 +238,35 @@ impl Agreement {
     }
 }
 
-/// A map of the kernel in this process's memory, to read.
+/// What is done with tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    /// Entries are made and removed, beside the programs.
+    Write,
+}
+
+/// A map of the kernel in this process's memory.
 struct Mapping<T> {
     memory: NonNull<T>,
     length: usize,
 }
 
 impl<T: Zeroable> Mapping<T> {
-    fn new(map: &MapData, length: u32) -> Result<Self> {
+    fn new(map: &MapData, length: u32, access: Access) -> Result<Self> {
         let length = length as usize;
         let bytes = NonZeroUsize::new(length * size_of::<T>()).context("an empty map")?;
+        let protection = match access {
+            Access::Read => ProtFlags::PROT_READ,
+            Access::Write => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+        };
         // SAFETY: a new mapping, which overlaps nothing. The kernel refuses one that is longer than
         // the map's pages.
         let memory = unsafe {
             mmap(
                 None,
                 bytes,
-                ProtFlags::PROT_READ,
+                protection,
                 MapFlags::MAP_SHARED,
                 map.fd().as_fd(),
                 0,
@@ -289,21 +320,24 @@ impl<S: Zeroable> Table for Mapped<S> {
     }
 }
 
-/// The tables of a namespace, to read.
+/// The tables of a namespace.
 pub(crate) struct Tables {
     handshakes: Mapped<HalfOpen<Atomics>>,
     subflows: Mapped<Subflow<Atomics>>,
     sessions: Mapped<Session<Atomics>>,
+    initiators: Mapping<Bucket<Atomics>>,
+    /// Secrets, which are not mapped.
+    keys: RefCell<Array<MapData, [u64; 2]>>,
     agreement: Agreement,
 }
 
 impl Tables {
     /// Those that are pinned.
-    pub(crate) fn pinned(pins: &NamespacePins) -> Result<Option<Self>> {
+    pub(crate) fn pinned(pins: &NamespacePins, access: Access) -> Result<Option<Self>> {
         let Some(agreement) = Agreement::read(pins)? else {
             return Ok(None);
         };
-        Self::new(agreement, |_, pin| {
+        Self::new(agreement, access, |_, pin| {
             let path = pins.table(pin);
             MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))
         })
@@ -312,34 +346,44 @@ impl Tables {
 
     /// Those of programs that were just loaded.
     pub(crate) fn loaded(programs: &mut Ebpf, agreement: Agreement) -> Result<Self> {
-        Self::new(agreement, |name, _| match programs.take_map(name) {
-            Some(Map::Array(map)) => Ok(map),
-            _ => anyhow::bail!("the eBPF object has no table {name}"),
+        Self::new(agreement, Access::Write, |name, _| {
+            match programs.take_map(name) {
+                Some(Map::Array(map)) => Ok(map),
+                _ => anyhow::bail!("the eBPF object has no table {name}"),
+            }
         })
     }
 
     fn new(
         agreement: Agreement,
+        access: Access,
         mut open: impl FnMut(&str, &str) -> Result<MapData>,
     ) -> Result<Self> {
-        fn mapped<S: Zeroable>(
-            tags: usize,
-            agreement: &Agreement,
-            open: &mut impl FnMut(&str, &str) -> Result<MapData>,
-        ) -> Result<Mapped<S>> {
-            let (name, pin, _, which) = MAPS[tags];
-            let buckets = agreement.buckets(which);
-            let tags_map = open(name, pin)?;
-            let (name, pin, ..) = MAPS[tags + 1];
-            Ok(Mapped {
-                tags: Mapping::new(&tags_map, buckets)?,
-                slots: Mapping::new(&open(name, pin)?, buckets * WAYS)?,
-            })
+        let mut map = |index: usize| -> Result<(MapData, u32)> {
+            let (name, pin, ways, which) = MAPS[index];
+            Ok((open(name, pin)?, agreement.buckets(which) * ways.max(1)))
+        };
+        fn mapping<T: Zeroable>(
+            (map, length): (MapData, u32),
+            access: Access,
+        ) -> Result<Mapping<T>> {
+            Mapping::new(&map, length, access)
         }
         Ok(Self {
-            handshakes: mapped(0, &agreement, &mut open)?,
-            subflows: mapped(2, &agreement, &mut open)?,
-            sessions: mapped(4, &agreement, &mut open)?,
+            handshakes: Mapped {
+                tags: mapping(map(0)?, access)?,
+                slots: mapping(map(1)?, access)?,
+            },
+            subflows: Mapped {
+                tags: mapping(map(2)?, access)?,
+                slots: mapping(map(3)?, access)?,
+            },
+            sessions: Mapped {
+                tags: mapping(map(4)?, access)?,
+                slots: mapping(map(5)?, access)?,
+            },
+            initiators: mapping(map(6)?, access)?,
+            keys: RefCell::new(Array::try_from(Map::Array(map(7)?.0))?),
             agreement,
         })
     }
@@ -367,6 +411,43 @@ impl Tables {
 
     pub(crate) fn agreement(&self) -> &Agreement {
         &self.agreement
+    }
+
+    /// Notes that so many sessions and subflows were adopted.
+    pub(crate) fn note(&mut self, seeded: Seeded, pins: &NamespacePins) -> Result<()> {
+        self.agreement.note(seeded, pins)
+    }
+}
+
+impl adopt::Shared for Tables {
+    type Memory = Atomics;
+
+    fn half_opens(&self) -> &impl Table<Memory = Atomics, Slot = HalfOpen<Atomics>> {
+        &self.handshakes
+    }
+
+    fn subflows(&self) -> &impl Table<Memory = Atomics, Slot = Subflow<Atomics>> {
+        &self.subflows
+    }
+
+    fn sessions(&self) -> &impl Table<Memory = Atomics, Slot = Session<Atomics>> {
+        &self.sessions
+    }
+
+    fn initiators(&self, bucket: u32) -> Option<&Bucket<Atomics>> {
+        self.initiators.get(bucket)
+    }
+
+    fn wipe_keys(&self, session: u32) -> bool {
+        self.keys.borrow_mut().set(session, [0; 2], 0).is_ok()
+    }
+
+    fn seed(&self) -> u64 {
+        self.agreement.seed
+    }
+
+    fn limits(&self) -> Limits {
+        self.agreement.limits
     }
 }
 

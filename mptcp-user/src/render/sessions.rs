@@ -36,7 +36,7 @@ pub(crate) fn table(sessions: &[Session], role: Role, full_values: bool) -> Stri
             format!("v{}{}", session.version, place(session, role)),
             session.subflows.len().to_string(),
             session.state.name().to_owned(),
-            time(session.age),
+            age(session.age),
             time(session.idle),
             bytes(session.bytes(0)),
             bytes(session.bytes(1)),
@@ -47,7 +47,7 @@ pub(crate) fn table(sessions: &[Session], role: Role, full_values: bool) -> Stri
                 subflow.ends[1].to_string(),
                 format!("{}/{}", subflow.ids[0], subflow.ids[1]),
                 format!("{}{}", subflow.state.name(), backup(subflow)),
-                time(subflow.age),
+                age(subflow.age),
                 time(subflow.idle),
                 bytes(subflow.bytes[0]),
                 bytes(subflow.bytes[1]),
@@ -61,8 +61,11 @@ pub(crate) fn table(sessions: &[Session], role: Role, full_values: bool) -> Stri
 fn place(session: &Session, role: Role) -> &'static str {
     match role {
         Role::Middlebox => "",
-        Role::Host if session.is_listener => ", listener here",
-        Role::Host => ", initiator here",
+        Role::Host => match session.is_listener {
+            Some(true) => ", listener here",
+            Some(false) => ", initiator here",
+            None => ", roles unknown",
+        },
     }
 }
 
@@ -72,6 +75,11 @@ fn backup(subflow: &Subflow) -> &'static str {
     } else {
         ""
     }
+}
+
+/// What was there before the probe says so.
+fn age(age: Option<Duration>) -> String {
+    age.map_or("before".to_owned(), time)
 }
 
 /// In the largest unit that leaves two digits.
@@ -102,12 +110,14 @@ fn object(session: &Session, role: Role) -> Value {
         "state": session.state.name(),
         "local": match role {
             Role::Middlebox => None,
-            Role::Host if session.is_listener => Some("listener"),
-            Role::Host => Some("initiator"),
+            Role::Host => session
+                .is_listener
+                .map(|listens| if listens { "listener" } else { "initiator" }),
         },
         "checksum": session.checksum,
         "lossy": session.is_lossy,
-        "age_s": session.age.as_secs_f64(),
+        "before_probe": session.age.is_none(),
+        "age_s": session.age.map(|age| age.as_secs_f64()),
         "idle_s": session.idle.as_secs_f64(),
         "packets_from_initiator": session.packets(0),
         "packets_from_listener": session.packets(1),
@@ -133,7 +143,7 @@ fn subflow_object(subflow: &Subflow) -> Value {
         "listener": end(1),
         "opened_by": if subflow.is_join { "MP_JOIN" } else { "MP_CAPABLE" },
         "state": subflow.state.name(),
-        "age_s": subflow.age.as_secs_f64(),
+        "age_s": subflow.age.map(|age| age.as_secs_f64()),
         "idle_s": subflow.idle.as_secs_f64(),
     })
 }

@@ -9,7 +9,7 @@ use mptcp_common::counter::{Counters, Extra, Gauges, HookCounts, Kind, Quality, 
 
 pub(crate) use self::{
     live::Live,
-    sessions::{Session, State, Subflow, ends, read as read_sessions},
+    sessions::{Session, State, Subflow, ends, flow, oldest, read as read_sessions},
 };
 
 /// The numbers of one display.

@@ -22,14 +22,14 @@ pub(crate) struct Session {
     pub(crate) version: u32,
     /// What it does.
     pub(crate) state: State,
-    /// On a host: is this the listener's?
-    pub(crate) is_listener: bool,
+    /// On a host: is this the listener's? `None` if nobody says.
+    pub(crate) is_listener: Option<bool>,
     /// Are DSS checksums in use?
     pub(crate) checksum: bool,
     /// Were ranges of its data forgotten, for lack of room?
     pub(crate) is_lossy: bool,
-    /// Since when.
-    pub(crate) age: Duration,
+    /// Since when; `None` if it was there before the probe.
+    pub(crate) age: Option<Duration>,
     /// Since its last packet.
     pub(crate) idle: Duration,
     /// Its subflows, those that were closed a moment ago included, in the order in which they came.
@@ -81,8 +81,8 @@ pub(crate) struct Subflow {
     pub(crate) packets: [u64; 2],
     /// Payload bytes that a side sent, retransmissions included.
     pub(crate) bytes: [u64; 2],
-    /// Since when.
-    pub(crate) age: Duration,
+    /// Since when; `None` if it was there before the probe.
+    pub(crate) age: Option<Duration>,
     /// Since its last packet.
     pub(crate) idle: Duration,
 }
@@ -131,10 +131,20 @@ pub(crate) fn read<M: Memory>(
         .map(|(_, mut session)| {
             session
                 .subflows
-                .sort_by_key(|subflow| (subflow.is_join, Reverse(subflow.age)));
+                .sort_by_key(|subflow| (subflow.is_join, Reverse(oldest(subflow.age))));
             session
         })
         .collect()
+}
+
+/// A key by which what was there before the probe is the oldest.
+pub(crate) fn oldest(age: Option<Duration>) -> Duration {
+    age.unwrap_or(Duration::MAX)
+}
+
+/// The age of what was created then, 0 for before the probe.
+fn age(created: u64, now: u64) -> Option<Duration> {
+    (created != 0).then(|| since(created, now))
 }
 
 fn since(then: u64, now: u64) -> Duration {
@@ -155,15 +165,18 @@ fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Session {
     };
     Session {
         tokens: [0, 1].map(|side| {
-            let is_known = flags & session::KNOWN << side != 0;
-            is_known.then(|| entry.sides[side].token.load())
+            let is_known = flags & (session::KNOWN << side | session::ADOPTED) != 0;
+            // No key gives 0 but one in 2^32: of an adopted session it says that nobody knew.
+            let token = entry.sides[side].token.load();
+            (is_known && token != 0).then_some(token)
         }),
         version: entry.version.load(),
         state,
-        is_listener: flags & session::LISTENER_HERE != 0,
+        is_listener: (flags & session::ROLES_UNKNOWN == 0)
+            .then_some(flags & session::LISTENER_HERE != 0),
         checksum: flags & session::CHECKSUM != 0,
         is_lossy: flags & (session::LOSSY | session::LOSSY << 1) != 0,
-        age: since(entry.created.load(), now),
+        age: age(entry.created.load(), now),
         idle: since(entry.last_seen.load(), now),
         subflows: Vec::new(),
     }
@@ -193,7 +206,7 @@ fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> 
         state,
         packets: each(|way| way.packets.load()),
         bytes: each(|way| way.bytes.load()),
-        age: since(entry.created.load(), now),
+        age: age(entry.created.load(), now),
         idle: since(entry.last_seen.load(), now),
     }
 }
@@ -216,4 +229,21 @@ pub(crate) fn ends(key: &FlowKey) -> [SocketAddr; 2] {
         SocketAddr::new(address(a, b), port(ports)),
         SocketAddr::new(address(c, d), port(ports >> 16)),
     ]
+}
+
+/// The flow from one end to another.
+pub(crate) fn flow(from: SocketAddr, to: SocketAddr) -> FlowKey {
+    let address = |address: IpAddr| {
+        let bytes = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        }
+        .octets();
+        [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i])))
+    };
+    let ([a, b], [c, d]) = (address(from.ip()), address(to.ip()));
+    let ports = [from, to].map(|end| u64::from(end.port().to_be()));
+    FlowKey {
+        words: [a, b, c, d, ports[0] | ports[1] << 16],
+    }
 }

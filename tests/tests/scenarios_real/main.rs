@@ -12,11 +12,12 @@ mod closing;
 mod forged;
 mod healthy;
 mod scene;
+mod seeded;
 
 use anyhow::Result;
 use mptcp_tests::net::Family;
 
-use self::{broken::*, closing::*, forged::*, healthy::*, scene::*};
+use self::{broken::*, closing::*, forged::*, healthy::*, scene::*, seeded::*};
 
 /// A module of tests: these scenarios on one path.
 macro_rules! on_path {
@@ -79,4 +80,23 @@ on_path!(
     an_address_with_a_wrong_hmac
     a_fast_close_with_a_wrong_key
     a_third_segment_that_loses_its_option
+);
+on_path!(
+    that_was_there_over_ipv4,
+    Path::Direct(Family::V4),
+    an_old_session
+    an_old_session_with_checksums
+    an_old_session_in_full_flow
+    an_old_session_that_lost_its_first_subflow
+    an_old_session_without_subflows
+    an_old_session_that_fell_back
+    an_old_session_that_is_half_closed
+    a_fast_close_of_an_old_session
+    a_join_whose_token_nobody_knows
+);
+on_path!(
+    that_was_there_over_ipv6,
+    Path::Direct(Family::V6),
+    an_old_session
+    an_old_session_in_full_flow
 );

@@ -130,6 +130,8 @@ pub(crate) struct Scene {
     pub(crate) pair: Pair,
     _router: Option<Namespace>,
     path: Path,
+    /// What the ends' kernels had counted when the probes came.
+    before: [BTreeMap<String, u64>; 2],
 }
 
 impl Scene {
@@ -139,6 +141,13 @@ impl Scene {
 
     /// With these further arguments of `attach`.
     pub(crate) fn with(path: Path, arguments: &[&str]) -> Result<Self> {
+        let mut scene = Self::unprobed(path)?;
+        scene.attach(arguments)?;
+        Ok(scene)
+    }
+
+    /// With probes that are yet to come.
+    pub(crate) fn unprobed(path: Path) -> Result<Self> {
         let (pair, router) = match path {
             Path::Direct(family) => (Pair::new(family)?, None),
             Path::Routed => {
@@ -155,15 +164,21 @@ impl Scene {
             pair,
             _router: router,
             path,
+            before: Default::default(),
         };
         scene.second_addresses()?;
-        let links = if path == Path::Routed { 1 } else { 2 };
+        Ok(scene)
+    }
+
+    /// Lets the probes come. From here on tables and kernels count the same.
+    pub(crate) fn attach(&mut self, arguments: &[&str]) -> Result<()> {
+        let links = if self.path == Path::Routed { 1 } else { 2 };
         let interfaces = [&CLIENT_INTERFACES[..links], &SERVER_INTERFACES[..links]];
-        for (probe, interfaces) in scene.ends.iter().zip(interfaces) {
+        for (probe, interfaces) in self.ends.iter().zip(interfaces) {
             let attach = ["attach", "--verify-checksums", "-i"];
             probe.run(&[&attach, interfaces, arguments].concat())?;
         }
-        if let Some(probe) = &scene.middle {
+        if let Some(probe) = &self.middle {
             let attach = [
                 "attach",
                 "--verify-checksums",
@@ -175,7 +190,13 @@ impl Scene {
             ];
             probe.run(&[&attach, arguments].concat())?;
         }
-        Ok(scene)
+        self.before = [self.pair.client.mibs()?, self.pair.server.mibs()?];
+        Ok(())
+    }
+
+    /// The probe of an end.
+    pub(crate) fn probe(&self, end: Place) -> &Probe {
+        &self.ends[end as usize]
     }
 
     /// Behind a router, both have two addresses on one link.
@@ -212,9 +233,19 @@ impl Scene {
         let tcp = host.counters("snmp", "Tcp:")?;
         Ok(Account {
             stat: self.ends[end as usize].stat(&[])?,
-            mibs: host.mibs()?,
+            mibs: self.since_attached(end, host.mibs()?),
             retransmitted: *tcp.get("RetransSegs").context("no RetransSegs")?,
         })
+    }
+
+    fn since_attached(&self, end: Place, mut mibs: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+        for (name, value) in &mut mibs {
+            // A gauge among them.
+            if name != "MPCurrEstab" {
+                *value -= self.before[end as usize].get(name).unwrap_or(&0);
+            }
+        }
+        mibs
     }
 
     /// Waits until a MIB has moved that far.

@@ -1,0 +1,262 @@
+//! Sessions and subflows that were there before the probe, as their host tells of them: entries that
+//! user space makes while the programs run.
+//!
+//! Programs make entries of handshakes that they saw from the SYN on. So whoever finds no handshake of
+//! a flow, and then neither subflow nor session, is the only one to make them.
+//!
+//! What exists per end has this host's at 0 and the peer's at 1.
+
+use core::sync::atomic::{Ordering::Release, fence};
+
+use super::{
+    FlowKey, Kind, Limits, Memory,
+    entry::{HalfOpen, Session, Subflow, session, subflow},
+    is_session_over, is_subflow_over,
+    open::{
+        claim_initiator, fill_way, find_session, reset_session, reset_side, reset_sums,
+        session_tag, set_bit,
+    },
+    table::{self, Bucket, Table},
+    word::Word,
+};
+use crate::engine::flow_tag;
+
+/// A session that was there.
+#[derive(Clone, Copy, Debug)]
+pub struct Present {
+    /// The side that this host has, or is given.
+    pub side: u32,
+    /// Tokens; the peer's is 0 where it is not known.
+    pub tokens: [u32; 2],
+    /// Facts of [`session`] without a side.
+    pub flags: u32,
+    /// Facts of each end.
+    pub facts: [u32; 2],
+    /// The data sequence number behind what was acknowledged of each end's data, where it is known.
+    pub acknowledged: Option<[u64; 2]>,
+    /// The number behind the DATA_FIN, of an end that has sent one.
+    pub fins: [u64; 2],
+}
+
+/// A subflow that was there.
+#[derive(Clone, Copy, Debug)]
+pub struct PresentSubflow {
+    /// The flow, this host's end first.
+    pub flow: FlowKey,
+    /// Address identifiers.
+    pub ids: [u8; 2],
+    /// Opened by an MP_JOIN?
+    pub is_join: bool,
+    /// Facts of [`subflow`], of each end.
+    pub facts: [u32; 2],
+    /// TCP sequence numbers of relative number 0; 0 where not known.
+    pub bases: [u32; 2],
+}
+
+/// What became of something that was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adoption {
+    /// It is followed from now on.
+    Adopted,
+    /// The programs know it.
+    Known,
+    /// There is no room.
+    Lost,
+}
+
+/// The tables as user space has them.
+pub trait Shared {
+    /// What the tables' words are made of.
+    type Memory: Memory;
+
+    /// Handshakes.
+    fn half_opens(&self) -> &impl Table<Memory = Self::Memory, Slot = HalfOpen<Self::Memory>>;
+    /// Subflows.
+    fn subflows(&self) -> &impl Table<Memory = Self::Memory, Slot = Subflow<Self::Memory>>;
+    /// Sessions.
+    fn sessions(&self) -> &impl Table<Memory = Self::Memory, Slot = Session<Self::Memory>>;
+    /// As in [`super::Tables`].
+    fn initiators(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
+    /// Overwrites the keys of a slot that is claimed; says whether they are.
+    fn wipe_keys(&self, session: u32) -> bool;
+    /// The secret that tags are made with.
+    fn seed(&self) -> u64;
+    /// Limits and times.
+    fn limits(&self) -> Limits;
+}
+
+/// Where a session is: its slot, and the side that this host has in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    slot: u32,
+    side: u32,
+}
+
+/// Adopts a session with these subflows, if it is not known. `None` for a place where it has none: its
+/// handshake is in the programs' hands, or there is no room.
+pub fn session<T: Shared>(
+    tables: &T,
+    present: &Present,
+    subflows: &[PresentSubflow],
+    now: u64,
+) -> (Adoption, Option<Place>) {
+    let token = present.tokens[0];
+    let tag = session_tag(tables.seed(), token);
+    let initiators = |bucket| tables.initiators(bucket);
+    let limits = tables.limits();
+    // In this order: programs free a handshake when they have made what comes of it.
+    let has_begun = subflows.iter().any(|subflow| has_begun(tables, subflow));
+    match find_session(tables.sessions(), initiators, tag, token, &limits, now) {
+        Some((slot, side)) => (Adoption::Known, Some(Place { slot, side })),
+        None if has_begun => (Adoption::Known, None),
+        None => match open_session(tables, present, now) {
+            Some(slot) => {
+                let side = present.side;
+                (Adoption::Adopted, Some(Place { slot, side }))
+            }
+            None => (Adoption::Lost, None),
+        },
+    }
+}
+
+/// Adopts a subflow of a session, if it is not known.
+pub fn subflow<T: Shared>(
+    tables: &T,
+    place: Place,
+    present: &PresentSubflow,
+    now: u64,
+) -> Adoption {
+    let tag = flow_tag(tables.seed(), &present.flow);
+    if has_begun(tables, present) || table::find(tables.subflows(), tag).is_some() {
+        return Adoption::Known;
+    }
+    match open_subflow(tables, place, present, tag, now) {
+        Some(()) => Adoption::Adopted,
+        None => Adoption::Lost,
+    }
+}
+
+/// Have the programs seen the handshake of this subflow begin?
+fn has_begun<T: Shared>(tables: &T, subflow: &PresentSubflow) -> bool {
+    let tag = flow_tag(tables.seed(), &subflow.flow);
+    table::find(tables.half_opens(), tag)
+        .and_then(|slot| tables.half_opens().slot(slot))
+        .is_some_and(|entry| entry.kind.load() != Kind::Stray as u32)
+}
+
+fn open_session<T: Shared>(tables: &T, present: &Present, now: u64) -> Option<u32> {
+    let limits = tables.limits();
+    // By side.
+    let here = present.side as usize & 1;
+    let tokens = [present.tokens[here], present.tokens[here ^ 1]];
+    let sessions = tables.sessions();
+    let tag = match tokens[1] {
+        // One that no token has: the initiator's alone leads here.
+        0 => table::tag(table::mix(tables.seed(), 1 << 32 | u64::from(tokens[0]))),
+        token => session_tag(tables.seed(), token),
+    };
+    let slot = table::claim(sessions, tag, |session| {
+        is_session_over(session, &limits, now)
+    })?;
+    let session = sessions.slot(slot)?;
+    session.tag.store(0);
+    if !tables.wipe_keys(slot) {
+        table::release(sessions, slot, tag);
+        return None;
+    }
+    let mut flags = present.flags | session::ADOPTED;
+    flags |= present.facts[0] << here | present.facts[1] << (here ^ 1);
+    if here == 1 {
+        flags |= session::LISTENER_HERE;
+    }
+    if present.acknowledged.is_some() {
+        const STARTED: u32 = session::ACK_STARTED | session::MAP_STARTED;
+        flags |= STARTED | STARTED << 1;
+    }
+    reset_session(session, flags, now);
+    session.version.store(1);
+    session.queue.store(0);
+    session.created.store(0);
+    let acknowledged = present.acknowledged.unwrap_or_default();
+    for end in 0..2 {
+        let side = &session.sides[end ^ here];
+        reset_side(side, present.tokens[end], acknowledged[end]);
+        side.data_ack.store(acknowledged[end ^ 1]);
+        side.idsn.store(acknowledged[end]);
+        side.fin.store(present.fins[end]);
+    }
+    if tokens[0] != 0 {
+        let home = table::home(sessions, session_tag(tables.seed(), tokens[0]));
+        let bucket = tables.initiators(home)?;
+        claim_initiator(sessions, bucket, tokens[0], slot, &limits, now);
+    }
+    fence(Release);
+    session.tag.store(tag);
+    Some(slot)
+}
+
+fn open_subflow<T: Shared>(
+    tables: &T,
+    place: Place,
+    present: &PresentSubflow,
+    tag: u64,
+    now: u64,
+) -> Option<()> {
+    let limits = tables.limits();
+    let session = tables.sessions().slot(place.slot)?;
+    let slot = table::claim(tables.subflows(), tag, |entry| {
+        is_subflow_over(entry, &limits, now)
+    })?;
+    let entry = tables.subflows().slot(slot)?;
+    entry.tag.store(0);
+    fill_subflow(entry, present, place.side as usize & 1, now);
+    entry.session.store(place.slot);
+    entry.generation.store(session.generation.load());
+    session.open.add(1);
+    for (end, id) in present.ids.into_iter().enumerate() {
+        let side = &session.sides[end ^ place.side as usize & 1];
+        set_bit(&side.known, id.into());
+        set_bit(&side.used, id.into());
+    }
+    if present.is_join {
+        session.flags.or(session::JOINED);
+    }
+    fence(Release);
+    entry.tag.store(tag);
+    Some(())
+}
+
+fn fill_subflow<M: Memory>(entry: &Subflow<M>, present: &PresentSubflow, here: usize, now: u64) {
+    let [facts, peers] = present.facts;
+    let mut flags = facts << here | peers << (here ^ 1);
+    if present.is_join {
+        flags |= subflow::JOINED;
+    }
+    // The lesser end stands first.
+    let is_reversed = present.flow.is_reversed();
+    if is_reversed != (here == 1) {
+        flags |= subflow::FIRST_IS_LISTENER;
+    }
+    let key = if is_reversed {
+        present.flow.reversed()
+    } else {
+        present.flow
+    };
+    for (word, value) in entry.key.iter().zip(key.words) {
+        word.store(value);
+    }
+    reset_sums(entry);
+    let [id, peers] = present.ids.map(u32::from);
+    entry
+        .ids
+        .store(id << (8 * here) | peers << (8 * (here ^ 1)));
+    entry.created.store(0);
+    entry.last_seen.store(now);
+    entry.closed.store(0);
+    for (end, base) in present.bases.into_iter().enumerate() {
+        let way = &entry.ways[end ^ here];
+        fill_way(way, base, 0);
+        way.mapped_end.store(0);
+    }
+    entry.flags.store(flags);
+}
