@@ -8,10 +8,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mptcp_common::{
-    counter::{KernelHook, Role},
-    track::Limits,
-};
+use mptcp_common::counter::{KernelHook, Role};
 
 use crate::{offline::Sizes, probe::Substitute, source::State};
 
@@ -105,46 +102,33 @@ pub(crate) struct Attach {
 }
 
 /// Limits and times that rows are judged by.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct PolicyLimits {
     /// Subflows of a session, the first included; a join beyond that is refused counts in MaxsfEr
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub(crate) limit_subflows: u32,
-    /// Pending joins of a session and side
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub(crate) limit_pending: u32,
+    /// [default: on a host what its `ip mptcp limits` allow, else 4]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit_subflows: Option<u32>,
+    /// Pending joins of a session and side [default: 4]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit_pending: Option<u32>,
     /// Pending joins of all sessions, 0 is no limit; a join beyond that is refused counts in JoinThEr
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) join_threshold: u32,
+    /// [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) join_threshold: Option<u32>,
     /// Count closing on a backup subflow in DFpasveEr and FCpasvEr
     #[arg(long)]
     pub(crate) no_passive_close: bool,
-    /// A handshake is forgotten after this time
-    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = duration)]
-    pub(crate) handshake_timeout: Duration,
-    /// A session without subflows is over after this time
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
-    pub(crate) close_timeout: Duration,
-    /// A session without packets is over after this time
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
-    pub(crate) idle_timeout: Duration,
-}
-
-impl From<PolicyLimits> for Limits {
-    fn from(limits: PolicyLimits) -> Self {
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        Self {
-            handshake: nanoseconds(limits.handshake_timeout),
-            alone: nanoseconds(limits.close_timeout),
-            idle: nanoseconds(limits.idle_timeout),
-            subflows: limits.limit_subflows,
-            pending: limits.limit_pending,
-            threshold: limits.join_threshold,
-            passive_close_refused: u32::from(limits.no_passive_close),
-            ..Self::DEFAULT
-        }
-    }
+    /// A handshake is forgotten after this time [default: 75s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) handshake_timeout: Option<Duration>,
+    /// A session without subflows is over after this time [default: on a host its
+    /// net.mptcp.close_timeout, else 60s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) close_timeout: Option<Duration>,
+    /// A session without packets is over after this time [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) idle_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

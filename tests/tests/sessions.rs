@@ -5,7 +5,7 @@ use mptcp_tests::{
     net::{Family, Pair, close, finished, transfer},
     probe::{Probe, total},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn sessions(probe: &Probe, arguments: &[&str]) -> Result<Vec<Value>> {
     let text = probe.run(&[&["sessions", "--output", "json"], arguments].concat())?;
@@ -172,5 +172,66 @@ fn a_probe_that_comes_in_mid_traffic() -> Result<()> {
     ] {
         ensure!(total(&stat, row)? == 0, "{row}: {}", total(&stat, row)?);
     }
+    Ok(())
+}
+
+/// A host's own limits are the defaults; options win; a middlebox has none of its own.
+#[test]
+fn limits_come_from_the_host() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    pair.server
+        .ip("mptcp limits set subflows 5 add_addr_accepted 1")?;
+    pair.server.sysctl("mptcp/close_timeout", "17")?;
+    let limits = |arguments: &[&str]| -> Result<[Value; 4]> {
+        probe.run(&[&["attach", "-i", "s0"], arguments].concat())?;
+        let status: Value = serde_json::from_str(&probe.run(&["status", "--output", "json"])?)?;
+        let text = probe.run(&["status"])?;
+        probe.run(&["detach", "-i", "s0"])?;
+        let tables = &status["interfaces"][0]["tables"];
+        let (limits, origins) = (&tables["limits"], &tables["limit_origins"]);
+        for (number, origin, what) in [
+            ("subflows", "subflows", "subflows ("),
+            ("alone_ns", "alone_ns", " s ("),
+        ] {
+            ensure!(limits[number].is_u64(), "{tables}");
+            let said = format!("{what}{}", origins[origin].as_str().context("no origin")?);
+            ensure!(text.contains(&said), "no {said:?} in {text}");
+        }
+        ensure!(
+            origins["pending_joins"] == "default" && limits["pending_joins"] == 4,
+            "{tables}"
+        );
+        Ok([
+            &limits["subflows"],
+            &origins["subflows"],
+            &limits["alone_ns"],
+            &origins["alone_ns"],
+        ]
+        .map(Clone::clone))
+    };
+    let second = 1_000_000_000_u64;
+    ensure!(limits(&[])? == [json!(6), json!("host"), json!(17 * second), json!("host")]);
+    ensure!(
+        limits(&["--limit-subflows", "3", "--close-timeout", "5s"])?
+            == [
+                json!(3),
+                json!("option"),
+                json!(5 * second),
+                json!("option")
+            ]
+    );
+    ensure!(
+        limits(&["--role", "middlebox"])?
+            == [
+                json!(4),
+                json!("default"),
+                json!(60 * second),
+                json!("default")
+            ]
+    );
+    // Who manages paths in user space has the kernel's bound alone.
+    pair.server.sysctl("mptcp/pm_type", "1")?;
+    ensure!(limits(&[])?[..2] == [json!(9), json!("host")]);
     Ok(())
 }

@@ -18,15 +18,18 @@ use crate::{
     cli::{Attach, KernelLog},
     failure::say,
     offline::Sizes,
-    probe::{self, Attached, Interface, KernelHooks, Network, Pins, Probe, Seeded, Settings},
+    probe::{
+        self, Attached, Interface, KernelHooks, Network, Pins, Policy, Probe, Seeded, Settings,
+    },
     render::table::role_name,
 };
 
 pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
+    let role = options.role.into();
     let settings = Settings {
-        role: options.role.into(),
+        role,
         xdp: options.xdp,
         min_mss: [options.min_mss_v4, options.min_mss_v6],
         v1_only: options.v1_only,
@@ -38,7 +41,7 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
             subflows: options.max_subflows,
             ..Sizes::default()
         },
-        limits: options.limits.into(),
+        policy: Policy::new(&options.limits, role).await,
     };
     let names = once(&options.interfaces);
     let mut text = String::new();

@@ -6,9 +6,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Interrupt, find_pins, once, print};
 use crate::{
-    cli::{Stat, StatOutput},
+    cli::{PolicyLimits, Stat, StatOutput},
     failure::{Failure, Kind, say},
-    probe::{self, Interface, KernelHooks, Network, Pins, Probe, Settings},
+    probe::{self, Interface, KernelHooks, Network, Pins, Policy, Probe, Settings},
     render::{
         json,
         table::{self, Style},
@@ -143,7 +143,11 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> 
             }
             None => {
                 let interface = network.interface(name).await?;
-                let probe = Probe::temporary(network, &interface, &Settings::default()).await?;
+                let settings = Settings {
+                    policy: Policy::new(&PolicyLimits::default(), Role::Host).await,
+                    ..Settings::default()
+                };
+                let probe = Probe::temporary(network, &interface, &settings).await?;
                 opened.probes.push((name.to_owned(), probe));
                 opened.is_temporary = true;
                 say(format!(

@@ -199,21 +199,27 @@ fn tables(entries: &[Entry]) -> String {
         };
         namespaces.push(entry.pins.namespace);
         let (agreement, gauges) = (tables.agreement(), tables.gauges().unwrap_or_default());
-        let (sizes, limits) = (agreement.sizes(), agreement.limits);
+        let (sizes, limits, seeded) = (agreement.sizes(), agreement.limits, agreement.seeded());
+        let [subflows, pending, threshold, _, handshake, alone, idle] =
+            agreement.origins.named().map(|(_, origin)| origin.name());
         let seconds = |nanoseconds: u64| nanoseconds / 1_000_000_000;
         text.push_str(&format!(
             "Tables of {}: {} of {} sessions, {} of {} subflows, {:.1} MiB; {} sessions and {} subflows \
-             were there before the probe\nLimits of {0}: {} \
-             subflows, {} pending joins, threshold {}; a handshake is forgotten after {} s, a \
-             session alone after {} s, idle after {} s\n",
+             were there before the probe\n",
             entry.name,
             gauges.sessions,
             sizes.sessions,
             gauges.subflows,
             sizes.subflows,
             agreement.memory() as f64 / f64::from(1 << 20),
-            agreement.seeded().sessions,
-            agreement.seeded().subflows,
+            seeded.sessions,
+            seeded.subflows,
+        ));
+        text.push_str(&format!(
+            "Limits of {}: {} subflows ({subflows}), {} pending joins ({pending}), threshold {} \
+             ({threshold}); a handshake is forgotten after {} s ({handshake}), a session alone after \
+             {} s ({alone}), idle after {} s ({idle})\n",
+            entry.name,
             limits.subflows,
             limits.pending,
             limits.threshold,
@@ -304,6 +310,12 @@ fn tables_object(probe: &Probe) -> Option<Value> {
             "alone_ns": limits.alone,
             "idle_ns": limits.idle,
         },
+        "limit_origins": agreement
+            .origins
+            .named()
+            .into_iter()
+            .map(|(name, origin)| (name.to_owned(), Value::from(origin.name())))
+            .collect::<serde_json::Map<_, _>>(),
     }))
 }
 

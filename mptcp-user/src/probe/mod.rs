@@ -5,6 +5,7 @@ mod elsewhere;
 mod hooks;
 mod kernel_hooks;
 mod layout;
+mod limits;
 mod network;
 mod pins;
 mod seed;
@@ -20,16 +21,14 @@ use aya::{
 };
 use bytemuck::Zeroable as _;
 use jiff::Timestamp;
-use mptcp_common::{
-    counter::{Counters, LAYOUT_VERSION, Role},
-    track::Limits,
-};
+use mptcp_common::counter::{Counters, LAYOUT_VERSION, Role};
 
 pub(crate) use self::{
     elsewhere::{in_namespace, is_namespace},
     hooks::{Attachment, Hook, attachments},
     kernel_hooks::{KernelHooks, State as HookState, Substitute},
     layout::Remembered,
+    limits::Policy,
     network::{Interface, LinkLayer, Network, enter, namespace},
     pins::{InterfacePins, NamespacePins, Pins},
     seed::{Seeded, seed_pinned},
@@ -66,7 +65,7 @@ pub(crate) struct Settings {
     /// Are DSS checksums verified?
     pub(crate) verify_checksums: bool,
     pub(crate) sizes: Sizes,
-    pub(crate) limits: Limits,
+    pub(crate) policy: Policy,
 }
 
 impl Settings {
@@ -95,7 +94,7 @@ impl Default for Settings {
             track: true,
             verify_checksums: false,
             sizes: Sizes::default(),
-            limits: Limits::default(),
+            policy: Policy::default(),
         }
     }
 }
@@ -188,7 +187,7 @@ impl Probe {
     ) -> Result<(Hook, Option<Hook>)> {
         let shared = &here.shared();
         let counters = here.path("counters");
-        let wanted = Agreement::new(settings.sizes(), settings.limits)?;
+        let wanted = Agreement::new(settings.sizes(), settings.policy)?;
         // A probe that follows nothing has no part in the tables.
         let shared = settings.track.then_some(shared);
         let agreement = match shared {
@@ -249,7 +248,7 @@ impl Probe {
         interface: &Interface,
         settings: &Settings,
     ) -> Result<Self> {
-        let agreement = Agreement::new(settings.sizes(), settings.limits)?;
+        let agreement = Agreement::new(settings.sizes(), settings.policy)?;
         let mut programs = load(interface, settings, &agreement, None, None)?;
         let mut meta = meta_for(interface, settings).await;
         let mut attacher = Attacher {

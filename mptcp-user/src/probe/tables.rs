@@ -28,7 +28,12 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-use super::{layout::Raw, pins::NamespacePins, seed::Seeded};
+use super::{
+    layout::Raw,
+    limits::{Origins, Policy},
+    pins::NamespacePins,
+    seed::Seeded,
+};
 use crate::{
     failure::{Failure, Kind},
     offline::Sizes,
@@ -50,6 +55,8 @@ pub(crate) struct Agreement {
     /// Sessions and subflows that were there before the probes, and were adopted.
     seeded: [u32; 2],
     pub(crate) limits: Limits,
+    /// Where these come from.
+    pub(crate) origins: Origins,
 }
 
 /// The maps: name in the object, name of the pin, entries per bucket (0 is one bucket), of which
@@ -77,7 +84,7 @@ enum Which {
 
 impl Agreement {
     /// A new one.
-    pub(crate) fn new(sizes: Sizes, limits: Limits) -> Result<Self> {
+    pub(crate) fn new(sizes: Sizes, policy: Policy) -> Result<Self> {
         let mut seed = [0; 8];
         File::open("/dev/urandom")
             .and_then(|mut file| file.read_exact(&mut seed))
@@ -89,7 +96,8 @@ impl Agreement {
             handshakes: sizes.handshakes,
             seed: u64::from_ne_bytes(seed),
             seeded: [0; 2],
-            limits,
+            limits: policy.limits,
+            origins: policy.origins,
         })
     }
 
