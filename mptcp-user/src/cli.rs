@@ -182,7 +182,7 @@ pub(crate) struct Stat {
     #[arg(long, value_name = "TIME", default_value = "7s", value_parser = duration)]
     pub(crate) interval: Duration,
     /// Start again from zero, after this display: basic is the table's rows, full also the further
-    /// numbers
+    /// numbers and the sessions that are known
     #[arg(long, value_enum, value_name = "basic|full")]
     pub(crate) clear_stats: Option<ClearStats>,
     /// A capture or recorded log to read: of the command this one reproduces, not of this version

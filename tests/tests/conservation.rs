@@ -282,3 +282,126 @@ fn the_namespace_can_be_named_or_entered() -> Result<()> {
     failure(1, pair.client.command(binary()).args(&pins).args(stat))?;
     Ok(())
 }
+
+/// What `sessions` says.
+fn sessions(probe: &Probe) -> Result<Vec<Value>> {
+    let text = probe.run(&["sessions", "--output", "json"])?;
+    let value: Value = serde_json::from_str(&text)?;
+    Ok(value["sessions"].as_array().context("no sessions")?.clone())
+}
+
+/// The tables are emptied under running traffic, again and again. The host's session is followed anew
+/// each time, as one that was there before, and nothing is held against it.
+#[test]
+fn clearing_all_on_a_host_follows_what_is_there() -> Result<()> {
+    let (pair, probe) = quiet_pair()?;
+    probe.run(&["attach", "-i", "s0", "s1"])?;
+    ensure!(probe.stat(&[])?["source"]["attached_mid_traffic"] == false);
+    let mut times = 0;
+    busy(&pair, 20, || {
+        if times > 0 {
+            // The second subflow has come by now.
+            pair.wait_for(&pair.server, "MPJoinAckRx", 1)?;
+        }
+        times += 1;
+        probe.stat(&["-clearstats", "full"])?;
+        let found = sessions(&probe)?;
+        ensure!(
+            found.len() == 1 && found[0]["before_probe"] == true,
+            "{found:?}"
+        );
+        let stat = probe.stat(&[])?;
+        ensure!(stat["source"]["attached_mid_traffic"] == true);
+        for (row, wanted) in [
+            ("CurSess", 1),
+            ("TotSess", 0),
+            ("SessNoSF", 0),
+            ("PendSF", 0),
+        ] {
+            ensure!(
+                total(&stat, row)? == wanted,
+                "{row}: {}",
+                total(&stat, row)?
+            );
+        }
+        ensure!(
+            times < 3 || total(&stat, "CurSF")? == 2,
+            "{}",
+            total(&stat, "CurSF")?
+        );
+        for row in [
+            "OptSesEr", "PktSfEr", "TokenEr", "NomapEr", "BadMapEr", "SfnEr", "InMapEr", "InMACEr",
+            "CookieEr", "TotFB", "TotPArst", "OptRstEr", "MrDataEr", "FCRcvEr", "REMEr",
+        ] {
+            ensure!(total(&stat, row)? == 0, "{row}: {}", total(&stat, row)?);
+        }
+        ensure!(stat["source"]["state_loss"] == 0, "{stat}");
+        Ok(())
+    })?;
+    pair.settle()?;
+    ensure!(sessions(&probe)?.is_empty());
+    let stat = probe.stat(&[])?;
+    for (row, wanted) in [
+        ("CurSess", 0),
+        ("CurSF", 0),
+        ("TxFin", 1),
+        ("RxFin", 1),
+        ("SfFin", 2),
+    ] {
+        ensure!(
+            total(&stat, row)? == wanted,
+            "{row}: {}",
+            total(&stat, row)?
+        );
+    }
+    // And one that begins now is like any other.
+    session(&pair)?;
+    ensure!(total(&probe.stat(&[])?, "TotSess")? == 1);
+    Ok(())
+}
+
+/// A middlebox has nobody to ask: its tables are empty, keys and all, and it follows what begins then.
+#[test]
+fn clearing_all_on_a_middlebox_leaves_nothing() -> Result<()> {
+    let (pair, router) = Pair::routed()?;
+    let probe = Probe::new(&router);
+    probe.run(&["attach", "-i", "r0", "r1", "--role", "middlebox"])?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    ensure!(sessions(&probe)?.len() == 1);
+    let namespace = fs::metadata(format!("/run/netns/{}", router.name()))?.ino();
+    let keys = probe.pins().join(format!("v1/{namespace}/tables/keys"));
+    let keys = || -> Result<bool> {
+        let dump = output(
+            Command::new("bpftool")
+                .args(["-j", "map", "dump", "pinned"])
+                .arg(&keys),
+        )?;
+        let entries: Value = serde_json::from_str(&dump)?;
+        let entries = entries.as_array().context("no entries")?;
+        Ok(entries.iter().any(|entry| {
+            let bytes = entry["value"].as_array();
+            bytes.is_some_and(|bytes| bytes.iter().any(|byte| byte != "0x00"))
+        }))
+    };
+    ensure!(keys()?, "no keys before");
+    probe.stat(&["-clearstats", "full"])?;
+    ensure!(!keys()?, "keys are left");
+    ensure!(sessions(&probe)?.is_empty());
+    transfer(&client, &server, 50_000)?;
+    let stat = probe.stat(&[])?;
+    for row in [
+        "CurSess", "CurSF", "SessNoSF", "PendSF", "NomapEr", "OptSesEr",
+    ] {
+        ensure!(total(&stat, row)? == 0, "{row}: {}", total(&stat, row)?);
+    }
+    let (next, next_server) = pair.connect()?;
+    transfer(&next, &next_server, 50_000)?;
+    let stat = probe.stat(&[])?;
+    ensure!(total(&stat, "CurSess")? == 1 && total(&stat, "TotSess")? == 1);
+    close(client, server)?;
+    close(next, next_server)?;
+    pair.settle()?;
+    ensure!(sessions(&probe)?.is_empty());
+    Ok(())
+}

@@ -12,6 +12,8 @@
 #[cfg(not(target_arch = "bpf"))]
 pub mod adopt;
 mod checksum;
+#[cfg(not(target_arch = "bpf"))]
+mod clear;
 mod close;
 mod entry;
 mod established;
@@ -25,6 +27,8 @@ mod signals;
 pub mod table;
 mod word;
 
+#[cfg(not(target_arch = "bpf"))]
+pub use self::clear::clear;
 pub use self::{
     checksum::checksum,
     close::close,
@@ -241,7 +245,10 @@ pub fn census<M: Memory>(
     }
     for (_, handshake) in table::entries(half_opens) {
         let is_join = handshake.kind.load() == Kind::Join as u32
-            && handshake.flags.load() & half_open::RESOLVED != 0;
+            && handshake.flags.load() & half_open::RESOLVED != 0
+            && sessions
+                .slot(handshake.session.load())
+                .is_some_and(|session| session.generation.load() == handshake.generation.load());
         gauges.pending += u64::from(is_join && !is_half_open_over(handshake, limits, now));
     }
     gauges

@@ -15,6 +15,10 @@ use super::word::{Memory, Word};
 /// Tags in a bucket.
 pub const WAYS: u32 = 7;
 
+/// In the place of a tag, which is never even: the entry is out of everybody's reach, and its slot is not
+/// free.
+const BARRED: u64 = 2;
+
 /// One cache line of tags.
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
@@ -107,7 +111,7 @@ fn claim_in<T: Table>(
     for way in 0..WAYS {
         let word = &bucket.tags[way as usize];
         let present = word.load();
-        let free = present == 0 || expired(table.slot(number * WAYS + way)?);
+        let free = present == 0 || (present != BARRED && expired(table.slot(number * WAYS + way)?));
         if free && word.replace(present, tag) {
             return Some(way);
         }
@@ -150,6 +154,30 @@ pub fn release<T: Table>(table: &T, slot: u32, tag: u64) {
     }
 }
 
+/// The word where the tag of a slot stands.
+fn word<T: Table>(table: &T, slot: u32) -> Option<&<T::Memory as Memory>::W64> {
+    let bucket = table.bucket(slot / WAYS)?;
+    bucket.tags.get((slot % WAYS) as usize)
+}
+
+/// Puts an entry out of reach, if the slot is still this tag's: nobody finds it, and nobody takes its
+/// place.
+pub fn bar<T: Table>(table: &T, slot: u32, tag: u64) -> bool {
+    word(table, slot).is_some_and(|word| word.replace(tag, BARRED))
+}
+
+/// Is the entry in this slot out of reach?
+pub fn is_barred<T: Table>(table: &T, slot: u32) -> bool {
+    word(table, slot).is_some_and(|word| word.load() == BARRED)
+}
+
+/// Frees a slot that is barred.
+pub fn free_barred<T: Table>(table: &T, slot: u32) {
+    if let Some(word) = word(table, slot) {
+        word.replace(BARRED, 0);
+    }
+}
+
 /// The bucket that a tag belongs in: its upper half, scaled to the number of buckets.
 #[inline(always)]
 pub(super) fn home<T: Table>(table: &T, tag: u64) -> u32 {
@@ -185,7 +213,7 @@ pub fn entries<T: Table>(table: &T) -> impl Iterator<Item = (u32, &T::Slot)> {
             bucket
                 .tags()
                 .zip(0..)
-                .filter(|(tag, _)| *tag != 0)
+                .filter(|(tag, _)| !matches!(*tag, 0 | BARRED))
                 .filter_map(move |(_, way)| {
                     let slot = number * WAYS + way;
                     Some((slot, table.slot(slot)?))

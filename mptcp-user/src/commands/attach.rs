@@ -148,7 +148,7 @@ fn said(interface: &Interface, attached: &Attached, settings: &Settings) -> Stri
 
 /// The programs run: now those sessions that were there before them.
 async fn seed(network: &Network, pins: &Pins) -> String {
-    match probe::seed_pinned(network, pins).await {
+    match probe::seed_pinned(network, pins, false).await {
         Ok(seeded) if seeded == Seeded::default() => String::new(),
         Ok(Seeded { sessions, subflows }) => {
             format!("{sessions} sessions and {subflows} subflows that were there are followed\n")

@@ -6,7 +6,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Interrupt, find_pins, once, print};
 use crate::{
-    cli::{PolicyLimits, Stat, StatOutput},
+    cli::{ClearStats, PolicyLimits, Stat, StatOutput},
     failure::{Failure, Kind, say},
     probe::{self, Interface, KernelHooks, Network, Pins, Policy, Probe, Settings},
     render::{
@@ -69,6 +69,9 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
         // What nobody has seen is not cleared.
         if let Some(what) = options.clear_stats {
             live.clear(what)?;
+            if what == ClearStats::Full {
+                live.clear_tables(&network, pins).await?;
+            }
         }
         displays += 1;
         if displays == options.ntimes {

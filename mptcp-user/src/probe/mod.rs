@@ -117,6 +117,8 @@ pub(crate) struct Probe {
     readings: Array<MapData, Raw<Reading>>,
     /// `None` where flows are not followed.
     tables: Option<Tables>,
+    /// `None` of a temporary one.
+    pins: Option<InterfacePins>,
     /// A temporary probe ends with this.
     _programs: Option<Ebpf>,
 }
@@ -277,6 +279,7 @@ impl Probe {
             counters_id: 0,
             readings,
             tables: settings.track.then_some(tables),
+            pins: None,
             _programs: Some(programs),
         })
     }
@@ -314,6 +317,7 @@ impl Probe {
             } else {
                 None
             },
+            pins: Some(pins.clone()),
             _programs: None,
         })
     }
@@ -330,6 +334,36 @@ impl Probe {
     /// Does it verify DSS checksums?
     pub(crate) fn verifies_checksums(&self) -> bool {
         self.meta.verifies_checksums != 0
+    }
+
+    /// Forgets all sessions, and adopts those that the host has then. The probes of a namespace share
+    /// their tables: to be asked of one.
+    pub(crate) async fn clear_tables(&mut self, network: &Network, pins: &Pins) -> Result<Seeded> {
+        if self.is_pinned() {
+            let _lock = pins.lock()?;
+            return seed_pinned(network, pins, true).await;
+        }
+        let Some(tables) = &mut self.tables else {
+            return Ok(Seeded::default());
+        };
+        tables.clear()?;
+        let interface = network.interface(&self.meta.name()).await?;
+        seed::seed(network, &[interface.index], tables).await
+    }
+
+    /// Does it stay when this ends?
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pins.is_some()
+    }
+
+    /// Notes that there were sessions before what is counted now.
+    pub(crate) fn note_mid_traffic(&mut self) -> Result<()> {
+        self.meta.attached_mid_traffic = 1;
+        if let Some(pins) = &self.pins {
+            let map = MapData::from_pin(pins.path("meta"))?;
+            Array::try_from(Map::Array(map))?.set(0, Raw(self.meta), 0)?;
+        }
+        Ok(())
     }
 
     /// What it knows of sessions; `None` where it does not follow flows.

@@ -31,7 +31,8 @@ pub(crate) struct Seeded {
 }
 
 /// Adopts sessions for the pinned probes of this network namespace that are on a host and follow flows.
-pub(crate) async fn seed_pinned(network: &Network, pins: &Pins) -> Result<Seeded> {
+/// With `anew`, all tables are emptied before.
+pub(crate) async fn seed_pinned(network: &Network, pins: &Pins, anew: bool) -> Result<Seeded> {
     let namespace = namespace()?;
     let (mut probed, mut shared) = (Vec::new(), None);
     for here in pins
@@ -40,10 +41,13 @@ pub(crate) async fn seed_pinned(network: &Network, pins: &Pins) -> Result<Seeded
         .filter(|here| here.namespace == namespace)
     {
         let probe = Probe::open(&here)?;
-        if probe.role() == Role::Host && probe.tables().is_some() {
-            probed.push(here.index);
-            shared = Some(here.shared());
+        if probe.tables().is_none() {
+            continue;
         }
+        if probe.role() == Role::Host {
+            probed.push(here.index);
+        }
+        shared = Some(here.shared());
     }
     let Some(shared) = shared else {
         return Ok(Seeded::default());
@@ -51,7 +55,13 @@ pub(crate) async fn seed_pinned(network: &Network, pins: &Pins) -> Result<Seeded
     let Some(mut tables) = Tables::pinned(&shared, Access::Write)? else {
         return Ok(Seeded::default());
     };
-    let seeded = seed(network, &probed, &tables).await?;
+    if anew {
+        tables.clear()?;
+    }
+    let seeded = match probed.is_empty() {
+        true => Seeded::default(),
+        false => seed(network, &probed, &tables).await?,
+    };
     tables.note(seeded, &shared)?;
     Ok(seeded)
 }

@@ -24,6 +24,8 @@ use mptcp_common::{
     },
 };
 use nix::{
+    errno::Errno,
+    libc,
     sys::mman::{MapFlags, ProtFlags, mmap, munmap},
     time::{ClockId, clock_gettime},
 };
@@ -421,6 +423,13 @@ impl Tables {
         &self.agreement
     }
 
+    /// Forgets all sessions and subflows, beside the programs.
+    pub(crate) fn clear(&mut self) -> Result<()> {
+        track::clear(self, now()?, synchronize)?;
+        self.agreement.seeded = [0; 2];
+        Ok(())
+    }
+
     /// Notes that so many sessions and subflows were adopted.
     pub(crate) fn note(&mut self, seeded: Seeded, pins: &NamespacePins) -> Result<()> {
         self.agreement.note(seeded, pins)
@@ -457,6 +466,18 @@ impl adopt::Shared for Tables {
     fn limits(&self) -> Limits {
         self.agreement.limits
     }
+}
+
+/// Waits until every program that runs now has ended: they run between what the kernel calls
+/// rcu_read_lock and rcu_read_unlock, and this is its synchronize_rcu.
+fn synchronize() -> Result<()> {
+    // MEMBARRIER_CMD_GLOBAL
+    let (command, flags, cpu) = (1, 0, 0);
+    // SAFETY: a system call that touches no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, command, flags, cpu) };
+    Errno::result(result)
+        .map(drop)
+        .context("cannot wait for the programs (membarrier)")
 }
 
 /// The programs' clock, in nanoseconds.

@@ -7,7 +7,7 @@ use mptcp_common::counter::{Counters, HookCounts, Role};
 use super::{Recent, Statistics, since};
 use crate::{
     cli::ClearStats,
-    probe::{KernelHooks, Probe, Remembered},
+    probe::{KernelHooks, Network, Pins, Probe, Remembered},
 };
 
 /// How often a reader tries to find a moment at which no packet is under way.
@@ -150,6 +150,24 @@ impl Live {
             (Some(hooks), Some((time, counts))) => hooks.remember(which, *time, counts),
             _ => Ok(()),
         }
+    }
+
+    /// Empties the tables. On a host, the sessions that are there then are in them again, as those that
+    /// were there before the probe.
+    pub(crate) async fn clear_tables(&mut self, network: &Network, pins: &Pins) -> Result<()> {
+        let (mut is_shared_done, mut sessions) = (false, 0);
+        for probe in &mut self.probes {
+            if probe.tables().is_some() && !(probe.is_pinned() && is_shared_done) {
+                is_shared_done |= probe.is_pinned();
+                sessions += probe.clear_tables(network, pins).await?.sessions;
+            }
+        }
+        if sessions > 0 {
+            for probe in &mut self.probes {
+                probe.note_mid_traffic()?;
+            }
+        }
+        Ok(())
     }
 }
 

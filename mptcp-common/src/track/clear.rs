@@ -1,0 +1,60 @@
+//! Empties the tables of sessions and subflows while programs work on them.
+
+use super::{
+    adopt::Shared,
+    is_session_over,
+    table::{self, Table as _, WAYS},
+    word::Word,
+};
+
+/// Forgets all sessions and their subflows. `grace` waits until all programs that run have ended.
+///
+/// An entry is first put out of reach, then nobody can be at work on it any more, then its place is
+/// free. What is over by itself is left to who takes its place, and handshakes to their end: those of
+/// joins find their session gone.
+///
+/// # Errors
+/// Those of `grace`, which is asked before anything is done, too.
+pub fn clear<T: Shared, E>(
+    tables: &T,
+    now: u64,
+    grace: impl Fn() -> Result<(), E>,
+) -> Result<(), E> {
+    grace()?;
+    let limits = tables.limits();
+    let (sessions, subflows) = (tables.sessions(), tables.subflows());
+    for (slot, session) in table::entries(sessions) {
+        if !is_session_over(session, &limits, now) && table::bar(sessions, slot, session.tag.load())
+        {
+            // Joins under way do not find it, and packets of its subflows neither.
+            session.generation.add(1);
+        }
+    }
+    for word in (0..sessions.buckets())
+        .filter_map(|bucket| tables.initiators(bucket))
+        .flat_map(table::Bucket::words)
+    {
+        let value = word.load();
+        if value as u32 != 0 && table::is_barred(sessions, value as u32 - 1) {
+            word.replace(value, 0);
+        }
+    }
+    grace()?;
+    // Those too that a program was about to add.
+    for (slot, subflow) in table::entries(subflows) {
+        if table::is_barred(sessions, subflow.session.load()) {
+            table::bar(subflows, slot, subflow.tag.load());
+        }
+    }
+    grace()?;
+    for slot in 0..subflows.buckets() * WAYS {
+        table::free_barred(subflows, slot);
+    }
+    for slot in (0..sessions.buckets() * WAYS).filter(|slot| table::is_barred(sessions, *slot)) {
+        // A place with keys is left barred rather than handed on.
+        if tables.wipe_keys(slot) {
+            table::free_barred(sessions, slot);
+        }
+    }
+    Ok(())
+}
