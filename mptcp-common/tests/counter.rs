@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mptcp_common::counter::{
-    Counters, EXTRAS, Events, Gauges, Kind, Leaf, Leaves, Quality, ROWS, Role,
+    Counters, EXTRAS, Events, Gauges, KernelHook, Kind, Leaf, Leaves, Quality, ROWS, Role, Row,
 };
 
 #[test]
@@ -11,9 +11,8 @@ fn rows_are_numbered_and_named_once() {
     for (i, row) in ROWS.iter().enumerate() {
         assert_eq!(usize::from(row.number), i + 1);
     }
-    let names = |name: fn(&mptcp_common::counter::Row) -> &'static str| {
-        ROWS.iter().map(name).collect::<BTreeSet<_>>().len()
-    };
+    let names =
+        |name: fn(&Row) -> &'static str| ROWS.iter().map(name).collect::<BTreeSet<_>>().len();
     assert_eq!((names(|row| row.short), names(|row| row.nitro)), (83, 83));
     let extras: BTreeSet<_> = EXTRAS.iter().map(|extra| extra.name).collect();
     assert_eq!(extras.len(), EXTRAS.len());
@@ -27,6 +26,7 @@ fn a_row_has_a_number_or_is_unavailable() {
         for role in [Role::Host, Role::Middlebox] {
             let is_known = row
                 .total(&Counters::default(), Some(&Gauges::default()), role)
+                .or(row.failures(&[Some(0); KernelHook::ALL.len()], role))
                 .is_some();
             assert_eq!(
                 is_known,
@@ -34,6 +34,25 @@ fn a_row_has_a_number_or_is_unavailable() {
                 "{}",
                 row.short
             );
+        }
+    }
+}
+
+/// A row of hooks has no number unless each of them counts, and each of them feeds a row.
+#[test]
+fn a_missing_hook_is_no_zero() {
+    for (i, hook) in KernelHook::ALL.into_iter().enumerate() {
+        assert_eq!(hook as usize, i);
+        let mut counts = [Some(1); KernelHook::ALL.len()];
+        counts[i] = None;
+        let is_fed = |row: &&Row| row.hooks().is_some_and(|hooks| hooks.contains(&hook));
+        assert!(ROWS.iter().any(|row| is_fed(&row)), "{hook:?}");
+        for row in &ROWS {
+            let wanted = row
+                .hooks()
+                .filter(|_| !is_fed(&row))
+                .map(|hooks| hooks.len() as u64);
+            assert_eq!(row.failures(&counts, Role::Host), wanted, "{}", row.short);
         }
     }
 }

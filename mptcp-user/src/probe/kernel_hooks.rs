@@ -61,7 +61,7 @@ impl State {
     pub(crate) fn reason(self) -> Option<&'static str> {
         match self {
             Self::Attached => None,
-            Self::Refused(None) => Some("not tried to the end: attach again"),
+            Self::Refused(None) => Some("attach did not get to it: attach again"),
             Self::Refused(Some(Errno::ENOENT)) => Some("this kernel has no such function"),
             Self::Refused(Some(Errno::EPERM)) => Some("this kernel does not permit fexit"),
             Self::Refused(Some(errno)) => Some(errno.desc()),
@@ -270,7 +270,7 @@ impl Constants {
             let position = parameters.iter().position(is_it);
             position.map(|position| position as u32)
         };
-        // What is asked of a socket lies in its first member, and that in its own.
+        // A `struct sock` begins with its `struct sock_common`.
         let (owner, sock_net) = match position(&|found| found.points_to == Some("sock")) {
             Some(sock) => (sock, types.offset("sock_common", "skc_net")?),
             None => (position(&|found| found.points_to == Some("net"))?, NONE),

@@ -26,6 +26,9 @@ const REAL: [&str; 4] = [
     include_str!("../scenarios_real/healthy.rs"),
 ];
 
+/// Failures of the kernel that are forced in a virtual machine: no packet moves these rows.
+const FORCED: &str = include_str!("../../../xtask/src/hooks.rs");
+
 /// Crafted packets that were tried on a row: what differs in a near miss.
 fn packets(row: &str) -> Vec<String> {
     let fixtures = fixtures().into_iter().map(|f| (f.row, 1, f.because));
@@ -69,6 +72,9 @@ fn oracles(row: &str) -> Vec<String> {
     if known.is_empty() && REAL.iter().any(is_asked) {
         known.push("events of real sessions".to_owned());
     }
+    if FORCED.contains(&format!("\"{row}\"")) {
+        known.push("xtask/src/hooks.rs".to_owned());
+    }
     known
 }
 
@@ -77,7 +83,9 @@ fn oracles(row: &str) -> Vec<String> {
 fn every_row_was_tried() -> Result<()> {
     for row in ROWS {
         ensure!(
-            row.quality(Role::Host) == Quality::Unavailable || !packets(row.short).is_empty(),
+            row.quality(Role::Host) == Quality::Unavailable
+                || !packets(row.short).is_empty()
+                || (row.hooks().is_some() && !oracles(row.short).is_empty()),
             "{} has no scenario",
             row.short
         );
