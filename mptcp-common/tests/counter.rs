@@ -139,7 +139,7 @@ fn differences_survive_a_restart() {
 #[test]
 fn a_middlebox_claims_no_direction_it_does_not_know() {
     let mut counters = Counters::default();
-    counters.unknown.dss = 5;
+    counters.unknown.dss_flags[0] = 5;
     let row = |short| ROWS.iter().find(|row| row.short == short).expect("a row");
     let gauges = Gauges::default();
     let total = |short, gauges| row(short).total(&counters, gauges, Role::Middlebox);

@@ -139,7 +139,7 @@ fn a_flood_of_forged_handshakes_moves_no_session() -> Result<()> {
     // What the sessions did is counted as if there had been no flood.
     let data = (SESSIONS * ROUNDS) as u64;
     ensure!(
-        counted.rx.dss == data && counted.tx.dss == data,
+        counted.rx.dss() == data && counted.tx.dss() == data,
         "{counted:?}"
     );
     ensure!(all(&counted, |e| e.fresh_data_ack) == 2 * (data - SESSIONS as u64));
@@ -200,7 +200,7 @@ fn two_cpus_count_what_one_counts() -> Result<()> {
     })?;
     let (one, two) = (serial.read()?, parallel.read()?);
     ensure!(one == two, "one CPU {one:?}\ntwo {two:?}");
-    ensure!(one.rx.dss == (SESSIONS * ROUNDS) as u64 && one.rx.fresh_data_ack > 0);
+    ensure!(one.rx.dss() == (SESSIONS * ROUNDS) as u64 && one.rx.fresh_data_ack > 0);
     Ok(())
 }
 
@@ -381,7 +381,7 @@ fn without_tracking_no_table_is_touched() -> Result<()> {
     let mut twins = Twins::new(config)?;
     let talk = Talk::confirmed(&mut twins)?;
     let counted = &talk.counted;
-    ensure!(counted.rx.capable_syn == 1 && counted.rx.dss == 1 && counted.tx.dss == 1);
+    ensure!(counted.rx.capable_syn == 1 && counted.rx.dss() == 1 && counted.tx.dss() == 1);
     for events in [&counted.rx, &counted.tx, &counted.unknown] {
         ensure!(events.session_created + events.unknown_flow + events.final_ack == 0);
         ensure!(events.lost_handshakes + events.fresh_ack == 0);

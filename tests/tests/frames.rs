@@ -27,7 +27,7 @@ fn leaf(kernel: &mut Kernel, frame: &[u8]) -> Result<(Leaf, u64)> {
         leaves.add(*leaf, 1);
         leaves == counted.leaves
     });
-    Ok((leaf.expect("one leaf"), counted.rx.dss))
+    Ok((leaf.expect("one leaf"), counted.rx.dss()))
 }
 
 fn dss() -> Frame {
@@ -488,7 +488,7 @@ fn headers_outside_of_the_linear_part_are_read() -> Result<()> {
     };
     let bytes = frame.bytes();
     let whole = kernel.run(Program::XdpIngress, &bytes)?;
-    ensure!(whole.rx.dss == 1);
+    ensure!(whole.rx.dss() == 1);
     let headers = bytes.len() - frame.payload;
     for linear in 14..=headers + 1 {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index and
@@ -515,7 +515,7 @@ fn devices_without_link_layer_header() -> Result<()> {
         let packet = Frame { ipv6, ..dss() }.ip();
         let counted = kernel.run(Program::XdpIngress, &packet)?;
         ensure!(
-            counted.rx.dss == 1 && counted.leaves.mptcp == 1,
+            counted.rx.dss() == 1 && counted.leaves.mptcp == 1,
             "{counted:?}"
         );
     }
@@ -538,7 +538,7 @@ fn a_middlebox_knows_the_direction_of_syns_only() -> Result<()> {
     let syn_ack = run(other(1, Frame::new(SYN_ACK, &sized(12, &[1, 1]), 0)))?;
     ensure!((syn_ack.tx.capable_synack, syn_ack.rx) == (1, zero().rx));
     let later = run(other(2, dss()))?;
-    ensure!((later.unknown.dss, later.rx, later.tx) == (1, zero().rx, zero().tx));
+    ensure!((later.unknown.dss(), later.rx, later.tx) == (1, zero().rx, zero().tx));
     Ok(())
 }
 
@@ -580,10 +580,10 @@ fn a_merged_buffer_needs_no_length_in_its_ip_header() -> Result<()> {
         context[164..168].copy_from_slice(&u32::to_ne_bytes(3));
         context[176..180].copy_from_slice(&u32::to_ne_bytes(100));
         let counted = kernel.run_with(Program::TcEgress, &frame.bytes(), Some(&context), 3)?;
-        ensure!(counted.tx.dss == 3, "IPv6 {ipv6}: {counted:?}");
+        ensure!(counted.tx.dss() == 3, "IPv6 {ipv6}: {counted:?}");
         // A frame from the wire needs it.
         let counted = kernel.run(Program::XdpIngress, &frame.bytes())?;
-        ensure!(counted.rx.dss == 0, "IPv6 {ipv6}: {counted:?}");
+        ensure!(counted.rx.dss() == 0, "IPv6 {ipv6}: {counted:?}");
     }
     Ok(())
 }
@@ -600,7 +600,7 @@ fn a_buffer_counts_the_packets_it_becomes() -> Result<()> {
         context[176..180].copy_from_slice(&u32::to_ne_bytes(size));
         let counted = kernel.run_with(Program::TcEgress, &frame, Some(&context), packets)?;
         ensure!(
-            counted.tx.dss == packets,
+            counted.tx.dss() == packets,
             "{segments} segments of {size}: {counted:?}"
         );
         ensure!(

@@ -6,7 +6,10 @@
 use std::env;
 
 use anyhow::{Context as _, Result, ensure};
-use mptcp_common::counter::{Counters, Events, Gauges, Role};
+use mptcp_common::{
+    counter::{Counters, Events, Gauges, Role},
+    wire::DssFlags,
+};
 use mptcp_tests::{
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK, option},
     kernel::host,
@@ -203,7 +206,7 @@ fn invariants(counters: &Counters, gauges: &Gauges, role: Role) -> Result<()> {
             == all(|e| e.session_created) - all(|e| e.lost_sessions) + all(|e| e.join_created)
     );
     ensure!(
-        all(|e| e.final_ack) + all(|e| e.data_before_key) + all(|e| e.dss_ack)
+        all(|e| e.final_ack) + all(|e| e.data_before_key) + all(|e| e.dss_with(DssFlags::ACK))
             >= all(|e| e.session_created)
     );
     ensure!(get("CurSF")? <= get("subCon")?);

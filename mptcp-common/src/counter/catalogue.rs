@@ -1,6 +1,7 @@
 //! The 83 rows of the statistics table, in the order of the command they come from.
 
 use super::{Counters, HookCounts, KernelHook};
+use crate::wire::DssFlags;
 
 /// Where the probe stands, seen from the sessions it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -374,21 +375,21 @@ pub const ROWS: [Row; 83] = [
     row!(25 FallbackAddr "Addresses removed with REMOVE_ADDR" ("REMAddr" true) true "mptcptotaddrremoved" Counter
         Exact, Derived, |c| c.rx.address_removed),
     row!(26 Dss "DSS(Data Sequence Signal) packets" ("TotDSS" true) true "mptcptotdss" Counter
-        Exact, Exact, |c| c.rx.dss + c.tx.dss + c.unknown.dss),
+        Exact, Exact, |c| c.rx.dss() + c.tx.dss() + c.unknown.dss()),
     row!(27 Dss "DSS received" ("DSSrcv" true) true "mptcptotrxdss" Counter
-        Exact, Derived, |c| c.rx.dss),
+        Exact, Derived, |c| c.rx.dss()),
     row!(28 Dss "DSS sent" ("DSSsnd" true) true "mptcptottxdss" Counter
-        Exact, Derived, |c| c.tx.dss),
+        Exact, Derived, |c| c.tx.dss()),
     row!(29 Dss "DSS with DATA_ACK" ("DSSA" true) false "mptcptotdssa" Counter
-        Exact, Exact, |c| c.rx.dss_ack + c.tx.dss_ack + c.unknown.dss_ack),
+        Exact, Exact, |c| c.rx.dss_with(DssFlags::ACK) + c.tx.dss_with(DssFlags::ACK) + c.unknown.dss_with(DssFlags::ACK)),
     row!(30 Dss "DSS with 8 octet DATA_ACK" ("DSSa" true) false "mptcptotdss8a" Counter
-        Exact, Exact, |c| c.rx.dss_ack_8 + c.tx.dss_ack_8 + c.unknown.dss_ack_8),
+        Exact, Exact, |c| c.rx.dss_with(DssFlags::ACK | DssFlags::ACK_8) + c.tx.dss_with(DssFlags::ACK | DssFlags::ACK_8) + c.unknown.dss_with(DssFlags::ACK | DssFlags::ACK_8)),
     row!(31 Dss "DSS with Fresh ACK" ("FreshAck" true) false "mptcptotdssfreshack" Counter
         Exact, Derived, |c| all!(c.fresh_data_ack)),
     row!(32 Dss "DSS with Sequence Map" ("SeqMapM" true) false "mptcptotdssm" Counter
-        Exact, Exact, |c| c.rx.dss_map + c.tx.dss_map + c.unknown.dss_map),
+        Exact, Exact, |c| c.rx.dss_with(DssFlags::MAPPING) + c.tx.dss_with(DssFlags::MAPPING) + c.unknown.dss_with(DssFlags::MAPPING)),
     row!(33 Dss "DSS with 8 octet Sequence Map" ("SeqMapm" true) false "mptcptotdss8m" Counter
-        Exact, Exact, |c| c.rx.dss_map_8 + c.tx.dss_map_8 + c.unknown.dss_map_8),
+        Exact, Exact, |c| c.rx.dss_with(DssFlags::MAPPING | DssFlags::DSN_8) + c.tx.dss_with(DssFlags::MAPPING | DssFlags::DSN_8) + c.unknown.dss_with(DssFlags::MAPPING | DssFlags::DSN_8)),
     row!(34 Dss "DSS with infinite map flag" ("InfMapFg" true) false "mptcptotinfinitemapfrwd" Counter
         Exact, Derived, |c| c.rx.dss_infinite),
     row!(35 Dss "Map amount of data not received" ("LDataLen" true) false "mptcptotdatalessthandatalen" Counter

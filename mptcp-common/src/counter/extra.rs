@@ -2,6 +2,7 @@
 //! sessions, and what the table has no row for.
 
 use super::{Counters, Quality, Role, Value};
+use crate::wire::DssFlags;
 
 /// A number beyond the table.
 #[derive(Clone, Copy, Debug)]
@@ -77,15 +78,15 @@ pub const EXTRAS: &[Extra] = &[
         "MP_JOIN SYN with the backup flag, received"),
     extra!("JoinBkupTx" Derived |c| c.tx.join_backup,
         "MP_JOIN SYN with the backup flag, sent"),
-    extra!("RxFinPkts" Derived |c| c.rx.dss_fin,
+    extra!("RxFinPkts" Derived |c| c.rx.dss_with(DssFlags::DATA_FIN),
         "DSS with DATA_FIN, each counted, received"),
-    extra!("TxFinPkts" Derived |c| c.tx.dss_fin,
+    extra!("TxFinPkts" Derived |c| c.tx.dss_with(DssFlags::DATA_FIN),
         "DSS with DATA_FIN, each counted, sent"),
     extra!("SfFinPkts" Derived |c| c.tx.fin,
         "TCP FIN with an MPTCP option sent, each counted"),
     extra!("SfFinPktsRx" Derived |c| c.rx.fin,
         "TCP FIN with an MPTCP option received, each counted"),
-    extra!("DSSunknown" Exact |c| c.unknown.dss,
+    extra!("DSSunknown" Exact |c| c.unknown.dss(),
         "DSS of which the direction is not known"),
     extra!("DssChecksum" Exact |c| c.rx.dss_checksum + c.tx.dss_checksum + c.unknown.dss_checksum,
         "DSS with a checksum"),

@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::wire::DssFlags;
+
 /// Version of the pinned maps' layout. A map of another version is never read or reused.
 pub const LAYOUT_VERSION: u32 = 1;
 
@@ -166,20 +168,10 @@ counters! {
         join_ack: u64,
         /// SYN or SYN/ACK with MP_CAPABLE or MP_JOIN whose MSS is malformed, 0 or below the limit.
         mss: u64,
-        /// Well-formed DSS.
-        dss: u64,
-        /// DSS with a DATA_ACK (A).
-        dss_ack: u64,
-        /// DSS with a DATA_ACK of 8 bytes (A and a).
-        dss_ack_8: u64,
-        /// DSS with a mapping (M).
-        dss_map: u64,
-        /// DSS with a mapping of an 8-byte data sequence number (M and m).
-        dss_map_8: u64,
+        /// Well-formed DSS by the flags F, m, M, a and A: 16, 8, 4, 2 and 1.
+        dss_flags: [u64; 32],
         /// DSS with a mapping and a checksum.
         dss_checksum: u64,
-        /// DSS with DATA_FIN (F and M).
-        dss_fin: u64,
         /// DSS with an infinite mapping: M, data-level length 0, checksum 0 or absent, no F.
         dss_infinite: u64,
         /// DSS with M and data-level length 0 that is no infinite mapping.
@@ -413,6 +405,23 @@ counters! {
         unknown: Events,
         /// Packets seen.
         frames: u64,
+    }
+}
+
+impl Events {
+    /// Well-formed DSS.
+    pub fn dss(&self) -> u64 {
+        self.dss_with(0)
+    }
+
+    /// Those of them with these flags of [`DssFlags`], and perhaps others.
+    pub fn dss_with(&self, flags: u8) -> u64 {
+        (0..)
+            .map(DssFlags)
+            .zip(self.dss_flags)
+            .filter(|(present, _)| present.all(flags))
+            .map(|(_, count)| count)
+            .sum()
     }
 }
 

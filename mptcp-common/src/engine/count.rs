@@ -412,25 +412,13 @@ fn dss(
         return 0;
     }
     let flags = fields.flags();
-    events.dss += n;
-    if flags.all(DssFlags::ACK) {
-        events.dss_ack += n;
-        if flags.all(DssFlags::ACK_8) {
-            events.dss_ack_8 += n;
-        }
-    }
+    // One counter for all flags at once.
+    events.dss_flags[usize::from(flags.0 & 31)] += n;
     if flags.all(DssFlags::MAPPING) {
-        events.dss_map += n;
-        if flags.all(DssFlags::DSN_8) {
-            events.dss_map_8 += n;
-        }
         if fields.has_checksum() {
             events.dss_checksum += n;
         }
         let fin = flags.all(DssFlags::DATA_FIN);
-        if fin {
-            events.dss_fin += n;
-        }
         if fields.data_length == 0 {
             if fin || fields.checksum != 0 {
                 events.dss_no_length += n;

@@ -32,8 +32,8 @@ pub fn established<T: Stages>(tables: &T) {
         after_close(&seen);
         return;
     }
-    subflow.last_seen.store(seen.now);
-    session.last_seen.store(seen.now);
+    touch(&subflow.last_seen, seen.now);
+    touch(&session.last_seen, seen.now);
     let way = seen.way();
     if !seen.is(subflow::FOLLOWED) && way.packets.load() == 0 {
         // The first that is seen of what was there before the probe.
@@ -61,6 +61,14 @@ pub fn established<T: Stages>(tables: &T) {
     const BOTH: u32 = subflow::FIN_ACKED | subflow::FIN_ACKED << 1;
     if seen.flags().any(TcpFlags::FIN | TcpFlags::RST) || subflow.flags.load() & BOTH == BOTH {
         work.route.ask(next::CLOSE);
+    }
+}
+
+/// Notes when something was seen. Once per tick of the clock: both directions share this cache line.
+#[inline(always)]
+fn touch<W: Word<u64>>(last_seen: &W, now: u64) {
+    if last_seen.load() != now {
+        last_seen.store(now);
     }
 }
 

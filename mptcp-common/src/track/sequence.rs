@@ -265,7 +265,6 @@ impl<M: Memory> Way<M> {
     pub(super) fn remember(&self, map: Map) {
         let place = self.newest.load().wrapping_add(1);
         let mapping = &self.mappings[place as usize & (MAPPINGS - 1)];
-        mapping.length.store(0);
         mapping.dsn.store(map.dsn);
         mapping.ssn.store(map.ssn);
         mapping.length.store(map.length);
