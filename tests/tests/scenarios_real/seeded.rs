@@ -388,13 +388,15 @@ pub(crate) fn a_join_whose_token_nobody_knows(path: Path) -> Result<()> {
     transfer(&client, &server, 100_000)?;
     transfer(&server, &client, 100_000)?;
     ensure!(scene.account(Client)?.row("CurSF")? == 1);
-    scene.probe(Client).run(&["attach", "-i", "c0", "c1"])?;
+    scene
+        .probe(Client)
+        .run(&["attach", "--verify-checksums", "-i", "c0", "c1"])?;
     scene.open(1, 2)?;
     transfer(&client, &server, 100_000)?;
     close(client, server)?;
     scene.check_but(
         // Until then they were nobody's.
-        &both(&["UnknownFlow", "JoinHmacUnverified", "subConJoin"]),
+        &both(&["UnknownFlow", "JoinHmacUnverified", "subConJoin", "subCon"]),
         &[
             (Client, "TxFin", 1),
             (Client, "SfFin", 2),
