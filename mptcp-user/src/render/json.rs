@@ -30,6 +30,7 @@ pub(crate) fn statistics(statistics: &Statistics) -> Value {
         "counters": counters(statistics),
         "options": options(&statistics.rows),
         "invalid_options": invalid_options(&statistics.rows),
+        "events": events(&statistics.rows),
         "extra": EXTRAS
             .iter()
             .map(|extra| (extra.name.to_owned(), statistics.extra_total(extra).into()))
@@ -158,6 +159,35 @@ fn invalid_options(counters: &Counters) -> Map<String, Value> {
         .directions()
         .into_iter()
         .map(|(direction, events)| (direction.to_owned(), by_subtype(events).into()))
+        .collect()
+}
+
+/// What the packets of each direction did, by the names of docs/maps.md; what they did at all.
+fn events(counters: &Counters) -> Map<String, Value> {
+    let named = |events: &Events| -> Map<String, Value> {
+        let mut words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(events));
+        let mut object = Map::new();
+        for (name, length, _) in Events::FIELDS {
+            let (field, rest) = words.split_at(*length);
+            words = rest;
+            match field {
+                [0] => {}
+                [count] => {
+                    object.insert((*name).to_owned(), (*count).into());
+                }
+                // Those of options are in objects of their own.
+                counts if *name == "tcprst_reason" => {
+                    object.insert((*name).to_owned(), counts.into());
+                }
+                _ => {}
+            }
+        }
+        object
+    };
+    counters
+        .directions()
+        .into_iter()
+        .map(|(direction, events)| (direction.to_owned(), named(events).into()))
         .collect()
 }
 
