@@ -13,7 +13,10 @@ use mptcp_common::{
 };
 use pcap_parser::{
     Block, LegacyPcapBlock, Linktype, PcapBlockOwned, PcapHeader,
-    pcapng::{EnhancedPacketBlock, InterfaceDescriptionBlock, OptionCode, SimplePacketBlock},
+    pcapng::{
+        EnhancedPacketBlock, IDB_MAGIC, InterfaceDescriptionBlock, OptionCode, PcapNGOption,
+        SimplePacketBlock,
+    },
     traits::PcapNGPacketBlock as _,
 };
 
@@ -429,12 +432,20 @@ impl Interface {
             0 => 10_u64.checked_pow(exponent),
             _ => 2_u64.checked_pow(exponent),
         };
+        // The block's own field takes every file for a little-endian one.
+        let offset = value(&block.options, OptionCode::IfTsoffset).map(|bytes| {
+            if block.block_type == IDB_MAGIC {
+                i64::from_le_bytes(bytes)
+            } else {
+                i64::from_be_bytes(bytes)
+            }
+        });
         Self {
             linktype: block.linktype,
             link: Link::new(block.linktype),
             snap_length: block.snaplen,
             ticks_per_second: ticks.unwrap_or(u64::MAX),
-            offset: block.if_tsoffset,
+            offset: offset.unwrap_or_default(),
         }
     }
 
@@ -451,16 +462,21 @@ impl Interface {
     }
 }
 
+/// The value of an option, as it stands in the file.
+fn value<const N: usize>(options: &[PcapNGOption<'_>], code: OptionCode) -> Option<[u8; N]> {
+    let option = options.iter().find(|option| option.code == code)?;
+    option.value().first_chunk().copied()
+}
+
 /// What the flags of a packet say.
 fn direction(packet: &EnhancedPacketBlock<'_>) -> Option<bool> {
     /// `epb_flags`.
     const FLAGS: OptionCode = OptionCode(2);
-    let flags = packet.options.iter().find(|option| option.code == FLAGS)?;
-    let word = *flags.value().first_chunk()?;
+    let flags = value(&packet.options, FLAGS)?;
     let word = if packet.big_endian() {
-        u32::from_be_bytes(word)
+        u32::from_be_bytes(flags)
     } else {
-        u32::from_le_bytes(word)
+        u32::from_le_bytes(flags)
     };
     match word & 3 {
         1 => Some(true),
