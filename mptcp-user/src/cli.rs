@@ -111,8 +111,8 @@ pub(crate) struct Judgment {
 /// Room in the tables.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Room {
-    /// Sessions that there is room for; the probes of a network namespace share their tables, and
-    /// the first one decides
+    /// Sessions that there is room for (the probes of a network namespace share their tables, and
+    /// the first one decides)
     #[arg(long, value_name = "N", default_value_t = Sizes::default().sessions,
         value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
     pub(crate) max_sessions: u32,
@@ -135,6 +135,7 @@ impl From<Room> for Sizes {
 /// A capture to read, and how. The options that `attach` has too mean the same.
 #[derive(Clone, Debug, Args)]
 #[command(
+    next_help_heading = "Captures",
     mut_group("Judgment", |group| group.requires("log_file")),
     mut_group("Room", |group| group.requires("log_file")),
     mut_group("PolicyLimits", |group| group.requires("log_file")),

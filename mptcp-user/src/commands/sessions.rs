@@ -34,6 +34,10 @@ pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
         sessions.truncate(limit);
     }
     let text = match options.output {
+        SessionsOutput::Table if sessions.is_empty() && capture.is_some() => {
+            "no sessions at the end of the capture; `events` tells of those that are over\n"
+                .to_owned()
+        }
         SessionsOutput::Table if sessions.is_empty() => "no sessions\n".to_owned(),
         SessionsOutput::Table => table(&sessions, role, options.full_values),
         SessionsOutput::Json => format!("{:#}\n", json(&sessions, role, time)),
