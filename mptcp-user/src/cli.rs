@@ -8,9 +8,16 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mptcp_common::counter::{KernelHook, Role};
+use mptcp_common::{
+    counter::{KernelHook, Role},
+    engine,
+};
 
-use crate::{offline::Sizes, probe::Substitute, source::State};
+use crate::{
+    offline::{Config, Sizes},
+    probe::{Policy, Substitute},
+    source::State,
+};
 
 /// Counts Multipath TCP on the wire, in the kernel's fast path.
 #[derive(Debug, Parser)]
@@ -64,30 +71,16 @@ pub(crate) struct Attach {
     /// How to see what comes in: auto is XDP in the driver, else TC
     #[arg(long, value_enum, default_value_t = XdpChoice::Auto)]
     pub(crate) xdp: XdpChoice,
-    /// Smallest MSS over IPv4 that MSSErr accepts, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 536)]
-    pub(crate) min_mss_v4: u16,
-    /// Smallest MSS over IPv6 that MSSErr accepts, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 1220)]
-    pub(crate) min_mss_v6: u16,
-    /// Count MP_CAPABLE SYNs of version 0 in VerEr
-    #[arg(long)]
-    pub(crate) v1_only: bool,
+    #[command(flatten)]
+    pub(crate) judgment: Judgment,
     /// Count what packets say by themselves, and follow no sessions: rows that need them are n/a
     #[arg(long)]
     pub(crate) no_track: bool,
     /// Verify DSS checksums (CksumEr), where they are in use; reads the payload, about 200 ns per KB
     #[arg(long, conflicts_with = "no_track")]
     pub(crate) verify_checksums: bool,
-    /// Sessions that there is room for; the probes of a network namespace share their tables, and
-    /// the first one decides
-    #[arg(long, value_name = "N", default_value_t = Sizes::default().sessions,
-        value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
-    pub(crate) max_sessions: u32,
-    /// Subflows that there is room for
-    #[arg(long, value_name = "N", default_value_t = Sizes::default().subflows,
-        value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
-    pub(crate) max_subflows: u32,
+    #[command(flatten)]
+    pub(crate) room: Room,
     /// Leave the kernel's functions alone: rows of failed allocations are n/a
     #[arg(long)]
     pub(crate) no_hooks: bool,
@@ -99,6 +92,84 @@ pub(crate) struct Attach {
     /// Stay, and print what the programs log at this level and above; slow, for debugging
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub(crate) kernel_log: Option<KernelLog>,
+}
+
+/// What policy rows are judged by.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Judgment {
+    /// Smallest MSS over IPv4 that MSSErr accepts, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 536)]
+    pub(crate) min_mss_v4: u16,
+    /// Smallest MSS over IPv6 that MSSErr accepts, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 1220)]
+    pub(crate) min_mss_v6: u16,
+    /// Count MP_CAPABLE SYNs of version 0 in VerEr
+    #[arg(long)]
+    pub(crate) v1_only: bool,
+}
+
+/// Room in the tables.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Room {
+    /// Sessions that there is room for (the probes of a network namespace share their tables, and
+    /// the first one decides)
+    #[arg(long, value_name = "N", default_value_t = Sizes::default().sessions,
+        value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
+    pub(crate) max_sessions: u32,
+    /// Subflows that there is room for
+    #[arg(long, value_name = "N", default_value_t = Sizes::default().subflows,
+        value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
+    pub(crate) max_subflows: u32,
+}
+
+impl From<Room> for Sizes {
+    fn from(room: Room) -> Self {
+        Self {
+            sessions: room.max_sessions,
+            subflows: room.max_subflows,
+            ..Self::default()
+        }
+    }
+}
+
+/// A capture to read, and how. The options that `attach` has too mean the same.
+#[derive(Clone, Debug, Args)]
+#[command(
+    next_help_heading = "Captures",
+    mut_group("Judgment", |group| group.requires("log_file")),
+    mut_group("Room", |group| group.requires("log_file")),
+    mut_group("PolicyLimits", |group| group.requires("log_file")),
+)]
+pub(crate) struct CaptureFile {
+    /// Read this capture (pcap or pcapng, also in gzip or zstd; - is standard input), and no probe
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+    /// Where the capture was taken: host needs one that says which packets came in
+    #[arg(long, value_enum, default_value_t = RoleName::Middlebox, requires = "log_file")]
+    pub(crate) role: RoleName,
+    #[command(flatten)]
+    judgment: Judgment,
+    #[command(flatten)]
+    room: Room,
+    #[command(flatten)]
+    limits: PolicyLimits,
+}
+
+impl CaptureFile {
+    /// What the engine is to be made with.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            role: self.role.into(),
+            policy: engine::Policy {
+                min_mss_v4: self.judgment.min_mss_v4,
+                min_mss_v6: self.judgment.min_mss_v6,
+                version_0: !self.judgment.v1_only,
+            },
+            limits: Policy::of(&self.limits, None, None).limits,
+            sizes: self.room.into(),
+            ..Config::default()
+        }
+    }
 }
 
 /// Limits and times that rows are judged by.
@@ -158,16 +229,19 @@ pub(crate) struct Status {
 #[derive(Debug, Args)]
 #[command(
     override_usage = "mptcp-user stat [protocol mptcp] [-i IFACE...] [-detail] [-fullValues]\n       \
-    [-ntimes N] [--interval 7s] [-clearstats basic|full] [--output table|json|jsonl]"
+    [-ntimes N] [--interval 7s] [-clearstats basic|full] [--output table|json|jsonl]\n       \
+    mptcp-user stat [protocol mptcp] -logFile FILE [--role host|middlebox] [-detail] \
+    [-fullValues]\n       [--output table|json|jsonl]"
 )]
 #[command(
     after_help = "The options of `stat protocol mptcp` can be spelled -detail, -fullValues, \
-    -ntimes N and -clearstats basic|full too."
+    -ntimes N, -logFile FILE and -clearstats basic|full too."
 )]
 pub(crate) struct Stat {
     /// Interfaces; all that have a probe if none is named. One without a probe gets it for the
     /// time of this command
-    #[arg(short, long = "interface", value_name = "IFACE", num_args = 1..)]
+    #[arg(short, long = "interface", value_name = "IFACE", num_args = 1..,
+        conflicts_with = "log_file")]
     pub(crate) interfaces: Vec<String>,
     /// All rows, and the numbers that the table has no row for
     #[arg(long)]
@@ -176,21 +250,31 @@ pub(crate) struct Stat {
     #[arg(long)]
     pub(crate) full_values: bool,
     /// How many times to display; 0 is until interrupted
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        conflicts_with = "log_file"
+    )]
     pub(crate) ntimes: u64,
     /// Time between displays, such as 7s or 500ms
-    #[arg(long, value_name = "TIME", default_value = "7s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "7s", value_parser = duration,
+        conflicts_with = "log_file")]
     pub(crate) interval: Duration,
     /// Start again from zero, after this display: basic is the table's rows, full also the further
     /// numbers and the sessions that are known
-    #[arg(long, value_enum, value_name = "basic|full")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "basic|full",
+        conflicts_with = "log_file"
+    )]
     pub(crate) clear_stats: Option<ClearStats>,
-    /// A capture or recorded log to read: of the command this one reproduces, not of this version
-    #[arg(long, hide = true, value_name = "FILE")]
-    pub(crate) log_file: Option<PathBuf>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = StatOutput::Table)]
     pub(crate) output: StatOutput,
+    #[command(flatten)]
+    pub(crate) capture: CaptureFile,
 }
 
 #[derive(Debug, Args)]
@@ -216,6 +300,8 @@ pub(crate) struct Sessions {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = SessionsOutput::Table)]
     pub(crate) output: SessionsOutput,
+    #[command(flatten)]
+    pub(crate) capture: CaptureFile,
 }
 
 #[derive(Debug, Args)]
@@ -226,6 +312,8 @@ pub(crate) struct Events {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = EventsOutput::Text)]
     pub(crate) output: EventsOutput,
+    #[command(flatten)]
+    pub(crate) capture: CaptureFile,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -110,6 +110,19 @@ impl<S> Table for Owned<S> {
     }
 }
 
+/// A frame as a capture holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Captured<'a> {
+    /// Its first bytes.
+    pub bytes: &'a [u8],
+    /// How many it had.
+    pub length: u32,
+    /// Does it begin with the IP header?
+    pub is_layer_3: bool,
+    /// Did it come in, and not go out?
+    pub ingress: bool,
+}
+
 /// Counts frames as the programs in the kernel do.
 pub struct Offline {
     config: Config,
@@ -158,11 +171,34 @@ impl Offline {
 
     /// Counts a frame that was seen at `now`, in nanoseconds of any clock that does not go back.
     pub fn frame(&mut self, bytes: &[u8], buffer: Buffer, now: u64) -> Leaf {
+        let whole = Slice {
+            bytes,
+            length: bytes.len(),
+        };
+        self.count(whole, self.config.scope, buffer, now)
+    }
+
+    /// Counts a packet of a capture.
+    pub fn captured(&mut self, captured: Captured<'_>, now: u64) -> Leaf {
+        let frame = Slice {
+            bytes: captured.bytes,
+            length: captured.length as usize,
+        };
+        let scope = Scope {
+            is_layer_3: captured.is_layer_3,
+            ..self.config.scope
+        };
+        let buffer = Buffer {
+            ingress: captured.ingress,
+            ..Buffer::ONE
+        };
+        self.count(frame, scope, buffer, now)
+    }
+
+    fn count(&mut self, frame: Slice<'_>, scope: Scope, mut buffer: Buffer, now: u64) -> Leaf {
         self.now.set(now.max(1));
-        let mut buffer = buffer;
         let mut work = std::mem::take(&mut self.work);
-        let scope = self.config.scope;
-        let gathered = gather::gather(&Slice(bytes), self, scope, &mut buffer, &mut work);
+        let gathered = gather::gather(&frame, self, scope, &mut buffer, &mut work);
         let packets = u64::from(buffer.packets);
         self.counters.get_mut().frames += packets;
         if gathered.is_ok() {
@@ -170,7 +206,9 @@ impl Offline {
         }
         self.work = work;
         let leaf = match gathered {
-            Ok(()) => engine::packet(self, scope.is_tracking, || self.sum_payload(bytes)),
+            Ok(()) => engine::packet(self, scope.is_tracking, || {
+                self.sum_payload(frame.bytes);
+            }),
             Err(leaf) => leaf,
         };
         self.counters.get_mut().leaves.add(leaf, packets);
@@ -209,18 +247,22 @@ impl Offline {
     }
 }
 
-/// A frame in memory.
-struct Slice<'a>(&'a [u8]);
+/// A frame in memory, perhaps without its end.
+struct Slice<'a> {
+    bytes: &'a [u8],
+    /// Of the whole.
+    length: usize,
+}
 
 impl Frame for Slice<'_> {
     fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
-        let bytes = self.0.get(at as usize..)?.get(..size_of::<T>())?;
+        let bytes = self.bytes.get(at as usize..)?.get(..size_of::<T>())?;
         Some(bytemuck::pod_read_unaligned(bytes))
     }
 
     fn copy_options(&self, at: u32, length: u32, area: &mut Area, _: &impl Forget) -> bool {
         let (at, length) = (at as usize, length as usize);
-        let Some(bytes) = self.0.get(at..).and_then(|bytes| bytes.get(..length)) else {
+        let Some(bytes) = self.bytes.get(at..).and_then(|bytes| bytes.get(..length)) else {
             return false;
         };
         area.bytes_mut()[..length].copy_from_slice(bytes);
@@ -228,8 +270,8 @@ impl Frame for Slice<'_> {
     }
 
     fn merged_length(&self) -> u32 {
-        if self.0.len() > usize::from(u16::MAX) {
-            self.0.len() as u32
+        if self.length > usize::from(u16::MAX) {
+            self.length as u32
         } else {
             0
         }

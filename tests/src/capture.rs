@@ -1,4 +1,4 @@
-//! Captures of what an interface sends, by tcpdump.
+//! Captures, by tcpdump.
 
 use std::{
     io::Read as _,
@@ -17,7 +17,7 @@ use nix::{
 
 use crate::net::{LIMIT, Namespace};
 
-/// A running capture of the packets that an interface sends; its file goes when it is dropped.
+/// A running capture; its file goes when it is dropped.
 #[derive(Debug)]
 pub struct Capture {
     tcpdump: Child,
@@ -25,27 +25,22 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Starts, and returns when it is capturing.
+    /// Of the headers of what an interface sends.
     pub fn start(namespace: &Namespace, interface: &str) -> Result<Self> {
+        Self::of(namespace, interface, &["-Q", "out", "-s", "256"])
+    }
+
+    /// With these options of tcpdump. Returns when it is capturing.
+    pub fn of(namespace: &Namespace, interface: &str, options: &[&str]) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path =
             std::env::temp_dir().join(format!("mptcp-test-{}-{number}.pcap", std::process::id()));
         let tcpdump = namespace
             .command("tcpdump")
-            .args([
-                "-i",
-                interface,
-                "-Q",
-                "out",
-                "-s",
-                "256",
-                "-B",
-                "65536",
-                "-U",
-                "--immediate-mode",
-                "-w",
-            ])
+            .args(["-i", interface, "-B", "65536", "-U", "--immediate-mode"])
+            .args(options)
+            .arg("-w")
             .arg(&path)
             .stderr(Stdio::piped())
             .spawn()

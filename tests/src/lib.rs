@@ -10,6 +10,7 @@ pub mod numbers;
 pub mod oracle;
 pub mod packet;
 pub mod probe;
+pub mod record;
 pub mod relay;
 pub mod talk;
 pub mod tun;

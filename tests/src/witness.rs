@@ -3,9 +3,9 @@
 
 use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
-use crate::net::output;
+use crate::{net::output, record};
 
 /// Names of the subtypes, as `options` in JSON has them.
 pub const NAMES: [&str; 9] = [
@@ -54,9 +54,9 @@ impl Seen {
     pub fn of(captures: &[&Path]) -> Result<Self> {
         let mut seen = Self::default();
         for path in captures {
-            for frame in frames(&fs::read(path)?)? {
+            for record in record::read(&fs::read(path)?)? {
                 seen.frames += 1;
-                seen.ethernet(frame).context("a frame ends early")?;
+                seen.ethernet(&record.bytes).context("a frame ends early")?;
             }
         }
         Ok(seen)
@@ -170,29 +170,6 @@ fn number(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-/// The frames of a little-endian pcap file of Ethernet.
-pub fn frames(file: &[u8]) -> Result<Vec<&[u8]>> {
-    let word = |at: usize| -> Result<u32> {
-        let bytes = file.get(at..at + 4).context("the file ends early")?;
-        Ok(u32::from_le_bytes(bytes.try_into()?))
-    };
-    ensure!(
-        word(0)? == 0xa1b2_c3d4 && word(20)? == 1,
-        "not a pcap file of Ethernet"
-    );
-    let mut frames = Vec::new();
-    let mut at = 24;
-    while at < file.len() {
-        let length = word(at + 8)? as usize;
-        frames.push(
-            file.get(at + 16..at + 16 + length)
-                .context("a record ends early")?,
-        );
-        at += 16 + length;
-    }
-    Ok(frames)
 }
 
 /// Options by subtype, as tshark counts them.

@@ -12,7 +12,7 @@ use mptcp_common::{
 use mptcp_tests::{
     kernel::{Kernel, Program},
     net::output,
-    witness::frames,
+    record,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/malformed.md");
@@ -75,19 +75,19 @@ fn each_case_has_its_verdict() -> Result<()> {
     }
     let file = fs::read(&path)?;
     let names = fs::read_to_string(base.join("handmade__malformed.names"))?;
-    let frames = frames(&file)?;
+    let records = record::read(&file)?;
     let tcpdump = tcpdump(&path)?;
     let documented = documented();
-    ensure!(frames.len() == names.lines().count() && frames.len() == tcpdump.len());
+    ensure!(records.len() == names.lines().count() && records.len() == tcpdump.len());
     ensure!(
-        frames.len() == documented.len(),
+        records.len() == documented.len(),
         "{} cases are documented",
         documented.len()
     );
     let mut kernel = Kernel::new()?;
     let mut differ = Vec::new();
-    for ((name, frame), tcpdump) in names.lines().zip(frames).zip(tcpdump) {
-        let ours = verdict(&kernel.run(Program::XdpIngress, frame)?);
+    for ((name, record), tcpdump) in names.lines().zip(records).zip(tcpdump) {
+        let ours = verdict(&kernel.run(Program::XdpIngress, &record.bytes)?);
         let wanted = documented
             .get(name)
             .with_context(|| format!("{name} is not documented"))?;

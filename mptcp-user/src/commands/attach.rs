@@ -17,7 +17,6 @@ use super::{Interrupt, conclude, once, print};
 use crate::{
     cli::{Attach, KernelLog},
     failure::say,
-    offline::Sizes,
     probe::{
         self, Attached, Interface, KernelHooks, Network, Pins, Policy, Probe, Seeded, Settings,
     },
@@ -31,16 +30,12 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
     let settings = Settings {
         role,
         xdp: options.xdp,
-        min_mss: [options.min_mss_v4, options.min_mss_v6],
-        v1_only: options.v1_only,
+        min_mss: [options.judgment.min_mss_v4, options.judgment.min_mss_v6],
+        v1_only: options.judgment.v1_only,
         log_level: options.kernel_log.map_or(0, KernelLog::level),
         track: !options.no_track,
         verify_checksums: options.verify_checksums,
-        sizes: Sizes {
-            sessions: options.max_sessions,
-            subflows: options.max_subflows,
-            ..Sizes::default()
-        },
+        sizes: options.room.into(),
         policy: Policy::new(&options.limits, role).await,
     };
     let names = once(&options.interfaces);

@@ -1,6 +1,6 @@
 //! `mptcp-user events`
 
-use std::{fs::File, time::Duration};
+use std::{fs::File, ops::ControlFlow, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, MapData, RingBuf};
@@ -8,18 +8,22 @@ use jiff::{SignedDuration, Timestamp};
 use mptcp_common::track::Report;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Interrupt, print};
+use super::{Interrupt, conclude_capture, print};
 use crate::{
     cli::{Events, EventsOutput},
     failure::{Failure, Kind},
     probe::{self, NamespacePins, Pins},
     render::events::Event,
+    source::Capture,
 };
 
 /// How often the ring is emptied.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
+    if let Some(file) = &options.capture.log_file {
+        return capture(file, options);
+    }
     let mut interrupt = Interrupt::new()?;
     // What the programs' clock shows now; what is older was told to nobody. Read before the ring is
     // locked, so that whoever sees the lock is told all that he does from then on.
@@ -50,10 +54,7 @@ pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
                 time: offset + SignedDuration::from_nanos(age),
                 report: &report,
             };
-            text.push_str(&match options.output {
-                EventsOutput::Text => event.text(),
-                EventsOutput::Jsonl => format!("{}\n", event.json()),
-            });
+            text.push_str(&line(&event, options.output));
             shown += 1;
             if options.count == Some(shown) {
                 return print(&text);
@@ -63,6 +64,29 @@ pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
             print(&text)?;
         }
     }
+}
+
+fn line(event: &Event<'_>, output: EventsOutput) -> String {
+    match output {
+        EventsOutput::Text => event.text(),
+        EventsOutput::Jsonl => format!("{}\n", event.json()),
+    }
+}
+
+/// The events of a capture, as it is read.
+fn capture(file: &Path, options: &Events) -> Result<()> {
+    let mut capture = Capture::open(file, options.capture.config())?;
+    let mut shown = 0;
+    capture.read(|time, report| {
+        print(&line(&Event { time, report }, options.output))?;
+        shown += 1;
+        Ok(if options.count == Some(shown) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    })?;
+    conclude_capture(&capture)
 }
 
 /// The pins of this network namespace, if its probes follow sessions.

@@ -16,6 +16,7 @@ use crate::{
     cli::{Cli, Command},
     failure::{self, Failure, Kind},
     probe::{self, Interface, InterfacePins, Pins, Probe},
+    source::Capture,
 };
 
 /// Runs a command to its end.
@@ -101,6 +102,14 @@ fn conclude(mut failures: Vec<anyhow::Error>, asked: usize) -> Result<()> {
             reasons.join("\n")
         ),
     ))
+}
+
+/// Tells what of a capture was not as it should be; an error if it could not be read to its end.
+fn conclude_capture(capture: &Capture) -> Result<()> {
+    for remark in capture.remarks() {
+        failure::say(remark);
+    }
+    capture.conclude()
 }
 
 /// Prints to standard output; that nobody reads it any more is an error like others, so that

@@ -1,37 +1,53 @@
 //! `mptcp-user sessions`
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, ops::ControlFlow};
 
 use anyhow::Result;
 use jiff::Timestamp;
 use mptcp_common::counter::Role;
 
-use super::print;
+use super::{conclude_capture, print};
 use crate::{
     cli::{Sessions, SessionsOutput, SortBy},
     failure::{Failure, Kind},
     probe::{self, Pins, Probe},
     render::sessions::{json, table},
-    source::{Session, oldest},
+    source::{Capture, Session, oldest},
 };
 
 pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
-    let (role, mut sessions) = read(pins)?;
+    let capture = match &options.capture.log_file {
+        None => None,
+        Some(file) => {
+            let mut capture = Capture::open(file, options.capture.config())?;
+            capture.read(|_, _| Ok(ControlFlow::Continue(())))?;
+            Some(capture)
+        }
+    };
+    let (role, time, mut sessions) = match &capture {
+        Some(capture) => capture.sessions(),
+        None => read(pins)?,
+    };
     sessions.retain(|session| matches(session, options));
     sort(&mut sessions, options.sort);
     if let Some(limit) = options.limit {
         sessions.truncate(limit);
     }
     let text = match options.output {
+        SessionsOutput::Table if sessions.is_empty() && capture.is_some() => {
+            "no sessions at the end of the capture; `events` tells of those that are over\n"
+                .to_owned()
+        }
         SessionsOutput::Table if sessions.is_empty() => "no sessions\n".to_owned(),
         SessionsOutput::Table => table(&sessions, role, options.full_values),
-        SessionsOutput::Json => format!("{:#}\n", json(&sessions, role, Timestamp::now())),
+        SessionsOutput::Json => format!("{:#}\n", json(&sessions, role, time)),
     };
-    print(&text)
+    print(&text)?;
+    capture.as_ref().map_or(Ok(()), conclude_capture)
 }
 
 /// The sessions of this network namespace's probes, which share their tables.
-fn read(pins: &Pins) -> Result<(Role, Vec<Session>)> {
+fn read(pins: &Pins) -> Result<(Role, Timestamp, Vec<Session>)> {
     let _lock = pins.lock_to_read()?;
     let namespace = probe::namespace()?;
     for here in pins.interfaces()? {
@@ -40,7 +56,7 @@ fn read(pins: &Pins) -> Result<(Role, Vec<Session>)> {
         }
         let probe = Probe::open(&here)?;
         if let Some(tables) = probe.tables() {
-            return Ok((probe.role(), tables.sessions()?));
+            return Ok((probe.role(), Timestamp::now(), tables.sessions()?));
         }
     }
     Err(Failure::error(

@@ -1,10 +1,12 @@
 //! `mptcp-user stat`
 
+use std::{ops::ControlFlow, path::Path};
+
 use anyhow::Result;
 use mptcp_common::counter::Role;
 use tokio::time::MissedTickBehavior;
 
-use super::{Interrupt, find_pins, once, print};
+use super::{Interrupt, conclude_capture, find_pins, once, print};
 use crate::{
     cli::{ClearStats, PolicyLimits, Stat, StatOutput},
     failure::{Failure, Kind, say},
@@ -13,16 +15,12 @@ use crate::{
         json,
         table::{self, Style},
     },
-    source::Live,
+    source::{Capture, Live, Statistics},
 };
 
 pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
-    if options.log_file.is_some() {
-        return Err(Failure::error(
-            Kind::Usage,
-            "-logFile: this version reads live counters only, no captures and no logs\n  next: \
-             mptcp-user stat, without it",
-        ));
+    if let Some(file) = &options.capture.log_file {
+        return capture(file, options);
     }
     if options.output == StatOutput::Json && options.ntimes != 1 {
         return Err(Failure::error(
@@ -52,20 +50,11 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
             }
         }
         let statistics = live.read()?;
-        let text = match options.output {
-            StatOutput::Json => format!("{:#}\n", json::statistics(&statistics)),
-            StatOutput::Jsonl => format!("{}\n", json::statistics(&statistics)),
-            StatOutput::Table => {
-                let style = Style {
-                    detail: options.detail,
-                    full_values: options.full_values,
-                };
-                let gap = if displays > 0 { "\n" } else { "" };
-                format!("{gap}{}", table::statistics(&statistics, style))
-            }
-        };
+        let text = display(&statistics, options);
+        let is_table = options.output == StatOutput::Table;
+        let gap = if is_table && displays > 0 { "\n" } else { "" };
         live.remember()?;
-        print(&text)?;
+        print(&format!("{gap}{text}"))?;
         // What nobody has seen is not cleared.
         if let Some(what) = options.clear_stats {
             live.clear(what)?;
@@ -76,6 +65,28 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
         displays += 1;
         if displays == options.ntimes {
             return Ok(());
+        }
+    }
+}
+
+/// The table of a capture.
+fn capture(file: &Path, options: &Stat) -> Result<()> {
+    let mut capture = Capture::open(file, options.capture.config())?;
+    capture.read(|_, _| Ok(ControlFlow::Continue(())))?;
+    print(&display(&capture.statistics(), options))?;
+    conclude_capture(&capture)
+}
+
+fn display(statistics: &Statistics, options: &Stat) -> String {
+    match options.output {
+        StatOutput::Json => format!("{:#}\n", json::statistics(statistics)),
+        StatOutput::Jsonl => format!("{}\n", json::statistics(statistics)),
+        StatOutput::Table => {
+            let style = Style {
+                detail: options.detail,
+                full_values: options.full_values,
+            };
+            table::statistics(statistics, style)
         }
     }
 }

@@ -81,6 +81,15 @@ impl Policy {
             // The hosts are elsewhere.
             Role::Middlebox => (None, None),
         };
+        Self::of(options, subflows, alone)
+    }
+
+    /// What the options say, else these, else the defaults.
+    pub(crate) fn of(
+        options: &PolicyLimits,
+        subflows: Option<u32>,
+        alone: Option<Duration>,
+    ) -> Self {
         let default = Limits::DEFAULT;
         let mut policy = Self {
             limits: default,

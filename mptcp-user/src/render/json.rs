@@ -4,7 +4,7 @@ use mptcp_common::counter::{Counters, EXTRAS, Events, Kind, Leaves, ROWS, Row};
 use serde_json::{Map, Value, json};
 
 use super::table::role_name;
-use crate::source::Statistics;
+use crate::source::{Origin, Statistics};
 
 /// Names of the subtype nibbles in `options`; the rest is UNKNOWN.
 const SUBTYPES: [(usize, &str); 10] = [
@@ -25,26 +25,49 @@ pub(crate) fn statistics(statistics: &Statistics) -> Value {
     json!({
         "schema_version": 1,
         "time": statistics.time.to_string(),
-        "source": {
-            "kind": "live",
-            "interfaces": statistics.interfaces,
-            "role": role_name(statistics.role),
-            "since": statistics.since.to_string(),
-            "frames": statistics.rows.frames,
-            "attached_mid_traffic": statistics.attached_mid_traffic,
-            // Without tables there is no state to lose.
-            "state_loss": statistics.gauges.map(|_| statistics.rows.state_loss()),
-        },
+        "source": source(statistics),
         "protocolmptcp": nitro(statistics),
         "counters": counters(statistics),
         "options": options(&statistics.rows),
         "invalid_options": invalid_options(&statistics.rows),
+        "events": events(&statistics.rows),
         "extra": EXTRAS
             .iter()
             .map(|extra| (extra.name.to_owned(), statistics.extra_total(extra).into()))
             .collect::<Map<_, _>>(),
         "probe": probe(statistics),
     })
+}
+
+fn source(statistics: &Statistics) -> Map<String, Value> {
+    let mut object = Map::new();
+    let mut add = |name: &str, value: Value| object.insert(name.to_owned(), value);
+    match &statistics.origin {
+        Origin::Live => add("kind", "live".into()),
+        Origin::Capture { file, .. } => {
+            add("kind", "capture".into());
+            add("file", file.as_str().into())
+        }
+    };
+    add("interfaces", statistics.interfaces.clone().into());
+    add("role", role_name(statistics.role).into());
+    add("since", statistics.since.to_string().into());
+    add("frames", statistics.rows.frames.into());
+    add(
+        "attached_mid_traffic",
+        statistics.attached_mid_traffic.into(),
+    );
+    // Without tables there is no state to lose.
+    let loss = statistics.gauges.map(|_| statistics.rows.state_loss());
+    add("state_loss", loss.into());
+    if let Origin::Capture { broken, unread, .. } = &statistics.origin {
+        add("broken", broken.clone().into());
+        add("skipped", unread.skipped.into());
+        add("cut", unread.cut.into());
+        add("backward", unread.backward.into());
+        add("oversized", unread.oversized.into());
+    }
+    object
 }
 
 /// NITRO's `protocolmptcp` object: totals, and a rate behind each counter.
@@ -136,6 +159,35 @@ fn invalid_options(counters: &Counters) -> Map<String, Value> {
         .directions()
         .into_iter()
         .map(|(direction, events)| (direction.to_owned(), by_subtype(events).into()))
+        .collect()
+}
+
+/// What the packets of each direction did, by the names of docs/maps.md; what they did at all.
+fn events(counters: &Counters) -> Map<String, Value> {
+    let named = |events: &Events| -> Map<String, Value> {
+        let mut words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(events));
+        let mut object = Map::new();
+        for (name, length, _) in Events::FIELDS {
+            let (field, rest) = words.split_at(*length);
+            words = rest;
+            match field {
+                [0] => {}
+                [count] => {
+                    object.insert((*name).to_owned(), (*count).into());
+                }
+                // Those of options are in objects of their own.
+                counts if matches!(*name, "dss_flags" | "tcprst_reason") => {
+                    object.insert((*name).to_owned(), counts.into());
+                }
+                _ => {}
+            }
+        }
+        object
+    };
+    counters
+        .directions()
+        .into_iter()
+        .map(|(direction, events)| (direction.to_owned(), named(events).into()))
         .collect()
 }
 

@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use mptcp_common::counter::{EXTRAS, Quality, ROWS, Role, Row};
 
 use super::number::{label, number};
-use crate::source::Statistics;
+use crate::source::{Origin, Statistics};
 
 /// Characters of the first column, so that the table fits a terminal of 80.
 const LABEL_WIDTH: usize = 48;
@@ -70,14 +70,17 @@ fn in_summary(row: &Row, statistics: &Statistics) -> bool {
 }
 
 fn heading(statistics: &Statistics) -> String {
+    let (of, what) = match &statistics.origin {
+        Origin::Live => (statistics.interfaces.join(", "), "probe"),
+        Origin::Capture { file, .. } => (file.clone(), "capture"),
+    };
     let mut text = format!(
-        "MPTCP statistics of {} ({}), since {:.0}\n",
-        statistics.interfaces.join(", "),
+        "MPTCP statistics of {of} ({}), since {:.0}\n",
         role_name(statistics.role),
         statistics.since
     );
     if statistics.attached_mid_traffic {
-        text.push_str("Sessions may have been there before the probe\n");
+        let _ = writeln!(text, "Sessions may have been there before the {what}");
     }
     if statistics.in_flight {
         text.push_str("In flight: packets were being counted while this was read\n");

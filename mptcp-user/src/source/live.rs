@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, HookCounts, Role};
 
-use super::{Recent, Statistics, since};
+use super::{Origin, Recent, Statistics, since};
 use crate::{
     cli::ClearStats,
     probe::{KernelHooks, Network, Pins, Probe, Remembered},
@@ -54,6 +54,7 @@ impl Live {
     pub(crate) fn read(&mut self) -> Result<Statistics> {
         let mut statistics = Statistics {
             time: Timestamp::now(),
+            origin: Origin::Live,
             interfaces: self.names.clone(),
             role: self.role,
             since: Timestamp::MAX,

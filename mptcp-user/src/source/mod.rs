@@ -1,6 +1,7 @@
 //! Where numbers come from. A source hands out [`Statistics`]; what shows them does not know
 //! which source it was.
 
+mod capture;
 mod live;
 mod sessions;
 
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use mptcp_common::counter::{Counters, Extra, Gauges, HookCounts, Kind, Quality, Role, Row};
 
 pub(crate) use self::{
+    capture::{Capture, Unread},
     live::Live,
     sessions::{Session, State, Subflow, ends, flow, oldest, read as read_sessions},
 };
@@ -15,12 +17,13 @@ pub(crate) use self::{
 /// The numbers of one display.
 #[derive(Clone, Debug)]
 pub(crate) struct Statistics {
-    /// When they were read.
+    /// When they were read; of a capture, the time of its last packet.
     pub(crate) time: Timestamp,
+    pub(crate) origin: Origin,
     /// Names of the interfaces that were summed.
     pub(crate) interfaces: Vec<String>,
     pub(crate) role: Role,
-    /// When counting began, or was last cleared.
+    /// When counting began, or was last cleared; of a capture, the time of its first packet.
     pub(crate) since: Timestamp,
     /// Were there sessions before the probe?
     pub(crate) attached_mid_traffic: bool,
@@ -42,6 +45,20 @@ pub(crate) struct Statistics {
     pub(crate) hooks: HookCounts,
     /// The same since the last display, and in how many seconds.
     pub(crate) recent_hooks: (f64, HookCounts),
+}
+
+/// What kind of source it was.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// Probes that count.
+    Live,
+    /// A capture.
+    Capture {
+        file: String,
+        /// Why it could not be read to its end.
+        broken: Option<String>,
+        unread: Unread,
+    },
 }
 
 /// What one interface counted in a time.

@@ -1,12 +1,13 @@
 //! Two probed hosts, and the verdict on their tables.
 
-use std::{collections::BTreeMap, fmt::Display, net::IpAddr};
+use std::{cell::RefCell, collections::BTreeMap, fmt::Display, net::IpAddr, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{CLIENT_INTERFACES, Family, Namespace, Pair, SERVER_INTERFACES},
+    capture::Capture,
+    net::{CLIENT_INTERFACES, Family, Namespace, Pair, SERVER_INTERFACES, output},
     oracle::{GAUGES, LAWS},
-    probe::{Probe, total},
+    probe::{Probe, binary, total},
 };
 use serde_json::Value;
 
@@ -136,8 +137,10 @@ pub(crate) struct Scene {
     // Dropped first, while the namespaces exist.
     ends: [Probe; 2],
     middle: Option<Probe>,
+    /// What was on the wires of each, to be counted offline.
+    captures: RefCell<Vec<(Place, Capture)>>,
     pub(crate) pair: Pair,
-    _router: Option<Namespace>,
+    router: Option<Namespace>,
     path: Path,
     /// What the ends' kernels had counted when the probes came.
     before: [BTreeMap<String, u64>; 2],
@@ -152,6 +155,7 @@ impl Scene {
     pub(crate) fn with(path: Path, arguments: &[&str]) -> Result<Self> {
         let mut scene = Self::unprobed(path)?;
         scene.attach(arguments)?;
+        scene.start_captures()?;
         Ok(scene)
     }
 
@@ -170,8 +174,9 @@ impl Scene {
         let scene = Self {
             ends: [&pair.client, &pair.server].map(Probe::new),
             middle: router.as_ref().map(Probe::new),
+            captures: RefCell::default(),
             pair,
-            _router: router,
+            router,
             path,
             before: Default::default(),
         };
@@ -206,6 +211,68 @@ impl Scene {
     /// The probe of an end.
     pub(crate) fn probe(&self, end: Place) -> &Probe {
         &self.ends[end as usize]
+    }
+
+    /// On every interface, which says who has sent what. A router's forwarded packets are taken where
+    /// they come in.
+    fn start_captures(&self) -> Result<()> {
+        let places = [
+            (Client, Some(&self.pair.client), &CLIENT_INTERFACES[..]),
+            (Server, Some(&self.pair.server), &SERVER_INTERFACES[..]),
+            (Middle, self.router.as_ref(), &["r0", "r1"]),
+        ];
+        for (place, host, interfaces) in places {
+            let Some(host) = host else { continue };
+            for interface in interfaces {
+                // Merged packets are one in a capture. On a router there is no second link.
+                let _ = host.run("ethtool", &["-K", interface, "gro", "off"]);
+            }
+            let direction = if place == Middle { "in" } else { "inout" };
+            // Whole packets, in a ring that has room for many.
+            let capture = Capture::of(host, "any", &["-s", "2000", "-Q", direction])?;
+            self.captures.borrow_mut().push((place, capture));
+        }
+        Ok(())
+    }
+
+    /// The probes' numbers against those of the captures, in all that both can know.
+    fn compare_captures(&self, live: &[(Place, &Value)], verdict: &mut Verdict) -> Result<()> {
+        for (place, mut capture) in self.captures.take() {
+            let role = if place == Middle { "middlebox" } else { "host" };
+            let probe = match (place, &self.middle) {
+                (Middle, Some(middle)) => middle,
+                _ => self.probe(place),
+            };
+            let status = probe.run(&["status", "--output", "json"])?;
+            let status: Value = serde_json::from_str(&status)?;
+            let limit = status["interfaces"][0]["tables"]["limits"]["subflows"].to_string();
+            let mut command = Command::new(binary());
+            command.args(["stat", "--output", "json", "--role", role]);
+            command.args(["--limit-subflows", &limit, "-logFile"]);
+            command.arg(capture.stop()?);
+            let offline: Value = serde_json::from_str(&output(&mut command)?)?;
+            let Some((_, live)) = live.iter().find(|(at, _)| *at == place) else {
+                continue;
+            };
+            for part in ["counters", "extra"] {
+                let rows = live[part].as_object().context("no rows")?;
+                for (row, value) in rows {
+                    let number = |value: &Value| value.as_u64().or(value["total"].as_u64());
+                    let pair = (number(&offline[part][row]), number(value));
+                    // A capture has room for every report.
+                    if let (Some(is), Some(wanted)) = pair
+                        && row != "LostReports"
+                    {
+                        verdict.compare(format!("{place:?} {row}, captured,"), is, "live", wanted);
+                    }
+                }
+            }
+            ensure!(
+                offline["options"] == live["options"],
+                "{place:?}: other options"
+            );
+        }
+        Ok(())
     }
 
     /// Behind a router, both have two addresses on one link.
@@ -377,19 +444,22 @@ impl Scene {
             }
             verdict.only_ranges_lost(end, &account.stat)?;
         }
-        self.compare_middle(&accounts[1].stat, broken, &mut verdict)?;
+        let middle = self.compare_middle(&accounts[1].stat, broken, &mut verdict)?;
+        let mut live = vec![(Client, &accounts[0].stat), (Server, &accounts[1].stat)];
+        live.extend(middle.as_ref().map(|stat| (Middle, stat)));
+        self.compare_captures(&live, &mut verdict)?;
         verdict.end()
     }
 
-    /// The router's table against the server's.
+    /// The router's table against the server's; its numbers.
     pub(crate) fn compare_middle(
         &self,
         server: &Value,
         broken: &[(Place, &str)],
         verdict: &mut Verdict,
-    ) -> Result<()> {
+    ) -> Result<Option<Value>> {
         let Some(middle) = &self.middle else {
-            return Ok(());
+            return Ok(None);
         };
         let middle = middle.stat(&[])?;
         let rows = middle["counters"].as_object().context("no rows")?;
@@ -402,6 +472,7 @@ impl Scene {
                 verdict.compare(format!("Middle {row}"), is, "the server's", wanted);
             }
         }
-        verdict.only_ranges_lost(Middle, &middle)
+        verdict.only_ranges_lost(Middle, &middle)?;
+        Ok(Some(middle))
     }
 }

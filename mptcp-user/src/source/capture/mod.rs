@@ -1,0 +1,491 @@
+//! A capture file, run through the engine.
+
+mod input;
+mod link;
+
+use std::{ops::ControlFlow, path::Path};
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use mptcp_common::{
+    counter::{HookCounts, Leaf, Role},
+    track::{Report, Tables as _},
+};
+use pcap_parser::{
+    Block, LegacyPcapBlock, Linktype, PcapBlockOwned, PcapHeader,
+    pcapng::{
+        EnhancedPacketBlock, IDB_MAGIC, InterfaceDescriptionBlock, OptionCode, PcapNGOption,
+        SimplePacketBlock,
+    },
+    traits::PcapNGPacketBlock as _,
+};
+
+use self::{
+    input::{Input, Progress},
+    link::Link,
+};
+use super::{Origin, Recent, Session, Statistics, sessions};
+use crate::{
+    failure::{Failure, Kind},
+    offline::{Captured, Config, Offline},
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// The payload of an Ethernet frame without its header, at most, where no jumbo frames are in use.
+const MTU: u32 = 1500;
+
+/// A capture and what was counted in it.
+pub(crate) struct Capture {
+    name: String,
+    input: Input,
+    tally: Tally,
+    /// Why it could not be read to its end.
+    broken: Option<String>,
+}
+
+/// What the packets so far amount to.
+struct Tally {
+    engine: Offline,
+    config: Config,
+    interfaces: Vec<Interface>,
+    names: Vec<String>,
+    times: Option<Times>,
+    unread: Unread,
+}
+
+/// Nanoseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    first: u64,
+    /// The latest so far: the engine's clock.
+    last: u64,
+}
+
+/// Where packets were captured, as the file describes it.
+#[derive(Clone, Copy, Debug)]
+struct Interface {
+    linktype: Linktype,
+    link: Option<Link>,
+    /// 0 is no limit.
+    snap_length: u32,
+    ticks_per_second: u64,
+    /// Seconds that are to be added to each time.
+    offset: i64,
+}
+
+/// What of a capture could not be taken as it stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unread {
+    /// Packets behind link-layer headers that are not read.
+    pub(crate) skipped: u64,
+    /// The number of such a link type.
+    pub(crate) link_type: Option<i32>,
+    /// Packets cut short in front of the end of their TCP options.
+    pub(crate) cut: u64,
+    /// Packets with a time before that of an earlier one.
+    pub(crate) backward: u64,
+    /// TCP packets of more than Ethernet's usual MTU.
+    pub(crate) oversized: u64,
+}
+
+/// A packet as the file has it.
+struct Packet<'a> {
+    data: &'a [u8],
+    /// On the wire.
+    length: u32,
+    /// `None` where it has no time.
+    time: Option<u64>,
+    ingress: Option<bool>,
+}
+
+impl Capture {
+    /// Opens a capture; `-` is standard input.
+    pub(crate) fn open(path: &Path, config: Config) -> Result<Self> {
+        let name = match path.to_str() {
+            Some("-") => "standard input".to_owned(),
+            _ => path.display().to_string(),
+        };
+        let input = Input::open(path).with_context(|| format!("cannot read {name}"))?;
+        Ok(Self {
+            name,
+            input,
+            tally: Tally {
+                engine: Offline::new(config),
+                config,
+                interfaces: Vec::new(),
+                names: Vec::new(),
+                times: None,
+                unread: Unread::default(),
+            },
+            broken: None,
+        })
+    }
+
+    /// Reads as far as it can be read or is wanted, and tells what happens when.
+    pub(crate) fn read(
+        &mut self,
+        mut tell: impl FnMut(Timestamp, &Report) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        loop {
+            match self.input.next(|block| self.tally.block(&block))? {
+                Progress::On => {
+                    for report in self.tally.engine.take_reports() {
+                        if tell(timestamp(report.time), &report)?.is_break() {
+                            return Ok(());
+                        }
+                    }
+                }
+                Progress::Done => break,
+                Progress::Broken(reason) => {
+                    self.broken = Some(reason);
+                    break;
+                }
+            }
+        }
+        if self.tally.times.is_some() {
+            return Ok(());
+        }
+        let reason = match (&self.broken, self.tally.unread.link_type) {
+            (Some(broken), _) => broken.clone(),
+            (None, Some(number)) => format!(
+                "its link type {number} is not one of those that are read: Ethernet, Linux cooked, \
+                 raw IP, null and loopback"
+            ),
+            (None, None) => "it holds no packets".to_owned(),
+        };
+        Err(Failure::error(
+            Kind::Failed,
+            format!("cannot read {}: {reason}", self.name),
+        ))
+    }
+
+    /// The whole capture as one reading.
+    pub(crate) fn statistics(&self) -> Statistics {
+        let tally = &self.tally;
+        let counters = tally.engine.counters();
+        let (first, last) = tally
+            .times
+            .map_or((0, 0), |times| (times.first, times.last));
+        let strays: u64 = counters
+            .directions()
+            .iter()
+            .map(|(_, events)| events.unknown_flow)
+            .sum();
+        // On a middlebox it takes a SYN to tell directions.
+        let undirected: u64 = counters.unknown.option.iter().sum();
+        Statistics {
+            time: timestamp(last),
+            origin: Origin::Capture {
+                file: self.name.clone(),
+                broken: self.broken.clone(),
+                unread: tally.unread,
+            },
+            interfaces: tally.names.clone(),
+            role: tally.config.role,
+            since: timestamp(first),
+            attached_mid_traffic: strays + undirected > 0,
+            in_flight: false,
+            rows: counters,
+            extras: counters,
+            has_queues: false,
+            verifies_checksums: tally.config.scope.is_verifying,
+            hooks: HookCounts::default(),
+            recent_hooks: (0.0, HookCounts::default()),
+            gauges: Some(tally.engine.gauges(last)),
+            recent: vec![Recent {
+                seconds: (last - first) as f64 / SECOND as f64,
+                counters,
+            }],
+        }
+    }
+
+    /// The role, the time of the last packet, and the sessions that existed then.
+    pub(crate) fn sessions(&self) -> (Role, Timestamp, Vec<Session>) {
+        let Tally { engine, config, .. } = &self.tally;
+        let last = self.tally.times.map_or(0, |times| times.last);
+        let sessions = sessions::read(engine.sessions(), engine.subflows(), &config.limits, last);
+        (config.role, timestamp(last), sessions)
+    }
+
+    /// An error if it could not be read to its end.
+    pub(crate) fn conclude(&self) -> Result<()> {
+        match &self.broken {
+            None => Ok(()),
+            Some(reason) => Err(Failure::error(
+                Kind::Failed,
+                format!(
+                    "{} was not read to its end, and what came before is counted: {reason}",
+                    self.name
+                ),
+            )),
+        }
+    }
+
+    /// What its reader should know, in sentences.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let Unread {
+            skipped,
+            link_type,
+            cut,
+            backward,
+            oversized,
+        } = self.tally.unread;
+        let link_type = link_type.unwrap_or_default();
+        [
+            (
+                skipped,
+                format!("packets of link type {link_type}, which is not read"),
+            ),
+            (
+                cut,
+                "packets cut off by the snap length before the end of their TCP options".to_owned(),
+            ),
+            (
+                backward,
+                "packets with a time before that of an earlier one, which holds".to_owned(),
+            ),
+            (
+                oversized,
+                "TCP packets of more than 1500 bytes (captured before segmentation, if the MTU is \
+                 not larger); each counts as one"
+                    .to_owned(),
+            ),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{}: {count} {what}", self.name))
+        .collect()
+    }
+}
+
+impl Tally {
+    fn block(&mut self, block: &PcapBlockOwned<'_>) -> Result<()> {
+        match block {
+            PcapBlockOwned::Legacy(packet) => return self.legacy_packet(packet),
+            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
+                return self.enhanced_packet(packet);
+            }
+            PcapBlockOwned::NG(Block::SimplePacket(packet)) => return self.simple_packet(packet),
+            PcapBlockOwned::LegacyHeader(header) => {
+                self.interfaces.push(Interface::of_file(header));
+            }
+            PcapBlockOwned::NG(Block::InterfaceDescription(block)) => self.describe(block),
+            // Its interfaces are numbered anew.
+            PcapBlockOwned::NG(Block::SectionHeader(_)) => self.interfaces.clear(),
+            PcapBlockOwned::NG(_) => {}
+        }
+        Ok(())
+    }
+
+    fn describe(&mut self, interface: &InterfaceDescriptionBlock<'_>) {
+        self.interfaces.push(Interface::of_block(interface));
+        if let Some(Ok(name)) = interface.if_name()
+            && !self.names.iter().any(|known| known == name)
+        {
+            self.names.push(name.to_owned());
+        }
+    }
+
+    fn legacy_packet(&mut self, packet: &LegacyPcapBlock<'_>) -> Result<()> {
+        let Some(interface) = self.interfaces.first().copied() else {
+            return Ok(());
+        };
+        let ticks = u64::from(packet.ts_sec) * interface.ticks_per_second;
+        let ticks = ticks + u64::from(packet.ts_usec);
+        self.packet(
+            interface,
+            Packet {
+                data: packet.data,
+                length: packet.origlen,
+                time: Some(interface.nanoseconds(ticks)),
+                ingress: None,
+            },
+        )
+    }
+
+    fn enhanced_packet(&mut self, packet: &EnhancedPacketBlock<'_>) -> Result<()> {
+        let interface = self.interface(packet.if_id)?;
+        let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
+        self.packet(
+            interface,
+            Packet {
+                data: packet.packet_data(),
+                length: packet.origlen,
+                time: Some(interface.nanoseconds(ticks)),
+                ingress: direction(packet),
+            },
+        )
+    }
+
+    fn simple_packet(&mut self, packet: &SimplePacketBlock<'_>) -> Result<()> {
+        let interface = self.interface(0)?;
+        let data = packet.packet_data();
+        let captured = match interface.snap_length {
+            0 => data.len(),
+            length => data.len().min(length as usize),
+        };
+        self.packet(
+            interface,
+            Packet {
+                data: &data[..captured],
+                length: packet.origlen,
+                time: None,
+                ingress: None,
+            },
+        )
+    }
+
+    fn interface(&self, number: u32) -> Result<Interface> {
+        self.interfaces
+            .get(number as usize)
+            .copied()
+            .ok_or_else(|| {
+                Failure::error(
+                    Kind::Failed,
+                    format!(
+                        "a packet is of interface {number}, which the capture does not describe"
+                    ),
+                )
+            })
+    }
+
+    fn packet(&mut self, interface: Interface, packet: Packet<'_>) -> Result<()> {
+        let Some(link) = interface.link else {
+            self.unread.skipped += 1;
+            self.unread.link_type = Some(interface.linktype.0);
+            return Ok(());
+        };
+        let inner = link.open(packet.data);
+        let ingress = match (self.config.role, inner.ingress.or(packet.ingress)) {
+            (_, Some(ingress)) => ingress,
+            (Role::Middlebox, None) => true,
+            (Role::Host, None) => {
+                return Err(Failure::error(
+                    Kind::Usage,
+                    "--role host: this capture does not say which packets came in and which went \
+                     out (Linux cooked captures do, and pcapng with packet flags)\n  next: \
+                     --role middlebox, or capture with tcpdump -i any",
+                ));
+            }
+        };
+        let now = self.clock(packet.time);
+        let header = (packet.data.len() - inner.bytes.len().min(packet.data.len())) as u32;
+        let length = packet.length.saturating_sub(header);
+        let leaf = self.engine.captured(
+            Captured {
+                bytes: inner.bytes,
+                length,
+                is_layer_3: inner.is_layer_3,
+                ingress,
+            },
+            now,
+        );
+        if leaf == Leaf::Truncated && packet.data.len() < packet.length as usize {
+            self.unread.cut += 1;
+        }
+        let is_tcp = matches!(leaf, Leaf::Tcp | Leaf::Mptcp);
+        // VLAN tags make a frame longer than its MTU says.
+        let longest = MTU + if inner.is_layer_3 { 0 } else { 22 };
+        if length > longest && is_tcp && link.has_mtu() {
+            self.unread.oversized += 1;
+        }
+        Ok(())
+    }
+
+    /// The engine's clock at a packet: it does not go back.
+    fn clock(&mut self, time: Option<u64>) -> u64 {
+        let Some(times) = &mut self.times else {
+            let first = time.unwrap_or_default();
+            self.times = Some(Times { first, last: first });
+            return first;
+        };
+        match time {
+            Some(time) if time < times.last => self.unread.backward += 1,
+            Some(time) => times.last = time,
+            None => {}
+        }
+        times.last
+    }
+}
+
+impl Interface {
+    /// Of a pcap file, which has one.
+    fn of_file(header: &PcapHeader) -> Self {
+        Self {
+            linktype: header.network,
+            link: Link::new(header.network),
+            snap_length: header.snaplen,
+            ticks_per_second: if header.is_nanosecond_precision() {
+                SECOND
+            } else {
+                1_000_000
+            },
+            offset: 0,
+        }
+    }
+
+    fn of_block(block: &InterfaceDescriptionBlock<'_>) -> Self {
+        // The exponent of 10, or of 2.
+        let exponent = u32::from(block.if_tsresol & 0x7f);
+        let ticks = match block.if_tsresol & 0x80 {
+            0 => 10_u64.checked_pow(exponent),
+            _ => 2_u64.checked_pow(exponent),
+        };
+        // The block's own field takes every file for a little-endian one.
+        let offset = value(&block.options, OptionCode::IfTsoffset).map(|bytes| {
+            if block.block_type == IDB_MAGIC {
+                i64::from_le_bytes(bytes)
+            } else {
+                i64::from_be_bytes(bytes)
+            }
+        });
+        Self {
+            linktype: block.linktype,
+            link: Link::new(block.linktype),
+            snap_length: block.snaplen,
+            ticks_per_second: ticks.unwrap_or(u64::MAX),
+            offset: offset.unwrap_or_default(),
+        }
+    }
+
+    fn nanoseconds(&self, ticks: u64) -> u64 {
+        let per_tick = SECOND / self.ticks_per_second;
+        let time = if per_tick * self.ticks_per_second == SECOND {
+            ticks.saturating_mul(per_tick)
+        } else {
+            let exact = u128::from(ticks) * u128::from(SECOND) / u128::from(self.ticks_per_second);
+            u64::try_from(exact).unwrap_or(u64::MAX)
+        };
+        let offset = self.offset.saturating_mul(SECOND as i64);
+        time.saturating_add_signed(offset)
+    }
+}
+
+/// The value of an option, as it stands in the file.
+fn value<const N: usize>(options: &[PcapNGOption<'_>], code: OptionCode) -> Option<[u8; N]> {
+    let option = options.iter().find(|option| option.code == code)?;
+    option.value().first_chunk().copied()
+}
+
+/// What the flags of a packet say.
+fn direction(packet: &EnhancedPacketBlock<'_>) -> Option<bool> {
+    /// `epb_flags`.
+    const FLAGS: OptionCode = OptionCode(2);
+    let flags = value(&packet.options, FLAGS)?;
+    let word = if packet.big_endian() {
+        u32::from_be_bytes(flags)
+    } else {
+        u32::from_le_bytes(flags)
+    };
+    match word & 3 {
+        1 => Some(true),
+        2 => Some(false),
+        _ => None,
+    }
+}
+
+/// From nanoseconds since 1970, which all lie before jiff's last year.
+fn timestamp(nanoseconds: u64) -> Timestamp {
+    Timestamp::from_nanosecond(nanoseconds.into()).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,219 @@
+//! Capture files of every kind, made of the records of one.
+
+use anyhow::{Context as _, Result, ensure};
+
+/// Of little-endian pcap files with microseconds.
+pub const PCAP: [u8; 4] = [0xd4, 0xc3, 0xb2, 0xa1];
+
+/// A packet of a capture.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Since 1970.
+    pub nanoseconds: u64,
+    /// On the wire.
+    pub length: u32,
+    /// What of it was captured.
+    pub bytes: Vec<u8>,
+    /// Did it come in, and not go out? Only pcapng files say so.
+    pub ingress: Option<bool>,
+}
+
+/// The records of a little-endian pcap file of Ethernet.
+pub fn read(file: &[u8]) -> Result<Vec<Record>> {
+    let word = |at: usize| -> Result<u32> {
+        let bytes = file.get(at..at + 4).context("the file ends early")?;
+        Ok(u32::from_le_bytes(bytes.try_into()?))
+    };
+    ensure!(
+        file.starts_with(&PCAP) && word(20)? == 1,
+        "not a pcap file of Ethernet"
+    );
+    let mut records = Vec::new();
+    let mut at = 24;
+    while at < file.len() {
+        let captured = word(at + 8)? as usize;
+        let bytes = file.get(at + 16..at + 16 + captured);
+        let microseconds = u64::from(word(at)?) * 1_000_000 + u64::from(word(at + 4)?);
+        records.push(Record {
+            nanoseconds: microseconds * 1000,
+            length: word(at + 12)?,
+            bytes: bytes.context("a record ends early")?.to_vec(),
+            ingress: None,
+        });
+        at += 16 + captured;
+    }
+    Ok(records)
+}
+
+/// A pcap file with this magic number, in the byte order that it has in the file.
+pub fn pcap(magic: [u8; 4], link_type: u32, records: &[Record]) -> Vec<u8> {
+    let is_big_endian = magic[0] == 0xa1;
+    let is_nanosecond = magic.contains(&0x3c);
+    let mut file = Words::new(is_big_endian);
+    file.bytes.extend(magic);
+    file.add16(&[2, 4]);
+    file.add(&[0, 0, 1 << 18, link_type]);
+    for record in records {
+        let fraction = record.nanoseconds % 1_000_000_000;
+        file.add(&[
+            (record.nanoseconds / 1_000_000_000) as u32,
+            (if is_nanosecond {
+                fraction
+            } else {
+                fraction / 1000
+            }) as u32,
+            record.bytes.len() as u32,
+            record.length,
+        ]);
+        file.bytes.extend(&record.bytes);
+    }
+    file.bytes
+}
+
+/// An interface of a pcapng file.
+#[derive(Clone, Copy, Debug)]
+pub struct Interface {
+    /// Link type.
+    pub link_type: u16,
+    /// Ticks per second as a power of ten, or with the highest bit of two.
+    pub resolution: u8,
+    /// Seconds to be added to each time.
+    pub offset: i64,
+}
+
+/// A pcapng file of one section, in which records belong to the interfaces in turn.
+pub fn pcapng(is_big_endian: bool, interfaces: &[Interface], records: &[Record]) -> Vec<u8> {
+    let mut file = Words::new(is_big_endian);
+    file.block(0x0a0d_0d0a, |body| {
+        body.add(&[0x1a2b_3c4d]);
+        body.add16(&[1, 0]);
+        body.add(&[u32::MAX, u32::MAX]);
+    });
+    for (number, interface) in interfaces.iter().enumerate() {
+        file.block(1, |body| {
+            body.add16(&[interface.link_type, 0]);
+            body.add(&[0]);
+            body.option(2, format!("if{number}").as_bytes());
+            body.option(9, &[interface.resolution]);
+            let offset = body.number64(interface.offset as u64);
+            body.option(14, &offset);
+            body.option(0, &[]);
+        });
+    }
+    for (number, record) in records.iter().enumerate() {
+        let interface = interfaces[number % interfaces.len()];
+        let time = record.nanoseconds as i128 - i128::from(interface.offset) * 1_000_000_000;
+        let exponent = u32::from(interface.resolution & 0x7f);
+        let base = if interface.resolution & 0x80 == 0 {
+            10
+        } else {
+            2_i128
+        };
+        // Rounded up, so that nanoseconds come out of ticks that are shorter.
+        let ticks = (time * base.pow(exponent) + 999_999_999) / 1_000_000_000;
+        file.block(6, |body| {
+            body.add(&[
+                (number % interfaces.len()) as u32,
+                (ticks >> 32) as u32,
+                ticks as u32,
+                record.bytes.len() as u32,
+                record.length,
+            ]);
+            body.padded(&record.bytes);
+            if let Some(ingress) = record.ingress {
+                let flags = body.number32(if ingress { 1 } else { 2 });
+                body.option(2, &flags);
+                body.option(0, &[]);
+            }
+        });
+    }
+    file.bytes
+}
+
+/// A pcapng file of one Ethernet interface and packets without time.
+pub fn simple_packets(records: &[Record]) -> Vec<u8> {
+    let interface = Interface {
+        link_type: 1,
+        resolution: 6,
+        offset: 0,
+    };
+    let mut file = Words {
+        is_big_endian: false,
+        bytes: pcapng(false, &[interface], &[]),
+    };
+    for record in records {
+        file.block(3, |body| {
+            body.add(&[record.length]);
+            body.padded(&record.bytes);
+        });
+    }
+    file.bytes
+}
+
+/// Numbers in a byte order.
+struct Words {
+    is_big_endian: bool,
+    bytes: Vec<u8>,
+}
+
+impl Words {
+    fn new(is_big_endian: bool) -> Self {
+        Self {
+            is_big_endian,
+            bytes: Vec::new(),
+        }
+    }
+
+    fn number32(&self, number: u32) -> [u8; 4] {
+        if self.is_big_endian {
+            number.to_be_bytes()
+        } else {
+            number.to_le_bytes()
+        }
+    }
+
+    fn number64(&self, number: u64) -> [u8; 8] {
+        if self.is_big_endian {
+            number.to_be_bytes()
+        } else {
+            number.to_le_bytes()
+        }
+    }
+
+    fn add(&mut self, numbers: &[u32]) {
+        for number in numbers {
+            let bytes = self.number32(*number);
+            self.bytes.extend(bytes);
+        }
+    }
+
+    fn add16(&mut self, numbers: &[u16]) {
+        for number in numbers {
+            self.bytes.extend(if self.is_big_endian {
+                number.to_be_bytes()
+            } else {
+                number.to_le_bytes()
+            });
+        }
+    }
+
+    fn padded(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+
+    fn option(&mut self, code: u16, value: &[u8]) {
+        self.add16(&[code, value.len() as u16]);
+        self.padded(value);
+    }
+
+    /// A block of this type, with its length in front and behind.
+    fn block(&mut self, kind: u32, fill: impl FnOnce(&mut Self)) {
+        let mut body = Self::new(self.is_big_endian);
+        fill(&mut body);
+        let length = body.bytes.len() as u32 + 12;
+        self.add(&[kind, length]);
+        self.bytes.append(&mut body.bytes);
+        self.add(&[length]);
+    }
+}

@@ -1,0 +1,802 @@
+//! Captures: the numbers are tshark's, whatever the file's format and link type; what cannot be
+//! read is told in a sentence.
+//!
+//! The captures are those of tests/data/captures, which `the_captures_of_the_project` makes anew, and
+//! those of ../shared/captures beside the project, where they exist.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use mptcp_tests::{
+    capture::Capture,
+    net::{Family, Pair, close, finished, output, transfer},
+    probe::{binary, failure},
+    record::{self, Interface, PCAP, Record, pcap, pcapng, simple_packets},
+    witness::NAMES,
+};
+use serde_json::Value;
+
+/// Where the project's captures are.
+fn own() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/captures")
+}
+
+/// All captures that there are.
+fn captures() -> Result<Vec<PathBuf>> {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures");
+    if !shared.exists() {
+        eprintln!("no {}: only the project's own captures", shared.display());
+    }
+    let mut files = Vec::new();
+    for directory in [own(), shared] {
+        let entries = fs::read_dir(directory).into_iter().flatten();
+        files.extend(entries.map_while(Result::ok).map(|entry| entry.path()));
+    }
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "pcap")
+    });
+    files.sort();
+    ensure!(!files.is_empty(), "no captures");
+    Ok(files)
+}
+
+fn stat(path: &Path, arguments: &[&str]) -> Result<Value> {
+    let mut command = Command::new(binary());
+    command.args(["stat", "-logFile"]).arg(path);
+    let text = output(command.args(["--output", "json"]).args(arguments))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// An event of all directions, by its name in docs/maps.md.
+fn event(stat: &Value, name: &str) -> u64 {
+    ["rx", "tx", "unknown"]
+        .iter()
+        .filter_map(|direction| stat["events"][direction][name].as_u64())
+        .sum()
+}
+
+fn options(stat: &Value, name: &str) -> u64 {
+    ["rx", "tx", "unknown"]
+        .iter()
+        .filter_map(|direction| stat["options"][direction][name].as_u64())
+        .sum()
+}
+
+/// One of several numbers of an event.
+fn part(stat: &Value, name: &str, index: usize) -> u64 {
+    ["rx", "tx", "unknown"]
+        .iter()
+        .filter_map(|direction| stat["events"][direction][name][index].as_u64())
+        .sum()
+}
+
+/// What tshark decodes.
+#[derive(Default)]
+struct Decoded {
+    /// Options by subtype.
+    subtypes: [u64; 9],
+    /// By the names of our events.
+    events: BTreeMap<&'static str, u64>,
+    /// DSS by all their flags.
+    dss_flags: [u64; 32],
+    /// MP_TCPRST by reason, at 7 all others.
+    reasons: [u64; 8],
+}
+
+fn tshark(path: &Path) -> Result<Decoded> {
+    const FIELDS: [&str; 11] = [
+        "tcp.flags.syn",
+        "tcp.flags.ack",
+        "tcp.options.mptcp.subtype",
+        "tcp.options.mptcp.version",
+        "tcp.options.mptcp.dataackpresent.flag",
+        "tcp.options.mptcp.dataack8.flag",
+        "tcp.options.mptcp.dseqnpresent.flag",
+        "tcp.options.mptcp.dseqn8.flag",
+        "tcp.options.mptcp.datafin.flag",
+        "tcp.options.mptcp.echo",
+        "tcp.options.mptcp.rst_reason",
+    ];
+    let mut command = Command::new("tshark");
+    command.arg("-r").arg(path);
+    command.args(["-T", "fields", "-E", "occurrence=a", "-E", "separator=;"]);
+    let text = output(command.args(FIELDS.iter().flat_map(|field| ["-e", *field])))?;
+    let mut decoded = Decoded::default();
+    let Decoded {
+        subtypes,
+        events,
+        dss_flags,
+        reasons,
+    } = &mut decoded;
+    for line in text.lines() {
+        let fields: Vec<Vec<u64>> = line
+            .split(';')
+            .map(|field| field.split(',').filter_map(number).collect())
+            .collect();
+        let [syn, ack, subtype, version, flags @ ..] = fields.as_slice() else {
+            continue;
+        };
+        let [a, a_8, m, m_8, fin, echo, reason] = flags else {
+            continue;
+        };
+        let mut add = |name, count: u64| *events.entry(name).or_default() += count;
+        for (index, subtype) in subtype.iter().enumerate() {
+            subtypes[*subtype as usize] += 1;
+            match (*subtype, syn == &[1], ack == &[1]) {
+                (0, true, false) => {
+                    add("capable_syn", 1);
+                    add("capable_syn_v1", u64::from(version.get(index) == Some(&1)));
+                }
+                (0, true, true) => add("capable_synack", 1),
+                (0, false, _) => add("capable_ack", 1),
+                (1, true, false) => add("join_syn", 1),
+                (1, true, true) => add("join_synack", 1),
+                (1, false, _) => add("join_ack", 1),
+                (3, ..) => add("add_addr", 1),
+                (4, ..) => add("remove_addr", 1),
+                (6, ..) => add("fail", 1),
+                (7, ..) => add("fastclose", 1),
+                (8, ..) => add("tcprst", 1),
+                _ => {}
+            }
+        }
+        let sum = |field: &[u64]| field.iter().sum::<u64>();
+        add("add_addr_echo", sum(echo));
+        // A flag each of the option.
+        for ((((a, a_8), m), m_8), fin) in a.iter().zip(a_8).zip(m).zip(m_8).zip(fin) {
+            dss_flags[(fin << 4 | m_8 << 3 | m << 2 | a_8 << 1 | a) as usize] += 1;
+        }
+        for reason in reason {
+            reasons[(*reason).min(7) as usize] += 1;
+        }
+    }
+    // An echo is no announcement.
+    let echoes = events.get("add_addr_echo").copied().unwrap_or_default();
+    if let Some(announced) = events.get_mut("add_addr") {
+        *announced -= echoes;
+    }
+    Ok(decoded)
+}
+
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+#[test]
+fn every_capture_holds_what_tshark_sees_in_it() -> Result<()> {
+    let mut differ = Vec::new();
+    for path in captures()? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("handmade") {
+            // tshark accepts wrong lengths: `malformed` has the verdicts on these.
+            continue;
+        }
+        let stat = stat(&path, &[])?;
+        let Decoded {
+            subtypes,
+            events,
+            dss_flags,
+            reasons,
+        } = tshark(&path)?;
+        let mut compare = |what: &str, ours: u64, theirs: u64| {
+            if ours != theirs {
+                differ.push(format!("{name}: {what} {ours}, tshark {theirs}"));
+            }
+        };
+        for (what, wanted) in NAMES.iter().zip(subtypes) {
+            compare(what, options(&stat, what), wanted);
+        }
+        for (reason, wanted) in reasons.into_iter().enumerate() {
+            compare(
+                &format!("reason {reason}"),
+                part(&stat, "tcprst_reason", reason),
+                wanted,
+            );
+        }
+        if name == "tcpdump__mptcp-dss-oobr.pcap" {
+            // A DSS of 3 bytes, where RFC 8684 section 3.3 has a byte of flags behind those.
+            ensure!(
+                (0..32).all(|flags| part(&stat, "dss_flags", flags) == 0),
+                "a DSS without flags is counted"
+            );
+            continue;
+        }
+        for (flags, wanted) in dss_flags.into_iter().enumerate() {
+            compare(
+                &format!("DSS with flags {flags:#x}"),
+                part(&stat, "dss_flags", flags),
+                wanted,
+            );
+        }
+        for (what, wanted) in events {
+            compare(what, event(&stat, what), wanted);
+        }
+    }
+    ensure!(differ.is_empty(), "\n  {}", differ.join("\n  "));
+    Ok(())
+}
+
+/// A file in a directory of its own, which goes with it.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str, bytes: &[u8]) -> Result<Self> {
+        let directory =
+            std::env::temp_dir().join(format!("mptcp-captures-{}-{name}", std::process::id()));
+        fs::create_dir_all(&directory)?;
+        let path = directory.join(name);
+        fs::write(&path, bytes)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(directory) = self.0.parent() {
+            let _ = fs::remove_dir_all(directory);
+        }
+    }
+}
+
+/// The records of a capture with another link-layer header in the place of Ethernet's.
+fn with_header(records: &[Record], header: impl Fn(&Record) -> Vec<u8>) -> Vec<Record> {
+    let replace = |record: &Record| {
+        let mut bytes = header(record);
+        let longer = bytes.len() as u32;
+        bytes.extend(&record.bytes[14..]);
+        Record {
+            bytes,
+            length: record.length - 14 + longer,
+            ..record.clone()
+        }
+    };
+    records.iter().map(replace).collect()
+}
+
+fn ether_type(record: &Record) -> [u8; 2] {
+    [record.bytes[12], record.bytes[13]]
+}
+
+fn cooked(record: &Record) -> Vec<u8> {
+    [
+        &[0, 4, 0, 1, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0][..],
+        &ether_type(record),
+    ]
+    .concat()
+}
+
+fn cooked_2(record: &Record) -> Vec<u8> {
+    let behind = [0, 0, 0, 0, 0, 3, 0, 1, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0];
+    [&ether_type(record)[..], &behind].concat()
+}
+
+/// The same packets in every format and behind every header; what `stat` says of each.
+#[test]
+fn formats_and_link_types_change_nothing() -> Result<()> {
+    const NANOSECONDS: [u8; 4] = [0x4d, 0x3c, 0xb2, 0xa1];
+    const SWAPPED: [u8; 4] = [0xa1, 0xb2, 0xc3, 0xd4];
+    const SWAPPED_NANOSECONDS: [u8; 4] = [0xa1, 0xb2, 0x3c, 0x4d];
+    let records = record::read(&fs::read(own().join("basic.pcap"))?)?;
+    let raw = with_header(&records, |_| Vec::new());
+    let cooked = with_header(&records, cooked);
+    let cooked_2 = with_header(&records, cooked_2);
+    let null = |family: u32| with_header(&records, move |_| family.to_le_bytes().to_vec());
+    let tagged = |records: &[Record], at: usize| -> Vec<Record> {
+        let tag = |record: &Record| {
+            let mut bytes = record.bytes.clone();
+            bytes.splice(at..at, [0x81, 0, 0, 7]);
+            let length = record.length + 4;
+            Record {
+                bytes,
+                length,
+                ..record.clone()
+            }
+        };
+        records.iter().map(tag).collect()
+    };
+    let mut cooked_2_tagged = tagged(&cooked_2, 20);
+    for record in &mut cooked_2_tagged {
+        // The protocol moves behind the tag's number.
+        record.bytes[..2].copy_from_slice(&[0x81, 0]);
+        record.bytes[20..24].copy_from_slice(&[0, 7, 0x08, 0x00]);
+    }
+    let interface = |link_type, resolution, offset| Interface {
+        link_type,
+        resolution,
+        offset,
+    };
+    let two_sections = [
+        pcapng(false, &[interface(1, 6, 0)], &records[..10]),
+        pcapng(true, &[interface(101, 9, 0)], &raw[10..]),
+    ];
+    // Records alternate between interfaces, of which one has each kind of header.
+    let mixed: Vec<_> = records
+        .iter()
+        .zip(&cooked)
+        .enumerate()
+        .map(|(i, (plain, cooked))| if i % 2 == 0 { plain } else { cooked })
+        .cloned()
+        .collect();
+    let variants = [
+        ("plain.pcap", pcap(PCAP, 1, &records)),
+        ("nanoseconds.pcap", pcap(NANOSECONDS, 1, &records)),
+        ("swapped.pcap", pcap(SWAPPED, 1, &records)),
+        ("both.pcap", pcap(SWAPPED_NANOSECONDS, 1, &records)),
+        ("vlan.pcap", pcap(PCAP, 1, &tagged(&records, 12))),
+        ("raw.pcap", pcap(PCAP, 101, &raw)),
+        ("ipv4.pcap", pcap(PCAP, 228, &raw)),
+        ("openbsd.pcap", pcap(PCAP, 14, &raw)),
+        ("null.pcap", pcap(PCAP, 0, &null(2))),
+        ("loop.pcap", pcap(PCAP, 108, &null(2_u32.swap_bytes()))),
+        ("cooked.pcap", pcap(PCAP, 113, &cooked)),
+        ("cooked2.pcap", pcap(PCAP, 276, &cooked_2)),
+        ("cooked-vlan.pcap", pcap(PCAP, 113, &tagged(&cooked, 14))),
+        ("cooked2-vlan.pcap", pcap(PCAP, 276, &cooked_2_tagged)),
+        // The length of a frame check sequence stands beside the link type.
+        ("fcs.pcap", pcap(PCAP, 1 | 0x2400_0000, &records)),
+        (
+            "plain.pcapng",
+            pcapng(false, &[interface(1, 6, 0)], &records),
+        ),
+        (
+            "swapped.pcapng",
+            pcapng(true, &[interface(1, 9, 0)], &records),
+        ),
+        (
+            "offset.pcapng",
+            pcapng(false, &[interface(1, 6, 3600)], &records),
+        ),
+        (
+            "binary.pcapng",
+            pcapng(false, &[interface(1, 0x80 | 30, 0)], &records),
+        ),
+        (
+            "mixed.pcapng",
+            pcapng(true, &[interface(1, 9, 0), interface(113, 6, -5)], &mixed),
+        ),
+        ("sections.pcapng", two_sections.concat()),
+    ];
+    let plain = stat(&own().join("basic.pcap"), &[])?;
+    ensure!(plain["source"]["kind"] == "capture", "{}", plain["source"]);
+    for (name, bytes) in variants {
+        let file = Temporary::new(name, &bytes)?;
+        let stat = stat(&file.0, &[])?;
+        same(name, &plain, &stat)?;
+    }
+    // Without a time nothing can be said per second, or of how long it took.
+    let file = Temporary::new("simple.pcapng", &simple_packets(&records))?;
+    let stat = stat(&file.0, &[])?;
+    ensure!(stat["options"] == plain["options"], "{}", stat["options"]);
+    ensure!(stat["counters"]["TotSess"]["total"] == 1, "no session");
+    ensure!(stat["counters"]["TotSess"]["rate"].is_null(), "a rate");
+    Ok(())
+}
+
+/// Two readings with the same numbers and times.
+fn same(name: &str, wanted: &Value, is: &Value) -> Result<()> {
+    for part in ["options", "invalid_options", "events", "extra", "probe"] {
+        ensure!(
+            wanted[part] == is[part],
+            "{name}: {part} is {}, wanted {}",
+            is[part],
+            wanted[part]
+        );
+    }
+    let rows = wanted["counters"].as_object().context("no rows")?;
+    for (row, value) in rows {
+        let total = &is["counters"][row]["total"];
+        ensure!(*total == value["total"], "{name}: {row} is {total}");
+    }
+    for (time, is, wanted) in [
+        ("since", &is["source"]["since"], &wanted["source"]["since"]),
+        ("time", &is["time"], &wanted["time"]),
+    ] {
+        ensure!(is == wanted, "{name}: {time} is {is}, wanted {wanted}");
+    }
+    Ok(())
+}
+
+#[test]
+fn compressed_captures_and_standard_input() -> Result<()> {
+    let path = own().join("session.pcap");
+    let plain = stat(&path, &[])?;
+    for program in ["gzip", "zstd"] {
+        let packed = Command::new(program).arg("-c").arg(&path).output()?.stdout;
+        // Two members or frames are one file.
+        let file = fs::read(&path)?;
+        let (head, tail) = file.split_at(1000);
+        let mut members = Vec::new();
+        for part in [head, tail] {
+            let part = Temporary::new(&format!("part-{program}"), part)?;
+            members.extend(
+                Command::new(program)
+                    .arg("-c")
+                    .arg(&part.0)
+                    .output()?
+                    .stdout,
+            );
+        }
+        for bytes in [packed, members] {
+            let file = Temporary::new(program, &bytes)?;
+            same(program, &plain, &stat(&file.0, &[])?)?;
+            let cut = Temporary::new(&format!("cut-{program}"), &bytes[..bytes.len() / 2])?;
+            let text = fails(&cut.0, &["stat"])?;
+            // zstd has blocks, and says nothing of half of one.
+            let is_told = text.contains("not read to its end") || text.contains("incomplete frame");
+            ensure!(is_told, "{text}");
+        }
+    }
+    let mut command = Command::new(binary());
+    command.args(["stat", "-logFile", "-", "--output", "json"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut input = child.stdin.take().context("no input")?;
+    // In pieces, as a pipe brings it.
+    for piece in fs::read(&path)?.chunks(17) {
+        input.write_all(piece)?;
+    }
+    drop(input);
+    let read: Value = serde_json::from_slice(&child.wait_with_output()?.stdout)?;
+    same("standard input", &plain, &read)
+}
+
+/// A command on a capture that ends with 1; what it says on standard error.
+fn fails(path: &Path, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(binary());
+    failure(1, command.args(arguments).arg("--log-file").arg(path))
+}
+
+#[test]
+fn bad_input_is_told_in_a_sentence() -> Result<()> {
+    let good = fs::read(own().join("basic.pcap"))?;
+    let records = record::read(&good)?;
+    let interface = Interface {
+        link_type: 1,
+        resolution: 6,
+        offset: 0,
+    };
+    let ng = pcapng(false, &[interface], &records);
+    let first_packet = ng.len() - pcapng(false, &[interface], &records).len() + 28 + 52;
+    let lying = |at: usize, length: u32| {
+        let mut bytes = ng.clone();
+        bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
+        bytes
+    };
+    let mut lying_pcap = good.clone();
+    lying_pcap[24 + 8..24 + 12].copy_from_slice(&u32::MAX.to_le_bytes());
+    let wifi = pcap(PCAP, 105, &records);
+    let elsewhere = pcapng(false, &[], &[]);
+    for (name, bytes, wanted) in [
+        ("empty", &[][..], "it is empty"),
+        (
+            "other",
+            b"MZ\x90\x00 is no capture, but a program of old".as_slice(),
+            "it is no capture",
+        ),
+        ("short", &good[..10], "it is no capture"),
+        ("header", &good[..24], "it holds no packets"),
+        ("section", &elsewhere, "it holds no packets"),
+        ("wifi", &wifi, "link type 105"),
+        (
+            "long",
+            &lying(first_packet + 4, u32::MAX),
+            "says that it has 4294967295 bytes",
+        ),
+        ("small", &lying(first_packet + 4, 3), "contradict"),
+        ("inner", &lying(first_packet + 20, 1 << 20), "contradict"),
+        ("pcap", &lying_pcap, "says that it has"),
+        ("interface", &lying(first_packet + 8, 7), "of interface 7"),
+    ] {
+        let file = Temporary::new(name, bytes)?;
+        for command in ["stat", "sessions", "events"] {
+            let text = fails(&file.0, &[command])?;
+            ensure!(text.contains(wanted), "{command}, {name}: {text}");
+            ensure!(text.lines().count() == 1, "{command}, {name}: {text}");
+        }
+    }
+    let text = fails(Path::new("/"), &["stat"])?;
+    ensure!(
+        text.contains("cannot read /: ") && text.contains("directory"),
+        "{text}"
+    );
+    let text = fails(Path::new("/nonexistent"), &["stat"])?;
+    ensure!(text.contains("cannot read /nonexistent"), "{text}");
+    let fifo = Temporary::new("fifo", &[])?;
+    fs::remove_file(&fifo.0)?;
+    output(Command::new("mkfifo").arg(&fifo.0))?;
+    for (bytes, wanted) in [(&[][..], "empty"), (&good[..1000], "middle of a record")] {
+        let mut command = Command::new(binary());
+        command.args(["stat", "-logFile"]).arg(&fifo.0);
+        let child = command
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()?;
+        File::options()
+            .write(true)
+            .open(&fifo.0)?
+            .write_all(bytes)?;
+        let out = child.wait_with_output()?;
+        let text = String::from_utf8_lossy(&out.stderr);
+        ensure!(
+            out.status.code() == Some(1) && text.contains(wanted),
+            "{text}"
+        );
+    }
+    Ok(())
+}
+
+/// What was there before the place that is broken is counted, and shown.
+#[test]
+fn a_capture_that_is_cut_off_counts_up_to_there() -> Result<()> {
+    let good = fs::read(own().join("basic.pcap"))?;
+    let records = record::read(&good)?;
+    let mut at = 24;
+    for (whole, record) in records.iter().enumerate().take(8).skip(1) {
+        let cut = Temporary::new(
+            "cut.pcap",
+            &good[..at + 16 + records[whole - 1].bytes.len() + 5],
+        )?;
+        at += 16 + records[whole - 1].bytes.len();
+        let mut command = Command::new(binary());
+        command
+            .args(["stat", "-logFile"])
+            .arg(&cut.0)
+            .args(["--output", "json"]);
+        let out = finished(&mut command)?;
+        let stat: Value = serde_json::from_slice(&out.stdout)?;
+        ensure!(out.status.code() == Some(1), "{}", out.status);
+        ensure!(
+            stat["source"]["frames"] == whole,
+            "{} of {whole}",
+            stat["source"]["frames"]
+        );
+        let broken = stat["source"]["broken"].as_str().context("not broken")?;
+        ensure!(
+            broken.starts_with(&format!("byte {at}:")),
+            "{broken}, at {at}"
+        );
+        ensure!(!record.bytes.is_empty());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_snap_length_inside_of_the_options_is_told() -> Result<()> {
+    let mut records = record::read(&fs::read(own().join("basic.pcap"))?)?;
+    let whole = stat(&own().join("basic.pcap"), &[])?;
+    // Ethernet, IPv4 and TCP headers: all options, and no payload.
+    for record in &mut records {
+        let header = 34 + usize::from(record.bytes[46] >> 4) * 4;
+        record.bytes.truncate(header);
+    }
+    let file = Temporary::new("headers.pcap", &pcap(PCAP, 1, &records))?;
+    same("headers", &whole, &stat(&file.0, &[])?)?;
+    for record in &mut records {
+        record.bytes.truncate(60);
+    }
+    let file = Temporary::new("cut.pcap", &pcap(PCAP, 1, &records))?;
+    let cut = stat(&file.0, &[])?;
+    let with_options = records
+        .iter()
+        .filter(|record| record.bytes[46] >> 4 > 6)
+        .count();
+    ensure!(
+        with_options > 0 && cut["source"]["cut"] == with_options,
+        "{}",
+        cut["source"]
+    );
+    ensure!(
+        cut["probe"]["truncated"] == with_options,
+        "{}",
+        cut["probe"]
+    );
+    ensure!(cut["source"]["frames"] == whole["source"]["frames"]);
+    Ok(())
+}
+
+#[test]
+fn the_clock_does_not_go_back() -> Result<()> {
+    let mut records = record::read(&fs::read(own().join("basic.pcap"))?)?;
+    let whole = stat(&own().join("basic.pcap"), &[])?;
+    let back = 3;
+    records[back].nanoseconds -= 3_600_000_000_000;
+    let file = Temporary::new("back.pcap", &pcap(PCAP, 1, &records))?;
+    let stat = stat(&file.0, &[])?;
+    ensure!(stat["source"]["backward"] == 1, "{}", stat["source"]);
+    same("back", &whole, &stat)
+}
+
+/// Who has sent what is known of cooked captures and of packets with flags; of others it is not, and
+/// on a host that matters.
+#[test]
+fn a_host_needs_to_know_what_came_in() -> Result<()> {
+    let path = own().join("basic.pcap");
+    let mut command = Command::new(binary());
+    command
+        .args(["stat", "--role", "host", "-logFile"])
+        .arg(&path);
+    let text = failure(2, &mut command)?;
+    ensure!(text.contains("which packets came in"), "{text}");
+    // Without a capture the role is that of the probe.
+    let text = failure(2, Command::new(binary()).args(["stat", "--role", "host"]))?;
+    ensure!(text.contains("--log-file"), "{text}");
+    let text = failure(
+        2,
+        Command::new(binary()).args(["stat", "--limit-subflows", "2"]),
+    )?;
+    ensure!(text.contains("--log-file"), "{text}");
+    let mut records = record::read(&fs::read(&path)?)?;
+    let client: [u8; 4] = records[0].bytes[26..30].try_into()?;
+    for (listens, opposite) in [(true, false), (false, true)] {
+        for record in &mut records {
+            let from_client = record.bytes[26..30] == client;
+            record.ingress = Some(from_client == listens);
+        }
+        let interface = Interface {
+            link_type: 1,
+            resolution: 6,
+            offset: 0,
+        };
+        let flagged = Temporary::new("flags.pcapng", &pcapng(true, &[interface], &records))?;
+        let cooked = with_header(&records, |record| {
+            let mut header = cooked(record);
+            header[1] = if record.ingress == Some(true) { 0 } else { 4 };
+            header
+        });
+        let cooked = Temporary::new("cooked.pcap", &pcap(PCAP, 113, &cooked))?;
+        for file in [flagged, cooked] {
+            let stat = stat(&file.0, &["--role", "host"])?;
+            let received = event_of(&stat, "rx", "capable_syn");
+            ensure!(received == u64::from(listens), "{}", stat["events"]);
+            let sent = event_of(&stat, "tx", "capable_syn");
+            ensure!(sent == u64::from(opposite), "{}", stat["events"]);
+        }
+    }
+    Ok(())
+}
+
+fn event_of(stat: &Value, direction: &str, name: &str) -> u64 {
+    stat["events"][direction][name].as_u64().unwrap_or_default()
+}
+
+#[test]
+fn limits_are_options_of_a_capture_too() -> Result<()> {
+    let path = own().join("session.pcap");
+    let row = |arguments: &[&str], row: &str| -> Result<Value> {
+        Ok(stat(&path, arguments)?["counters"][row]["total"].clone())
+    };
+    ensure!(row(&[], "MSSErr")? == 0);
+    ensure!(row(&["--min-mss-v4", "9000"], "MSSErr")? != 0);
+    Ok(())
+}
+
+#[test]
+fn sessions_and_events_of_a_capture() -> Result<()> {
+    let path = own().join("session.pcap");
+    let run = |arguments: &[&str]| -> Result<String> {
+        output(
+            Command::new(binary())
+                .args(arguments)
+                .arg("--log-file")
+                .arg(&path),
+        )
+    };
+    let told = run(&["events", "--output", "jsonl"])?;
+    let events: Vec<Value> = told
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let named = |name: &str| events.iter().filter(|event| event["event"] == name).count();
+    for (name, count) in [
+        ("session_created", 1),
+        ("subflow_joined", 2),
+        ("address_added", 1),
+        ("address_removed", 2),
+        ("priority_changed", 2),
+        ("session_closed", 1),
+    ] {
+        ensure!(named(name) == count, "{count} times {name}:\n{told}");
+    }
+    let first = run(&["events", "--output", "jsonl", "--count", "1"])?;
+    ensure!(Some(first.trim_end()) == told.lines().next(), "{first}");
+    // Times are the capture's.
+    let since = stat(&path, &[])?["source"]["since"].clone();
+    let created = events[0]["time"].as_str().context("no time")?;
+    ensure!(
+        created >= since.as_str().context("no time")?,
+        "{created}, since {since}"
+    );
+    Ok(())
+}
+
+/// Makes the captures of tests/data/captures anew, if it is asked to: real traffic of this kernel.
+#[test]
+fn the_captures_of_the_project() -> Result<()> {
+    if std::env::var_os("UPDATE_CAPTURES").is_none() {
+        return Ok(());
+    }
+    fs::create_dir_all(own())?;
+    // One subflow, on one interface.
+    let pair = Pair::new(Family::V4)?;
+    let mut capture = Capture::of(&pair.server, "s0", &["tcp"])?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 3000)?;
+    transfer(&server, &client, 2000)?;
+    close(client, server)?;
+    pair.settle()?;
+    fs::copy(capture.stop()?, own().join("basic.pcap"))?;
+    for (family, name) in [(Family::V4, "session.pcap"), (Family::V6, "session6.pcap")] {
+        record_on_any(family, name, whole_session)?;
+    }
+    record_on_any(Family::V4, "ends.pcap", violent_ends)?;
+    record_on_any(Family::V6, "checksums.pcap", |pair| {
+        for host in [&pair.client, &pair.server] {
+            host.sysctl("mptcp/checksum_enabled", "1")?;
+        }
+        let (client, server) = pair.connect()?;
+        transfer(&client, &server, 2000)?;
+        close(client, server)
+    })
+}
+
+fn record_on_any(family: Family, name: &str, talk: impl FnOnce(&Pair) -> Result<()>) -> Result<()> {
+    let pair = Pair::new(family)?;
+    let mut capture = Capture::of(&pair.server, "any", &["tcp"])?;
+    talk(&pair)?;
+    pair.settle()?;
+    fs::copy(capture.stop()?, own().join(name))?;
+    Ok(())
+}
+
+/// Every option of a session that ends well.
+fn whole_session(pair: &Pair) -> Result<()> {
+    let second = pair.client_address(1);
+    pair.client
+        .ip(&format!("mptcp endpoint add {second} id 5 subflow"))?;
+    let signalled = pair.server_address(1);
+    pair.server
+        .ip(&format!("mptcp endpoint add {signalled} id 9 signal"))?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 1000)?;
+    pair.wait_for(&pair.server, "MPJoinAckRx", 1)?;
+    pair.wait_for(&pair.server, "EchoAdd", 1)?;
+    pair.client.ip("mptcp endpoint change id 5 backup")?;
+    pair.wait_for(&pair.server, "MPPrioRx", 1)?;
+    pair.client.ip("mptcp endpoint change id 5 nobackup")?;
+    pair.wait_for(&pair.server, "MPPrioRx", 2)?;
+    pair.client.ip("mptcp endpoint delete id 5")?;
+    pair.wait_for(&pair.server, "RmAddr", 1)?;
+    pair.server.ip("mptcp endpoint delete id 9")?;
+    pair.wait_for(&pair.client, "RmAddr", 1)?;
+    transfer(&server, &client, 1000)?;
+    close(client, server)
+}
+
+/// A join that is refused, and a fast close.
+fn violent_ends(pair: &Pair) -> Result<()> {
+    pair.server
+        .ip("mptcp limits set subflows 0 add_addr_accepted 0")?;
+    let second = pair.client_address(1);
+    pair.client
+        .ip(&format!("mptcp endpoint add {second} id 5 subflow"))?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 1000)?;
+    pair.wait_for(&pair.server, "MPJoinRejected", 1)?;
+    client.set_linger(Some(std::time::Duration::ZERO))?;
+    drop(client);
+    pair.wait_for(&pair.server, "MPFastcloseRx", 1)?;
+    drop(server);
+    Ok(())
+}
