@@ -10,6 +10,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -231,8 +232,10 @@ struct Temporary(PathBuf);
 
 impl Temporary {
     fn new(name: &str, bytes: &[u8]) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory =
-            std::env::temp_dir().join(format!("mptcp-captures-{}-{name}", std::process::id()));
+            std::env::temp_dir().join(format!("mptcp-captures-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory)?;
         let path = directory.join(name);
         fs::write(&path, bytes)?;
