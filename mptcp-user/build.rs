@@ -19,25 +19,13 @@ fn main() {
 fn build() -> Result<(), String> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set; run cargo build")?);
     let toolchain = toolchain::find().map_err(|missing| missing.to_string())?;
-    let target = out.join("ebpf");
-    let status = toolchain
-        .cargo()
-        .args([
-            "build",
-            "--package",
-            "mptcp-ebpf",
-            "--bins",
-            "--profile",
-            "ebpf",
-        ])
-        .args([
-            "-Z",
-            "build-std=core",
-            "--target",
-            "bpfel-unknown-none",
-            "--target-dir",
-        ])
-        .arg(&target)
+    let objects = [
+        ("MPTCP_EBPF_OBJECT", "mptcp-ebpf"),
+        ("MPTCP_HOOKS_OBJECT", "mptcp-hooks"),
+    ];
+    let (mut command, built) =
+        toolchain.build(&objects.map(|(_, binary)| binary), &out.join("ebpf"));
+    let status = command
         .status()
         .map_err(|error| format!("cannot run the eBPF toolchain's cargo: {error}"))?;
     if !status.success() {
@@ -45,11 +33,7 @@ fn build() -> Result<(), String> {
             "the eBPF programs did not build ({status}); the reason stands above"
         ));
     }
-    let built = target.join("bpfel-unknown-none/ebpf");
-    for (variable, object) in [
-        ("MPTCP_EBPF_OBJECT", "mptcp-ebpf"),
-        ("MPTCP_HOOKS_OBJECT", "mptcp-hooks"),
-    ] {
+    for (variable, object) in objects {
         println!(
             "cargo::rustc-env={variable}={}",
             built.join(object).display()

@@ -17,7 +17,7 @@ use mptcp_common::{
 use mptcp_user::offline;
 
 /// `XDP_PASS` and `TC_ACT_UNSPEC`: the frame goes on.
-const PASS: [u32; 2] = [2, u32::MAX];
+pub const PASS: [u32; 2] = [2, u32::MAX];
 
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
@@ -48,6 +48,15 @@ pub fn host() -> offline::Config {
 /// When the programs' clock of a test begins, in nanoseconds.
 pub const START: u64 = 1_000_000_000_000;
 
+/// Whose time the programs go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The kernel's.
+    Real = 0,
+    /// What a test sets.
+    Set = 1,
+}
+
 /// The programs, loaded, with counters of their own.
 pub struct Kernel {
     programs: Ebpf,
@@ -63,8 +72,13 @@ impl Kernel {
         Self::with(host())
     }
 
-    /// Loads all programs.
+    /// Loads all programs, to go by a clock that is set.
     pub fn with(config: offline::Config) -> Result<Self> {
+        Self::load(config, Clock::Set)
+    }
+
+    /// Loads all programs.
+    pub fn load(config: offline::Config, clock: Clock) -> Result<Self> {
         let offline::Config {
             role,
             scope,
@@ -78,7 +92,7 @@ impl Kernel {
             is_tracking,
             is_verifying,
         } = scope;
-        let (role, log) = (role as u8, 0_u8);
+        let (role, is_test, log) = (role as u8, clock as u8, 0_u8);
         let flags = [is_layer_3, is_tracking, policy.version_0, is_verifying].map(u8::from);
         let buckets = [sizes.handshakes, sizes.subflows, sizes.sessions].map(buckets_for);
         let mut loader = EbpfLoader::new();
@@ -96,7 +110,7 @@ impl Kernel {
             }
         }
         let mut programs = loader
-            .override_global("TEST_CLOCK", &1_u8, true)
+            .override_global("TEST_CLOCK", &is_test, true)
             .override_global("ROLE", &role, true)
             .override_global("LAYER_3", &flags[0], true)
             .override_global("TRACK", &flags[1], true)
@@ -194,6 +208,15 @@ impl Kernel {
             .programs
             .program("xdp_ingress")
             .context("no program xdp_ingress")?
+            .try_into()?)
+    }
+
+    /// The TC program on egress.
+    pub fn tc_egress(&self) -> Result<&SchedClassifier> {
+        Ok(self
+            .programs
+            .program("tc_egress")
+            .context("no program tc_egress")?
             .try_into()?)
     }
 

@@ -1,5 +1,6 @@
 //! Development commands, run as `cargo xtask COMMAND`. They install what they need.
 
+mod bench;
 mod demo;
 mod hooks;
 mod install;
@@ -37,6 +38,12 @@ enum Command {
     Demo,
     /// Check formatting and lints, and run every test (root)
     Test,
+    /// Measure what the programs cost per packet (root)
+    Bench {
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        output: bench::Output,
+    },
     /// Load, attach and count on Debian's kernels in virtual machines
     Vm,
     /// Build the release binary and copy it to PREFIX/bin
@@ -70,6 +77,7 @@ fn main() -> ExitCode {
         Command::Setup { all } => setup::run(all),
         Command::Demo => demo::run(),
         Command::Test => test::run(),
+        Command::Bench { output } => bench::run(output),
         Command::Vm => vm::run(),
         Command::Install { prefix } => install::run(&prefix),
         Command::Serve { address } => traffic::serve(address),

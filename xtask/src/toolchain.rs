@@ -81,7 +81,7 @@ pub fn find() -> Result<Toolchain, Missing> {
 
 impl Toolchain {
     /// A cargo command that builds for eBPF, whatever cargo it is called from.
-    pub fn cargo(&self) -> Command {
+    fn cargo(&self) -> Command {
         let mut command = match &self.compiler {
             Compiler::Nightly => {
                 let mut command = Command::new("rustup");
@@ -131,6 +131,20 @@ impl Toolchain {
         ];
         command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
         command
+    }
+
+    /// The command that builds these binaries of mptcp-ebpf, and where it puts them.
+    pub fn build(&self, binaries: &[&str], target: &Path) -> (Command, PathBuf) {
+        let mut command = self.cargo();
+        command.args(["build", "--package", "mptcp-ebpf", "--profile", "ebpf"]);
+        for binary in binaries {
+            command.args(["--bin", binary]);
+        }
+        command
+            .args(["-Z", "build-std=core", "--target", "bpfel-unknown-none"])
+            .arg("--target-dir")
+            .arg(target);
+        (command, target.join("bpfel-unknown-none/ebpf"))
     }
 }
 

@@ -1,0 +1,451 @@
+//! `cargo xtask bench`: what the programs cost per packet, in the kernel.
+//!
+//! A program is run over packets of many sessions, in turn with one that does nothing; the
+//! difference is its cost. All lines of the table are measured a little at a time, over and over, so
+//! that each gets its share of the machine's quiet moments. Times are judged in what this prints and
+//! nowhere else.
+
+mod feeder;
+mod report;
+mod traffic;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use mptcp_common::{
+    counter::{Counters, Events},
+    gather::Scope,
+};
+use mptcp_tests::{
+    frame::Frame,
+    kernel::{Clock, Kernel, host},
+};
+use mptcp_user::offline::{Config, Sizes};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+
+use crate::{
+    feeder::{Feeder, Hook},
+    report::{Machine, Row},
+    traffic::{Packets, Sessions},
+};
+
+/// Packets of one sample: short enough to run without being interrupted most of the time.
+const PACKETS: u32 = 2000;
+/// How often all lines are measured, and for how long each time.
+const PASSES: u32 = 12;
+const TURN: Duration = Duration::from_millis(50);
+/// Payload of a data packet in bytes: a full-size frame.
+const PAYLOAD: u32 = 1400;
+/// Sessions that the tables have room for if nothing else is said.
+const DEFAULT: u32 = 8192;
+/// The most sessions that are measured.
+const MANY: u32 = 1_000_000;
+/// Handshakes under way at once, and how often per pass.
+const BATCH: u32 = 1024;
+const BATCHES: u32 = 3;
+
+/// Where records stand: of handshakes and joins, of flows that are no sessions', of sessions.
+const HANDSHAKES: u32 = 0;
+const FLOWS: u32 = 4 * BATCH;
+const SESSIONS: u32 = 5 * BATCH;
+
+/// How many packets were counted as what the line is about.
+type Counted = fn(&Counters) -> u64;
+
+/// What is measured.
+#[derive(Clone, Copy)]
+enum Program {
+    /// The probe with this number.
+    Probe(usize),
+    /// One of the benchmark's own, for comparison.
+    Own(&'static str),
+}
+
+/// A line of the table, and how it comes to be.
+struct Line {
+    row: Row,
+    program: Program,
+    /// The probe whose time is subtracted, and not that of a program that does nothing.
+    less: Option<usize>,
+    packets: Packets,
+    /// What passes before a sample, packet by packet, and what behind it.
+    before: Option<Packets>,
+    after: Option<Packets>,
+    counted: Counted,
+}
+
+impl Line {
+    fn new(row: Row, program: Program, packets: Packets, counted: Counted) -> Self {
+        Self {
+            row,
+            program,
+            less: None,
+            packets,
+            before: None,
+            after: None,
+            counted,
+        }
+    }
+}
+
+/// A loaded probe.
+struct Probe {
+    kernel: Kernel,
+    /// Number of the next data packet of its sessions.
+    next: u64,
+}
+
+struct Bench {
+    feeder: Feeder,
+    probes: Vec<Probe>,
+    lines: Vec<Line>,
+}
+
+fn main() -> Result<()> {
+    let is_json = std::env::args().any(|argument| argument == "json");
+    let mut cpu = CpuSet::new();
+    cpu.set(0)?;
+    sched_setaffinity(Pid::from_raw(0), &cpu)?;
+    let machine = Machine::new();
+    let mut bench = Bench::new()?;
+    bench.nobodys()?;
+    bench.untracked()?;
+    for count in [1, 1000, MANY] {
+        bench.established(count)?;
+    }
+    bench.checksums()?;
+    let mut opening = Opening::new()?;
+    for _ in 0..PASSES {
+        bench.pass()?;
+        opening.pass(&mut bench.feeder)?;
+    }
+    opening.check()?;
+    let lines = bench.lines.into_iter().map(|line| line.row);
+    let rows: Vec<_> = lines.chain(opening.rows).collect();
+    if is_json {
+        report::json(&machine, &rows)
+    } else {
+        report::table(&machine, &rows);
+        Ok(())
+    }
+}
+
+/// The programs as `attach` loads them.
+fn load(sessions: u32, is_tracking: bool, is_verifying: bool) -> Result<Kernel> {
+    let config = Config {
+        scope: Scope {
+            is_layer_3: false,
+            is_tracking,
+            is_verifying,
+        },
+        sizes: Sizes {
+            sessions,
+            subflows: 2 * sessions,
+            handshakes: 16384,
+        },
+        ..host()
+    };
+    Kernel::load(config, Clock::Real)
+}
+
+/// The first so many sessions.
+fn sessions(count: u32) -> Sessions {
+    Sessions {
+        first: 0,
+        count,
+        records: SESSIONS,
+        payload: PAYLOAD,
+        checksums: false,
+    }
+}
+
+impl Bench {
+    fn new() -> Result<Self> {
+        let mut feeder = Feeder::new(SESSIONS + MANY)?;
+        feeder.fill(SESSIONS, (0..MANY).map(traffic::numbers))?;
+        feeder.fill(FLOWS, (0..1000).map(traffic::stranger))?;
+        Ok(Self {
+            feeder,
+            probes: Vec::new(),
+            lines: Vec::new(),
+        })
+    }
+
+    /// Adds a probe whose tables hold sessions, for which there is room in those of this size.
+    fn probe(&mut self, kernel: Kernel, sessions: Option<Sessions>) -> Result<usize> {
+        let mut next = 0;
+        if let Some(sessions) = sessions {
+            self.open(&kernel, sessions)?;
+            next = sessions.count.into();
+        }
+        self.probes.push(Probe { kernel, next });
+        Ok(self.probes.len() - 1)
+    }
+
+    /// Opens sessions by their handshakes. Then each has sent a packet, which was acknowledged.
+    fn open(&mut self, kernel: &Kernel, sessions: Sessions) -> Result<()> {
+        self.feeder.measure(kernel)?;
+        for first in (0..sessions.count).step_by(BATCH as usize) {
+            let batch = Sessions {
+                first,
+                count: BATCH.min(sessions.count - first),
+                records: HANDSHAKES,
+                ..sessions
+            };
+            self.feeder
+                .fill(HANDSHAKES, batch.numbers().map(traffic::keys))?;
+            for packets in batch.handshake() {
+                self.feeder.pass(&packets, 0, batch.count)?;
+            }
+        }
+        self.feeder.pass(&sessions.data(), 0, sessions.count)?;
+        self.feeder
+            .pass(&sessions.acknowledgments(), 0, sessions.count)?;
+        let opened = kernel.read()?.rx.session_created;
+        // Of a million tokens some are the same, and some buckets are full.
+        ensure!(
+            report::is_nearly(opened, sessions.count.into()),
+            "{opened} of {} sessions were opened",
+            sessions.count
+        );
+        Ok(())
+    }
+
+    /// Packets of nobody's subflows, while there are sessions.
+    fn nobodys(&mut self) -> Result<()> {
+        let payload = PAYLOAD as usize;
+        let frame = |frame: Frame| Packets::same(Frame { payload, ..frame }.bytes());
+        let flows = |options: &[u8]| Packets::flows(options, payload, FLOWS, 1000);
+        let arp = frame(Frame {
+            ethertype: Some(0x0806),
+            ..Frame::default()
+        });
+        let udp = frame(Frame {
+            protocol: 17,
+            ..Frame::default()
+        });
+        let lines: [(_, _, _, Counted); 5] = [
+            ("not IP (ARP)", 3.0, arp, |c| c.leaves.not_ip),
+            ("not TCP (UDP)", 3.0, udp, |c| c.leaves.not_tcp),
+            ("TCP without options", 6.0, flows(&[]), |c| c.leaves.tcp),
+            (
+                "TCP with a timestamp",
+                8.0,
+                flows(&traffic::TIMESTAMP),
+                |c| c.leaves.tcp,
+            ),
+            ("TCP with 40 one-byte options", 60.0, flows(&[1; 40]), |c| {
+                c.leaves.tcp
+            }),
+        ];
+        let reference = Line::new(
+            Row::new(Hook::Xdp, report::LOOKUP, 1000, None),
+            Program::Own("xdp_lookup"),
+            flows(&[]),
+            |_| 0,
+        );
+        self.lines.push(reference);
+        let kernel = load(DEFAULT, true, false)?;
+        let probe = Program::Probe(self.probe(kernel, Some(sessions(1000)))?);
+        for hook in Hook::ALL {
+            for (name, budget, packets, counted) in &lines {
+                let row = Row::new(hook, name, 1000, Some(*budget));
+                self.lines
+                    .push(Line::new(row, probe, packets.clone(), *counted));
+            }
+        }
+        Ok(())
+    }
+
+    /// `--no-track`: what a packet says by itself.
+    fn untracked(&mut self) -> Result<()> {
+        let probe = Program::Probe(self.probe(load(1, false, false)?, None)?);
+        for hook in Hook::ALL {
+            let row = Row::new(hook, "DSS data, --no-track", 0, Some(12.0));
+            self.lines
+                .push(Line::new(row, probe, sessions(1000).data(), new_data));
+        }
+        Ok(())
+    }
+
+    /// Data and acknowledgments of sessions that take turns.
+    fn established(&mut self, count: u32) -> Result<()> {
+        let sessions = sessions(count);
+        let kernel = load(count.max(DEFAULT), true, false)?;
+        let probe = Program::Probe(self.probe(kernel, Some(sessions))?);
+        let budget = if count <= 1000 { 60.0 } else { 300.0 };
+        for hook in Hook::ALL {
+            let row = Row::new(hook, "DSS data", count, Some(budget));
+            self.lines.push(Line {
+                after: Some(sessions.acknowledgments()),
+                ..Line::new(row, probe, sessions.data(), new_data)
+            });
+        }
+        for (name, packets, counted) in [
+            (
+                "DSS acknowledgment",
+                sessions.acknowledgments(),
+                (|c| c.rx.fresh_data_ack) as Counted,
+            ),
+            (
+                "acknowledgment without option",
+                sessions.plain_acknowledgments(),
+                |c| c.rx.fresh_ack,
+            ),
+        ] {
+            let row = Row::new(Hook::Xdp, name, count, None);
+            self.lines.push(Line {
+                before: Some(sessions.data()),
+                ..Line::new(row, probe, packets, counted)
+            });
+        }
+        if count == MANY {
+            let row = Row::new(Hook::Xdp, "two dependent cold cache lines", count, None);
+            let lines = Program::Own("xdp_lines");
+            self.lines
+                .push(Line::new(row, lines, sessions.data(), |_| 0));
+        }
+        Ok(())
+    }
+
+    /// What it costs to verify the DSS checksum of 1 KiB of payload.
+    fn checksums(&mut self) -> Result<()> {
+        let sessions = Sessions {
+            payload: 1024,
+            checksums: true,
+            ..sessions(1)
+        };
+        let without = self.probe(load(DEFAULT, true, false)?, Some(sessions))?;
+        let with = self.probe(load(DEFAULT, true, true)?, Some(sessions))?;
+        let row = Row::new(Hook::Xdp, "DSS checksum of 1 KiB", 1, Some(300.0));
+        self.lines.push(Line {
+            less: Some(without),
+            after: Some(sessions.acknowledgments()),
+            ..Line::new(row, Program::Probe(with), sessions.data(), |c| {
+                c.rx.checksum_verified
+            })
+        });
+        Ok(())
+    }
+
+    /// Measures each line for a while.
+    fn pass(&mut self) -> Result<()> {
+        for line in &mut self.lines {
+            let feeder = &mut self.feeder;
+            feeder.subtract(line.less.map(|probe| &self.probes[probe].kernel))?;
+            match line.program {
+                Program::Own(name) => {
+                    feeder.measure_own(name)?;
+                    line.turn(feeder, 0)?;
+                }
+                Program::Probe(probe) => {
+                    let Probe { kernel, next } = &mut self.probes[probe];
+                    feeder.measure(kernel)?;
+                    let (before, from) = (kernel.read()?, *next);
+                    *next = line.turn(feeder, from)?;
+                    let counted = (line.counted)(&kernel.read()?.since(&before));
+                    line.row.check(counted, *next - from)?;
+                }
+            }
+        }
+        self.feeder.subtract(None)
+    }
+}
+
+impl Line {
+    /// Measures for a while, from the packet with number `from` on; returns the number of the next.
+    fn turn(&mut self, feeder: &mut Feeder, from: u64) -> Result<u64> {
+        let start = Instant::now();
+        let mut number = from;
+        while start.elapsed() < TURN {
+            for packets in &self.before {
+                feeder.pass(packets, number, PACKETS)?;
+            }
+            let sample = feeder.sample(self.row.hook, &self.packets, number, PACKETS)?;
+            self.row.add(sample);
+            for packets in &self.after {
+                feeder.pass(packets, number, PACKETS)?;
+            }
+            number += u64::from(PACKETS);
+        }
+        Ok(number)
+    }
+}
+
+/// Handshakes of sessions and of joins, each new.
+struct Opening {
+    kernel: Kernel,
+    rows: [Row; 6],
+    /// Sessions so far.
+    sessions: u32,
+}
+
+impl Opening {
+    fn new() -> Result<Self> {
+        let row = |name, budget| Row::new(Hook::Xdp, name, 0, budget);
+        Ok(Self {
+            kernel: load(PASSES * BATCHES * BATCH, true, false)?,
+            rows: [
+                row("MP_CAPABLE SYN, a new entry", Some(250.0)),
+                row("MP_CAPABLE SYN/ACK", None),
+                row("MP_CAPABLE ACK, tokens derived", Some(2500.0)),
+                row("MP_JOIN SYN", None),
+                row("MP_JOIN SYN/ACK, HMAC checked", None),
+                row("MP_JOIN ACK, HMAC checked", Some(6000.0)),
+            ],
+            sessions: 0,
+        })
+    }
+
+    fn pass(&mut self, feeder: &mut Feeder) -> Result<()> {
+        feeder.measure(&self.kernel)?;
+        for _ in 0..BATCHES {
+            let sessions = Sessions {
+                first: self.sessions,
+                records: HANDSHAKES,
+                ..sessions(BATCH)
+            };
+            let joins = Sessions {
+                records: HANDSHAKES + BATCH,
+                ..sessions
+            };
+            feeder.fill(sessions.records, sessions.numbers().map(traffic::keys))?;
+            for packet in 0..3 {
+                let records = sessions.numbers().map(|n| traffic::joins(n)[packet]);
+                feeder.fill(joins.records + packet as u32 * BATCH, records)?;
+            }
+            let steps = sessions.handshake().into_iter().chain(joins.join());
+            for (row, packets) in self.rows.iter_mut().zip(steps) {
+                row.add(feeder.sample(row.hook, &packets, 0, BATCH)?);
+            }
+            self.sessions += BATCH;
+        }
+        Ok(())
+    }
+
+    /// Fails if the packets were not counted as what they are meant to be.
+    fn check(&self) -> Result<()> {
+        let counted = self.kernel.read()?.rx;
+        let counted = [
+            counted.capable_syn_v1,
+            counted.capable_synack,
+            counted.session_created,
+            counted.join_syn - counted.join_token_unknown,
+            counted.join_synack - counted.join_synack_hmac,
+            counted.join_final_ack - counted.join_hmac - counted.join_hmac_unverified,
+        ];
+        for (row, counted) in self.rows.iter().zip(counted) {
+            row.check(counted, self.sessions.into())?;
+        }
+        Ok(())
+    }
+}
+
+/// Packets with new data.
+fn new_data(counted: &Counters) -> u64 {
+    let new = |events: &Events| events.dss_map - events.retransmitted - events.map_duplicate;
+    new(&counted.rx) + new(&counted.tx)
+}
