@@ -15,6 +15,7 @@ use anyhow::{Result, ensure};
 use mptcp_common::{
     counter::{Counters, Events},
     gather::Scope,
+    wire::DssFlags,
 };
 use mptcp_tests::{
     frame::Frame,
@@ -446,6 +447,8 @@ impl Opening {
 
 /// Packets with new data.
 fn new_data(counted: &Counters) -> u64 {
-    let new = |events: &Events| events.dss_map - events.retransmitted - events.map_duplicate;
+    let new = |events: &Events| {
+        events.dss_with(DssFlags::MAPPING) - events.retransmitted - events.map_duplicate
+    };
     new(&counted.rx) + new(&counted.tx)
 }
