@@ -71,7 +71,7 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
 
 /// The table of a capture.
 fn capture(file: &Path, options: &Stat) -> Result<()> {
-    let mut capture = Capture::open(file, options.capture.config())?;
+    let mut capture = Capture::open(file, options.capture.config(), true)?;
     capture.read(|_, _| Ok(ControlFlow::Continue(())))?;
     print(&display(&capture.statistics(), options))?;
     conclude_capture(&capture)
