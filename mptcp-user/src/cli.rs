@@ -240,8 +240,7 @@ pub(crate) struct Status {
 pub(crate) struct Stat {
     /// Interfaces; all that have a probe if none is named. One without a probe gets it for the
     /// time of this command
-    #[arg(short, long = "interface", value_name = "IFACE", num_args = 1..,
-        conflicts_with = "log_file")]
+    #[arg(short, long = "interface", value_name = "IFACE", num_args = 1..)]
     pub(crate) interfaces: Vec<String>,
     /// All rows, and the numbers that the table has no row for
     #[arg(long)]
@@ -250,25 +249,14 @@ pub(crate) struct Stat {
     #[arg(long)]
     pub(crate) full_values: bool,
     /// How many times to display; 0 is until interrupted
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 1,
-        conflicts_with = "log_file"
-    )]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) ntimes: u64,
     /// Time between displays, such as 7s or 500ms
-    #[arg(long, value_name = "TIME", default_value = "7s", value_parser = duration,
-        conflicts_with = "log_file")]
+    #[arg(long, value_name = "TIME", default_value = "7s", value_parser = duration)]
     pub(crate) interval: Duration,
     /// Start again from zero, after this display: basic is the table's rows, full also the further
     /// numbers and the sessions that are known
-    #[arg(
-        long,
-        value_enum,
-        value_name = "basic|full",
-        conflicts_with = "log_file"
-    )]
+    #[arg(long, value_enum, value_name = "basic|full")]
     pub(crate) clear_stats: Option<ClearStats>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = StatOutput::Table)]

@@ -38,7 +38,7 @@ fn write_bulk(path: &Path, snap_length: usize) -> Result<u64> {
         let bytes = pcap(PCAP, 1, &[record]);
         let skipped = if packets == 1 { 0 } else { 24 };
         file.write_all(&bytes[skipped..])?;
-        Ok(bytes.len())
+        Ok(bytes.len() - skipped)
     };
     for record in start {
         written += write(record)?;

@@ -633,13 +633,22 @@ fn a_host_needs_to_know_what_came_in() -> Result<()> {
     let text = failure(2, &mut command)?;
     ensure!(text.contains("which packets came in"), "{text}");
     // Without a capture the role is that of the probe.
-    let text = failure(2, Command::new(binary()).args(["stat", "--role", "host"]))?;
-    ensure!(text.contains("--log-file"), "{text}");
-    let text = failure(
-        2,
-        Command::new(binary()).args(["stat", "--limit-subflows", "2"]),
-    )?;
-    ensure!(text.contains("--log-file"), "{text}");
+    for line in [
+        "stat --role host",
+        "stat --limit-subflows 2",
+        "stat -ntimes 2 --v1-only",
+        "sessions --max-sessions 32",
+        "events --role host",
+    ] {
+        let text = failure(2, Command::new(binary()).args(line.split(' ')))?;
+        ensure!(text.contains("--log-file"), "{line}: {text}");
+    }
+    for option in ["-i lo", "-ntimes 2", "-clearstats basic"] {
+        let mut command = Command::new(binary());
+        command.args(["stat", "-logFile"]).arg(&path);
+        let text = failure(2, command.args(option.split(' ')))?;
+        ensure!(text.contains("displayed once"), "{option}: {text}");
+    }
     let mut records = record::read(&fs::read(&path)?)?;
     let client: [u8; 4] = records[0].bytes[26..30].try_into()?;
     for (listens, opposite) in [(true, false), (false, true)] {

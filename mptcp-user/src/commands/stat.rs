@@ -71,7 +71,15 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
 
 /// The table of a capture.
 fn capture(file: &Path, options: &Stat) -> Result<()> {
-    let mut capture = Capture::open(file, options.capture.config())?;
+    // Told here: clap does not ask for what an option requires where another one excludes it.
+    if !options.interfaces.is_empty() || options.ntimes != 1 || options.clear_stats.is_some() {
+        return Err(Failure::error(
+            Kind::Usage,
+            "-logFile: a capture is displayed once, and has no interfaces to choose from and \
+             nothing to clear\n  next: leave out -i, -ntimes and -clearstats",
+        ));
+    }
+    let mut capture = Capture::open(file, options.capture.config(), true)?;
     capture.read(|_, _| Ok(ControlFlow::Continue(())))?;
     print(&display(&capture.statistics(), options))?;
     conclude_capture(&capture)

@@ -61,8 +61,8 @@ pub(super) struct Input {
 
 impl Input {
     /// Opens a file; `-` is standard input.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let (mut file, bar) = source(path)?;
+    pub(super) fn open(path: &Path, shows_progress: bool) -> Result<Self> {
+        let (mut file, bar) = source(path, shows_progress)?;
         let start = take(&mut file, HEAD)?;
         let is_gzip = start.starts_with(GZIP);
         let is_zstd = start.starts_with(ZSTD);
@@ -109,6 +109,11 @@ impl Input {
             error,
             bar,
         })
+    }
+
+    /// Takes the bar off the terminal, for what comes after it.
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
     }
 
     /// Hands the next record to `each`.
@@ -186,20 +191,14 @@ impl Input {
     }
 }
 
-impl Drop for Input {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
-}
-
 /// The bytes of a file, and how far they were read.
-fn source(path: &Path) -> io::Result<(Box<dyn Read>, ProgressBar)> {
+fn source(path: &Path, shows_progress: bool) -> io::Result<(Box<dyn Read>, ProgressBar)> {
     if path == Path::new("-") {
         return Ok((Box::new(io::stdin().lock()), ProgressBar::hidden()));
     }
     let file = File::open(path)?;
     let data = file.metadata()?;
-    if !data.is_file() || data.len() < LARGE {
+    if !shows_progress || !data.is_file() || data.len() < LARGE {
         return Ok((Box::new(file), ProgressBar::hidden()));
     }
     // On standard error, if that is a terminal.

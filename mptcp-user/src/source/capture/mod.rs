@@ -100,13 +100,15 @@ struct Packet<'a> {
 }
 
 impl Capture {
-    /// Opens a capture; `-` is standard input.
-    pub(crate) fn open(path: &Path, config: Config) -> Result<Self> {
+    /// Opens a capture; `-` is standard input. A large one shows how far it was read, which is no good
+    /// where something else is shown meanwhile.
+    pub(crate) fn open(path: &Path, config: Config, shows_progress: bool) -> Result<Self> {
         let name = match path.to_str() {
             Some("-") => "standard input".to_owned(),
             _ => path.display().to_string(),
         };
-        let input = Input::open(path).with_context(|| format!("cannot read {name}"))?;
+        let input =
+            Input::open(path, shows_progress).with_context(|| format!("cannot read {name}"))?;
         Ok(Self {
             name,
             input,
@@ -143,6 +145,7 @@ impl Capture {
                 }
             }
         }
+        self.input.finish();
         if self.tally.times.is_some() {
             return Ok(());
         }
