@@ -7,6 +7,7 @@
 #![no_std]
 #![no_main]
 
+mod object;
 mod step;
 
 use aya_ebpf::{
@@ -239,13 +240,3 @@ fn write(frame: &Frame, step: &mut Step) {
 fn words(number: u64) -> u64 {
     (number & 0xffff) + (number >> 16 & 0xffff) + (number >> 32 & 0xffff) + (number >> 48)
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -11,6 +11,8 @@
 )]
 #![feature(core_intrinsics)]
 
+mod object;
+
 use core::intrinsics::{self, AtomicOrdering::SeqCst};
 
 use aya_ebpf::{
@@ -124,14 +126,3 @@ fn read<T>(base: u64, offset: u32) -> Option<T> {
     // SAFETY: the helper checks the address; T is an integer.
     unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-/// The kernel compares this string before it lends helpers that are for GPL programs only.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -20,6 +20,7 @@
 
 mod frame;
 mod memory;
+mod object;
 mod stages;
 mod tables;
 
@@ -99,14 +100,3 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     tables::barrier();
     counters.leaves.add(leaf, packets);
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-/// The kernel compares this string before it lends helpers that are for GPL programs only.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

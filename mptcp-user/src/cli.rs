@@ -76,7 +76,7 @@ pub(crate) struct Attach {
     /// Count what packets say by themselves, and follow no sessions: rows that need them are n/a
     #[arg(long)]
     pub(crate) no_track: bool,
-    /// Verify DSS checksums (CksumEr), where they are in use; reads the payload, about 200 ns per KB
+    /// Verify DSS checksums (CksumEr), where they are in use: reads the payload
     #[arg(long, conflicts_with = "no_track")]
     pub(crate) verify_checksums: bool,
     #[command(flatten)]

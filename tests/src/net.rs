@@ -378,6 +378,34 @@ impl Pair {
         Ok((client, server))
     }
 
+    /// A session with every option that one can be made to send, but for those of its violent ends, and
+    /// some multiples of `bytes`.
+    pub fn every_option(&self, bytes: usize) -> Result<()> {
+        let second = self.client_address(1);
+        self.client
+            .ip(&format!("mptcp endpoint add {second} id 5 subflow"))?;
+        let signalled = self.server_address(1);
+        self.server
+            .ip(&format!("mptcp endpoint add {signalled} id 9 signal"))?;
+        let (client, server) = self.connect()?;
+        transfer(&client, &server, bytes)?;
+        self.wait_for(&self.server, "MPJoinAckRx", 1)?;
+        self.wait_for(&self.server, "EchoAdd", 1)?;
+        transfer(&client, &server, 3 * bytes)?;
+        transfer(&server, &client, 3 * bytes)?;
+        self.client.ip("mptcp endpoint change id 5 backup")?;
+        self.wait_for(&self.server, "MPPrioRx", 1)?;
+        self.client.ip("mptcp endpoint change id 5 nobackup")?;
+        self.wait_for(&self.server, "MPPrioRx", 2)?;
+        transfer(&client, &server, bytes / 2)?;
+        self.client.ip("mptcp endpoint delete id 5")?;
+        self.wait_for(&self.server, "RmAddr", 1)?;
+        self.server.ip("mptcp endpoint delete id 9")?;
+        self.wait_for(&self.client, "RmAddr", 1)?;
+        transfer(&server, &client, bytes / 2)?;
+        close(client, server)
+    }
+
     /// Waits until nothing has been sent on the wires for a third of a second: neighbour discovery
     /// and multicast reports at the start, the ends of subflows and MPTCP's workers at the end.
     pub fn settle(&self) -> Result<()> {

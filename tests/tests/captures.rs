@@ -750,7 +750,7 @@ fn the_captures_of_the_project() -> Result<()> {
     pair.settle()?;
     fs::copy(capture.stop()?, own().join("basic.pcap"))?;
     for (family, name) in [(Family::V4, "session.pcap"), (Family::V6, "session6.pcap")] {
-        record_on_any(family, name, whole_session)?;
+        record_on_any(family, name, |pair| pair.every_option(1000))?;
     }
     record_on_any(Family::V4, "ends.pcap", violent_ends)?;
     record_on_any(Family::V6, "checksums.pcap", |pair| {
@@ -770,30 +770,6 @@ fn record_on_any(family: Family, name: &str, talk: impl FnOnce(&Pair) -> Result<
     pair.settle()?;
     fs::copy(capture.stop()?, own().join(name))?;
     Ok(())
-}
-
-/// Every option of a session that ends well.
-fn whole_session(pair: &Pair) -> Result<()> {
-    let second = pair.client_address(1);
-    pair.client
-        .ip(&format!("mptcp endpoint add {second} id 5 subflow"))?;
-    let signalled = pair.server_address(1);
-    pair.server
-        .ip(&format!("mptcp endpoint add {signalled} id 9 signal"))?;
-    let (client, server) = pair.connect()?;
-    transfer(&client, &server, 1000)?;
-    pair.wait_for(&pair.server, "MPJoinAckRx", 1)?;
-    pair.wait_for(&pair.server, "EchoAdd", 1)?;
-    pair.client.ip("mptcp endpoint change id 5 backup")?;
-    pair.wait_for(&pair.server, "MPPrioRx", 1)?;
-    pair.client.ip("mptcp endpoint change id 5 nobackup")?;
-    pair.wait_for(&pair.server, "MPPrioRx", 2)?;
-    pair.client.ip("mptcp endpoint delete id 5")?;
-    pair.wait_for(&pair.server, "RmAddr", 1)?;
-    pair.server.ip("mptcp endpoint delete id 9")?;
-    pair.wait_for(&pair.client, "RmAddr", 1)?;
-    transfer(&server, &client, 1000)?;
-    close(client, server)
 }
 
 /// A join that is refused, and a fast close.

@@ -81,33 +81,6 @@ fn compare(stat: &Value, rx: &Seen, tx: &Seen) -> Result<()> {
     Ok(())
 }
 
-/// Every option that one session can be made to send, but for those of its violent ends.
-fn session(pair: &Pair) -> Result<()> {
-    let second = pair.client_address(1);
-    pair.client
-        .ip(&format!("mptcp endpoint add {second} id 5 subflow"))?;
-    let signalled = pair.server_address(1);
-    pair.server
-        .ip(&format!("mptcp endpoint add {signalled} id 9 signal"))?;
-    let (client, server) = pair.connect()?;
-    transfer(&client, &server, 100_000)?;
-    pair.wait_for(&pair.server, "MPJoinAckRx", 1)?;
-    pair.wait_for(&pair.server, "EchoAdd", 1)?;
-    transfer(&client, &server, 300_000)?;
-    transfer(&server, &client, 300_000)?;
-    pair.client.ip("mptcp endpoint change id 5 backup")?;
-    pair.wait_for(&pair.server, "MPPrioRx", 1)?;
-    pair.client.ip("mptcp endpoint change id 5 nobackup")?;
-    pair.wait_for(&pair.server, "MPPrioRx", 2)?;
-    transfer(&client, &server, 50_000)?;
-    pair.client.ip("mptcp endpoint delete id 5")?;
-    pair.wait_for(&pair.server, "RmAddr", 1)?;
-    pair.server.ip("mptcp endpoint delete id 9")?;
-    pair.wait_for(&pair.client, "RmAddr", 1)?;
-    transfer(&server, &client, 50_000)?;
-    close(client, server)
-}
-
 /// MIBs of the server, and what of the table they must equal: rows, or options received.
 const MIBS: [(&str, &str); 6] = [
     ("MPCapableSYNRX", "MPSYN"),
@@ -121,7 +94,7 @@ const MIBS: [(&str, &str); 6] = [
 fn whole_session(family: Family) -> Result<()> {
     let mut mibs = Vec::new();
     let [_, server] = observe(family, |pair| {
-        session(pair)?;
+        pair.every_option(100_000)?;
         for (mib, _) in MIBS {
             mibs.push(pair.server.mib(mib)?);
         }

@@ -200,12 +200,7 @@ pub(crate) fn options_that_get_lost_in_mid_flow(path: Path) -> Result<()> {
     let (client, server) = scene.pair.connect()?;
     transfer(&client, &server, 50_000)?;
     transfer(&server, &client, 50_000)?;
-    scene.strip(Client, "tcp flags & (syn | ack) == ack")?;
-    // One segment each way: the client gives a subflow up that acknowledges no data.
-    transfer(&client, &server, 1_000)?;
-    scene.wait(Server, "DssFallback", 1)?;
-    transfer(&server, &client, 1_000)?;
-    scene.wait(Client, "DssFallback", 1)?;
+    scene.lose_options(&client, &server)?;
     transfer(&client, &server, 50_000)?;
     transfer(&server, &client, 50_000)?;
     scene.open(1, 1)?;

@@ -11,10 +11,7 @@ pub(crate) fn a_fast_close(path: Path) -> Result<()> {
     let scene = Scene::new(path)?;
     let (client, server) = scene.pair.connect()?;
     transfer(&client, &server, 50_000)?;
-    client.set_linger(Some(Duration::ZERO))?;
-    drop(client);
-    scene.wait(Server, "MPFastcloseRx", 1)?;
-    drop(server);
+    scene.fast_close(client, server)?;
     scene.check(&[
         (Client, "FCsnt", 1),
         (Client, "FCRcvEr", 0),

@@ -1,15 +1,19 @@
 //! Two probed hosts, and the verdict on their tables.
 
-use std::{cell::RefCell, collections::BTreeMap, fmt::Display, net::IpAddr, process::Command};
+use std::{
+    cell::RefCell, collections::BTreeMap, fmt::Display, net::IpAddr, process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
-    net::{CLIENT_INTERFACES, Family, Namespace, Pair, SERVER_INTERFACES, output},
+    net::{CLIENT_INTERFACES, Family, Namespace, Pair, SERVER_INTERFACES, output, transfer},
     oracle::{GAUGES, LAWS},
     probe::{Probe, binary, total},
 };
 use serde_json::Value;
+use socket2::Socket;
 
 /// Who is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -342,6 +346,25 @@ impl Scene {
             Client,
             &format!("endpoint add {second} id 5 subflow {options}"),
         )
+    }
+
+    /// The client ends a session by force.
+    pub(crate) fn fast_close(&self, client: Socket, server: Socket) -> Result<()> {
+        client.set_linger(Some(Duration::ZERO))?;
+        drop(client);
+        self.wait(Server, "MPFastcloseRx", 1)?;
+        drop(server);
+        Ok(())
+    }
+
+    /// The option disappears from what the client sends from now on, until both have fallen back to TCP.
+    pub(crate) fn lose_options(&self, client: &Socket, server: &Socket) -> Result<()> {
+        self.strip(Client, "tcp flags & (syn | ack) == ack")?;
+        // One segment each way: the client gives a subflow up that acknowledges no data.
+        transfer(client, server, 1_000)?;
+        self.wait(Server, "DssFallback", 1)?;
+        transfer(server, client, 1_000)?;
+        self.wait(Client, "DssFallback", 1)
     }
 
     /// Takes the option out of segments that an end sends, from here on, visible on the wire.

@@ -315,11 +315,7 @@ pub(crate) fn an_old_session_that_fell_back(path: Path) -> Result<()> {
     let (client, server) = scene.pair.connect()?;
     transfer(&client, &server, 50_000)?;
     transfer(&server, &client, 50_000)?;
-    scene.strip(Client, "tcp flags & (syn | ack) == ack")?;
-    transfer(&client, &server, 1_000)?;
-    scene.wait(Server, "DssFallback", 1)?;
-    transfer(&server, &client, 1_000)?;
-    scene.wait(Client, "DssFallback", 1)?;
+    scene.lose_options(&client, &server)?;
     scene.pair.settle()?;
     scene.attach(&[])?;
     scene.open(1, 1)?;
@@ -364,10 +360,7 @@ pub(crate) fn a_fast_close_of_an_old_session(path: Path) -> Result<()> {
     let (mut scene, client, server) = two_subflows_without_probes(path)?;
     scene.attach(&[])?;
     transfer(&client, &server, 50_000)?;
-    client.set_linger(Some(Duration::ZERO))?;
-    drop(client);
-    scene.wait(Server, "MPFastcloseRx", 1)?;
-    drop(server);
+    scene.fast_close(client, server)?;
     scene.check(&[
         (Client, "FCsnt", 2),
         (Client, "FCunverified", 2),
