@@ -12,7 +12,7 @@ use bytemuck::AnyBitPattern;
 use mptcp_common::{
     engine::UNREAD,
     gather::{Buffer, Frame},
-    wire::{Area, Forget},
+    wire::{Area, Forget, MAX_OPTIONS},
 };
 
 use crate::tables::{self, Verifier};
@@ -122,22 +122,29 @@ impl<B: Bytes> Frame for InPlace<B> {
     #[inline(always)]
     fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Forget) -> bool {
         let from = self.0.address(at);
-        for i in 0..5 {
-            let (at, left) = (i * 8, length as usize - i * 8);
-            if left >= 8 {
-                if from + at + 8 > self.0.end() {
-                    break;
+        let to = area.bytes_mut().as_mut_ptr();
+        // Whatever stands behind the options is not looked at. Most frames have as many bytes.
+        if from + MAX_OPTIONS <= self.0.end() {
+            for i in (0..MAX_OPTIONS).step_by(8) {
+                // SAFETY: inside the frame, as just compared, and inside the area's 40 bytes, which are
+                // aligned as the map's value is; see `load` on the frame's alignment.
+                unsafe { to.add(i).cast::<u64>().write(*((from + i) as *const u64)) };
+            }
+            return true;
+        }
+        for i in (0..MAX_OPTIONS).step_by(8) {
+            let left = length as usize - i;
+            let size = if left >= 8 { 8 } else { 4 };
+            if from + i + size > self.0.end() {
+                break;
+            }
+            // SAFETY: as above.
+            unsafe {
+                if left >= 8 {
+                    to.add(i).cast::<u64>().write(*((from + i) as *const u64));
+                } else {
+                    to.add(i).cast::<u32>().write(*((from + i) as *const u32));
                 }
-                // SAFETY: inside the frame, as just compared; see `load` on alignment.
-                let words = unsafe { *((from + at) as *const [u32; 2]) };
-                area.set_word(2 * i, words[0]);
-                area.set_word(2 * i + 1, words[1]);
-            } else {
-                if from + at + 4 > self.0.end() {
-                    break;
-                }
-                // SAFETY: as above.
-                area.set_word(2 * i, unsafe { *((from + at) as *const u32) });
             }
             if left <= 8 {
                 return true;
@@ -147,7 +154,7 @@ impl<B: Bytes> Frame for InPlace<B> {
         // which the area holds; of the comparisons above it has kept too little.
         let length = (verifier.forget(length - 1) & 63) + 1;
         // SAFETY: an area has room for 40 bytes, the longest that a TCP header can announce.
-        unsafe { self.0.copy(at, area.bytes_mut().as_mut_ptr(), length) }
+        unsafe { self.0.copy(at, to, length) }
     }
 
     #[inline(always)]

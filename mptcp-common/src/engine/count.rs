@@ -5,8 +5,8 @@ use crate::{
     counter::Events,
     wire::{
         AddAddr, Area, CapableFlags, DssFields, DssFlags, Fault, Forget, KIND_MPTCP, KIND_MSS,
-        KIND_NOP, MpCapable, MpFail, MpFastclose, MpJoin, MpPrio, MpTcpRst, RawOption, RemoveAddr,
-        Segment, Stage, Subtype, TcpFlags, walk,
+        MpCapable, MpFail, MpFastclose, MpJoin, MpPrio, MpTcpRst, RawOption, RemoveAddr, Segment,
+        Stage, Subtype, TcpFlags, walk,
     },
 };
 
@@ -57,36 +57,6 @@ impl Found {
     }
 }
 
-/// Recognises the option area of nearly every data segment and acknowledgment: a timestamp behind
-/// two NOPs, or nothing, then a DSS that NOPs fill up to the next word.
-#[inline(always)]
-pub(super) fn lone_dss<'a>(
-    area: &'a Area,
-    length: u32,
-    verifier: &impl Forget,
-) -> Option<RawOption<'a>> {
-    /// NOP, NOP, kind 8, length 10, in memory order.
-    const TIMESTAMP: u32 = u32::from_ne_bytes([1, 1, 8, 10]);
-    let at = verifier.forget(if area.word(0) == TIMESTAMP { 12 } else { 0 });
-    let option = RawOption::new(area, at, 0);
-    let option_length = u32::from(option.u8(1));
-    let end = verifier.forget(at + option_length);
-    if option.kind() != KIND_MPTCP
-        || option.subtype() != Subtype::Dss as u8
-        || option_length < 4
-        || end > length
-        || length - end > 3
-    {
-        return None;
-    }
-    let rest = RawOption::new(area, end, 0);
-    let fill = length - end;
-    let is_filled = (fill < 1 || rest.u8(0) == KIND_NOP)
-        && (fill < 2 || rest.u8(1) == KIND_NOP)
-        && (fill < 3 || rest.u8(2) == KIND_NOP);
-    is_filled.then(|| RawOption::new(area, verifier.forget(at), verifier.forget(option_length)))
-}
-
 /// Finds the options; returns a set of the subtypes of those of kind 30, 0 if there are none.
 #[inline(always)]
 pub(super) fn find(area: &Area, length: u32, found: &mut Found, verifier: &impl Forget) -> u32 {
@@ -129,21 +99,15 @@ pub(super) fn find(area: &Area, length: u32, found: &mut Found, verifier: &impl 
     verifier.forget(seen)
 }
 
-/// Counts a packet whose options are a lone DSS, as [`count`] does.
+/// Counts a packet whose options are a lone DSS ([`DssFields::read_lone`]) that belongs where it
+/// stands, as [`count`] does.
 #[inline(always)]
-pub(super) fn count_lone_dss(work: &Work, verifier: &impl Forget, events: &mut Events) -> u32 {
+pub(super) fn count_lone_dss(work: &Work, events: &mut Events) {
     let packet = &work.packet;
     let n = u64::from(packet.packets);
     events.option[Subtype::Dss as usize] += n;
-    let signs = dss(&work.dss, packet, verifier, n, events);
-    if signs & RESERVED_BITS != 0 {
-        events.reserved_bits += n;
-    }
-    if packet.flags.any(TcpFlags::RST) {
-        events.rst_odd += n;
-    }
+    dss(&work.dss, packet, n, events);
     events.fin += u64::from(packet.flags.any(TcpFlags::FIN));
-    signs & DEFINED
 }
 
 /// Counts a packet with options of kind 30, and returns the set of those that are allowed.
@@ -167,7 +131,7 @@ pub(super) fn count(
     };
     let mut signs = 0;
     if seen & Subtype::Dss.bit() != 0 {
-        signs = verifier.forget(dss(&work.dss, packet, verifier, n, events));
+        signs = verifier.forget(judge_dss(&work.dss, packet, verifier, n, events));
     }
     signs |= verifier.forget(handshake(&options, policy, n, events))
         | verifier.forget(others(&options, n, events));
@@ -399,8 +363,9 @@ fn capable_syn(option: &RawOption<'_>, version: u8, policy: &Policy, n: u64, eve
     }
 }
 
+/// Judges a DSS, and counts it.
 #[inline(always)]
-fn dss(
+fn judge_dss(
     fields: &DssFields,
     packet: &Packet,
     verifier: &impl Forget,
@@ -411,28 +376,35 @@ fn dss(
         invalid_option(events, Subtype::Dss as u32, fault, n);
         return 0;
     }
-    let flags = fields.flags();
-    // One counter for all flags at once.
-    events.dss_flags[usize::from(flags.0 & 31)] += n;
-    if flags.all(DssFlags::MAPPING) {
-        if fields.has_checksum() {
-            events.dss_checksum += n;
-        }
-        let fin = flags.all(DssFlags::DATA_FIN);
-        if fields.data_length == 0 {
-            if fin || fields.checksum != 0 {
-                events.dss_no_length += n;
-            } else {
-                events.dss_infinite += n;
-            }
-        } else {
-            events.dss_partial += shorter_than(packet, fields.data_length - u32::from(fin));
-        }
-    }
+    dss(fields, packet, n, events);
     if fields.has_reserved_bits() {
         Subtype::Dss.bit() | RESERVED_BITS
     } else {
         Subtype::Dss.bit()
+    }
+}
+
+/// A DSS that is allowed.
+#[inline(always)]
+fn dss(fields: &DssFields, packet: &Packet, n: u64, events: &mut Events) {
+    let flags = fields.flags();
+    // One counter for all flags at once.
+    events.dss_flags[usize::from(flags.0 & 31)] += n;
+    if !flags.all(DssFlags::MAPPING) {
+        return;
+    }
+    if fields.has_checksum() {
+        events.dss_checksum += n;
+    }
+    let fin = flags.all(DssFlags::DATA_FIN);
+    if fields.data_length == 0 {
+        if fin || fields.checksum != 0 {
+            events.dss_no_length += n;
+        } else {
+            events.dss_infinite += n;
+        }
+    } else {
+        events.dss_partial += shorter_than(packet, fields.data_length - u32::from(fin));
     }
 }
 

@@ -126,7 +126,7 @@ pub struct Route {
     pub direction: Cell<u32>,
     /// Stages that the packet still needs, of [`next`].
     pub next: Cell<u32>,
-    /// 1 if its options are a lone DSS.
+    /// 1 if its options are a lone DSS that belongs where it stands.
     pub is_lone: Cell<u32>,
     /// 0.
     pub reserved: Cell<u32>,
@@ -256,7 +256,8 @@ pub fn find(work: &mut Work, verifier: &impl Forget) {
     }
 }
 
-/// Finds the options of nearly every packet: none, or a lone DSS. False if they need a [`walk`].
+/// Finds the options of nearly every packet: none, or a lone DSS that belongs where it stands. False
+/// if they need a [`walk`].
 #[inline(always)]
 pub fn find_lone_dss(work: &mut Work, verifier: &impl Forget) -> bool {
     let length = verifier.forget(work.packet.options);
@@ -266,10 +267,13 @@ pub fn find_lone_dss(work: &mut Work, verifier: &impl Forget) -> bool {
         work.route.seen.set(0);
         return true;
     }
-    let Some(option) = count::lone_dss(&work.area, length, verifier) else {
+    if work.packet.flags.any(TcpFlags::SYN | TcpFlags::RST) {
+        return false;
+    }
+    let Some(dss) = DssFields::read_lone(&work.area, length) else {
         return false;
     };
-    work.dss = DssFields::read_aligned(&option);
+    work.dss = dss;
     work.route.seen.set(Subtype::Dss.bit());
     work.route.is_lone.set(1);
     true
@@ -319,9 +323,8 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
         route.valid.set(0);
     } else if route.is_lone.get() != 0 {
         let mut events = stages.events(route.direction.get());
-        route
-            .valid
-            .set(count::count_lone_dss(work, stages, &mut events));
+        count::count_lone_dss(work, &mut events);
+        route.valid.set(seen);
     } else {
         stages.examine();
     }
@@ -398,6 +401,6 @@ fn direct(tables: &impl Tables, work: &Work, flow: u32) {
         (Role::Middlebox, Some(_)) => Direction::Tx,
         (Role::Middlebox, None) => Direction::Unknown,
     };
-    work.route.side.set(tables.forget(side.unwrap_or(0)));
-    work.route.direction.set(tables.forget(direction as u32));
+    work.route.side.set(side.unwrap_or(0));
+    work.route.direction.set(direction as u32);
 }

@@ -27,12 +27,6 @@ impl Area {
         area
     }
 
-    /// Sets the 32-bit word `index` (0 to 9), in memory order.
-    #[inline(always)]
-    pub fn set_word(&mut self, index: usize, word: u32) {
-        self.words[index & 15] = word;
-    }
-
     /// The 32-bit word `index`, in memory order.
     #[inline(always)]
     pub fn word(&self, index: usize) -> u32 {

@@ -9,7 +9,7 @@
 //! checksum            M, and only if negotiated: 2 bytes
 //! ```
 
-use super::{Fault, RawOption, Segment};
+use super::{Area, Fault, KIND_MPTCP, KIND_NOP, RawOption, Segment, Subtype};
 
 /// The flags byte of a DSS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,21 +109,8 @@ impl DssFields {
     /// Reads them, as [`Dss::decode`] does; of an option that is not allowed they mean nothing.
     #[inline(always)]
     pub fn read(option: &RawOption<'_>) -> Self {
-        Self::read_words(option, |field| option.u32(field as usize & 31))
-    }
-
-    /// The same of an option that starts at a word of the area.
-    #[inline(always)]
-    pub fn read_aligned(option: &RawOption<'_>) -> Self {
-        let first = option.at() / 4;
-        Self::read_words(option, |field| {
-            u32::from_be(option.area().word((first + field / 4) as usize))
-        })
-    }
-
-    /// All numbers are at multiples of 4 bytes from the option's start.
-    #[inline(always)]
-    fn read_words(option: &RawOption<'_>, word: impl Fn(u32) -> u32) -> Self {
+        // All numbers are at multiples of 4 bytes from the option's start.
+        let word = |at: u32| option.u32(at as usize & 31);
         let head = word(0);
         let flags = DssFlags(head as u8);
         let wide = |at: u32| (u64::from(word(at)) << 32) | u64::from(word(at + 4));
@@ -157,6 +144,82 @@ impl DssFields {
             }
         }
         fields
+    }
+
+    /// Reads the option area of nearly every data segment and acknowledgment: a timestamp behind two
+    /// NOPs, or nothing, then a DSS that NOPs fill up to the next word. `None` for every other area,
+    /// and if the DSS is malformed or has reserved bits. `length` is the area's, a multiple of 4.
+    ///
+    /// Words at known places, one branch per flag: this runs for every packet.
+    #[inline(always)]
+    pub fn read_lone(area: &Area, length: u32) -> Option<Self> {
+        /// NOP, NOP, kind 8, length 10, in memory order.
+        const TIMESTAMP: u32 = u32::from_ne_bytes([1, 1, 8, 10]);
+        if area.word(0) == TIMESTAMP {
+            Self::read_from(area, 3, length)
+        } else {
+            Self::read_from(area, 0, length)
+        }
+    }
+
+    /// A DSS from the word `first` to the area's end.
+    #[inline(always)]
+    fn read_from(area: &Area, first: usize, length: u32) -> Option<Self> {
+        const FORM: u32 = u32::from_be_bytes([KIND_MPTCP, 0, (Subtype::Dss as u8) << 4, 0]);
+        const FORM_BITS: u32 = 0xff00_ff00 | DssFlags::RESERVED as u32;
+        let word = |index| u32::from_be(area.word(first + index));
+        let mut fields = Self {
+            head: word(0),
+            ..Self::default()
+        };
+        if fields.head & FORM_BITS != FORM {
+            return None;
+        }
+        let flags = fields.flags();
+        if !flags.all(DssFlags::ACK) {
+            fields.read_mapping(area, first, 1, length)
+        } else if flags.all(DssFlags::ACK_8) {
+            fields.data_ack = (u64::from(word(1)) << 32) | u64::from(word(2));
+            fields.read_mapping(area, first, 3, length)
+        } else {
+            fields.data_ack = word(1).into();
+            fields.read_mapping(area, first, 2, length)
+        }
+    }
+
+    /// The mapping, if there is one, `at` so many words behind the option's `first`; then its end.
+    #[inline(always)]
+    fn read_mapping(mut self, area: &Area, first: usize, at: usize, length: u32) -> Option<Self> {
+        let word = |index| u32::from_be(area.word(first + at + index));
+        let flags = self.flags();
+        if !flags.all(DssFlags::MAPPING) {
+            let is_whole = self.ends(first, at, 0, length) && !flags.all(DssFlags::DATA_FIN);
+            return is_whole.then_some(self);
+        }
+        let (tail, words) = if flags.all(DssFlags::DSN_8) {
+            self.data_sequence = (u64::from(word(0)) << 32) | u64::from(word(1));
+            self.subflow_sequence = word(2);
+            (word(3), 4)
+        } else {
+            self.data_sequence = word(0).into();
+            self.subflow_sequence = word(1);
+            (word(2), 3)
+        };
+        self.data_length = tail >> 16;
+        if self.ends(first, at + words, 0, length) {
+            self.checksum = tail & 0xffff;
+            return Some(self);
+        }
+        const NOPS: u32 = u32::from_be_bytes([0, 0, KIND_NOP, KIND_NOP]);
+        (self.ends(first, at + words, 2, length) && tail & 0xffff == NOPS).then_some(self)
+    }
+
+    /// Does the option end so many `words` behind its first, less a `fill` in bytes, and the area with
+    /// them?
+    #[inline(always)]
+    fn ends(&self, first: usize, words: usize, fill: u32, length: u32) -> bool {
+        let bytes = words as u32 * 4;
+        self.option_length() == bytes - fill && length == first as u32 * 4 + bytes
     }
 
     /// The flags byte.
