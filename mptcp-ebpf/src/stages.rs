@@ -2,6 +2,7 @@
 //! itself, knowing nothing of its caller. They find everything in maps.
 
 use mptcp_common::{
+    counter::Counters,
     crypto,
     engine::{self, Stages, Work},
     track::{self, Report, Tables as _},
@@ -23,47 +24,47 @@ impl Stages for Kernel {
 
     #[inline(always)]
     fn lookup_join(&self) {
-        lookup_join();
+        lookup_join(self.counters, self.work);
     }
 
     #[inline(always)]
     fn handshake(&self) {
-        handshake();
+        handshake(self.counters, self.work);
     }
 
     #[inline(always)]
     fn open_session(&self) {
-        open_session();
+        open_session(self.counters, self.work);
     }
 
     #[inline(always)]
     fn open_subflow(&self) {
-        open_subflow();
+        open_subflow(self.counters, self.work);
     }
 
     #[inline(always)]
     fn verify_join(&self) {
-        verify_join();
+        verify_join(self.counters, self.work);
     }
 
     #[inline(always)]
     fn established(&self) {
-        established();
+        established(self.counters, self.work);
     }
 
     #[inline(always)]
     fn checksum(&self) {
-        checksum();
+        checksum(self.counters, self.work);
     }
 
     #[inline(always)]
     fn signals(&self) {
-        signals();
+        signals(self.counters, self.work);
     }
 
     #[inline(always)]
     fn close(&self) {
-        close();
+        close(self.counters, self.work);
     }
 }
 
@@ -75,8 +76,8 @@ macro_rules! stages {
             /// The stage of this name in `mptcp_common::track`.
             #[unsafe(no_mangle)]
             #[inline(never)]
-            extern "C" fn $name() -> u32 {
-                if let Some(kernel) = Kernel::new() {
+            extern "C" fn $name(counters: *mut Counters, work: *mut Work) -> u32 {
+                if let Some(kernel) = Kernel::of(counters, work) {
                     track::$name(&kernel);
                 }
                 0

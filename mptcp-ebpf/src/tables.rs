@@ -271,7 +271,7 @@ impl Forget for Verifier {
 
 /// The tables, counters and the packet in work of this CPU.
 pub(crate) struct Kernel {
-    counters: *mut Counters,
+    pub(crate) counters: *mut Counters,
     pub(crate) work: *mut Work,
     verifier: Verifier,
 }
@@ -280,6 +280,13 @@ impl Kernel {
     #[inline(always)]
     pub(crate) fn new() -> Option<Self> {
         Some(Self::with(counters()?, work()?))
+    }
+
+    /// Of what a caller looked up.
+    #[inline(always)]
+    pub(crate) fn of(counters: *mut Counters, work: *mut Work) -> Option<Self> {
+        // SAFETY: values of maps, of this CPU and run.
+        unsafe { Some(Self::with(counters.as_mut()?, work.as_mut()?)) }
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@ use super::{
     entry::{MAPPINGS, Mapping, Ranges, Side, Way},
     word::{Memory, Word},
 };
-use crate::wire::Forget;
+use crate::wire::{Forget, expand};
 
 /// Does `a` come after `b`, modulo 2^32?
 #[inline(always)]
@@ -16,13 +16,6 @@ pub(super) fn after(a: u32, b: u32) -> bool {
 #[inline(always)]
 pub(super) fn after_64(a: u64, b: u64) -> bool {
     (a.wrapping_sub(b) as i64) > 0
-}
-
-/// The number with these lower 32 bits that is nearest to `near` (RFC 8684 section 3.3.1).
-#[inline(always)]
-pub(super) fn expand(near: u64, low: u32) -> u64 {
-    let distance = low.wrapping_sub(near as u32) as i32;
-    near.wrapping_add(i64::from(distance) as u64)
 }
 
 /// Attempts at a change that another CPU may make at the same time.
@@ -96,6 +89,12 @@ impl<M: Memory> Set<'_, M> {
             range[0].store(0);
             range[1].store(0);
         }
+    }
+
+    /// Is it all the numbers below `next`?
+    #[inline(always)]
+    pub(super) fn is_contiguous(&self, next: u64) -> bool {
+        self.next.load() == next && self.gaps.load() == 0
     }
 
     /// Adds the numbers from `start` up to but not including `end`, less than 2^31 of them.

@@ -11,6 +11,13 @@
 
 use super::{Area, Fault, KIND_MPTCP, KIND_NOP, RawOption, Segment, Subtype};
 
+/// The number with these lower 32 bits that is nearest to `near` (RFC 8684 section 3.3.1).
+#[inline(always)]
+pub(crate) fn expand(near: u64, low: u32) -> u64 {
+    let distance = low.wrapping_sub(near as u32) as i32;
+    near.wrapping_add(i64::from(distance) as u64)
+}
+
 /// The flags byte of a DSS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DssFlags(pub u8);
@@ -228,6 +235,26 @@ impl DssFields {
         DssFlags(self.head as u8)
     }
 
+    /// All 64 bits of the DATA_ACK, given a number `near` it.
+    #[inline(always)]
+    pub(crate) fn data_ack_near(&self, near: u64) -> u64 {
+        if self.flags().all(DssFlags::ACK_8) {
+            self.data_ack
+        } else {
+            expand(near, self.data_ack as u32)
+        }
+    }
+
+    /// All 64 bits of the data sequence number, given a number `near` it.
+    #[inline(always)]
+    pub(crate) fn data_sequence_near(&self, near: u64) -> u64 {
+        if self.flags().all(DssFlags::DSN_8) {
+            self.data_sequence
+        } else {
+            expand(near, self.data_sequence as u32)
+        }
+    }
+
     /// The option's length.
     #[inline(always)]
     pub fn option_length(&self) -> u32 {
@@ -260,10 +287,10 @@ impl DssFields {
         Ok(())
     }
 
-    /// Has it a checksum?
+    /// Has it a checksum? Of a well-formed option: a mapping without one ends in the midst of a word.
     #[inline(always)]
     pub fn has_checksum(&self) -> bool {
-        self.option_length() > Dss::length_without_checksum(self.flags())
+        self.flags().all(DssFlags::MAPPING) && self.option_length().is_multiple_of(4)
     }
 }
 

@@ -19,6 +19,7 @@ mod signal;
 pub use address::{AddAddr, Address, RemoveAddr};
 pub use area::{Area, Forget, MAX_OPTIONS, Plain, RawOption, Stop, walk};
 pub use capable::{CapableFlags, MpCapable};
+pub(crate) use dss::expand;
 pub use dss::{Dss, DssFields, DssFlags, SequenceNumber};
 pub use join::MpJoin;
 pub use segment::{Segment, Stage, TcpFlags};
