@@ -1,8 +1,8 @@
 //! From a frame to the TCP header's numbers and option area.
 //!
-//! A cursor walks Ethernet, VLAN tags, IP and IPv6 extension headers. It returns `Err` with the
-//! leaf of a frame that is done, and leaves what the engine needs in the packet in work for the
-//! others. How bytes are read is up to the [`Frame`]: in the kernel from packet memory, in user
+//! A cursor walks Ethernet, VLAN tags, IP and IPv6 extension headers ([`find_tcp`]); what the engine
+//! needs is left in the packet in work ([`gather()`]). Both return `Err` with the leaf of a frame that
+//! is done. How bytes are read is up to the [`Frame`]: in the kernel from packet memory, in user
 //! space from a slice.
 
 use bytemuck::AnyBitPattern;
@@ -107,7 +107,8 @@ const DESTINATION: u8 = 60;
 const TIMESTAMP_ONLY: (u32, u32) = (12, 0x0101_080a);
 
 /// A header found: where it starts, its protocol, and how many bytes IP says there are.
-struct Header {
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
     at: u32,
     protocol: u8,
     length: u32,
@@ -116,28 +117,28 @@ struct Header {
     is_fragment: bool,
 }
 
-/// Gathers a TCP packet that may be MPTCP; `Err` for every other frame.
+/// Finds the TCP header; `Err` for a frame without one.
+///
+/// `work` gets the packet in work, which is asked for when there may be one. The addresses go there.
 #[inline(always)]
-pub fn gather<F: Frame, T: Tables>(
+pub fn find_tcp<'a, F: Frame>(
     frame: &F,
-    tables: &T,
+    verifier: &impl Forget,
     scope: Scope,
-    buffer: &mut Buffer,
-    work: &mut Work,
-) -> Result<(), Leaf> {
+    buffer: &Buffer,
+    work: impl FnOnce() -> Option<&'a mut Work>,
+) -> Result<(Header, &'a mut Work), Leaf> {
     let (at, ethertype) = link(frame, scope, buffer)?;
-    let ip = match ethertype {
-        IPV4 => ipv4(frame, tables, at, work)?,
-        IPV6 => ipv6(frame, tables, at, work)?,
+    let (ip, work) = match ethertype {
+        IPV4 => ipv4(frame, verifier, at, work)?,
+        IPV6 => ipv6(frame, verifier, at, work)?,
         VLAN_C | VLAN_S => return Err(Leaf::VlanDepth),
         _ => return Err(Leaf::NotIp),
     };
-    let header = if ip.protocol == TCP {
-        ip
-    } else {
-        extensions(frame, tables, ip)?
-    };
-    tcp(frame, tables, scope, buffer, &header, work)
+    if ip.protocol == TCP {
+        return Ok((ip, work));
+    }
+    Ok((extensions(frame, verifier, ip)?, work))
 }
 
 /// The EtherType, and where the header it announces starts.
@@ -168,60 +169,65 @@ fn link<F: Frame>(frame: &F, scope: Scope, buffer: &Buffer) -> Result<(u32, u16)
 
 /// The IPv4 header at `at`; options are skipped.
 #[inline(always)]
-fn ipv4<F: Frame>(
+fn ipv4<'a, F: Frame>(
     frame: &F,
     verifier: &impl Forget,
     at: u32,
-    work: &mut Work,
-) -> Result<Header, Leaf> {
-    let words: [u16; 10] = frame.load(at).ok_or(Leaf::Truncated)?;
-    let first = u16::from_be(words[0]);
-    let header = u32::from(first >> 8 & 0x0f) * 4;
-    if first >> 12 != 4 || header < 20 {
+    work: impl FnOnce() -> Option<&'a mut Work>,
+) -> Result<(Header, &'a mut Work), Leaf> {
+    let words: [u32; 5] = frame.load(at).ok_or(Leaf::Truncated)?;
+    let first = u32::from_be(words[0]);
+    let header = (first >> 24 & 0x0f) * 4;
+    if first >> 28 != 4 || header < 20 {
         return Err(Leaf::MalformedIp);
     }
     // A later fragment has payload where a first one has the TCP header.
-    let fragment = u16::from_be(words[3]);
+    let fragment = u32::from_be(words[1]);
     if fragment & 0x1fff != 0 {
         return Err(Leaf::Fragment);
     }
-    let total = match u16::from_be(words[1]) {
+    let total = match first & 0xffff {
         0 => frame.merged_length().saturating_sub(at),
-        total => u32::from(total),
+        total => total,
     };
     if total < header {
         return Err(Leaf::MalformedIp);
     }
+    let protocol = (u32::from_be(words[2]) >> 16) as u8;
+    if protocol != TCP && protocol != AUTHENTICATION {
+        return Err(Leaf::NotTcp);
+    }
+    let work = work().ok_or(Leaf::NotTcp)?;
     work.flow.words[0] = 0;
-    work.flow.words[1] = mapped([words[6], words[7]]);
+    work.flow.words[1] = mapped(words[3]);
     work.flow.words[2] = 0;
-    work.flow.words[3] = mapped([words[8], words[9]]);
+    work.flow.words[3] = mapped(words[4]);
     // The checksum can be any number of 16 bits, and so, to the verifier, can what it is mixed into.
-    let verifier = Unknown(verifier, words[5].into());
-    Ok(Header {
+    let verifier = Unknown(verifier, words[2].into());
+    let header = Header {
         at: verifier.forget(at + header),
-        protocol: u16::from_be(words[4]) as u8,
+        protocol,
         length: verifier.forget(total - header),
         ipv6: false,
         is_fragment: fragment & 0x2000 != 0,
-    })
+    };
+    Ok((header, work))
 }
 
 /// The second word of an IPv4 address as an IPv6 one (`::ffff:a.b.c.d`), as in memory.
 #[inline(always)]
-fn mapped(address: [u16; 2]) -> u64 {
-    let address = u64::from(address[0]) | u64::from(address[1]) << 16;
-    address << 32 | 0xffff_0000
+fn mapped(address: u32) -> u64 {
+    u64::from(address) << 32 | 0xffff_0000
 }
 
 /// The IPv6 header at `at`.
 #[inline(always)]
-fn ipv6<F: Frame>(
+fn ipv6<'a, F: Frame>(
     frame: &F,
     verifier: &impl Forget,
     at: u32,
-    work: &mut Work,
-) -> Result<Header, Leaf> {
+    work: impl FnOnce() -> Option<&'a mut Work>,
+) -> Result<(Header, &'a mut Work), Leaf> {
     let words: [u16; 4] = frame.load(at).ok_or(Leaf::Truncated)?;
     if u16::from_be(words[0]) >> 12 != 6 {
         return Err(Leaf::MalformedIp);
@@ -231,18 +237,20 @@ fn ipv6<F: Frame>(
         length => u32::from(length),
     };
     let addresses: [u64; 4] = frame.load(at + 8).ok_or(Leaf::Truncated)?;
+    let work = work().ok_or(Leaf::NotTcp)?;
     for (word, address) in work.flow.words.iter_mut().zip(addresses) {
         *word = address;
     }
     // As the checksum in IPv4: the lower half of the flow label.
     let verifier = Unknown(verifier, words[1].into());
-    Ok(Header {
+    let header = Header {
         at: verifier.forget(at + 40),
         protocol: (u16::from_be(words[3]) >> 8) as u8,
         length: verifier.forget(length),
         ipv6: true,
         is_fragment: false,
-    })
+    };
+    Ok((header, work))
 }
 
 /// Skips extension headers up to TCP (RFC 8200 section 4; AH also over IPv4, RFC 4302).
@@ -304,9 +312,9 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
     }
 }
 
-/// The TCP header: what the engine needs of it to the packet in work, if it can be MPTCP.
+/// What the engine needs of the TCP header to the packet in work, if that can be MPTCP; `Err` if not.
 #[inline(always)]
-fn tcp<F: Frame, T: Tables>(
+pub fn gather<F: Frame, T: Tables>(
     frame: &F,
     tables: &T,
     scope: Scope,

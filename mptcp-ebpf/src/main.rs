@@ -29,11 +29,15 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use mptcp_common::{counter::Leaf, engine, gather::gather, wire::Subtype};
+use mptcp_common::{
+    counter::{Counters, Leaf},
+    engine, gather,
+    wire::Subtype,
+};
 
 use crate::{
     frame::{Bytes, InPlace, Skb, Xdp},
-    tables::Kernel,
+    tables::{Kernel, Verifier},
 };
 
 /// Ingress of a device whose driver runs XDP, or of any device in generic mode.
@@ -65,25 +69,26 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     let Some(counters) = tables::counters() else {
         return;
     };
-    let Some(work) = tables::work() else {
-        return;
-    };
     let mut buffer = frame.0.buffer(ingress);
-    let kernel = Kernel::with(counters, work);
     let scope = tables::scope();
-    let gathered = gather(frame, &kernel, scope, &mut buffer, work);
+    let verifier = Verifier::of(counters.frames);
+    let found = gather::find_tcp(frame, &verifier, scope, &buffer, tables::work);
+    let (header, work) = match found {
+        Ok(found) => found,
+        Err(leaf) => return pass(counters, leaf, buffer.packets),
+    };
+    let kernel = Kernel::with(counters, work);
+    let gathered = gather::gather(frame, &kernel, scope, &mut buffer, &header, work);
+    if let Err(leaf) = gathered {
+        return pass(counters, leaf, buffer.packets);
+    }
     let packets = u64::from(buffer.packets);
     counters.frames += packets;
     tables::barrier();
-    let leaf = match gathered {
-        Ok(()) => {
-            if !engine::find_lone_dss(work, &kernel) {
-                stages::walk();
-            }
-            engine::packet(&kernel, scope.is_tracking, || frame.0.sum_payload())
-        }
-        Err(leaf) => leaf,
-    };
+    if !engine::find_lone_dss(work, &kernel) {
+        stages::walk();
+    }
+    let leaf = engine::packet(&kernel, scope.is_tracking, || frame.0.sum_payload());
     if leaf == Leaf::Mptcp {
         if work.route.seen.get() != Subtype::Dss.bit() {
             tables::wipe(&mut work.area);
@@ -97,6 +102,15 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
             work.packet.packets
         );
     }
+    tables::barrier();
+    counters.leaves.add(leaf, packets);
+}
+
+/// Counts a frame that is done.
+#[inline(always)]
+fn pass(counters: &mut Counters, leaf: Leaf, packets: u32) {
+    let packets = u64::from(packets);
+    counters.frames += packets;
     tables::barrier();
     counters.leaves.add(leaf, packets);
 }

@@ -243,6 +243,12 @@ impl Verifier {
         // SAFETY: eight bytes of an aligned array.
         Self(unsafe { core::ptr::read_volatile(core::ptr::from_ref(&work.area).cast()) })
     }
+
+    /// With another number out of a map.
+    #[inline(always)]
+    pub(crate) fn of(unknown: u64) -> Self {
+        Self(unknown)
+    }
 }
 
 impl Forget for Verifier {

@@ -198,7 +198,9 @@ impl Offline {
     fn count(&mut self, frame: Slice<'_>, scope: Scope, mut buffer: Buffer, now: u64) -> Leaf {
         self.now.set(now.max(1));
         let mut work = std::mem::take(&mut self.work);
-        let gathered = gather::gather(&frame, self, scope, &mut buffer, &mut work);
+        let gathered = gather::find_tcp(&frame, self, scope, &buffer, || Some(&mut work)).and_then(
+            |(header, work)| gather::gather(&frame, self, scope, &mut buffer, &header, work),
+        );
         let packets = u64::from(buffer.packets);
         self.counters.get_mut().frames += packets;
         if gathered.is_ok() {
