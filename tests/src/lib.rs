@@ -19,4 +19,5 @@ pub mod sessions;
 pub mod tables;
 pub mod talk;
 pub mod tun;
+pub mod version_0;
 pub mod witness;

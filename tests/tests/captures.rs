@@ -20,6 +20,7 @@ use mptcp_tests::{
     net::{Family, Pair, close, finished, output, transfer},
     probe::{binary, failure},
     record::{self, Interface, PCAP, Record, pcap, pcapng, simple_packets},
+    version_0,
     witness::NAMES,
 };
 use serde_json::Value;
@@ -750,6 +751,40 @@ fn sessions_and_events_of_a_capture() -> Result<()> {
         created >= since.as_str().context("no time")?,
         "{created}, since {since}"
     );
+    Ok(())
+}
+
+/// Version 0 is crafted: what makes it is what is there.
+#[test]
+fn the_capture_of_version_0() -> Result<()> {
+    let made = pcap(PCAP, 1, &version_0::packets()?);
+    let path = own().join("version0.pcap");
+    if std::env::var_os("UPDATE_CAPTURES").is_some() {
+        fs::write(&path, &made)?;
+    }
+    ensure!(fs::read(&path)? == made, "UPDATE_CAPTURES=1 writes it anew");
+    let stat = stat(&path, &[])?;
+    // Every option by itself is right, and so is all that the sessions say but for one checksum.
+    ensure!(stat["counters"]["OPTEr"]["total"] == 0, "{stat:#}");
+    for (row, wanted) in [
+        ("TotSess", 2),
+        ("TotV1Sess", 0),
+        ("subCon", 4),
+        ("FACKVald", 2),
+        ("InMACEr", 0),
+        ("CksumEr", 1),
+        ("FCkeyEr", 0),
+        ("MPFAILst", 1),
+        ("REMAddrTx", 8),
+    ] {
+        let is = &stat["counters"][row]["total"];
+        let is = if is.is_null() {
+            &stat["extra"][row]
+        } else {
+            is
+        };
+        ensure!(*is == wanted, "{row} is {is}");
+    }
     Ok(())
 }
 
