@@ -808,6 +808,7 @@ fn the_captures_of_the_project() -> Result<()> {
         record_on_any(family, name, |pair| pair.every_option(1000))?;
     }
     record_on_any(Family::V4, "ends.pcap", violent_ends)?;
+    record_on_any(Family::V4, "fail.pcap", a_wrong_checksum)?;
     record_on_any(Family::V6, "checksums.pcap", |pair| {
         for host in [&pair.client, &pair.server] {
             host.sysctl("mptcp/checksum_enabled", "1")?;
@@ -825,6 +826,33 @@ fn record_on_any(family: Family, name: &str, talk: impl FnOnce(&Pair) -> Result<
     pair.settle()?;
     fs::copy(capture.stop()?, own().join(name))?;
     Ok(())
+}
+
+/// A payload that changes on its way, so that both ends say MP_FAIL, behind an address with a port.
+fn a_wrong_checksum(pair: &Pair) -> Result<()> {
+    for host in [&pair.client, &pair.server] {
+        host.sysctl("mptcp/checksum_enabled", "1")?;
+    }
+    pair.client
+        .ip("mptcp limits set subflows 0 add_addr_accepted 0")?;
+    let signalled = pair.server_address(1);
+    pair.server.ip(&format!(
+        "mptcp endpoint add {signalled} id 9 signal port 5001"
+    ))?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 1000)?;
+    pair.wait_for(&pair.server, "EchoAdd", 1)?;
+    let changed = "tcp dport 5000 meta length > 600 limit rate 1/hour burst 1 packets";
+    let chain = format!(
+        "table inet x {{ chain p {{ type filter hook output priority 300; {changed} @ih,64,16 set \
+         0x5a5b\n}}\n}}"
+    );
+    pair.client.run("nft", &[&chain])?;
+    transfer(&client, &server, 1000)?;
+    pair.wait_for(&pair.client, "MPFailRx", 1)?;
+    pair.settle()?;
+    transfer(&client, &server, 1000)?;
+    close(client, server)
 }
 
 /// A join that is refused, and a fast close.
