@@ -23,8 +23,9 @@ fn build() -> Result<(), String> {
         ("MPTCP_EBPF_OBJECT", "mptcp-ebpf"),
         ("MPTCP_HOOKS_OBJECT", "mptcp-hooks"),
     ];
-    let (mut command, built) =
-        toolchain.build(&objects.map(|(_, binary)| binary), &out.join("ebpf"));
+    // Of the profile, which this is built for more than once (`cargo xtask fuzz`).
+    let shared = out.ancestors().nth(3).unwrap_or(&out).join("ebpf");
+    let (mut command, built) = toolchain.build(&objects.map(|(_, binary)| binary), &shared);
     let status = command
         .status()
         .map_err(|error| format!("cannot run the eBPF toolchain's cargo: {error}"))?;

@@ -3,7 +3,7 @@
 //! The way of a number: the eBPF programs count into pinned maps (`probe` puts them there), a
 //! `source` reads them, `render` shows them. Each subcommand has a file in `commands`.
 //!
-//! This is the library of one binary; the eBPF object is public for the tests.
+//! This is the library of one binary; what is public is so for the tests.
 
 mod cli;
 mod commands;
@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 pub use probe::OBJECT;
+pub use source::capture;
 
 /// The program: reads the command line, does what it says.
 pub fn main() -> ExitCode {

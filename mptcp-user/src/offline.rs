@@ -250,10 +250,12 @@ impl Offline {
 }
 
 /// A frame in memory, perhaps without its end.
-struct Slice<'a> {
-    bytes: &'a [u8],
-    /// Of the whole.
-    length: usize,
+#[derive(Clone, Copy, Debug)]
+pub struct Slice<'a> {
+    /// Its first bytes.
+    pub bytes: &'a [u8],
+    /// How many it had.
+    pub length: usize,
 }
 
 impl Frame for Slice<'_> {

@@ -10,11 +10,13 @@ use mptcp_common::{
     counter::Counters,
     gather::Scope,
     track::{
-        Report,
-        table::{WAYS, buckets_for},
+        Atomics, HalfOpen, Keys, Report, Session, Subflow, Tables as _,
+        table::{Bucket, Table as _, WAYS, buckets_for},
     },
 };
-use mptcp_user::offline;
+use mptcp_user::offline::{self, Offline};
+
+use crate::tables;
 
 /// `XDP_PASS` and `TC_ACT_UNSPEC`: the frame goes on.
 pub const PASS: [u32; 2] = [2, u32::MAX];
@@ -249,6 +251,44 @@ impl Kernel {
     /// Sets the programs' clock, in nanoseconds.
     pub fn set_clock(&mut self, time: u64) -> Result<()> {
         Ok(self.clock.set(0, time, 0)?)
+    }
+
+    /// Compares all tables with the engine's in user space, byte by byte.
+    pub fn compare_tables(&self, engine: &Offline) -> Result<()> {
+        type Tags = [u8; size_of::<Bucket<Atomics>>()];
+        type HalfOpens = [u8; size_of::<HalfOpen<Atomics>>()];
+        type Subflows = [u8; size_of::<Subflow<Atomics>>()];
+        type Sessions = [u8; size_of::<Session<Atomics>>()];
+        type Pair = [u8; size_of::<Keys<Atomics>>()];
+        let (half_opens, subflows, sessions) =
+            (engine.half_opens(), engine.subflows(), engine.sessions());
+        self.compare::<Tags, _>("HALF_OPEN_TAGS", |i| half_opens.bucket(i))?;
+        self.compare::<HalfOpens, _>("HALF_OPENS", |i| half_opens.slot(i))?;
+        self.compare::<Tags, _>("SUBFLOW_TAGS", |i| subflows.bucket(i))?;
+        self.compare::<Subflows, _>("SUBFLOWS", |i| subflows.slot(i))?;
+        self.compare::<Tags, _>("SESSION_TAGS", |i| sessions.bucket(i))?;
+        self.compare::<Sessions, _>("SESSIONS", |i| sessions.slot(i))?;
+        self.compare::<Tags, _>("INITIATORS", |i| engine.initiators(i))?;
+        self.compare::<Pair, _>("KEYS", |i| engine.keys(i))?;
+        self.compare::<[u8; 4], _>("PENDING_JOINS", |_| engine.pending_joins())
+    }
+
+    fn compare<'a, E, T: 'a>(&self, name: &str, wanted: impl Fn(u32) -> Option<&'a T>) -> Result<()>
+    where
+        E: aya::Pod + AsRef<[u8]>,
+    {
+        let map = self.programs.map(name);
+        let map = Array::<_, E>::try_from(map.with_context(|| format!("no map {name}"))?)?;
+        for i in 0..map.len() {
+            let (is, wanted) = (map.get(&i, 0)?, wanted(i).context("a table is too short")?);
+            ensure!(
+                is.as_ref() == tables::entry(wanted),
+                "{name}[{i}] in the kernel {:02x?}\nin user space {:02x?}",
+                is.as_ref(),
+                tables::entry(wanted)
+            );
+        }
+        Ok(())
     }
 
     /// All counts so far.

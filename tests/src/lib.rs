@@ -2,16 +2,22 @@
 //! MPTCP traffic, and witnesses that share no code with what they judge.
 
 pub mod capture;
+pub mod captures;
 pub mod document;
 pub mod frame;
+pub mod headers;
 pub mod kernel;
 pub mod net;
 pub mod numbers;
+pub mod options;
 pub mod oracle;
 pub mod packet;
 pub mod probe;
 pub mod record;
 pub mod relay;
+pub mod sessions;
+pub mod tables;
 pub mod talk;
 pub mod tun;
+pub mod version_0;
 pub mod witness;

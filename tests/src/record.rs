@@ -150,6 +150,119 @@ pub fn simple_packets(records: &[Record]) -> Vec<u8> {
     file.bytes
 }
 
+/// A pcapng file of one Ethernet interface and obsolete Packet Blocks.
+pub fn packet_blocks(records: &[Record]) -> Vec<u8> {
+    let interface = Interface {
+        link_type: 1,
+        resolution: 9,
+        offset: 0,
+    };
+    let mut file = Words {
+        is_big_endian: true,
+        bytes: pcapng(true, &[interface], &[]),
+    };
+    for record in records {
+        file.block(2, |body| {
+            // The interface, and how many packets it dropped.
+            body.add16(&[0, 3]);
+            body.add(&[
+                (record.nanoseconds >> 32) as u32,
+                record.nanoseconds as u32,
+                record.bytes.len() as u32,
+                record.length,
+            ]);
+            body.padded(&record.bytes);
+        });
+    }
+    file.bytes
+}
+
+/// How many packets a file has in front of the first place that is in doubt, by a reader that goes
+/// from length to length; and whether there is no such place.
+pub fn count(file: &[u8]) -> (u64, bool) {
+    match file {
+        [0x0a, 0x0d, 0x0d, 0x0a, ..] => count_pcapng(file),
+        [0xd4, 0xc3, 0xb2, 0xa1, ..] | [0x4d, 0x3c, 0xb2, 0xa1, ..] => count_pcap(file, false),
+        [0xa1, 0xb2, 0xc3, 0xd4, ..] | [0xa1, 0xb2, 0x3c, 0x4d, ..] => count_pcap(file, true),
+        _ => (0, false),
+    }
+}
+
+/// The longest packet that libpcap writes.
+const LONGEST: usize = 1 << 18;
+
+fn count_pcap(file: &[u8], is_big_endian: bool) -> (u64, bool) {
+    let mut packets = 0;
+    let mut at = 24;
+    if file.len() < 28 {
+        return (0, false);
+    }
+    while at < file.len() {
+        match number(file, at + 8, is_big_endian) {
+            Some(captured) if captured <= LONGEST && at + 16 + captured <= file.len() => {
+                at += 16 + captured;
+            }
+            _ => return (packets, false),
+        }
+        packets += 1;
+    }
+    (packets, true)
+}
+
+fn count_pcapng(file: &[u8]) -> (u64, bool) {
+    let (mut packets, mut interfaces, mut at) = (0, 0, 0);
+    let mut is_big_endian = false;
+    while at < file.len() {
+        if file[at..].starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]) {
+            is_big_endian = file.get(at + 8..at + 12) == Some(&[0x1a, 0x2b, 0x3c, 0x4d]);
+            interfaces = 0;
+        }
+        let word = |offset| number(file, at + offset, is_big_endian);
+        let (Some(kind), Some(length)) = (word(0), word(4)) else {
+            return (packets, false);
+        };
+        let is_whole = length % 4 == 0 && length >= 12 && word(length - 4) == Some(length);
+        let fits = |header: usize, captured: Option<usize>| {
+            captured.is_some_and(|captured| header + captured <= length - 4)
+        };
+        let is_good = is_whole
+            && match kind {
+                0x0a0d_0d0a => length == 28 && word(12).is_some_and(|v| v == 1 || v == 1 << 16),
+                1 => {
+                    interfaces += 1;
+                    length == 20
+                }
+                2 | 6 => {
+                    let first = word(8).unwrap_or_default();
+                    let interface = match (kind, is_big_endian) {
+                        (6, _) => first,
+                        (_, true) => first >> 16,
+                        (_, false) => first & 0xffff,
+                    };
+                    let captured = word(20).map(|n| n.saturating_add(3) & !3);
+                    length >= 32 && interface < interfaces && fits(28, captured)
+                }
+                3 => length >= 16 && interfaces > 0,
+                _ => false,
+            };
+        if !is_good {
+            return (packets, false);
+        }
+        packets += u64::from(kind != 1 && kind != 0x0a0d_0d0a);
+        at += length;
+    }
+    (packets, true)
+}
+
+fn number(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<usize> {
+    let bytes = *bytes.get(at..)?.first_chunk()?;
+    Some(if is_big_endian {
+        u32::from_be_bytes(bytes)
+    } else {
+        u32::from_le_bytes(bytes)
+    } as usize)
+}
+
 /// Numbers in a byte order.
 struct Words {
     is_big_endian: bool,

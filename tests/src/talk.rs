@@ -16,6 +16,8 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     frame::{ACK, Frame, RST, SYN, SYN_ACK, dss_checksum, option, payload},
     kernel::{Kernel, Program, START},
+    record::Record,
+    tables,
 };
 
 /// Who sends: the initiator of the session.
@@ -25,8 +27,13 @@ pub const B: usize = 1;
 
 /// Kernel and user space, side by side.
 pub struct Twins {
-    kernel: Kernel,
+    /// `None` where user space is alone.
+    kernel: Option<Kernel>,
     offline: Offline,
+    /// What was sent, where it is recorded.
+    recorded: Option<Vec<Record>>,
+    /// How many frames were run.
+    pub packets: u64,
     role: Role,
     before: Counters,
     /// The time of both, in nanoseconds.
@@ -42,15 +49,35 @@ impl Twins {
     /// Both with the same configuration.
     pub fn new(config: Config) -> Result<Self> {
         Ok(Self {
-            kernel: Kernel::with(config)?,
+            kernel: Some(Kernel::with(config)?),
+            ..Self::alone(config)
+        })
+    }
+
+    /// User space without the kernel.
+    pub fn alone(config: Config) -> Self {
+        Self {
+            kernel: None,
             offline: Offline::new(config),
+            recorded: None,
+            packets: 0,
             role: config.role,
             before: Counters::default(),
             now: START,
             interface: None,
             queue: 0,
             made: 0,
-        })
+        }
+    }
+
+    /// Keeps what is sent from now on.
+    pub fn record(&mut self) {
+        self.recorded = Some(Vec::new());
+    }
+
+    /// What was kept.
+    pub fn take_recorded(&mut self) -> Vec<Record> {
+        self.recorded.take().unwrap_or_default()
     }
 
     /// Runs a frame that was sent by a side, and returns what it counted.
@@ -59,29 +86,42 @@ impl Twins {
     /// If the two differ.
     pub fn run(&mut self, frame: &[u8], from: usize) -> Result<Counters> {
         let ingress = self.role == Role::Middlebox || from == A;
+        let buffer = Buffer {
+            queue: if ingress { self.queue + 1 } else { 0 },
+            ingress,
+            ..Buffer::ONE
+        };
+        self.packets += 1;
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(Record {
+                nanoseconds: self.now,
+                length: frame.len() as u32,
+                bytes: frame.to_vec(),
+                ingress: Some(ingress),
+            });
+        }
+        self.offline.frame(frame, buffer, self.now);
+        let sum = self.offline.counters();
+        let wanted = sum.since(&self.before);
+        self.before = sum;
+        let reports = self.offline.take_reports();
+        let Some(kernel) = &mut self.kernel else {
+            return Ok(wanted);
+        };
         let program = if ingress {
             Program::XdpIngress
         } else {
             Program::TcEgress
         };
         let counted = match self.interface {
-            Some(index) if ingress => self.kernel.run_on_queue(frame, index, self.queue)?,
-            _ => self.kernel.run(program, frame)?,
+            Some(index) if ingress => kernel.run_on_queue(frame, index, self.queue)?,
+            _ => kernel.run(program, frame)?,
         };
-        let buffer = Buffer {
-            queue: if ingress { self.queue + 1 } else { 0 },
-            ingress,
-            ..Buffer::ONE
-        };
-        self.offline.frame(frame, buffer, self.now);
-        let (told, wanted) = (self.kernel.take_reports(), self.offline.take_reports());
+        let told = kernel.take_reports();
         ensure!(
-            told == wanted,
-            "kernel and user space tell different events: {told:?} and {wanted:?}"
+            told == reports,
+            "kernel and user space tell different events: {told:?} and {reports:?}"
         );
-        let sum = self.offline.counters();
-        let wanted = sum.since(&self.before);
-        self.before = sum;
         ensure!(
             counted == wanted,
             "kernel and user space differ: {:?}",
@@ -90,11 +130,25 @@ impl Twins {
         Ok(counted)
     }
 
+    /// Compares all tables, byte by byte.
+    ///
+    /// # Errors
+    /// If the two differ.
+    pub fn compare_tables(&self) -> Result<()> {
+        let kernel = self.kernel.as_ref().context("no kernel")?;
+        kernel.compare_tables(&self.offline)
+    }
+
+    /// All tables, byte by byte.
+    pub fn tables(&self) -> Vec<u8> {
+        tables::bytes(&self.offline)
+    }
+
     /// Gives the program in the kernel an interface with several receive queues, by its name and
     /// index.
     pub fn attach(&mut self, interface: &str, index: u32) -> Result<()> {
         self.interface = Some(index);
-        self.kernel.attach(interface)
+        self.kernel.as_mut().context("no kernel")?.attach(interface)
     }
 
     /// Lets what comes in from now on come in at this receive queue.
@@ -105,13 +159,20 @@ impl Twins {
     /// Lets time pass.
     pub fn wait(&mut self, time: Duration) -> Result<()> {
         self.now += time.as_nanos() as u64;
-        self.kernel.set_clock(self.now)
+        self.set_clock()
+    }
+
+    fn set_clock(&mut self) -> Result<()> {
+        match &mut self.kernel {
+            Some(kernel) => kernel.set_clock(self.now),
+            None => Ok(()),
+        }
     }
 
     /// Goes on with a CPU whose clock is behind by this time.
     pub fn set_back(&mut self, time: Duration) -> Result<()> {
         self.now -= time.as_nanos() as u64;
-        self.kernel.set_clock(self.now)
+        self.set_clock()
     }
 
     /// What exists now, by the user-space engine's tables.

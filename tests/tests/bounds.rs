@@ -13,6 +13,7 @@ use mptcp_tests::{
     frame::{ACK, RST, SYN, option},
     kernel::{Kernel, host},
     net::Namespace,
+    sessions::invariants,
     talk::{A, B, Talk, Twins},
 };
 use mptcp_user::offline::{Config, Sizes};
@@ -153,6 +154,29 @@ fn a_flood_of_forged_handshakes_moves_no_session() -> Result<()> {
     ensure!(all(&counted, |e| e.unknown_flow + e.session_created) == 0);
     // Handshakes were forgotten for newer ones, and that is said.
     ensure!(all(&counted, |e| e.lost_handshakes) > u64::from(FLOOD / 2));
+    Ok(())
+}
+
+/// A subflow that finds no room is none, whether it was joined or the first.
+#[test]
+fn a_full_table_of_subflows_says_so() -> Result<()> {
+    let sizes = Sizes {
+        sessions: 256,
+        subflows: 1,
+        handshakes: 256,
+    };
+    let mut twins = Twins::new(Config { sizes, ..host() })?;
+    let mut counted = Counters::default();
+    for _ in 0..20 {
+        let talk = Talk::joined(&mut twins)?;
+        counted.add(&talk.counted);
+        invariants(&counted, &talk.gauges(), host().role)?;
+    }
+    let of = |field| all(&counted, field);
+    ensure!(of(|e| e.session_created) == 20);
+    // Two buckets of seven.
+    ensure!(of(|e| e.subflow_created) == 14 && of(|e| e.lost_subflows) == 26);
+    ensure!(of(|e| e.join_created) == 7);
     Ok(())
 }
 

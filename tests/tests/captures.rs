@@ -16,37 +16,14 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
+    captures::{self, own},
     net::{Family, Pair, close, finished, output, transfer},
     probe::{binary, failure},
     record::{self, Interface, PCAP, Record, pcap, pcapng, simple_packets},
+    version_0,
     witness::NAMES,
 };
 use serde_json::Value;
-
-/// Where the project's captures are.
-fn own() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/captures")
-}
-
-/// All captures that there are.
-fn captures() -> Result<Vec<PathBuf>> {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures");
-    if !shared.exists() {
-        eprintln!("no {}: only the project's own captures", shared.display());
-    }
-    let mut files = Vec::new();
-    for directory in [own(), shared] {
-        let entries = fs::read_dir(directory).into_iter().flatten();
-        files.extend(entries.map_while(Result::ok).map(|entry| entry.path()));
-    }
-    files.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "pcap")
-    });
-    files.sort();
-    ensure!(!files.is_empty(), "no captures");
-    Ok(files)
-}
 
 fn stat(path: &Path, arguments: &[&str]) -> Result<Value> {
     let mut command = Command::new(binary());
@@ -176,7 +153,7 @@ fn number(text: &str) -> Option<u64> {
 #[test]
 fn every_capture_holds_what_tshark_sees_in_it() -> Result<()> {
     let mut differ = Vec::new();
-    for path in captures()? {
+    for path in captures::all()? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("handmade") {
             // tshark accepts wrong lengths: `malformed` has the verdicts on these.
@@ -368,6 +345,7 @@ fn formats_and_link_types_change_nothing() -> Result<()> {
             pcapng(true, &[interface(1, 9, 0), interface(113, 6, -5)], &mixed),
         ),
         ("sections.pcapng", two_sections.concat()),
+        ("obsolete.pcapng", record::packet_blocks(&records)),
     ];
     let plain = stat(&own().join("basic.pcap"), &[])?;
     ensure!(plain["source"]["kind"] == "capture", "{}", plain["source"]);
@@ -535,6 +513,49 @@ fn bad_input_is_told_in_a_sentence() -> Result<()> {
         ensure!(
             out.status.code() == Some(1) && text.contains(wanted),
             "{text}"
+        );
+    }
+    Ok(())
+}
+
+/// The same where a packet belongs to no interface, and where a Packet Block is shorter than it says.
+#[test]
+fn a_packet_that_cannot_be_placed_ends_the_capture() -> Result<()> {
+    let records = record::read(&fs::read(own().join("basic.pcap"))?)?;
+    let interface = Interface {
+        link_type: 1,
+        resolution: 6,
+        offset: 0,
+    };
+    let last = |file: &[u8], records: &[Record]| -> usize {
+        let length = records[records.len() - 1].bytes.len().next_multiple_of(4);
+        file.len() - 32 - length
+    };
+    let mut enhanced = pcapng(false, &[interface], &records);
+    let at = last(&enhanced, &records);
+    enhanced[at + 8] = 7;
+    let mut obsolete = record::packet_blocks(&records);
+    let short = last(&obsolete, &records);
+    obsolete[short + 20..short + 24].copy_from_slice(&5000_u32.to_be_bytes());
+    for (bytes, at, wanted) in [
+        (enhanced, at, "a packet is of interface 7"),
+        (obsolete, short, "contradict each other"),
+    ] {
+        let file = Temporary::new("placed.pcapng", &bytes)?;
+        let mut command = Command::new(binary());
+        command.args(["stat", "--output", "json", "-logFile"]);
+        let out = finished(command.arg(&file.0))?;
+        let stat: Value = serde_json::from_slice(&out.stdout)?;
+        ensure!(out.status.code() == Some(1), "{}", out.status);
+        let broken = stat["source"]["broken"].as_str().context("not broken")?;
+        ensure!(
+            broken.starts_with(&format!("byte {at}:")) && broken.contains(wanted),
+            "{broken}"
+        );
+        ensure!(
+            stat["source"]["frames"] == records.len() - 1,
+            "{}",
+            stat["source"]
         );
     }
     Ok(())
@@ -733,6 +754,40 @@ fn sessions_and_events_of_a_capture() -> Result<()> {
     Ok(())
 }
 
+/// Version 0 is crafted: what makes it is what is there.
+#[test]
+fn the_capture_of_version_0() -> Result<()> {
+    let made = pcap(PCAP, 1, &version_0::packets()?);
+    let path = own().join("version0.pcap");
+    if std::env::var_os("UPDATE_CAPTURES").is_some() {
+        fs::write(&path, &made)?;
+    }
+    ensure!(fs::read(&path)? == made, "UPDATE_CAPTURES=1 writes it anew");
+    let stat = stat(&path, &[])?;
+    // Every option by itself is right, and so is all that the sessions say but for one checksum.
+    ensure!(stat["counters"]["OPTEr"]["total"] == 0, "{stat:#}");
+    for (row, wanted) in [
+        ("TotSess", 2),
+        ("TotV1Sess", 0),
+        ("subCon", 4),
+        ("FACKVald", 2),
+        ("InMACEr", 0),
+        ("CksumEr", 1),
+        ("FCkeyEr", 0),
+        ("MPFAILst", 1),
+        ("REMAddrTx", 8),
+    ] {
+        let is = &stat["counters"][row]["total"];
+        let is = if is.is_null() {
+            &stat["extra"][row]
+        } else {
+            is
+        };
+        ensure!(*is == wanted, "{row} is {is}");
+    }
+    Ok(())
+}
+
 /// Makes the captures of tests/data/captures anew, if it is asked to: real traffic of this kernel.
 #[test]
 fn the_captures_of_the_project() -> Result<()> {
@@ -753,6 +808,7 @@ fn the_captures_of_the_project() -> Result<()> {
         record_on_any(family, name, |pair| pair.every_option(1000))?;
     }
     record_on_any(Family::V4, "ends.pcap", violent_ends)?;
+    record_on_any(Family::V4, "fail.pcap", a_wrong_checksum)?;
     record_on_any(Family::V6, "checksums.pcap", |pair| {
         for host in [&pair.client, &pair.server] {
             host.sysctl("mptcp/checksum_enabled", "1")?;
@@ -770,6 +826,33 @@ fn record_on_any(family: Family, name: &str, talk: impl FnOnce(&Pair) -> Result<
     pair.settle()?;
     fs::copy(capture.stop()?, own().join(name))?;
     Ok(())
+}
+
+/// A payload that changes on its way, so that both ends say MP_FAIL, behind an address with a port.
+fn a_wrong_checksum(pair: &Pair) -> Result<()> {
+    for host in [&pair.client, &pair.server] {
+        host.sysctl("mptcp/checksum_enabled", "1")?;
+    }
+    pair.client
+        .ip("mptcp limits set subflows 0 add_addr_accepted 0")?;
+    let signalled = pair.server_address(1);
+    pair.server.ip(&format!(
+        "mptcp endpoint add {signalled} id 9 signal port 5001"
+    ))?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 1000)?;
+    pair.wait_for(&pair.server, "EchoAdd", 1)?;
+    let changed = "tcp dport 5000 meta length > 600 limit rate 1/hour burst 1 packets";
+    let chain = format!(
+        "table inet x {{ chain p {{ type filter hook output priority 300; {changed} @ih,64,16 set \
+         0x5a5b\n}}\n}}"
+    );
+    pair.client.run("nft", &[&chain])?;
+    transfer(&client, &server, 1000)?;
+    pair.wait_for(&pair.client, "MPFailRx", 1)?;
+    pair.settle()?;
+    transfer(&client, &server, 1000)?;
+    close(client, server)
 }
 
 /// A join that is refused, and a fast close.

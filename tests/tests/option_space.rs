@@ -1,15 +1,12 @@
 //! The program in the kernel and the decoder on the host say the same of every option area.
 
 use anyhow::{Result, ensure};
-use mptcp_common::{
-    counter::Counters,
-    gather::Buffer,
-    wire::{self, Fault, Segment, TcpFlags},
-};
+use mptcp_common::{counter::Counters, gather::Buffer, wire::Fault};
 use mptcp_tests::{
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK},
     kernel::{self, Kernel, Program},
     numbers::Numbers,
+    options::agree,
 };
 use mptcp_user::offline::Offline;
 
@@ -59,28 +56,6 @@ fn compare(both: &mut Both, flags: u8, options: &[u8], payload: usize) -> Result
         "flags {flags:#x}, payload {payload}, options {options:02x?}\nkernel {counted:#?}\nhost \
          {wanted:#?}"
     );
-    // The decoder knows no other options of the segment, so it sees these two faults never.
-    let mut faults = [0; 8];
-    let segment = Segment {
-        flags: TcpFlags(flags),
-        has_payload: payload > 0,
-    };
-    let mut first = [true; 16];
-    wire::decode(options, segment, |result| {
-        if let Err(error) = result {
-            // The engine judges only the first option of a subtype; the next is a repetition.
-            let repeated = error.fault != Fault::Overrun
-                && error
-                    .subtype
-                    .is_some_and(|nibble| !first[usize::from(nibble)]);
-            faults[error.fault as usize] += u64::from(!repeated);
-            if let Some(nibble) = error.subtype {
-                first[usize::from(nibble)] = false;
-            }
-        } else if let Ok(option) = result {
-            first[usize::from(nibble(&option))] = false;
-        }
-    });
     // By subtype too: all but those without one, and those between options.
     let by_subtype: u64 = events.option_invalid.iter().sum();
     let short = events.invalid[Fault::Short as usize] + events.invalid[Fault::Combination as usize];
@@ -92,31 +67,7 @@ fn compare(both: &mut Both, flags: u8, options: &[u8], payload: usize) -> Result
     for (i, count) in events.option_invalid.iter().enumerate() {
         ensure!(*count <= events.option[i / 8], "{options:02x?}");
     }
-    for fault in Fault::ALL.into_iter().take(6) {
-        let (decoder, engine) = (faults[fault as usize], events.invalid[fault as usize]);
-        ensure!(
-            decoder == engine,
-            "{fault:?}: decoder {decoder}, engine {engine}: {options:02x?}"
-        );
-    }
-    Ok(())
-}
-
-fn nibble(option: &wire::Mptcp) -> u8 {
-    use wire::Mptcp;
-    match option {
-        Mptcp::MpCapable(_) => 0,
-        Mptcp::MpJoin(_) => 1,
-        Mptcp::Dss(_) => 2,
-        Mptcp::AddAddr(_) => 3,
-        Mptcp::RemoveAddr(_) => 4,
-        Mptcp::MpPrio(_) => 5,
-        Mptcp::MpFail(_) => 6,
-        Mptcp::MpFastclose(_) => 7,
-        Mptcp::MpTcpRst(_) => 8,
-        Mptcp::Experimental => 15,
-        Mptcp::Unassigned(nibble) => *nibble,
-    }
+    agree(&events, flags, payload > 0, options)
 }
 
 /// Segments that an option can stand on.
@@ -134,7 +85,7 @@ const SEGMENTS: [(u8, usize); 8] = [
 #[test]
 fn every_subtype_length_and_truncation() -> Result<()> {
     let mut both = Both::new()?;
-    let mut numbers = Numbers(1);
+    let mut numbers = Numbers::new(1);
     for subtype in 0..16_u8 {
         for length in 2..=40_u8 {
             for end in (4..=40).step_by(4) {
@@ -173,7 +124,7 @@ fn every_byte_of_flags_of_a_dss_in_every_length() -> Result<()> {
 #[test]
 fn options_at_random() -> Result<()> {
     let mut both = Both::new()?;
-    let mut numbers = Numbers(2);
+    let mut numbers = Numbers::new(2);
     for _ in 0..60_000 {
         let end = 4 + numbers.below(10) as usize * 4;
         let mut options = Vec::new();

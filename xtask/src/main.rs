@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod hooks;
 mod install;
 mod net;
@@ -14,7 +15,7 @@ mod toolchain;
 mod traffic;
 mod vm;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -43,6 +44,15 @@ enum Command {
         /// How to print it
         #[arg(long, value_enum, default_value_t)]
         output: bench::Output,
+    },
+    /// Try inputs that libFuzzer makes of the captures
+    Fuzz {
+        /// All, one after the other, if none is given
+        #[arg(value_enum)]
+        target: Option<fuzz::Target>,
+        /// How long each is run: 30s, 10m, 1h
+        #[arg(long, default_value = "10m", value_parser = fuzz::duration)]
+        time: Duration,
     },
     /// Load, attach and count on Debian's kernels in virtual machines
     Vm,
@@ -73,11 +83,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(status) = fuzz::compile() {
+        return status;
+    }
     let result = match Cli::parse().command {
         Command::Setup { all } => setup::run(all),
         Command::Demo => demo::run(),
         Command::Test => test::run(),
         Command::Bench { output } => bench::run(output),
+        Command::Fuzz { target, time } => fuzz::run(target, time),
         Command::Vm => vm::run(),
         Command::Install { prefix } => install::run(&prefix),
         Command::Serve { address } => traffic::serve(address),

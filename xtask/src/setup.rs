@@ -27,6 +27,7 @@ const BASE: &Needs = &[
 /// For the tests.
 const TESTS: &Needs = &[
     ("bpftool", "bpftool"),
+    ("c++", "g++"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
     ("qemu-system-x86_64", "qemu-system-x86"),

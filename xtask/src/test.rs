@@ -1,14 +1,17 @@
 //! `cargo xtask test`: every check and test, as CI runs them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use crate::{
-    setup,
+    fuzz, setup,
     shell::{self, cargo, show, step},
     vm,
 };
+
+/// How long each fuzz target is run.
+const FUZZED: Duration = Duration::from_secs(3);
 
 pub(crate) fn run() -> Result<()> {
     if shell::became_root("the tests make network namespaces and load eBPF programs, which")? {
@@ -20,10 +23,11 @@ pub(crate) fn run() -> Result<()> {
     let binary = shell::release_binary()?;
     step(
         "check lints",
-        &mut cargo("clippy --all-targets -- -D warnings"),
+        &mut cargo("clippy --workspace --exclude mptcp-ebpf --all-targets -- -D warnings"),
     )?;
     eprintln!("==> tests");
     show(cargo("test --no-fail-fast").env("MPTCP_USER", &binary))?;
+    fuzz::run(None, FUZZED)?;
     vm::run()?;
     eprintln!("all tests passed in {:.0} s", start.elapsed().as_secs_f64());
     Ok(())

@@ -270,13 +270,11 @@ pub(super) fn later<T: Stages>(
 /// The join is established.
 #[inline(always)]
 fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
-    let direction = work.route.direction.get();
     undo(tables, entry);
     if session_of_entry(tables, entry).is_none() {
         drop(tables, work, entry);
         return;
     }
-    tables.count(direction, |events| events.join_created += 1);
     work.route.session.set(entry.session.load() + 1);
     work.route.ask(next::OPEN_SUBFLOW);
 }

@@ -273,7 +273,8 @@ pub fn open_subflow<T: Stages>(tables: &T) {
         session.newcomer.store(slot);
         session.over_limit.store(now);
     }
-    if entry.kind.load() == Kind::Join as u32 {
+    let is_join = entry.kind.load() == Kind::Join as u32;
+    if is_join {
         session.flags.or(session::JOINED);
         tables.report(Happening::SubflowJoined, 0, token_of(session));
     }
@@ -281,7 +282,10 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     free(tables, entry, half_open_slot, tag);
     work.route.flow.set(Flow::Subflow as u32);
     work.route.slot.set(slot);
-    tables.count(direction, |events| events.subflow_created += 1);
+    tables.count(direction, |events| {
+        events.subflow_created += 1;
+        events.join_created += u64::from(is_join);
+    });
 }
 
 #[inline(always)]

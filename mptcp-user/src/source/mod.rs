@@ -1,7 +1,7 @@
 //! Where numbers come from. A source hands out [`Statistics`]; what shows them does not know
 //! which source it was.
 
-mod capture;
+pub mod capture;
 mod live;
 mod sessions;
 

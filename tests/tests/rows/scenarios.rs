@@ -291,6 +291,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::confirmed(t)?; t.clear(); t.data(0, A, 40_000)?; Ok(t) }, "no checksums"),
     s("CsumUnverified", 1, |t| { let mut t = Talk::checksummed(t)?; let (o, map) = (t.dss_with_checksum(0, A, 300, false), 100); t.send(0, A, ACK, &o, map)?; t.flows[0].next[A] += 100; t.send(0, A, ACK, &o, map)?; t.dsn[A] += 300; t.data(0, A, 10)?; Ok(t) },
         |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[100, 100, 100], 300, |_| {})?; t.data(0, A, 10)?; Ok(t) }, "the middle was not seen"),
+    s("CsumUnverified", 1, |t| { let mut t = Talk::checksummed(t)?; let o = t.dss_with_checksum(0, A, 300, false); t.send(0, A, ACK, &o, 100)?; t.dsn[A] += 100; t.data(0, A, 100)?; t.send(0, A, ACK, &o, 100)?; Ok(t) },
+        |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[100, 100, 100], 300, |_| {})?; Ok(t) }, "one that another cuts in two counts once"),
     s("OptAfterFallback", 1, |t| { let mut t = Talk::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.ack(0, A)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.ack(0, A)?; Ok(t) }, "no fallback"),
     s("Reinject", 1, |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) },

@@ -20,6 +20,8 @@ use crate::failure::{Failure, Kind};
 
 /// Bytes that are read at once; more than any record of a pcap file has.
 const BUFFER: usize = 1 << 19;
+/// Bytes that are unpacked at once: a decoder that finds damage keeps what it unpacked in that call.
+const UNPACKED: usize = 1 << 12;
 /// The largest snap length of libpcap.
 const LONGEST_PACKET: u64 = 1 << 18;
 /// No block of a pcapng file is longer.
@@ -36,7 +38,7 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const PCAPNG: &[u8] = &[0x0a, 0x0d, 0x0d, 0x0a];
 const LITTLE_ENDIAN: &[u8] = &[0x4d, 0x3c, 0x2b, 0x1a];
 
-const CONTRADICTION: &str = "the lengths of a record contradict each other";
+pub(super) const CONTRADICTION: &str = "the lengths of a record contradict each other";
 
 /// How far a capture was read.
 pub(super) enum Progress {
@@ -62,7 +64,12 @@ pub(super) struct Input {
 impl Input {
     /// Opens a file; `-` is standard input.
     pub(super) fn open(path: &Path, shows_progress: bool) -> Result<Self> {
-        let (mut file, bar) = source(path, shows_progress)?;
+        let (file, bar) = source(path, shows_progress)?;
+        Self::of(file, bar)
+    }
+
+    /// Reads from anywhere.
+    pub(super) fn of(mut file: impl Read + 'static, bar: ProgressBar) -> Result<Self> {
         let start = take(&mut file, HEAD)?;
         let is_gzip = start.starts_with(GZIP);
         let is_zstd = start.starts_with(ZSTD);
@@ -92,6 +99,7 @@ impl Input {
         let error = Rc::default();
         let reader = Attentive {
             reader: Cursor::new(head).chain(bytes),
+            longest: if is_gzip || is_zstd { UNPACKED } else { BUFFER },
             error: Rc::clone(&error),
         };
         let blocks: Result<Box<dyn PcapReaderIterator>, _> = if is_pcapng {
@@ -116,10 +124,10 @@ impl Input {
         self.bar.finish_and_clear();
     }
 
-    /// Hands the next record to `each`.
+    /// Hands the next record to `each`, which may find that it cannot be: why.
     pub(super) fn next(
         &mut self,
-        each: impl FnOnce(PcapBlockOwned<'_>) -> Result<()>,
+        each: impl FnOnce(PcapBlockOwned<'_>) -> Result<Option<String>>,
     ) -> Result<Progress> {
         loop {
             match self.blocks.next() {
@@ -127,7 +135,9 @@ impl Input {
                     if let PcapBlockOwned::NG(Block::SectionHeader(section)) = &block {
                         self.is_big_endian = section.big_endian();
                     }
-                    each(block)?;
+                    if let Some(broken) = each(block)? {
+                        return Ok(self.broken(broken));
+                    }
                     self.blocks.consume_noshift(length);
                     return Ok(Progress::On);
                 }
@@ -217,7 +227,7 @@ fn take(reader: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
 }
 
 /// A number of 32 bits.
-fn number(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<u64> {
+pub(super) fn number(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<u64> {
     let bytes = *bytes.get(at..)?.first_chunk()?;
     Some(u64::from(if is_big_endian {
         u32::from_be_bytes(bytes)
@@ -229,11 +239,15 @@ fn number(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<u64> {
 /// Keeps the error that a reader returns.
 struct Attentive<R> {
     reader: R,
+    /// Bytes that are asked for at once.
+    longest: usize,
     error: Rc<RefCell<Option<io::Error>>>,
 }
 
 impl<R: Read> Read for Attentive<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = buffer.len().min(self.longest);
+        let buffer = &mut buffer[..length];
         loop {
             match self.reader.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

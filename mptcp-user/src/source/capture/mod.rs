@@ -3,25 +3,26 @@
 mod input;
 mod link;
 
-use std::{ops::ControlFlow, path::Path};
+use std::{io::Read, ops::ControlFlow, path::Path};
 
 use anyhow::{Context as _, Result};
+use indicatif::ProgressBar;
 use jiff::Timestamp;
 use mptcp_common::{
-    counter::{HookCounts, Leaf, Role},
+    counter::{Counters, HookCounts, Leaf, Role},
     track::{Report, Tables as _},
 };
 use pcap_parser::{
     Block, LegacyPcapBlock, Linktype, PcapBlockOwned, PcapHeader,
     pcapng::{
         EnhancedPacketBlock, IDB_MAGIC, InterfaceDescriptionBlock, OptionCode, PcapNGOption,
-        SimplePacketBlock,
+        SimplePacketBlock, UnknownBlock,
     },
     traits::PcapNGPacketBlock as _,
 };
 
 use self::{
-    input::{Input, Progress},
+    input::{CONTRADICTION, Input, Progress, number},
     link::Link,
 };
 use super::{Origin, Recent, Session, Statistics, sessions};
@@ -42,6 +43,38 @@ pub(crate) struct Capture {
     tally: Tally,
     /// Why it could not be read to its end.
     broken: Option<String>,
+}
+
+/// What a test wants to know of a capture that was read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// What was counted.
+    pub counters: Counters,
+    /// Packets behind link-layer headers that are not read.
+    pub skipped: u64,
+    /// Why it could not be read, or not to its end.
+    pub broken: Option<String>,
+}
+
+/// Reads a capture from anywhere, as the commands do from files: for tests.
+pub fn read(bytes: impl Read + 'static, config: Config) -> Reading {
+    let input = match Input::of(bytes, ProgressBar::hidden()) {
+        Ok(input) => input,
+        Err(error) => {
+            return Reading {
+                counters: Counters::default(),
+                skipped: 0,
+                broken: Some(format!("{error:#}")),
+            };
+        }
+    };
+    let mut capture = Capture::new("capture".to_owned(), input, config);
+    let failed = capture.read(|_, _| Ok(ControlFlow::Continue(()))).err();
+    Reading {
+        counters: capture.tally.engine.counters(),
+        skipped: capture.tally.unread.skipped,
+        broken: failed.map(|error| format!("{error:#}")).or(capture.broken),
+    }
 }
 
 /// What the packets so far amount to.
@@ -89,6 +122,16 @@ pub(crate) struct Unread {
     pub(crate) oversized: u64,
 }
 
+/// A Packet Block of pcapng: obsolete since there are enhanced ones, and unknown to the reader of blocks.
+struct PacketBlock<'a> {
+    interface: u32,
+    ticks: u64,
+    /// On the wire.
+    length: u32,
+    /// `None` where the block is shorter than it says.
+    data: Option<&'a [u8]>,
+}
+
 /// A packet as the file has it.
 struct Packet<'a> {
     data: &'a [u8],
@@ -109,7 +152,11 @@ impl Capture {
         };
         let input =
             Input::open(path, shows_progress).with_context(|| format!("cannot read {name}"))?;
-        Ok(Self {
+        Ok(Self::new(name, input, config))
+    }
+
+    fn new(name: String, input: Input, config: Config) -> Self {
+        Self {
             name,
             input,
             tally: Tally {
@@ -121,7 +168,7 @@ impl Capture {
                 unread: Unread::default(),
             },
             broken: None,
-        })
+        }
     }
 
     /// Reads as far as it can be read or is wanted, and tells what happens when.
@@ -263,13 +310,19 @@ impl Capture {
 }
 
 impl Tally {
-    fn block(&mut self, block: &PcapBlockOwned<'_>) -> Result<()> {
+    /// Says why, if the block cannot be.
+    fn block(&mut self, block: &PcapBlockOwned<'_>) -> Result<Option<String>> {
         match block {
             PcapBlockOwned::Legacy(packet) => return self.legacy_packet(packet),
             PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
                 return self.enhanced_packet(packet);
             }
             PcapBlockOwned::NG(Block::SimplePacket(packet)) => return self.simple_packet(packet),
+            PcapBlockOwned::NG(Block::Unknown(block)) => {
+                if let Some(packet) = PacketBlock::new(block) {
+                    return self.packet_block(packet);
+                }
+            }
             PcapBlockOwned::LegacyHeader(header) => {
                 self.interfaces.push(Interface::of_file(header));
             }
@@ -278,7 +331,7 @@ impl Tally {
             PcapBlockOwned::NG(Block::SectionHeader(_)) => self.interfaces.clear(),
             PcapBlockOwned::NG(_) => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     fn describe(&mut self, interface: &InterfaceDescriptionBlock<'_>) {
@@ -290,9 +343,9 @@ impl Tally {
         }
     }
 
-    fn legacy_packet(&mut self, packet: &LegacyPcapBlock<'_>) -> Result<()> {
-        let Some(interface) = self.interfaces.first().copied() else {
-            return Ok(());
+    fn legacy_packet(&mut self, packet: &LegacyPcapBlock<'_>) -> Result<Option<String>> {
+        let Some(interface) = self.interface(0) else {
+            return Ok(Some(undescribed(0)));
         };
         let ticks = u64::from(packet.ts_sec) * interface.ticks_per_second;
         let ticks = ticks + u64::from(packet.ts_usec);
@@ -307,8 +360,10 @@ impl Tally {
         )
     }
 
-    fn enhanced_packet(&mut self, packet: &EnhancedPacketBlock<'_>) -> Result<()> {
-        let interface = self.interface(packet.if_id)?;
+    fn enhanced_packet(&mut self, packet: &EnhancedPacketBlock<'_>) -> Result<Option<String>> {
+        let Some(interface) = self.interface(packet.if_id) else {
+            return Ok(Some(undescribed(packet.if_id)));
+        };
         let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
         self.packet(
             interface,
@@ -321,8 +376,29 @@ impl Tally {
         )
     }
 
-    fn simple_packet(&mut self, packet: &SimplePacketBlock<'_>) -> Result<()> {
-        let interface = self.interface(0)?;
+    /// Of an obsolete Packet Block.
+    fn packet_block(&mut self, packet: PacketBlock<'_>) -> Result<Option<String>> {
+        let Some(interface) = self.interface(packet.interface) else {
+            return Ok(Some(undescribed(packet.interface)));
+        };
+        let Some(data) = packet.data else {
+            return Ok(Some(CONTRADICTION.to_owned()));
+        };
+        self.packet(
+            interface,
+            Packet {
+                data,
+                length: packet.length,
+                time: Some(interface.nanoseconds(packet.ticks)),
+                ingress: None,
+            },
+        )
+    }
+
+    fn simple_packet(&mut self, packet: &SimplePacketBlock<'_>) -> Result<Option<String>> {
+        let Some(interface) = self.interface(0) else {
+            return Ok(Some(undescribed(0)));
+        };
         let data = packet.packet_data();
         let captured = match interface.snap_length {
             0 => data.len(),
@@ -339,25 +415,15 @@ impl Tally {
         )
     }
 
-    fn interface(&self, number: u32) -> Result<Interface> {
-        self.interfaces
-            .get(number as usize)
-            .copied()
-            .ok_or_else(|| {
-                Failure::error(
-                    Kind::Failed,
-                    format!(
-                        "a packet is of interface {number}, which the capture does not describe"
-                    ),
-                )
-            })
+    fn interface(&self, number: u32) -> Option<Interface> {
+        self.interfaces.get(number as usize).copied()
     }
 
-    fn packet(&mut self, interface: Interface, packet: Packet<'_>) -> Result<()> {
+    fn packet(&mut self, interface: Interface, packet: Packet<'_>) -> Result<Option<String>> {
         let Some(link) = interface.link else {
             self.unread.skipped += 1;
             self.unread.link_type = Some(interface.linktype.0);
-            return Ok(());
+            return Ok(None);
         };
         let inner = link.open(packet.data);
         let ingress = match (self.config.role, inner.ingress.or(packet.ingress)) {
@@ -393,7 +459,7 @@ impl Tally {
         if length > longest && is_tcp && link.has_mtu() {
             self.unread.oversized += 1;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The engine's clock at a packet: it does not go back.
@@ -409,6 +475,33 @@ impl Tally {
             None => {}
         }
         times.last
+    }
+}
+
+impl<'a> PacketBlock<'a> {
+    const TYPE: u32 = 2;
+
+    /// `None` of another block.
+    fn new(block: &UnknownBlock<'a>) -> Option<Self> {
+        // The type is read as a little-endian number, whatever the file is.
+        let is_big_endian = block.block_type == Self::TYPE.swap_bytes();
+        if block.block_type != Self::TYPE && !is_big_endian {
+            return None;
+        }
+        let word = |at| number(block.data, at, is_big_endian).unwrap_or_default();
+        // Behind the interface stands how many packets were dropped.
+        let first = word(0);
+        let captured = word(12) as usize;
+        Some(Self {
+            interface: if is_big_endian {
+                first >> 16
+            } else {
+                first & 0xffff
+            } as u32,
+            ticks: word(4) << 32 | word(8),
+            length: word(16) as u32,
+            data: block.data.get(20..).and_then(|data| data.get(..captured)),
+        })
     }
 }
 
@@ -463,6 +556,10 @@ impl Interface {
         let offset = self.offset.saturating_mul(SECOND as i64);
         time.saturating_add_signed(offset)
     }
+}
+
+fn undescribed(interface: u32) -> String {
+    format!("a packet is of interface {interface}, which the capture does not describe")
 }
 
 /// The value of an option, as it stands in the file.

@@ -1,0 +1,113 @@
+//! Makes what fuzzing starts from, of the captures: `seeds DIRECTORY`, with a directory in it for each
+//! target.
+
+use std::{
+    env, fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use flate2::{Compression, write::GzEncoder};
+use mptcp_fuzz::{LENGTH, OUTGOING};
+use mptcp_tests::{
+    captures,
+    numbers::Numbers,
+    record::{self, Interface, Record},
+};
+
+/// Packets of a capture that go into one seed.
+const PACKETS: usize = 60;
+/// Bytes of a frame: all headers, and some payload.
+const SNAP: usize = 200;
+
+fn main() -> Result<()> {
+    let directory = PathBuf::from(env::args_os().nth(1).context("seeds DIRECTORY")?);
+    let mut seeds = Seeds { directory, made: 0 };
+    for path in captures::all()? {
+        let file = fs::read(&path)?;
+        let head = &file[..file.len().min(8_000)];
+        seeds.add("capture", &[&[0, 1][..], head].concat())?;
+        let Ok(mut records) = record::read(&file) else {
+            continue;
+        };
+        for record in &mut records {
+            record.bytes.truncate(SNAP);
+        }
+        seeds.of_records(&records)?;
+    }
+    // What becomes of a session is made of numbers, not of packets.
+    let mut numbers = Numbers::new(1);
+    for _ in 0..200 {
+        let course: Vec<u8> = (0..numbers.below(60)).map(|_| numbers.byte()).collect();
+        seeds.add("sessions", &course)?;
+    }
+    Ok(())
+}
+
+struct Seeds {
+    directory: PathBuf,
+    made: u32,
+}
+
+impl Seeds {
+    fn of_records(&mut self, records: &[Record]) -> Result<()> {
+        let few = &records[..records.len().min(PACKETS)];
+        let interface = Interface {
+            link_type: 1,
+            resolution: 9,
+            offset: 0,
+        };
+        for file in [
+            record::pcapng(false, &[interface], few),
+            record::pcapng(true, &[interface], few),
+            record::simple_packets(few),
+            record::packet_blocks(few),
+        ] {
+            self.add("capture", &[&[0, 1][..], &file].concat())?;
+        }
+        let file = record::pcap(record::PCAP, 1, few);
+        let mut gzip = GzEncoder::new(vec![0, 1], Compression::default());
+        gzip.write_all(&file)?;
+        self.add("capture", &gzip.finish()?)?;
+        let zstd = zstd::encode_all(&file[..], 0)?;
+        self.add("capture", &[&[0, 1][..], &zstd].concat())?;
+        for record in few {
+            self.add("frame", &[&[0][..], &record.bytes].concat())?;
+            if let Some(options) = options(&record.bytes) {
+                let flags = record.bytes[14 + 20 + 13];
+                self.add("options", &[&[flags, 1][..], options].concat())?;
+            }
+        }
+        for (part, role) in records
+            .chunks(PACKETS)
+            .take(4)
+            .zip([2, 3].into_iter().cycle())
+        {
+            let mut stream = vec![role];
+            for record in part {
+                let listens = record.bytes.get(35) < record.bytes.get(37);
+                let head = record.bytes.len() as u16 & LENGTH;
+                stream.extend((head | if listens { OUTGOING } else { 0 }).to_le_bytes());
+                stream.extend(&record.bytes);
+            }
+            self.add("packets", &stream)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, target: &str, bytes: &[u8]) -> Result<()> {
+        let directory: &Path = &self.directory.join(target);
+        fs::create_dir_all(directory)?;
+        self.made += 1;
+        fs::write(directory.join(self.made.to_string()), bytes)?;
+        Ok(())
+    }
+}
+
+/// The option area of a TCP segment over IPv4 and Ethernet.
+fn options(frame: &[u8]) -> Option<&[u8]> {
+    let is_tcp = frame.get(12..14)? == [8, 0] && *frame.get(14)? == 0x45 && *frame.get(23)? == 6;
+    let size = usize::from(*frame.get(14 + 20 + 12)? >> 4) * 4;
+    is_tcp.then(|| frame.get(14 + 20 + 20..14 + 20 + size))?
+}

@@ -1,0 +1,79 @@
+//! Any bytes as a frame: what is gathered is what a slow reader of the same headers finds.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mptcp_common::{
+    engine::Work,
+    gather::{self, Buffer, Scope},
+    wire::Area,
+};
+use mptcp_fuzz::engine;
+use mptcp_tests::headers::{self, Kind, Segment};
+use mptcp_user::offline::Slice;
+
+fuzz_target!(|data: &[u8]| {
+    let [how, frame @ ..] = data else {
+        return;
+    };
+    let is_layer_3 = how & 1 != 0;
+    let is_stripped = how & 2 != 0;
+    // A buffer above 64 KiB has no length in its IP header.
+    let length = if how & 4 != 0 { 70_000 } else { frame.len() };
+    let merged = if length > 65_535 { length } else { 0 };
+    let scope = Scope {
+        is_layer_3,
+        is_tracking: false,
+        is_verifying: false,
+    };
+    let mut buffer = Buffer {
+        stripped_tags: is_stripped.into(),
+        ..Buffer::ONE
+    };
+    let slice = Slice {
+        bytes: frame,
+        length,
+    };
+    let mut work = Work::default();
+    let gathered = gather::gather(&slice, &engine(*how), scope, &mut buffer, &mut work);
+    let wanted = headers::read(
+        frame,
+        Kind {
+            is_layer_3,
+            is_stripped,
+            merged,
+        },
+    );
+    match (gathered, wanted) {
+        (Ok(()), Ok(wanted)) => assert_eq!(segment(&work), wanted),
+        (is, wanted) => assert_eq!(is, wanted.map(drop)),
+    }
+});
+
+/// What was gathered.
+fn segment(work: &Work) -> Segment {
+    let [source_high, source, destination_high, destination, ports] = work.flow.words;
+    let address = |words: [u64; 2]| {
+        let mut address = [0; 16];
+        address[..8].copy_from_slice(&words[0].to_ne_bytes());
+        address[8..].copy_from_slice(&words[1].to_ne_bytes());
+        address
+    };
+    let packet = &work.packet;
+    let mut area: Area = work.area;
+    Segment {
+        addresses: [
+            address([source_high, source]),
+            address([destination_high, destination]),
+        ],
+        ports: (ports as u32).to_ne_bytes(),
+        sequence: packet.sequence,
+        acknowledgment: packet.acknowledgment,
+        flags: packet.flags.0,
+        options: area.bytes_mut()[..packet.options as usize].to_vec(),
+        payload_at: packet.payload_at as usize,
+        payload: packet.payload as usize,
+        ipv6: packet.ipv6,
+        is_fragment: packet.is_fragment,
+    }
+}

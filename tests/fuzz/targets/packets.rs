@@ -1,0 +1,45 @@
+//! Any packets one after another: what has to hold of the numbers of any traffic holds, and the same
+//! packets make the same tables.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mptcp_common::track::Report;
+use mptcp_fuzz::{engine, packets, role};
+use mptcp_tests::{sessions::invariants, tables};
+use mptcp_user::offline::{Captured, Offline};
+
+fuzz_target!(|data: &[u8]| {
+    let [how, stream @ ..] = data else {
+        return;
+    };
+    let (mut first, reports, now) = run(*how, stream);
+    let counters = first.counters();
+    assert!(counters.is_settled(), "{counters:?}");
+    if let Err(error) = invariants(&counters, &first.gauges(now), role(*how)) {
+        panic!("{error:#}");
+    }
+    let (second, again, _) = run(*how, stream);
+    assert_eq!(counters, second.counters());
+    assert_eq!(reports, again);
+    assert!(tables::bytes(&first) == tables::bytes(&second));
+    assert!(first.take_reports().is_empty());
+});
+
+/// The engine after these packets, what it told, and the time.
+fn run(how: u8, stream: &[u8]) -> (Offline, Vec<Report>, u64) {
+    let mut engine = engine(how);
+    let mut now = 1_000_000_000_000;
+    for packet in packets(stream) {
+        now += packet.later;
+        let captured = Captured {
+            bytes: packet.bytes,
+            length: packet.bytes.len() as u32,
+            is_layer_3: false,
+            ingress: packet.ingress,
+        };
+        engine.captured(captured, now);
+    }
+    let reports = engine.take_reports();
+    (engine, reports, now)
+}

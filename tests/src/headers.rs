@@ -1,0 +1,232 @@
+//! A frame's headers, read byte by byte by their figures: what the engine's cursor is compared with.
+
+use mptcp_common::counter::Leaf;
+
+/// A TCP segment that was found in a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Addresses of sender and receiver, as IPv6.
+    pub addresses: [[u8; 16]; 2],
+    /// Ports of both, as they stand there.
+    pub ports: [u8; 4],
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgment number.
+    pub acknowledgment: u32,
+    /// Flags.
+    pub flags: u8,
+    /// The option area; empty where it only holds a timestamp.
+    pub options: Vec<u8>,
+    /// Where the payload begins in the frame.
+    pub payload_at: usize,
+    /// Bytes of payload by the IP header.
+    pub payload: usize,
+    /// IPv6?
+    pub ipv6: bool,
+    /// Is it the first of several fragments?
+    pub is_fragment: bool,
+}
+
+/// How a frame is to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// It begins with the IP header.
+    pub is_layer_3: bool,
+    /// The device took a VLAN tag out.
+    pub is_stripped: bool,
+    /// Its length where the IP header says 0.
+    pub merged: usize,
+}
+
+/// Behind this offset no header is looked for.
+const LAST: usize = 0x7fff;
+
+/// Reads the headers.
+///
+/// # Errors
+/// What the frame is instead of a TCP segment with options.
+pub fn read(frame: &[u8], kind: Kind) -> Result<Segment, Leaf> {
+    let (ethertype, at) = if kind.is_layer_3 {
+        match byte(frame, 0)? >> 4 {
+            4 => (0x0800, 0),
+            6 => (0x86dd, 0),
+            _ => return Err(Leaf::NotIp),
+        }
+    } else {
+        link(frame, kind.is_stripped)?
+    };
+    match ethertype {
+        0x0800 => ipv4(frame, at, kind.merged),
+        0x86dd => ipv6(frame, at, kind.merged),
+        _ => Err(Leaf::NotIp),
+    }
+}
+
+fn link(frame: &[u8], is_stripped: bool) -> Result<(usize, usize), Leaf> {
+    let mut at = 12;
+    let mut tags = 0;
+    loop {
+        let ethertype = number(frame, at, 2)?;
+        let is_tag = ethertype == 0x8100 || ethertype == 0x88a8;
+        if tags == 2 && (is_tag || is_stripped) {
+            return Err(Leaf::VlanDepth);
+        }
+        if !is_tag {
+            return Ok((ethertype, at + 2));
+        }
+        tags += 1;
+        at += 4;
+    }
+}
+
+fn ipv4(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Leaf> {
+    number(frame, at + 16, 4)?;
+    let header = usize::from(byte(frame, at)? & 15) * 4;
+    if byte(frame, at)? >> 4 != 4 || header < 20 {
+        return Err(Leaf::MalformedIp);
+    }
+    let fragment = number(frame, at + 6, 2)?;
+    if fragment % 0x2000 != 0 {
+        return Err(Leaf::Fragment);
+    }
+    let total = match number(frame, at + 2, 2)? {
+        0 => merged.saturating_sub(at),
+        total => total,
+    };
+    let Some(length) = total.checked_sub(header) else {
+        return Err(Leaf::MalformedIp);
+    };
+    let address = |at: usize| {
+        let mut address = [0; 16];
+        address[10..12].fill(0xff);
+        address[12..].copy_from_slice(&frame[at..at + 4]);
+        address
+    };
+    let packet = Packet {
+        frame,
+        addresses: [address(at + 12), address(at + 16)],
+        ipv6: false,
+        is_fragment: fragment & 0x2000 != 0,
+    };
+    packet.extensions(at + header, usize::from(byte(frame, at + 9)?), length)
+}
+
+fn ipv6(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Leaf> {
+    number(frame, at + 4, 4)?;
+    if byte(frame, at)? >> 4 != 6 {
+        return Err(Leaf::MalformedIp);
+    }
+    number(frame, at + 32, 8)?;
+    let length = match number(frame, at + 4, 2)? {
+        0 => merged.saturating_sub(at + 40),
+        length => length,
+    };
+    let address = |at: usize| {
+        let mut address = [0; 16];
+        address.copy_from_slice(&frame[at..at + 16]);
+        address
+    };
+    let packet = Packet {
+        frame,
+        addresses: [address(at + 8), address(at + 24)],
+        ipv6: true,
+        is_fragment: false,
+    };
+    packet.extensions(at + 40, usize::from(byte(frame, at + 6)?), length)
+}
+
+struct Packet<'a> {
+    frame: &'a [u8],
+    addresses: [[u8; 16]; 2],
+    ipv6: bool,
+    is_fragment: bool,
+}
+
+impl Packet<'_> {
+    /// The segment behind the extension headers from `at` on, in `length` bytes.
+    fn extensions(
+        mut self,
+        mut at: usize,
+        mut protocol: usize,
+        mut length: usize,
+    ) -> Result<Segment, Leaf> {
+        let mut headers = 0;
+        while protocol != 6 {
+            let is_extension = protocol == 51 || (self.ipv6 && [0, 43, 44, 60].contains(&protocol));
+            if !is_extension {
+                return Err(Leaf::NotTcp);
+            }
+            if headers == 8 || at > LAST {
+                return Err(Leaf::Ipv6Extensions);
+            }
+            number(self.frame, at, 8)?;
+            let second = usize::from(byte(self.frame, at + 1)?);
+            let size = match protocol {
+                44 => {
+                    let offset = number(self.frame, at + 2, 2)?;
+                    if offset >= 8 {
+                        return Err(Leaf::Fragment);
+                    }
+                    self.is_fragment |= offset & 1 != 0;
+                    8
+                }
+                51 => (second + 2) * 4,
+                _ => (second + 1) * 8,
+            };
+            length = length.checked_sub(size).ok_or(Leaf::Truncated)?;
+            protocol = usize::from(byte(self.frame, at)?);
+            at += size;
+            headers += 1;
+        }
+        self.tcp(at, length)
+    }
+
+    fn tcp(self, at: usize, length: usize) -> Result<Segment, Leaf> {
+        if at > LAST {
+            return Err(Leaf::Ipv6Extensions);
+        }
+        let header = self.frame.get(at..at + 20).ok_or(Leaf::Truncated)?;
+        if length < 20 {
+            return Err(Leaf::Truncated);
+        }
+        let size = usize::from(header[12] >> 4) * 4;
+        if size < 20 {
+            return Err(Leaf::MalformedTcp);
+        }
+        let payload = length.checked_sub(size).ok_or(Leaf::Truncated)?;
+        let area = self.frame.get(at + 20..at + size);
+        let first = self.frame.get(at + 20..at + 24);
+        let options = match (size, first) {
+            (20, _) => &[],
+            (_, None) => return Err(Leaf::Truncated),
+            (32, Some([1, 1, 8, 10])) => &[],
+            _ => area.ok_or(Leaf::Truncated)?,
+        };
+        if options.is_empty() {
+            return Err(Leaf::Tcp);
+        }
+        Ok(Segment {
+            addresses: self.addresses,
+            ports: [header[0], header[1], header[2], header[3]],
+            sequence: number(self.frame, at + 4, 4)? as u32,
+            acknowledgment: number(self.frame, at + 8, 4)? as u32,
+            flags: header[13],
+            options: options.to_vec(),
+            payload_at: at + size,
+            payload,
+            ipv6: self.ipv6,
+            is_fragment: self.is_fragment,
+        })
+    }
+}
+
+fn byte(frame: &[u8], at: usize) -> Result<u8, Leaf> {
+    frame.get(at).copied().ok_or(Leaf::Truncated)
+}
+
+fn number(frame: &[u8], at: usize, length: usize) -> Result<usize, Leaf> {
+    let bytes = frame.get(at..at + length).ok_or(Leaf::Truncated)?;
+    Ok(bytes
+        .iter()
+        .fold(0, |number, byte| number << 8 | usize::from(*byte)))
+}

@@ -1,0 +1,236 @@
+//! Sessions at random: handshakes that are broken off, joins, data in every order, signals, resets,
+//! and frames with a byte changed; and what has to hold of the numbers of any traffic.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use mptcp_common::{
+    counter::{Counters, Events, Gauges, Role},
+    wire::DssFlags,
+};
+
+use crate::{
+    frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK, option},
+    numbers::Numbers,
+    talk::{A, B, Talk, Twins, value},
+};
+
+/// A session that is at one of several points of its life.
+pub fn begin<'a>(twins: &'a mut Twins, numbers: &mut Numbers) -> Result<Talk<'a>> {
+    twins.wait(Duration::from_secs(numbers.below(30)))?;
+    match numbers.below(9) {
+        0 => Ok(Talk::new(twins)),
+        1 => Talk::established(twins),
+        2 => Ok(Talk::version_0(twins)),
+        3 => Talk::checksummed(twins),
+        4..=6 => Talk::joined(twins),
+        _ => Talk::confirmed(twins),
+    }
+}
+
+/// One packet or a few, of a session that is in any state.
+pub fn act(
+    talk: &mut Talk<'_>,
+    numbers: &mut Numbers,
+    last: &mut Option<(usize, Frame)>,
+) -> Result<()> {
+    let from = numbers.below(2) as usize;
+    let flow = numbers.below(talk.flows.len() as u64) as usize;
+    let length = 1 + numbers.below(200) as u16;
+    match numbers.below(25) {
+        0 => {
+            let (syn, syn_ack, ack) = (
+                talk.capable_syn(),
+                talk.capable_syn_ack(),
+                talk.capable_ack(),
+            );
+            let parts = [(A, SYN, syn), (B, SYN_ACK, syn_ack), (A, ACK, ack)];
+            for (from, flags, options) in parts {
+                if !numbers.one_in(6) {
+                    let options = if numbers.one_in(8) {
+                        Vec::new()
+                    } else {
+                        options
+                    };
+                    talk.send(0, from, flags, &options, 0)?;
+                }
+            }
+        }
+        1 | 2 if talk.flows.len() < 12 => {
+            let id = numbers.below(8) as u8;
+            let flow = talk.join_until_ack(from, id)?;
+            if !numbers.one_in(4) {
+                talk.ack(flow, from ^ 1)?;
+            }
+        }
+        3 if talk.capable_flags & 0x80 != 0 => mapping_in_parts(talk, numbers, flow, from)?,
+        3..=9 => {
+            let frame = {
+                let options = talk.dss(from, Some(talk.map(flow, from, length)), false);
+                talk.frame(flow, from, ACK, &options, length.into())
+            };
+            talk.data(flow, from, length)?;
+            *last = Some((from, frame));
+        }
+        10 | 11 => {
+            talk.ack(flow, from)?;
+        }
+        12 => {
+            // The same packet again, or one that its network has changed.
+            if let Some((from, frame)) = last.as_ref() {
+                let mut frame = frame.clone();
+                if !numbers.one_in(3) && !frame.options.is_empty() {
+                    let at = numbers.below(frame.options.len() as u64) as usize;
+                    frame.options[at] ^= 1 << numbers.below(8);
+                }
+                talk.raw(*from, &frame)?;
+            }
+        }
+        13 => {
+            // Data that another subflow has sent, or parts of it.
+            let (dsn, ssn, length) = talk.map(flow, from, length);
+            let map = (dsn.wrapping_sub(numbers.below(300)), ssn, length);
+            let options = talk.dss(from, Some(map), false);
+            talk.send(flow, from, ACK, &options, length.into())?;
+        }
+        14 => {
+            talk.send(flow, from, ACK, &[], numbers.below(3) as usize * 10)?;
+        }
+        15 => {
+            talk.data_fin(flow, from)?;
+        }
+        16 => {
+            talk.send(flow, from, ACK | FIN, &[], 0)?;
+        }
+        17 if numbers.one_in(3) => {
+            talk.reset(flow, from, numbers.below(8) as u8)?;
+        }
+        18 => {
+            talk.add_addr(flow, from, numbers.below(6) as u8)?;
+        }
+        19 => {
+            let ids: Vec<u8> = (0..1 + numbers.below(4))
+                .map(|_| numbers.below(8) as u8)
+                .collect();
+            talk.remove_addr(flow, from, &ids)?;
+        }
+        20 => {
+            talk.prio(flow, from, numbers.one_in(2))?;
+        }
+        21 if numbers.one_in(6) => {
+            let key = talk.keys[numbers.below(2) as usize];
+            talk.fastclose(flow, from, key)?;
+        }
+        22 => {
+            let (dsn, ssn, _) = talk.map(flow, from, 0);
+            let options = if numbers.one_in(2) {
+                talk.dss(from, Some((dsn, ssn, 0)), false)
+            } else {
+                option(6, 0, &[&[0][..], &dsn.to_be_bytes()].concat())
+            };
+            talk.send(flow, from, ACK, &options, 0)?;
+        }
+        23 if numbers.one_in(4) => {
+            // Of another connection.
+            let stray = talk.flow();
+            talk.ack(stray, from)?;
+            talk.send(stray, from ^ 1, RST, &[], 0)?;
+        }
+        24 if numbers.one_in(4) => {
+            // From a moment to longer than a handshake may last.
+            let tenths = numbers.below(10).pow(3);
+            talk.wait(Duration::from_millis(100 * tenths + numbers.below(100)))?;
+        }
+        _ => {
+            // A gap: bytes that never come.
+            let next = &mut talk.flows[flow].next[from];
+            *next = next.wrapping_add(u32::from(length));
+            talk.dsn[from] = talk.dsn[from].wrapping_add(length.into());
+        }
+    }
+    Ok(())
+}
+
+/// A mapping with a checksum that spans segments, some of which are lost, repeated or changed.
+fn mapping_in_parts(
+    talk: &mut Talk<'_>,
+    numbers: &mut Numbers,
+    flow: usize,
+    from: usize,
+) -> Result<()> {
+    let length = 3 + numbers.below(3000) as u16;
+    let mut options = talk.dss_with_checksum(flow, from, length, numbers.one_in(8));
+    let mut left = u64::from(length);
+    while left > 0 {
+        let part = 1 + numbers.below(left);
+        left -= part;
+        if numbers.one_in(12) {
+            let at = 4 + numbers.below(options.len() as u64 - 4) as usize;
+            options[at] ^= 1 << numbers.below(8);
+        }
+        let frame = talk.frame(flow, from, ACK, &options, part as usize);
+        for _ in 0..numbers.below(16).div_ceil(14) {
+            talk.raw(from, &frame)?;
+        }
+        let next = &mut talk.flows[flow].next[from];
+        *next = next.wrapping_add(part as u32);
+    }
+    talk.dsn[from] = talk.dsn[from].wrapping_add(length.into());
+    Ok(())
+}
+
+/// What holds of the numbers of any traffic.
+pub fn invariants(counters: &Counters, gauges: &Gauges, role: Role) -> Result<()> {
+    let get = |name: &str| -> Result<u64> {
+        value(name, counters, gauges, role)?.with_context(|| format!("{name} is not known"))
+    };
+    let all = |field: fn(&Events) -> u64| -> u64 {
+        counters
+            .directions()
+            .into_iter()
+            .map(|(_, events)| field(events))
+            .sum()
+    };
+    let not_more = [
+        ("DSSa", "DSSA"),
+        ("DSSA", "TotDSS"),
+        ("SeqMapm", "SeqMapM"),
+        ("SeqMapM", "TotDSS"),
+        ("FreshAck", "DSSA"),
+        ("TotV1Sess", "TotSess"),
+        ("ConReq", "TotSess"),
+        ("MPV1SYN", "MPSYN"),
+        ("SFFACK", "JoinSYN"),
+        ("CurV1Sess", "CurSess"),
+        ("SessNoSF", "CurSess"),
+        ("subConJoin", "subCon"),
+    ];
+    for (less, more) in not_more {
+        ensure!(
+            get(less)? <= get(more)?,
+            "{less} {} > {more} {}",
+            get(less)?,
+            get(more)?
+        );
+    }
+    ensure!(get("TotDSS")? == get("DSSrcv")? + get("DSSsnd")? + get("DSSunknown")?);
+    // Each join is judged once, and each session begins with a subflow.
+    ensure!(all(|e| e.join_validated) + all(|e| e.join_hmac) <= all(|e| e.join_final_ack));
+    let without = all(|e| e.session_created)
+        - all(|e| e.lost_sessions)
+        - (all(|e| e.subflow_created) - all(|e| e.join_created));
+    ensure!(without <= all(|e| e.lost_subflows), "{without} sessions");
+    ensure!(
+        all(|e| e.final_ack) + all(|e| e.data_before_key) + all(|e| e.dss_with(DssFlags::ACK))
+            >= all(|e| e.session_created)
+    );
+    ensure!(get("CurSF")? <= get("subCon")?);
+    // A mapping is judged once at most.
+    ensure!(
+        all(|e| e.checksum_verified) + all(|e| e.checksum_failed) + all(|e| e.checksum_unverified)
+            <= get("SeqMapM")? + get("MpcMap")?
+    );
+    ensure!(all(|e| e.session_fin) <= 2 * all(|e| e.session_created));
+    ensure!(all(|e| e.retransmitted) == all(|e| e.retransmitted_subflow) + all(|e| e.reinjected));
+    Ok(())
+}
