@@ -57,6 +57,8 @@ pub struct Config {
     /// What tags are made with. Nobody outside can aim at a bucket of tables that only live while a
     /// file is read, so that it need not be secret.
     pub seed: u64,
+    /// See [`Tables::takes_short_ways`].
+    pub takes_short_ways: bool,
 }
 
 impl Default for Config {
@@ -72,6 +74,7 @@ impl Default for Config {
             limits: Limits::default(),
             sizes: Sizes::default(),
             seed: 0x6d70_7463_702d_7573,
+            takes_short_ways: true,
         }
     }
 }
@@ -345,6 +348,10 @@ impl Tables for Offline {
 
     fn verifies_checksums(&self) -> bool {
         self.config.scope.is_verifying
+    }
+
+    fn takes_short_ways(&self) -> bool {
+        self.config.takes_short_ways
     }
 
     fn queue(&self) -> u32 {

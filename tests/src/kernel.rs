@@ -87,6 +87,7 @@ impl Kernel {
             policy,
             limits,
             sizes,
+            takes_short_ways: _,
             seed,
         } = config;
         let Scope {

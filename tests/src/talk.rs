@@ -30,6 +30,8 @@ pub struct Twins {
     /// `None` where user space is alone.
     kernel: Option<Kernel>,
     offline: Offline,
+    /// The same without short ways.
+    long: Offline,
     /// What was sent, where it is recorded.
     recorded: Option<Vec<Record>>,
     /// How many frames were run.
@@ -59,6 +61,10 @@ impl Twins {
         Self {
             kernel: None,
             offline: Offline::new(config),
+            long: Offline::new(Config {
+                takes_short_ways: false,
+                ..config
+            }),
             recorded: None,
             packets: 0,
             role: config.role,
@@ -105,6 +111,13 @@ impl Twins {
         let wanted = sum.since(&self.before);
         self.before = sum;
         let reports = self.offline.take_reports();
+        self.long.frame(frame, buffer, self.now);
+        let long = self.long.counters();
+        ensure!(
+            sum == long && reports == self.long.take_reports(),
+            "the short way and the long one differ: {:?}",
+            differences(&sum, &long)
+        );
         let Some(kernel) = &mut self.kernel else {
             return Ok(wanted);
         };
@@ -135,6 +148,10 @@ impl Twins {
     /// # Errors
     /// If the two differ.
     pub fn compare_tables(&self) -> Result<()> {
+        ensure!(
+            tables::bytes(&self.offline) == tables::bytes(&self.long),
+            "the short way and the long one leave different tables"
+        );
         let kernel = self.kernel.as_ref().context("no kernel")?;
         kernel.compare_tables(&self.offline)
     }

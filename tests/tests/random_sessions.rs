@@ -18,8 +18,8 @@ use mptcp_tests::{
 use mptcp_user::offline::{Config, Sizes};
 
 fn sequences(config: Config, seed: u64) -> Result<()> {
-    /// In each of two roles: about 400,000 packets.
-    const COUNT: u64 = 15_000;
+    /// In each of two roles: about 690,000 packets.
+    const COUNT: u64 = 50_000;
     let count = match env::var("MPTCP_SEQUENCES") {
         Ok(count) => count.parse().context("MPTCP_SEQUENCES is a number")?,
         Err(_) => COUNT,

@@ -250,24 +250,24 @@ pub fn locate(tables: &impl Tables, tag: u64) -> (Flow, u32) {
 }
 
 /// Finds the options of a packet.
-pub fn find(work: &mut Work, verifier: &impl Forget) {
-    if !find_lone_dss(work, verifier) {
-        walk(work, verifier);
+pub fn find(work: &mut Work, tables: &impl Tables) {
+    if !find_lone_dss(work, tables) {
+        walk(work, tables);
     }
 }
 
 /// Finds the options of nearly every packet: none, or a lone DSS that belongs where it stands. False
 /// if they need a [`walk`].
 #[inline(always)]
-pub fn find_lone_dss(work: &mut Work, verifier: &impl Forget) -> bool {
-    let length = verifier.forget(work.packet.options);
+pub fn find_lone_dss(work: &mut Work, tables: &impl Tables) -> bool {
+    let length = tables.forget(work.packet.options);
     work.route.session.set(0);
     work.route.is_lone.set(0);
     if length == 0 {
         work.route.seen.set(0);
         return true;
     }
-    if work.packet.flags.any(TcpFlags::SYN | TcpFlags::RST) {
+    if work.packet.flags.any(TcpFlags::SYN | TcpFlags::RST) || !tables.takes_short_ways() {
         return false;
     }
     let Some(dss) = DssFields::read_lone(&work.area, length) else {

@@ -152,7 +152,8 @@ fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
 fn next_in_order<T: Stages>(seen: &Seen<'_, T>) -> bool {
     const WANTED: u8 = DssFlags::ACK | DssFlags::MAPPING;
     let (packet, dss) = (&seen.work.packet, &seen.work.dss);
-    if seen.work.route.is_lone.get() == 0
+    if !seen.tables.takes_short_ways()
+        || seen.work.route.is_lone.get() == 0
         || dss.flags().0 & (WANTED | DssFlags::DATA_FIN) != WANTED
         || dss.has_checksum()
         || dss.data_length != packet.payload

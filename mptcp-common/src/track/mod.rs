@@ -154,6 +154,12 @@ pub trait Tables: Forget {
     fn limits(&self) -> Limits;
     /// Are DSS checksums verified?
     fn verifies_checksums(&self) -> bool;
+    /// May what nearly every packet is take the way that is short for it? It has to say the same: a
+    /// test compares.
+    #[inline(always)]
+    fn takes_short_ways(&self) -> bool {
+        true
+    }
     /// The receive queue or CPU plus 1, 0 where that says nothing.
     fn queue(&self) -> u32;
     /// Tells who watches of something rare: what, a detail, and the token of the session's listener,
