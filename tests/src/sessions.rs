@@ -18,14 +18,16 @@ use crate::{
 /// A session that is at one of several points of its life.
 pub fn begin<'a>(twins: &'a mut Twins, numbers: &mut Numbers) -> Result<Talk<'a>> {
     twins.wait(Duration::from_secs(numbers.below(30)))?;
-    match numbers.below(9) {
-        0 => Ok(Talk::new(twins)),
-        1 => Talk::established(twins),
-        2 => Ok(Talk::version_0(twins)),
-        3 => Talk::checksummed(twins),
-        4..=6 => Talk::joined(twins),
-        _ => Talk::confirmed(twins),
-    }
+    let mut talk = match numbers.below(9) {
+        0 => Talk::new(twins),
+        1 => Talk::established(twins)?,
+        2 => Talk::version_0(twins),
+        3 => Talk::checksummed(twins)?,
+        4..=6 => Talk::joined(twins)?,
+        _ => Talk::confirmed(twins)?,
+    };
+    talk.timestamps = numbers.one_in(2);
+    Ok(talk)
 }
 
 /// One packet or a few, of a session that is in any state.

@@ -8,6 +8,7 @@ use hmac::{Hmac, Mac as _};
 use mptcp_common::{
     counter::{Counters, EXTRAS, Gauges, ROWS, Role},
     gather::Buffer,
+    wire::MAX_OPTIONS,
 };
 use mptcp_user::offline::{Config, Offline};
 use sha1::Sha1;
@@ -260,6 +261,8 @@ pub struct Talk<'a> {
     pub version: u8,
     /// Flags of MP_CAPABLE: 1 is HMAC, 0x80 asks for checksums.
     pub capable_flags: u8,
+    /// Is there a timestamp in every option area that has room for one?
+    pub timestamps: bool,
     /// Next data sequence number of each side.
     pub dsn: [u64; 2],
     /// The connections, the first one at 0.
@@ -282,6 +285,7 @@ impl<'a> Talk<'a> {
             ],
             version: 1,
             capable_flags: 1,
+            timestamps: false,
             dsn: [0; 2],
             flows: Vec::new(),
             counted: Counters::default(),
@@ -424,6 +428,7 @@ impl<'a> Talk<'a> {
     ) -> Frame {
         let Flow { ports, next, .. } = self.flows[flow];
         let to = from ^ 1;
+        let options = &self.lay_out(options);
         Frame {
             hosts: [self.hosts[from], self.hosts[to]],
             ports: [ports[from], ports[to]],
@@ -431,6 +436,19 @@ impl<'a> Talk<'a> {
             acknowledgment: if flags & ACK != 0 { next[to] } else { 0 },
             ..Frame::new(flags, options, payload)
         }
+    }
+
+    /// An option area as Linux sends it: a timestamp first, if there are any, and NOPs up to the next
+    /// word.
+    fn lay_out(&self, options: &[u8]) -> Vec<u8> {
+        const TIMESTAMP: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
+        let mut area = Vec::new();
+        if self.timestamps && options.len() + TIMESTAMP.len() <= MAX_OPTIONS {
+            area.extend(TIMESTAMP);
+        }
+        area.extend(options);
+        area.resize(area.len().next_multiple_of(4), 1);
+        area
     }
 
     /// Sends a frame as it is, not moving any number.
