@@ -63,7 +63,7 @@ const COVERAGE: [&str; 7] = [
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    "-Copt-level=2",
+    "-Copt-level=1",
     "-Ccodegen-units=1",
 ];
 
@@ -92,6 +92,8 @@ pub(crate) fn run(target: Option<Target>, time: Duration) -> Result<()> {
         "build the fuzz targets",
         build
             .env("RUSTC_WORKSPACE_WRAPPER", env::current_exe()?)
+            // The compiler does not expect to optimise what it keeps parts of.
+            .env("CARGO_INCREMENTAL", "0")
             .env(WRAPPER, "1"),
     )?;
     for target in targets {
