@@ -56,14 +56,15 @@ const COVERED: [&str; 5] = [
     "fuzz_",
 ];
 
-/// libFuzzer wants edges, counted in place, where they are, and what is compared on them.
+/// libFuzzer wants edges, counted in place, where they are, and what is compared on them. To
+/// cargo these flags are no reason to build anew: touch a source when they change.
 const COVERAGE: [&str; 7] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=3",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    "-Copt-level=2",
+    "-Copt-level=1",
     "-Ccodegen-units=1",
 ];
 
@@ -92,6 +93,8 @@ pub(crate) fn run(target: Option<Target>, time: Duration) -> Result<()> {
         "build the fuzz targets",
         build
             .env("RUSTC_WORKSPACE_WRAPPER", env::current_exe()?)
+            // The compiler does not expect to optimise what it keeps parts of.
+            .env("CARGO_INCREMENTAL", "0")
             .env(WRAPPER, "1"),
     )?;
     for target in targets {

@@ -35,7 +35,10 @@ fuzz_target!(|data: &[u8]| {
         length,
     };
     let mut work = Work::default();
-    let gathered = gather::gather(&slice, &engine(*how), scope, &mut buffer, &mut work);
+    let tables = engine(*how);
+    let gathered = gather::find_tcp(&slice, &tables, scope, &buffer, || Some(&mut work)).and_then(
+        |(header, work)| gather::gather(&slice, &tables, scope, &mut buffer, &header, work),
+    );
     let wanted = headers::read(
         frame,
         Kind {
