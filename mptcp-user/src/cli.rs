@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use mptcp_common::{
     counter::{KernelHook, Role},
     engine,
@@ -16,7 +17,7 @@ use mptcp_common::{
 use crate::{
     offline::{Config, Sizes},
     probe::{Policy, Substitute},
-    source::State,
+    source::{Range, State},
 };
 
 /// Counts Multipath TCP on the wire, in the kernel's fast path.
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Sessions(Sessions),
     /// Show what happens to sessions, as it happens, until interrupted
     Events(Events),
+    /// Write a log of what the probes count, which `stat -logFile` reads
+    Record(Record),
 }
 
 #[derive(Debug, Args)]
@@ -132,10 +135,11 @@ impl From<Room> for Sizes {
     }
 }
 
-/// A capture to read, and how. The options that `attach` has too mean the same.
+/// A capture to read, or where the command knows them, a log.
 #[derive(Clone, Debug, Args)]
 #[command(
     next_help_heading = "Captures",
+    mut_arg("role", |role| role.requires("log_file")),
     mut_group("Judgment", |group| group.requires("log_file")),
     mut_group("Room", |group| group.requires("log_file")),
     mut_group("PolicyLimits", |group| group.requires("log_file")),
@@ -144,9 +148,17 @@ pub(crate) struct CaptureFile {
     /// Read this capture (pcap or pcapng, also in gzip or zstd; - is standard input), and no probe
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) analysis: Analysis,
+}
+
+/// How a capture is counted. The options that `attach` has too mean the same.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Analysis {
     /// Where the capture was taken: host needs one that says which packets came in
-    #[arg(long, value_enum, default_value_t = RoleName::Middlebox, requires = "log_file")]
-    pub(crate) role: RoleName,
+    /// [default: middlebox]
+    #[arg(long, value_enum)]
+    pub(crate) role: Option<RoleName>,
     #[command(flatten)]
     judgment: Judgment,
     #[command(flatten)]
@@ -155,11 +167,11 @@ pub(crate) struct CaptureFile {
     limits: PolicyLimits,
 }
 
-impl CaptureFile {
+impl Analysis {
     /// What the engine is to be made with.
     pub(crate) fn config(&self) -> Config {
         Config {
-            role: self.role.into(),
+            role: self.role.unwrap_or(RoleName::Middlebox).into(),
             policy: engine::Policy {
                 min_mss_v4: self.judgment.min_mss_v4,
                 min_mss_v6: self.judgment.min_mss_v6,
@@ -169,6 +181,35 @@ impl CaptureFile {
             sizes: self.room.into(),
             ..Config::default()
         }
+    }
+}
+
+/// Which readings of a log.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Logs")]
+pub(crate) struct Readings {
+    /// Leave out the readings of a log before this time (2026-11-24T18:00:00Z, or "2026-11-24 18:00"
+    /// in the time of this machine)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<Timestamp>,
+    /// Leave out the readings of a log after this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<Timestamp>,
+}
+
+impl Readings {
+    /// Those of the named interfaces, or of all.
+    pub(crate) fn of(&self, interfaces: &[String]) -> Range {
+        Range {
+            since: self.since,
+            until: self.until,
+            interfaces: interfaces.to_vec(),
+        }
+    }
+
+    /// Is it all of them?
+    pub(crate) fn is_all(&self) -> bool {
+        self.since.is_none() && self.until.is_none()
     }
 }
 
@@ -230,8 +271,10 @@ pub(crate) struct Status {
 #[command(
     override_usage = "mptcp-user stat [protocol mptcp] [-i IFACE...] [-detail] [-fullValues]\n       \
     [-ntimes N] [--interval 7s] [-clearstats basic|full] [--output table|json|jsonl]\n       \
-    mptcp-user stat [protocol mptcp] -logFile FILE [--role host|middlebox] [-detail] \
-    [-fullValues]\n       [--output table|json|jsonl]"
+    mptcp-user stat [protocol mptcp] -logFile CAPTURE [--role host|middlebox] [-detail] \
+    [-fullValues]\n       [--output table|json|jsonl]\n       \
+    mptcp-user stat [protocol mptcp] -logFile LOG [-i IFACE...] [--since TIME] [--until TIME]\n       \
+    [-ntimes N] [--interval 1m] [-detail] [-fullValues] [--output table|json|jsonl]"
 )]
 #[command(
     after_help = "The options of `stat protocol mptcp` can be spelled -detail, -fullValues, \
@@ -248,12 +291,13 @@ pub(crate) struct Stat {
     /// Numbers and labels in full
     #[arg(long)]
     pub(crate) full_values: bool,
-    /// How many times to display; 0 is until interrupted
+    /// How many times to display; 0 is until interrupted. Of a log: once what its last reading says,
+    /// with rates over all of it; else step by step from its first one, 0 is to its end
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) ntimes: u64,
-    /// Time between displays, such as 7s or 500ms
-    #[arg(long, value_name = "TIME", default_value = "7s", value_parser = duration)]
-    pub(crate) interval: Duration,
+    /// Time between displays, such as 7s or 500ms [default: 7s; of a log, each reading]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) interval: Option<Duration>,
     /// Start again from zero, after this display: basic is the table's rows, full also the further
     /// numbers and the sessions that are known
     #[arg(long, value_enum, value_name = "basic|full")]
@@ -263,6 +307,41 @@ pub(crate) struct Stat {
     pub(crate) output: StatOutput,
     #[command(flatten)]
     pub(crate) capture: CaptureFile,
+    #[command(flatten)]
+    pub(crate) readings: Readings,
+}
+
+impl Stat {
+    /// Time between displays of what counts now.
+    pub(crate) fn live_interval(&self) -> Duration {
+        self.interval.unwrap_or(Duration::from_secs(7))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    /// Append to this file; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Interfaces; all that have a probe if none is named
+    #[arg(short, long = "interface", value_name = "IFACE", num_args = 1..)]
+    pub(crate) interfaces: Vec<String>,
+    /// Time between readings, such as 7s or 500ms
+    #[arg(long, value_name = "TIME", default_value = "7s", value_parser = duration)]
+    pub(crate) interval: Duration,
+    /// End after so many readings; 0 is until interrupted
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) ntimes: u64,
+    /// Begin a new file before this one is larger, such as 100M; the old ones are FILE.1, FILE.2 ...
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) rotate_size: Option<u64>,
+    /// Begin a new file when the first reading of this one is so old, such as 24h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) rotate_age: Option<Duration>,
+    /// Old files to keep
+    #[arg(long, value_name = "N", default_value_t = 9,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) keep: u32,
 }
 
 #[derive(Debug, Args)]
@@ -429,6 +508,35 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(span)
 }
 
+/// Parses a time with its offset, or one of this machine's time zone.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    text.parse::<DateTime>()
+        .and_then(|time| TimeZone::system().to_timestamp(time))
+        .map_err(|_| {
+            "expected a time such as 2026-11-24T18:00:00Z or \"2026-11-24 18:00\"".to_owned()
+        })
+}
+
+/// Parses a number of bytes such as 4096, 512K, 100M or 2G, at least 4096.
+fn size(text: &str) -> Result<u64, String> {
+    let units = [('K', 10), ('M', 20), ('G', 30)];
+    let (number, shift) = units
+        .into_iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))
+        .unwrap_or((text, 0));
+    let size = number
+        .parse()
+        .ok()
+        .and_then(|n: u64| n.checked_mul(1 << shift));
+    match size {
+        Some(size) if size >= 4096 => Ok(size),
+        _ => Err("expected a number of bytes such as 512K, 100M or 2G, at least 4096".to_owned()),
+    }
+}
+
 /// Parses `FUNCTION=OTHER`.
 fn substitute(text: &str) -> Result<Substitute, String> {
     let (name, other) = text.split_once('=').ok_or("expected FUNCTION=OTHER")?;
@@ -541,6 +649,35 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         for bad in ["", "-1s", "0", "soon", "1ms"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("512K"), Ok(512 << 10));
+        assert_eq!(size("2G"), Ok(2 << 30));
+        for bad in [
+            "",
+            "M",
+            "4095",
+            "1.5M",
+            "-1M",
+            "100MB",
+            "99999999999999999G",
+        ] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn moments_are_absolute() {
+        let utc = moment("2026-11-24T18:00:00Z").expect("a time");
+        assert_eq!(moment("2026-11-24T19:00:00+01:00"), Ok(utc));
+        let day = moment("2026-11-24").expect("midnight here");
+        assert_eq!(moment("2026-11-24 00:00"), Ok(day));
+        for bad in ["", "now", "18:00", "7s"] {
+            assert!(moment(bad).is_err(), "{bad}");
         }
     }
 }

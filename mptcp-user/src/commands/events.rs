@@ -75,7 +75,7 @@ fn line(event: &Event<'_>, output: EventsOutput) -> String {
 
 /// The events of a capture, as it is read.
 fn capture(file: &Path, options: &Events) -> Result<()> {
-    let mut capture = Capture::open(file, options.capture.config(), false)?;
+    let mut capture = Capture::open(file, options.capture.analysis.config(), false)?;
     let mut shown = 0;
     capture.read(|time, report| {
         print(&line(&Event { time, report }, options.output))?;

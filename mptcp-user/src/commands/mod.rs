@@ -3,6 +3,8 @@
 mod attach;
 mod detach;
 mod events;
+mod probes;
+mod record;
 mod sessions;
 mod stat;
 mod status;
@@ -39,6 +41,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
                 Command::Stat(options) => stat::run(&pins, &options).await,
                 Command::Sessions(options) => sessions::run(&pins, &options),
                 Command::Events(options) => events::run(&pins, &options).await,
+                Command::Record(options) => record::run(&pins, &options).await,
             }
         })
 }

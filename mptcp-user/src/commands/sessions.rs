@@ -19,7 +19,7 @@ pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
     let capture = match &options.capture.log_file {
         None => None,
         Some(file) => {
-            let mut capture = Capture::open(file, options.capture.config(), true)?;
+            let mut capture = Capture::open(file, options.capture.analysis.config(), true)?;
             capture.read(|_, _| Ok(ControlFlow::Continue(())))?;
             Some(capture)
         }

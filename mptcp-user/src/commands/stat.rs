@@ -6,38 +6,38 @@ use anyhow::Result;
 use mptcp_common::counter::Role;
 use tokio::time::MissedTickBehavior;
 
-use super::{Interrupt, conclude_capture, find_pins, once, print};
+use super::{Interrupt, conclude_capture, print, probes::Pinned};
 use crate::{
     cli::{ClearStats, PolicyLimits, Stat, StatOutput},
     failure::{Failure, Kind, say},
-    probe::{self, Interface, KernelHooks, Network, Pins, Policy, Probe, Settings},
+    probe::{Network, Pins, Policy, Probe, Settings},
     render::{
         json,
         table::{self, Style},
     },
-    source::{Capture, Live, Statistics},
+    source::{Capture, Live, Log, Recording, Statistics},
 };
 
 pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
-    if let Some(file) = &options.capture.log_file {
-        return capture(file, options);
-    }
     if options.output == StatOutput::Json && options.ntimes != 1 {
         return Err(Failure::error(
             Kind::Usage,
             "--output json is one object; for several displays use --output jsonl",
         ));
     }
+    if let Some(file) = &options.capture.log_file {
+        return recorded(file, options);
+    }
+    if !options.readings.is_all() {
+        return Err(Failure::error(
+            Kind::Usage,
+            "--since and --until choose readings of a log, which -logFile names",
+        ));
+    }
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
-    let Opened {
-        probes,
-        role,
-        hooks,
-        is_temporary,
-    } = open(&network, pins, options).await?;
-    let mut live = Live::new(probes, role, hooks);
-    let mut interval = tokio::time::interval(options.interval);
+    let (mut live, is_temporary) = open(&network, pins, options).await?;
+    let mut interval = tokio::time::interval(options.live_interval());
     // The first tick is at once; a probe that has just come has nothing to show before the second.
     interval.tick().await;
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -51,10 +51,8 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
         }
         let statistics = live.read()?;
         let text = display(&statistics, options);
-        let is_table = options.output == StatOutput::Table;
-        let gap = if is_table && displays > 0 { "\n" } else { "" };
         live.remember()?;
-        print(&format!("{gap}{text}"))?;
+        print(&format!("{}{text}", gap(displays, options)))?;
         // What nobody has seen is not cleared.
         if let Some(what) = options.clear_stats {
             live.clear(what)?;
@@ -69,20 +67,106 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
     }
 }
 
-/// The table of a capture.
-fn capture(file: &Path, options: &Stat) -> Result<()> {
-    // Told here: clap does not ask for what an option requires where another one excludes it.
-    if !options.interfaces.is_empty() || options.ntimes != 1 || options.clear_stats.is_some() {
+/// The table of a capture, or of the readings of a log.
+fn recorded(file: &Path, options: &Stat) -> Result<()> {
+    let range = options.readings.of(&options.interfaces);
+    match Recording::open(file, options.capture.analysis.config(), range, true)? {
+        Recording::Capture(capture) => show_capture(*capture, options),
+        Recording::Log(log) => show_log(*log, options),
+    }
+}
+
+fn show_capture(mut capture: Capture, options: &Stat) -> Result<()> {
+    // Told here: clap does not know what the file is.
+    if !options.interfaces.is_empty()
+        || options.ntimes != 1
+        || options.interval.is_some()
+        || options.clear_stats.is_some()
+        || !options.readings.is_all()
+    {
         return Err(Failure::error(
             Kind::Usage,
-            "-logFile: a capture is displayed once, and has no interfaces to choose from and \
-             nothing to clear\n  next: leave out -i, -ntimes and -clearstats",
+            "-logFile: a capture is displayed once and as a whole, and has no interfaces to choose \
+             from and nothing to clear\n  next: leave out -i, -ntimes, --interval, --since, --until and \
+             -clearstats",
         ));
     }
-    let mut capture = Capture::open(file, options.capture.config(), true)?;
     capture.read(|_, _| Ok(ControlFlow::Continue(())))?;
     print(&display(&capture.statistics(), options))?;
     conclude_capture(&capture)
+}
+
+fn show_log(mut log: Log, options: &Stat) -> Result<()> {
+    if options.capture.analysis.role.is_some() || options.clear_stats.is_some() {
+        return Err(Failure::error(
+            Kind::Usage,
+            "-logFile: a log has the role of its probes, and nothing to clear\n  next: leave out \
+             --role and -clearstats",
+        ));
+    }
+    match options.ntimes {
+        1 => show_last(&mut log, options)?,
+        _ => show_steps(&mut log, options)?,
+    }
+    for remark in log.remarks() {
+        say(remark);
+    }
+    log.conclude()
+}
+
+/// What the last reading says, with rates since the first one.
+fn show_last(log: &mut Log, options: &Stat) -> Result<()> {
+    let Some(first) = log.next()? else {
+        return Err(log.nothing());
+    };
+    let before = log.take();
+    let mut last = None;
+    while let Some(reading) = log.next()? {
+        last = Some(reading);
+    }
+    let statistics = match last {
+        Some(last) => {
+            let taken = log.take();
+            log.statistics(&last, taken)
+        }
+        None => log.statistics(&first, before),
+    };
+    print(&display(&statistics, options))
+}
+
+/// Reading after reading, as far apart as is wanted, with rates since the one that was displayed
+/// before. Of the first one they are since the reading in front of it, or since counting began.
+fn show_steps(log: &mut Log, options: &Stat) -> Result<()> {
+    let mut displays = 0;
+    let mut next = None;
+    while let Some(reading) = log.next()? {
+        if next.is_some_and(|next| reading.time < next) {
+            continue;
+        }
+        let taken = log.take();
+        let text = display(&log.statistics(&reading, taken), options);
+        print(&format!("{}{text}", gap(displays, options)))?;
+        displays += 1;
+        if displays == options.ntimes {
+            return Ok(());
+        }
+        next = options
+            .interval
+            .and_then(|interval| reading.time.checked_add(interval).ok());
+    }
+    if displays == 0 {
+        return Err(log.nothing());
+    }
+    Ok(())
+}
+
+/// What tells one table from the next.
+fn gap(displays: u64, options: &Stat) -> &'static str {
+    if displays > 0 && options.output == StatOutput::Table {
+        "\n"
+    } else {
+        ""
+    }
 }
 
 fn display(statistics: &Statistics, options: &Stat) -> String {
@@ -99,120 +183,28 @@ fn display(statistics: &Statistics, options: &Stat) -> String {
     }
 }
 
-/// The probes that the numbers come from.
-struct Opened {
-    /// By the names of their interfaces.
-    probes: Vec<(String, Probe)>,
-    role: Role,
-    /// Of the network namespace that the probes are in.
-    hooks: Option<KernelHooks>,
-    is_temporary: bool,
-}
-
-async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<Opened> {
+/// The probes on the interfaces that were asked for. One without a probe gets it for the time of this
+/// command: was that so?
+async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<(Live, bool)> {
     let _lock = pins.lock_to_read()?;
-    let interfaces = network.interfaces().await?;
-    let mut opened = Opened {
-        probes: Vec::new(),
-        role: Role::Host,
-        hooks: None,
-        is_temporary: false,
-    };
-    let mut namespace = probe::namespace()?;
-    if options.interfaces.is_empty() {
-        for here in pins
-            .interfaces()?
-            .iter()
-            .filter(|here| here.namespace == namespace)
-        {
-            let probe = Probe::open(here)?;
-            let name = match interfaces
-                .iter()
-                .find(|interface| interface.index == here.index)
-            {
-                Some(interface) => {
-                    warn_idle(network, interface, &probe).await?;
-                    interface.name.clone()
-                }
-                None => {
-                    warn_gone(&probe.name());
-                    probe.name()
-                }
-            };
-            opened.probes.push((name, probe));
-        }
-        if opened.probes.is_empty() {
-            return Err(Failure::error(
-                Kind::Failed,
-                format!(
-                    "no probe is attached in this network namespace (pin directory {})\n  next: \
-                     mptcp-user attach -i IFACE, or mptcp-user stat -i IFACE for a look",
-                    pins.root().display()
-                ),
-            ));
-        }
+    let mut opened = Pinned::open(network, pins, &options.interfaces).await?;
+    for remark in &opened.remarks {
+        say(remark);
     }
-    for name in once(&options.interfaces) {
-        match find_pins(pins, &interfaces, name)? {
-            Some((here, interface)) => {
-                let probe = Probe::open(&here)?;
-                namespace = here.namespace;
-                match interface {
-                    Some(interface) => warn_idle(network, &interface, &probe).await?,
-                    None => warn_gone(name),
-                }
-                opened.probes.push((name.to_owned(), probe));
-            }
-            None => {
-                let interface = network.interface(name).await?;
-                let settings = Settings {
-                    policy: Policy::new(&PolicyLimits::default(), Role::Host).await,
-                    ..Settings::default()
-                };
-                let probe = Probe::temporary(network, &interface, &settings).await?;
-                opened.probes.push((name.to_owned(), probe));
-                opened.is_temporary = true;
-                say(format!(
-                    "{name} has no probe; it gets one until this command ends, and the \
-                     first display comes in {:?}",
-                    options.interval
-                ));
-            }
-        }
-    }
-    opened.role = opened.probes[0].1.role();
-    if opened
-        .probes
-        .iter()
-        .any(|(_, probe)| probe.role() != opened.role)
-    {
-        return Err(Failure::error(
-            Kind::Failed,
-            "these interfaces have different roles, and their counts cannot be added\n  next: name \
-             interfaces of one role with -i; `mptcp-user status` shows the roles",
-        ));
-    }
-    opened.hooks = KernelHooks::open(&pins.hooks(namespace))?;
-    Ok(opened)
-}
-
-fn warn_gone(name: &str) {
-    say(format!(
-        "{name} is gone; these are its last counts\n  next: mptcp-user detach -i {name}"
-    ));
-}
-
-/// Pins can outlive their interface or namespace, and the kernel uses its numbers again.
-async fn warn_idle(network: &Network, interface: &Interface, probe: &Probe) -> Result<()> {
-    if probe::attachments(network, interface, probe.counters_id())
-        .await?
-        .is_empty()
-    {
+    let absent = std::mem::take(&mut opened.absent);
+    for name in &absent {
+        let interface = network.interface(name).await?;
+        let settings = Settings {
+            policy: Policy::new(&PolicyLimits::default(), Role::Host).await,
+            ..Settings::default()
+        };
+        let probe = Probe::temporary(network, &interface, &settings).await?;
+        opened.probes.push((name.clone(), probe));
         say(format!(
-            "no program counts on {0}; these are the last counts of a probe that was there\n  next: \
-             mptcp-user attach -i {0}, which starts anew, or detach -i {0}",
-            interface.name
+            "{name} has no probe; it gets one until this command ends, and the first display comes \
+             in {:?}",
+            options.live_interval()
         ));
     }
-    Ok(())
+    Ok((opened.live(pins)?, !absent.is_empty()))
 }

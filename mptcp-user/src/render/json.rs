@@ -48,6 +48,10 @@ fn source(statistics: &Statistics) -> Map<String, Value> {
             add("kind", "capture".into());
             add("file", file.as_str().into())
         }
+        Origin::Log { file, .. } => {
+            add("kind", "log".into());
+            add("file", file.as_str().into())
+        }
     };
     add("interfaces", statistics.interfaces.clone().into());
     add("role", role_name(statistics.role).into());
@@ -60,12 +64,21 @@ fn source(statistics: &Statistics) -> Map<String, Value> {
     // Without tables there is no state to lose.
     let loss = statistics.gauges.map(|_| statistics.rows.state_loss());
     add("state_loss", loss.into());
-    if let Origin::Capture { broken, unread, .. } = &statistics.origin {
-        add("broken", broken.clone().into());
-        add("skipped", unread.skipped.into());
-        add("cut", unread.cut.into());
-        add("backward", unread.backward.into());
-        add("oversized", unread.oversized.into());
+    match &statistics.origin {
+        Origin::Live => {}
+        Origin::Capture { broken, unread, .. } => {
+            add("broken", broken.clone().into());
+            add("skipped", unread.skipped.into());
+            add("cut", unread.cut.into());
+            add("backward", unread.backward.into());
+            add("oversized", unread.oversized.into());
+        }
+        Origin::Log {
+            broken, skipped, ..
+        } => {
+            add("broken", broken.clone().into());
+            add("skipped", (*skipped).into());
+        }
     }
     object
 }
@@ -165,23 +178,12 @@ fn invalid_options(counters: &Counters) -> Map<String, Value> {
 /// What the packets of each direction did, by the names of docs/maps.md; what they did at all.
 fn events(counters: &Counters) -> Map<String, Value> {
     let named = |events: &Events| -> Map<String, Value> {
-        let mut words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(events));
-        let mut object = Map::new();
-        for (name, length, _) in Events::FIELDS {
-            let (field, rest) = words.split_at(*length);
-            words = rest;
-            match field {
-                [0] => {}
-                [count] => {
-                    object.insert((*name).to_owned(), (*count).into());
-                }
-                // Those of options are in objects of their own.
-                counts if matches!(*name, "dss_flags" | "tcprst_reason") => {
-                    object.insert((*name).to_owned(), counts.into());
-                }
-                _ => {}
-            }
-        }
+        let mut object = named(
+            Events::FIELDS,
+            bytemuck::cast_slice(std::slice::from_ref(events)),
+        );
+        // Those of options are in objects of their own.
+        object.retain(|name, _| !matches!(name.as_str(), "option" | "invalid" | "option_invalid"));
         object
     };
     counters
@@ -189,6 +191,28 @@ fn events(counters: &Counters) -> Map<String, Value> {
         .into_iter()
         .map(|(direction, events)| (direction.to_owned(), named(events).into()))
         .collect()
+}
+
+/// Name, words and description of a field of counters.
+pub(crate) type Field = (&'static str, usize, &'static str);
+
+/// Counters by name, those that are not 0.
+pub(crate) fn named(fields: &[Field], mut words: &[u64]) -> Map<String, Value> {
+    let mut object = Map::new();
+    for (name, length, _) in fields {
+        let (field, rest) = words.split_at(*length);
+        words = rest;
+        match field {
+            [count] if *count > 0 => {
+                object.insert((*name).to_owned(), (*count).into());
+            }
+            [_, _, ..] if field.iter().any(|count| *count > 0) => {
+                object.insert((*name).to_owned(), field.into());
+            }
+            _ => {}
+        }
+    }
+    object
 }
 
 fn subtypes(events: &Events) -> Map<String, Value> {

@@ -73,12 +73,19 @@ fn heading(statistics: &Statistics) -> String {
     let (of, what) = match &statistics.origin {
         Origin::Live => (statistics.interfaces.join(", "), "probe"),
         Origin::Capture { file, .. } => (file.clone(), "capture"),
+        Origin::Log { file, .. } => (
+            format!("{file}: {}", statistics.interfaces.join(", ")),
+            "probe",
+        ),
     };
     let mut text = format!(
         "MPTCP statistics of {of} ({}), since {:.0}\n",
         role_name(statistics.role),
         statistics.since
     );
+    if let Origin::Log { .. } = &statistics.origin {
+        let _ = writeln!(text, "Read at {:.0}", statistics.time);
+    }
     if statistics.attached_mid_traffic {
         let _ = writeln!(text, "Sessions may have been there before the {what}");
     }

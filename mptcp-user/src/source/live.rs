@@ -4,10 +4,14 @@ use anyhow::Result;
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, HookCounts, Role};
 
-use super::{Origin, Recent, Statistics, since};
+use super::{
+    Origin, Recent, Statistics,
+    reading::{Hooks, Interface, Reading},
+    since,
+};
 use crate::{
     cli::ClearStats,
-    probe::{KernelHooks, Network, Pins, Probe, Remembered},
+    probe::{KernelHooks, Network, Pins, Probe, Remembered, Tables},
 };
 
 /// How often a reader tries to find a moment at which no packet is under way.
@@ -18,17 +22,9 @@ pub(crate) struct Live {
     probes: Vec<Probe>,
     names: Vec<String>,
     role: Role,
-    /// What the last display showed, per probe.
-    shown: Vec<Shown>,
     hooks: Option<KernelHooks>,
-    /// The same of the hooks.
-    shown_hooks: Option<(Timestamp, HookCounts)>,
-}
-
-#[derive(Clone, Debug)]
-struct Shown {
-    time: Timestamp,
-    counters: Counters,
+    /// What the last display showed.
+    shown: Option<Reading>,
 }
 
 impl Live {
@@ -43,114 +39,116 @@ impl Live {
             probes,
             names,
             role,
-            shown: Vec::new(),
             hooks,
-            shown_hooks: None,
+            shown: None,
         }
+    }
+
+    /// What the probes count now.
+    pub(crate) fn reading(&self) -> Result<Reading> {
+        let time = Timestamp::now();
+        let interfaces = self.probes.iter().zip(&self.names);
+        let interfaces = interfaces.map(|(probe, name)| {
+            let (counters, settled) = settled_sum(probe)?;
+            Ok(Interface {
+                name: name.clone(),
+                since: probe.since(),
+                attached_mid_traffic: probe.attached_mid_traffic(),
+                in_flight: !settled,
+                has_queues: probe.has_queues(),
+                verifies_checksums: probe.verifies_checksums(),
+                counters,
+                cleared_rows: probe.remembered(Remembered::Rows)?,
+                cleared_extras: probe.remembered(Remembered::Extras)?,
+            })
+        });
+        // The probes of a namespace share their tables.
+        let tables = self.probes.iter().find_map(Probe::tables);
+        let hooks = self.hooks.as_ref().map(|hooks| {
+            Ok::<_, anyhow::Error>(Hooks {
+                counts: hooks.read()?,
+                cleared: hooks
+                    .remembered(Remembered::Rows)?
+                    .map(|(_, counts)| counts),
+            })
+        });
+        Ok(Reading {
+            time,
+            role: self.role,
+            interfaces: interfaces.collect::<Result<_>>()?,
+            gauges: tables.map(Tables::gauges).transpose()?,
+            hooks: hooks.transpose()?,
+        })
     }
 
     /// The numbers now. Rates are since the last call, or else since the reading that the probe
     /// remembers, or else since counting began.
     pub(crate) fn read(&mut self) -> Result<Statistics> {
-        let mut statistics = Statistics {
-            time: Timestamp::now(),
-            origin: Origin::Live,
-            interfaces: self.names.clone(),
-            role: self.role,
-            since: Timestamp::MAX,
-            attached_mid_traffic: false,
-            in_flight: false,
-            rows: Counters::default(),
-            extras: Counters::default(),
-            has_queues: self.probes.iter().all(Probe::has_queues),
-            verifies_checksums: self.probes.iter().all(Probe::verifies_checksums),
-            gauges: None,
-            recent: Vec::new(),
-            hooks: HookCounts::default(),
-            recent_hooks: (0.0, HookCounts::default()),
-        };
-        let mut shown = Vec::new();
-        for (i, probe) in self.probes.iter().enumerate() {
-            let (counters, settled) = settled_sum(probe)?;
-            let time = Timestamp::now();
-            let (since, rows) = match probe.remembered(Remembered::Rows)? {
-                Some((time, baseline)) => (time, counters.since(&baseline)),
-                None => (probe.since(), counters),
-            };
-            let extras = match probe.remembered(Remembered::Extras)? {
-                Some((_, baseline)) => counters.since(&baseline),
-                None => counters,
-            };
-            let (last_time, last) = match self.shown.get(i) {
-                Some(shown) => (shown.time, shown.counters),
+        let reading = self.reading()?;
+        let mut recent = Vec::new();
+        for (i, (probe, now)) in self.probes.iter().zip(&reading.interfaces).enumerate() {
+            let (time, counters) = match &self.shown {
+                Some(shown) => (shown.time, shown.interfaces[i].counters),
                 None => probe
                     .remembered(Remembered::Last)?
-                    .unwrap_or_else(|| (probe.since(), Counters::default())),
+                    .unwrap_or_else(|| (now.since, Counters::default())),
             };
-            statistics.since = statistics.since.min(since);
-            statistics.attached_mid_traffic |= probe.attached_mid_traffic();
-            statistics.in_flight |= !settled;
-            statistics.rows.add(&rows);
-            statistics.extras.add(&extras);
-            statistics.recent.push(Recent {
-                seconds: time.duration_since(last_time).as_secs_f64(),
-                counters: counters.since(&last),
+            recent.push(Recent {
+                seconds: reading.time.duration_since(time).as_secs_f64(),
+                counters: now.counters.since(&counters),
             });
-            shown.push(Shown { time, counters });
         }
-        self.shown = shown;
-        // The probes of a namespace share their tables.
-        if let Some(tables) = self.probes.iter().find_map(Probe::tables) {
-            statistics.gauges = Some(tables.gauges()?);
-        }
-        self.read_hooks(&mut statistics)?;
+        let recent_hooks = self.recent_hooks(&reading)?;
+        let statistics = reading.statistics(Origin::Live, recent, recent_hooks);
+        self.shown = Some(reading);
         Ok(statistics)
     }
 
-    fn read_hooks(&mut self, statistics: &mut Statistics) -> Result<()> {
-        let Some(hooks) = &self.hooks else {
-            return Ok(());
+    fn recent_hooks(&self, reading: &Reading) -> Result<(f64, HookCounts)> {
+        let (Some(hooks), Some(now)) = (&self.hooks, &reading.hooks) else {
+            return Ok((0.0, HookCounts::default()));
         };
-        let (time, counts) = (Timestamp::now(), hooks.read()?);
-        statistics.hooks = match hooks.remembered(Remembered::Rows)? {
-            Some((_, baseline)) => since(&counts, &baseline),
-            None => counts,
-        };
-        let last = match self.shown_hooks {
-            Some(last) => Some(last),
+        let last = match &self.shown {
+            Some(Reading { time, hooks, .. }) => hooks.as_ref().map(|last| (*time, last.counts)),
             None => hooks.remembered(Remembered::Last)?,
         };
-        let (last_time, last) = last.unwrap_or((statistics.since, HookCounts::default()));
-        let seconds = time.duration_since(last_time).as_secs_f64();
-        statistics.recent_hooks = (seconds, since(&counts, &last));
-        self.shown_hooks = Some((time, counts));
-        Ok(())
+        let (time, last) = last.unwrap_or_else(|| {
+            let began = reading.interfaces.iter().map(|interface| interface.since);
+            (began.min().unwrap_or(reading.time), HookCounts::default())
+        });
+        let seconds = reading.time.duration_since(time).as_secs_f64();
+        Ok((seconds, since(&now.counts, &last)))
     }
 
     /// Makes the probes remember what the last display showed, for the rates of the next one.
     pub(crate) fn remember(&mut self) -> Result<()> {
-        for (probe, shown) in self.probes.iter_mut().zip(&self.shown) {
-            probe.remember(Remembered::Last, shown.time, &shown.counters)?;
-        }
-        self.remember_hooks(Remembered::Last)
+        self.remember_as(&[Remembered::Last])
     }
 
     /// Moves the baseline to what the last display showed: what came after it is not lost.
     pub(crate) fn clear(&mut self, what: ClearStats) -> Result<()> {
-        for (probe, shown) in self.probes.iter_mut().zip(&self.shown) {
-            probe.remember(Remembered::Rows, shown.time, &shown.counters)?;
-            if what == ClearStats::Full {
-                probe.remember(Remembered::Extras, shown.time, &shown.counters)?;
-            }
-        }
-        self.remember_hooks(Remembered::Rows)
+        self.remember_as(match what {
+            ClearStats::Basic => &[Remembered::Rows],
+            ClearStats::Full => &[Remembered::Rows, Remembered::Extras],
+        })
     }
 
-    fn remember_hooks(&mut self, which: Remembered) -> Result<()> {
-        match (&mut self.hooks, &self.shown_hooks) {
-            (Some(hooks), Some((time, counts))) => hooks.remember(which, *time, counts),
-            _ => Ok(()),
+    fn remember_as(&mut self, which: &[Remembered]) -> Result<()> {
+        let Some(shown) = &self.shown else {
+            return Ok(());
+        };
+        for which in which {
+            for (probe, interface) in self.probes.iter_mut().zip(&shown.interfaces) {
+                probe.remember(*which, shown.time, &interface.counters)?;
+            }
+            // Of these there are no further numbers.
+            if *which != Remembered::Extras
+                && let (Some(hooks), Some(shown_hooks)) = (&mut self.hooks, &shown.hooks)
+            {
+                hooks.remember(*which, shown.time, &shown_hooks.counts)?;
+            }
         }
+        Ok(())
     }
 
     /// Empties the tables. On a host, the sessions that are there then are in them again, as those that

@@ -2,17 +2,72 @@
 //! which source it was.
 
 pub mod capture;
+mod file;
 mod live;
+mod log;
+mod reading;
 mod sessions;
 
+use std::path::Path;
+
+use anyhow::Result;
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, Extra, Gauges, HookCounts, Kind, Quality, Role, Row};
 
+use crate::{
+    failure::{self, Failure},
+    offline::Config,
+};
+
+use self::file::File;
 pub(crate) use self::{
     capture::{Capture, Unread},
     live::Live,
+    log::{Appender, Log, Range, line as log_line},
+    reading::{Hooks, Interface, Reading},
     sessions::{Session, State, Subflow, ends, flow, oldest, read as read_sessions},
 };
+
+/// What was recorded before.
+pub(crate) enum Recording {
+    Capture(Box<Capture>),
+    Log(Box<Log>),
+}
+
+impl Recording {
+    /// Opens a file, or standard input (`-`), whichever it is.
+    pub(crate) fn open(
+        path: &Path,
+        config: Config,
+        range: Range,
+        shows_progress: bool,
+    ) -> Result<Self> {
+        let file = File::open(path, shows_progress)?;
+        Ok(if file.is_log {
+            Self::Log(Box::new(Log::new(file, range)))
+        } else {
+            Self::Capture(Box::new(Capture::new(file, config)?))
+        })
+    }
+}
+
+impl Capture {
+    /// Opens a capture, for what a log does not hold.
+    pub(crate) fn open(path: &Path, config: Config, shows_progress: bool) -> Result<Self> {
+        let file = File::open(path, shows_progress)?;
+        if file.is_log {
+            return Err(Failure::error(
+                failure::Kind::Failed,
+                format!(
+                    "{} is a log, which holds counts and no sessions or events\n  next: mptcp-user \
+                     stat -logFile shows what it holds",
+                    file.name
+                ),
+            ));
+        }
+        Self::new(file, config)
+    }
+}
 
 /// The numbers of one display.
 #[derive(Clone, Debug)]
@@ -59,6 +114,14 @@ pub(crate) enum Origin {
         broken: Option<String>,
         unread: Unread,
     },
+    /// A log.
+    Log {
+        file: String,
+        /// Why it could not be read to its end.
+        broken: Option<String>,
+        /// Lines that are no readings.
+        skipped: u64,
+    },
 }
 
 /// What one interface counted in a time.
@@ -68,9 +131,13 @@ pub(crate) struct Recent {
     pub(crate) counters: Counters,
 }
 
-/// The failures of `now` that `earlier` has not.
+/// The failures of `now` that `earlier` has not; as [`Counters::since`].
 pub(crate) fn since(now: &HookCounts, earlier: &HookCounts) -> HookCounts {
-    std::array::from_fn(|i| Some(now[i]?.saturating_sub(earlier[i].unwrap_or_default())))
+    std::array::from_fn(|i| {
+        let count = now[i]?;
+        let earlier = earlier[i].unwrap_or_default();
+        Some(count.checked_sub(earlier).unwrap_or(count))
+    })
 }
 
 impl Statistics {

@@ -1,27 +1,25 @@
-//! The records of a capture: from a file or standard input, and decompressed.
+//! The records of a capture.
 
 use std::{
     cell::RefCell,
     fmt::Display,
-    fs::File,
     io::{self, Cursor, Read},
-    path::Path,
     rc::Rc,
 };
 
 use anyhow::Result;
-use flate2::read::MultiGzDecoder;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use pcap_parser::{
     Block, LegacyPcapReader, PcapBlockOwned, PcapError, PcapNGReader, traits::PcapReaderIterator,
 };
 
-use crate::failure::{Failure, Kind};
+use crate::{
+    failure::{Failure, Kind},
+    source::file::take,
+};
 
 /// Bytes that are read at once; more than any record of a pcap file has.
 const BUFFER: usize = 1 << 19;
-/// Bytes that are unpacked at once: a decoder that finds damage keeps what it unpacked in that call.
-const UNPACKED: usize = 1 << 12;
 /// The largest snap length of libpcap.
 const LONGEST_PACKET: u64 = 1 << 18;
 /// No block of a pcapng file is longer.
@@ -30,11 +28,7 @@ const LONGEST_BLOCK: u64 = 1 << 24;
 const HEAD: u64 = 28;
 /// A longer Section Header Block is none.
 const LONGEST_HEAD: u64 = 1 << 16;
-/// A file from this size on takes long enough for a progress bar.
-const LARGE: u64 = 64 << 20;
 
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const PCAPNG: &[u8] = &[0x0a, 0x0d, 0x0d, 0x0a];
 const LITTLE_ENDIAN: &[u8] = &[0x4d, 0x3c, 0x2b, 0x1a];
 
@@ -62,29 +56,9 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Opens a file; `-` is standard input.
-    pub(super) fn open(path: &Path, shows_progress: bool) -> Result<Self> {
-        let (file, bar) = source(path, shows_progress)?;
-        Self::of(file, bar)
-    }
-
-    /// Reads from anywhere.
-    pub(super) fn of(mut file: impl Read + 'static, bar: ProgressBar) -> Result<Self> {
-        let start = take(&mut file, HEAD)?;
-        let is_gzip = start.starts_with(GZIP);
-        let is_zstd = start.starts_with(ZSTD);
-        let file = Cursor::new(start).chain(file);
-        let mut bytes: Box<dyn Read> = if is_gzip {
-            Box::new(MultiGzDecoder::new(file))
-        } else if is_zstd {
-            Box::new(zstd::Decoder::new(file)?)
-        } else {
-            Box::new(file)
-        };
+    /// Reads the head of a capture.
+    pub(super) fn new(mut bytes: Box<dyn Read>, bar: ProgressBar) -> Result<Self> {
         let mut head = take(&mut bytes, HEAD)?;
-        if head.is_empty() {
-            return Err(Failure::error(Kind::Failed, "it is empty"));
-        }
         let is_pcapng = head.starts_with(PCAPNG);
         let is_big_endian = match head.get(8..12) {
             Some(order) if is_pcapng => order != LITTLE_ENDIAN,
@@ -99,7 +73,6 @@ impl Input {
         let error = Rc::default();
         let reader = Attentive {
             reader: Cursor::new(head).chain(bytes),
-            longest: if is_gzip || is_zstd { UNPACKED } else { BUFFER },
             error: Rc::clone(&error),
         };
         let blocks: Result<Box<dyn PcapReaderIterator>, _> = if is_pcapng {
@@ -108,7 +81,10 @@ impl Input {
             LegacyPcapReader::new(BUFFER, reader).map(|reader| Box::new(reader) as _)
         };
         let blocks = blocks.map_err(|_| {
-            Failure::error(Kind::Failed, "it is no capture in pcap or pcapng format")
+            Failure::error(
+                Kind::Failed,
+                "it is no capture in pcap or pcapng format, and no log of mptcp-user record",
+            )
         })?;
         Ok(Self {
             blocks,
@@ -201,31 +177,6 @@ impl Input {
     }
 }
 
-/// The bytes of a file, and how far they were read.
-fn source(path: &Path, shows_progress: bool) -> io::Result<(Box<dyn Read>, ProgressBar)> {
-    if path == Path::new("-") {
-        return Ok((Box::new(io::stdin().lock()), ProgressBar::hidden()));
-    }
-    let file = File::open(path)?;
-    let data = file.metadata()?;
-    if !shows_progress || !data.is_file() || data.len() < LARGE {
-        return Ok((Box::new(file), ProgressBar::hidden()));
-    }
-    // On standard error, if that is a terminal.
-    let bar = ProgressBar::new(data.len()).with_style(
-        ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes}, {eta}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    Ok((Box::new(bar.wrap_read(file)), bar))
-}
-
-/// At most `length` bytes, fewer only at the end.
-fn take(reader: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    reader.take(length).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// A number of 32 bits.
 pub(super) fn number(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<u64> {
     let bytes = *bytes.get(at..)?.first_chunk()?;
@@ -239,15 +190,11 @@ pub(super) fn number(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<u64
 /// Keeps the error that a reader returns.
 struct Attentive<R> {
     reader: R,
-    /// Bytes that are asked for at once.
-    longest: usize,
     error: Rc<RefCell<Option<io::Error>>>,
 }
 
 impl<R: Read> Read for Attentive<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = buffer.len().min(self.longest);
-        let buffer = &mut buffer[..length];
         loop {
             match self.reader.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

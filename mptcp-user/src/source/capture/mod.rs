@@ -3,7 +3,7 @@
 mod input;
 mod link;
 
-use std::{io::Read, ops::ControlFlow, path::Path};
+use std::{io::Read, ops::ControlFlow};
 
 use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
@@ -25,7 +25,7 @@ use self::{
     input::{CONTRADICTION, Input, Progress, number},
     link::Link,
 };
-use super::{Origin, Recent, Session, Statistics, sessions};
+use super::{Origin, Recent, Session, Statistics, file::File, sessions};
 use crate::{
     failure::{Failure, Kind},
     offline::{Captured, Config, Offline},
@@ -58,8 +58,9 @@ pub struct Reading {
 
 /// Reads a capture from anywhere, as the commands do from files: for tests.
 pub fn read(bytes: impl Read + 'static, config: Config) -> Reading {
-    let input = match Input::of(bytes, ProgressBar::hidden()) {
-        Ok(input) => input,
+    let file = File::of("capture", bytes, ProgressBar::hidden());
+    let mut capture = match file.and_then(|file| Capture::new(file, config)) {
+        Ok(capture) => capture,
         Err(error) => {
             return Reading {
                 counters: Counters::default(),
@@ -68,7 +69,6 @@ pub fn read(bytes: impl Read + 'static, config: Config) -> Reading {
             };
         }
     };
-    let mut capture = Capture::new("capture".to_owned(), input, config);
     let failed = capture.read(|_, _| Ok(ControlFlow::Continue(()))).err();
     Reading {
         counters: capture.tally.engine.counters(),
@@ -143,20 +143,12 @@ struct Packet<'a> {
 }
 
 impl Capture {
-    /// Opens a capture; `-` is standard input. A large one shows how far it was read, which is no good
-    /// where something else is shown meanwhile.
-    pub(crate) fn open(path: &Path, config: Config, shows_progress: bool) -> Result<Self> {
-        let name = match path.to_str() {
-            Some("-") => "standard input".to_owned(),
-            _ => path.display().to_string(),
-        };
-        let input =
-            Input::open(path, shows_progress).with_context(|| format!("cannot read {name}"))?;
-        Ok(Self::new(name, input, config))
-    }
-
-    fn new(name: String, input: Input, config: Config) -> Self {
-        Self {
+    pub(super) fn new(file: File, config: Config) -> Result<Self> {
+        let File {
+            name, bytes, bar, ..
+        } = file;
+        let input = Input::new(bytes, bar).with_context(|| format!("cannot read {name}"))?;
+        Ok(Self {
             name,
             input,
             tally: Tally {
@@ -168,7 +160,7 @@ impl Capture {
                 unread: Unread::default(),
             },
             broken: None,
-        }
+        })
     }
 
     /// Reads as far as it can be read or is wanted, and tells what happens when.

@@ -1,0 +1,124 @@
+//! The probes that numbers are read from.
+
+use anyhow::Result;
+use mptcp_common::counter::Role;
+
+use super::{find_pins, once};
+use crate::{
+    failure::{Failure, Kind},
+    probe::{self, Interface, KernelHooks, Network, Pins, Probe},
+    source::Live,
+};
+
+/// Pinned probes.
+pub(super) struct Pinned {
+    /// By the names of their interfaces.
+    pub(super) probes: Vec<(String, Probe)>,
+    /// Names of interfaces that have none.
+    pub(super) absent: Vec<String>,
+    /// What the user should know, in sentences.
+    pub(super) remarks: Vec<String>,
+    /// The network namespace that they are or were in.
+    namespace: u64,
+}
+
+impl Pinned {
+    /// Opens the probes on these interfaces, or all that this network namespace has.
+    pub(super) async fn open(network: &Network, pins: &Pins, names: &[String]) -> Result<Self> {
+        let interfaces = network.interfaces().await?;
+        let mut opened = Self {
+            probes: Vec::new(),
+            absent: Vec::new(),
+            remarks: Vec::new(),
+            namespace: probe::namespace()?,
+        };
+        if names.is_empty() {
+            opened.open_all(network, pins, &interfaces).await?;
+        }
+        for name in once(names) {
+            let Some((here, interface)) = find_pins(pins, &interfaces, name)? else {
+                opened.absent.push(name.to_owned());
+                continue;
+            };
+            let probe = Probe::open(&here)?;
+            opened.namespace = here.namespace;
+            let remark = match interface {
+                Some(interface) => idle(network, &interface, &probe).await?,
+                None => Some(gone(name)),
+            };
+            opened.remarks.extend(remark);
+            opened.probes.push((name.to_owned(), probe));
+        }
+        Ok(opened)
+    }
+
+    async fn open_all(
+        &mut self,
+        network: &Network,
+        pins: &Pins,
+        interfaces: &[Interface],
+    ) -> Result<()> {
+        for here in pins.interfaces()? {
+            if here.namespace != self.namespace {
+                continue;
+            }
+            let probe = Probe::open(&here)?;
+            let interface = interfaces
+                .iter()
+                .find(|interface| interface.index == here.index);
+            let (name, remark) = match interface {
+                Some(interface) => (
+                    interface.name.clone(),
+                    idle(network, interface, &probe).await?,
+                ),
+                None => (probe.name(), Some(gone(&probe.name()))),
+            };
+            self.remarks.extend(remark);
+            self.probes.push((name, probe));
+        }
+        if self.probes.is_empty() {
+            return Err(Failure::error(
+                Kind::Failed,
+                format!(
+                    "no probe is attached in this network namespace (pin directory {})\n  next: \
+                     mptcp-user attach -i IFACE, or mptcp-user stat -i IFACE for a look",
+                    pins.root().display()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The probes as a source; they have to be of one role.
+    pub(super) fn live(self, pins: &Pins) -> Result<Live> {
+        let role = self
+            .probes
+            .first()
+            .map_or(Role::Host, |(_, probe)| probe.role());
+        if self.probes.iter().any(|(_, probe)| probe.role() != role) {
+            return Err(Failure::error(
+                Kind::Failed,
+                "these interfaces have different roles, and their counts cannot be added\n  next: \
+                 name interfaces of one role with -i; `mptcp-user status` shows the roles",
+            ));
+        }
+        let hooks = KernelHooks::open(&pins.hooks(self.namespace))?;
+        Ok(Live::new(self.probes, role, hooks))
+    }
+}
+
+fn gone(name: &str) -> String {
+    format!("{name} is gone; these are its last counts\n  next: mptcp-user detach -i {name}")
+}
+
+/// Pins can outlive their interface or namespace, and the kernel uses its numbers again.
+async fn idle(network: &Network, interface: &Interface, probe: &Probe) -> Result<Option<String>> {
+    let attached = probe::attachments(network, interface, probe.counters_id()).await?;
+    Ok(attached.is_empty().then(|| {
+        format!(
+            "no program counts on {0}; these are the last counts of a probe that was there\n  next: \
+             mptcp-user attach -i {0}, which starts anew, or detach -i {0}",
+            interface.name
+        )
+    }))
+}

@@ -1,0 +1,123 @@
+//! `mptcp-user record`
+
+use std::path::Path;
+
+use anyhow::Result;
+use nix::libc::{EDQUOT, ENOSPC};
+use tokio::time::MissedTickBehavior;
+
+use super::{Interrupt, print, probes::Pinned};
+use crate::{
+    cli::Record,
+    failure::{Failure, Kind, os_error, say, sentence},
+    probe::{Network, Pins},
+    source::{Appender, Reading, log_line},
+};
+
+pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
+    let mut interrupt = Interrupt::new()?;
+    let network = Network::connect()?;
+    let mut remarks = Remarks::default();
+    let mut interval = tokio::time::interval(options.interval);
+    interval.tick().await;
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // What is wrong from the start ends the command, and leaves no empty file.
+    let first = read(&network, pins, options, &mut remarks).await?;
+    let mut output = Output::open(options)?;
+    output.append(&first)?;
+    let mut readings = 1;
+    let mut missing = 0;
+    let mut troubles = Remarks::default();
+    while readings != options.ntimes {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = interrupt.wait() => return Ok(()),
+        }
+        readings += 1;
+        // What goes wrong later may be right again the next time: the probe is attached again, there
+        // is room on the disk.
+        let trouble = match read(&network, pins, options, &mut remarks).await {
+            Err(error) => Some(error),
+            Ok(reading) => match output.append(&reading) {
+                Err(error) if !matches!(os_error(&error), Some(ENOSPC | EDQUOT)) => {
+                    return Err(error);
+                }
+                result => result.err(),
+            },
+        };
+        match trouble {
+            Some(error) => {
+                missing += 1;
+                troubles.tell(vec![sentence(&error)]);
+            }
+            None if missing > 0 => {
+                say(format!("recording again; {missing} readings are missing"));
+                missing = 0;
+                troubles = Remarks::default();
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// The probes are opened each time, since they may be detached and attached again.
+async fn read(
+    network: &Network,
+    pins: &Pins,
+    options: &Record,
+    remarks: &mut Remarks,
+) -> Result<Reading> {
+    let _lock = pins.lock_to_read()?;
+    let mut opened = Pinned::open(network, pins, &options.interfaces).await?;
+    if let Some(name) = opened.absent.first() {
+        return Err(Failure::error(
+            Kind::Failed,
+            format!("{name} has no probe\n  next: mptcp-user attach -i {name}"),
+        ));
+    }
+    remarks.tell(std::mem::take(&mut opened.remarks));
+    opened.live(pins)?.reading()
+}
+
+/// Tells what is not as it should be once, and not with every reading.
+#[derive(Default)]
+struct Remarks(Vec<String>);
+
+impl Remarks {
+    fn tell(&mut self, remarks: Vec<String>) {
+        for remark in &remarks {
+            if !self.0.contains(remark) {
+                say(remark);
+            }
+        }
+        self.0 = remarks;
+    }
+}
+
+enum Output {
+    Standard,
+    File(Appender),
+}
+
+impl Output {
+    fn open(options: &Record) -> Result<Self> {
+        if options.output == Path::new("-") {
+            return Ok(Self::Standard);
+        }
+        Appender::open(
+            &options.output,
+            options.rotate_size,
+            options.rotate_age,
+            options.keep,
+        )
+        .map(Self::File)
+    }
+
+    fn append(&mut self, reading: &Reading) -> Result<()> {
+        match self {
+            Self::Standard => print(&log_line(reading)),
+            Self::File(file) => file.append(reading),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! A log: readings that `mptcp-user record` wrote.
+
+mod append;
+mod format;
+
+use std::io::{BufRead as _, BufReader, Read};
+
+use anyhow::{Context as _, Result};
+use indicatif::ProgressBar;
+use jiff::Timestamp;
+use mptcp_common::counter::{Counters, HookCounts, Role};
+
+pub(crate) use self::{append::Appender, format::line};
+use super::{Interface, Origin, Reading, Recent, Statistics, file::File, since};
+use crate::failure::{Failure, Kind};
+
+/// No line is longer: the counters of an interface take 10 KB at most.
+const LONGEST_LINE: u64 = 16 << 20;
+
+/// The readings that are wanted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Range {
+    /// Not those before this.
+    pub(crate) since: Option<Timestamp>,
+    /// Not those after this.
+    pub(crate) until: Option<Timestamp>,
+    /// Only of interfaces of these names, if there are any.
+    pub(crate) interfaces: Vec<String>,
+}
+
+/// A log that is being read.
+pub(crate) struct Log {
+    name: String,
+    lines: BufReader<Box<dyn Read>>,
+    bar: ProgressBar,
+    range: Range,
+    /// Of the last line that was read.
+    number: u64,
+    readings: u64,
+    /// Lines that are no readings.
+    skipped: u64,
+    /// The number of the first of them.
+    first_skipped: u64,
+    /// Does the last line end before its end?
+    is_torn: bool,
+    /// Why it could not be read to its end.
+    broken: Option<String>,
+    /// What was counted since the last [`Log::take`].
+    counted: Counted,
+}
+
+impl Log {
+    pub(super) fn new(file: File, range: Range) -> Self {
+        Self {
+            name: file.name,
+            lines: BufReader::new(file.bytes),
+            bar: file.bar,
+            range,
+            number: 0,
+            readings: 0,
+            skipped: 0,
+            first_skipped: 0,
+            is_torn: false,
+            broken: None,
+            counted: Counted::default(),
+        }
+    }
+
+    /// The next reading that is wanted. What was counted up to it is added to what [`Log::take`] returns.
+    pub(crate) fn next(&mut self) -> Result<Option<Reading>> {
+        while let Some(mut reading) = self.any()? {
+            if !self.range.interfaces.is_empty() {
+                let wanted = &self.range.interfaces;
+                reading
+                    .interfaces
+                    .retain(|interface| wanted.contains(&interface.name));
+            }
+            if reading.interfaces.is_empty() || self.range.until.is_some_and(|t| reading.time > t) {
+                continue;
+            }
+            self.counted.add(&reading);
+            if self.range.since.is_none_or(|t| reading.time >= t) {
+                return Ok(Some(reading));
+            }
+            self.counted.take();
+        }
+        self.bar.finish_and_clear();
+        Ok(None)
+    }
+
+    /// What was counted since this was last called, by interface.
+    pub(crate) fn take(&mut self) -> Taken {
+        self.counted.take()
+    }
+
+    /// What is displayed of a reading.
+    pub(crate) fn statistics(&self, reading: &Reading, taken: Taken) -> Statistics {
+        let recent = taken.interfaces.into_iter().map(|(_, recent)| recent);
+        reading.statistics(
+            Origin::Log {
+                file: self.name.clone(),
+                broken: self.broken.clone(),
+                skipped: self.skipped,
+            },
+            recent.collect(),
+            taken.hooks,
+        )
+    }
+
+    /// An error that says that none of its readings is wanted, or that it has none.
+    pub(crate) fn nothing(&self) -> anyhow::Error {
+        let reason = match (&self.broken, self.readings) {
+            (Some(broken), _) => broken.clone(),
+            (None, 0) => "it is no capture, and holds no readings of mptcp-user record".to_owned(),
+            (None, _) => "it holds no readings of that time and interface\n  next: leave out \
+                          --since, --until and -i to see those that it has"
+                .to_owned(),
+        };
+        Failure::error(Kind::Failed, format!("cannot read {}: {reason}", self.name))
+    }
+
+    /// What its reader should know, in sentences.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let mut others = self.skipped;
+        if self.is_torn {
+            others -= 1;
+            remarks.push(format!(
+                "{}: its last line is torn, and left out",
+                self.name
+            ));
+        }
+        if others > 0 {
+            remarks.push(format!(
+                "{}: {others} lines are no readings, and left out; the first is line {}",
+                self.name, self.first_skipped
+            ));
+        }
+        remarks
+    }
+
+    /// An error if it could not be read to its end.
+    pub(crate) fn conclude(&self) -> Result<()> {
+        match &self.broken {
+            None => Ok(()),
+            Some(reason) => Err(Failure::error(
+                Kind::Failed,
+                format!(
+                    "{} was not read to its end, and what came before is shown: {reason}",
+                    self.name
+                ),
+            )),
+        }
+    }
+
+    /// The next reading, whatever is wanted.
+    fn any(&mut self) -> Result<Option<Reading>> {
+        let mut line = Vec::new();
+        while self.broken.is_none() {
+            line.clear();
+            let number = self.number + 1;
+            let mut limited = (&mut self.lines).take(LONGEST_LINE);
+            match limited.read_until(b'\n', &mut line) {
+                Ok(0) => return Ok(None),
+                Ok(_) if line.len() as u64 == LONGEST_LINE => {
+                    self.broken = Some(format!("line {number} does not end"));
+                    break;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.broken = Some(format!("line {number}: {error}"));
+                    break;
+                }
+            }
+            self.number = number;
+            if line == b"\n" {
+                continue;
+            }
+            let reading = format::parse(&line)
+                .with_context(|| format!("cannot read {}: line {number}", self.name))?;
+            if reading.is_some() {
+                self.readings += 1;
+                return Ok(reading);
+            }
+            self.is_torn = !line.ends_with(b"\n");
+            self.skipped += 1;
+            if self.skipped == 1 {
+                self.first_skipped = number;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What was counted in a time.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// By interface.
+    pub(crate) interfaces: Vec<(String, Recent)>,
+    /// In how many seconds, and what failed in the kernel's functions.
+    pub(crate) hooks: (f64, HookCounts),
+}
+
+/// Adds up what was counted from reading to reading.
+#[derive(Default)]
+struct Counted {
+    role: Option<Role>,
+    /// The last that was read of each interface, and when.
+    last: Vec<(Timestamp, Interface)>,
+    last_hooks: Option<(Timestamp, HookCounts)>,
+    taken: Taken,
+}
+
+impl Counted {
+    fn add(&mut self, reading: &Reading) {
+        if self.role.replace(reading.role) != Some(reading.role) {
+            // What one role counted cannot be added to what the other did.
+            *self = Self {
+                role: self.role,
+                ..Self::default()
+            };
+        }
+        let is_first = self.last.is_empty();
+        for now in &reading.interfaces {
+            let last = self.last.iter().position(|(_, last)| last.name == now.name);
+            let last = last.map(|i| self.last.swap_remove(i));
+            let (from, counters) = match &last {
+                Some((time, last)) if last.since == now.since => {
+                    (*time, now.counters.since(&last.counters))
+                }
+                // Another probe took its place, and counted from zero.
+                Some(_) => (now.since, now.counters),
+                None if is_first => (now.since, now.counters),
+                // It counted before, and was not recorded.
+                None => (reading.time, Counters::default()),
+            };
+            self.taken
+                .add(&now.name, seconds(from, reading.time), &counters);
+            self.last.push((reading.time, now.clone()));
+        }
+        if let Some(hooks) = &reading.hooks {
+            let began = reading.interfaces.iter().map(|interface| interface.since);
+            let began = began.min().unwrap_or(reading.time);
+            let (from, last) = self.last_hooks.unwrap_or((began, HookCounts::default()));
+            let (total, counts) = &mut self.taken.hooks;
+            *total += seconds(from, reading.time);
+            for (sum, count) in counts.iter_mut().zip(since(&hooks.counts, &last)) {
+                *sum = count.map(|count| count + sum.unwrap_or_default()).or(*sum);
+            }
+            self.last_hooks = Some((reading.time, hooks.counts));
+        }
+    }
+
+    fn take(&mut self) -> Taken {
+        std::mem::take(&mut self.taken)
+    }
+}
+
+impl Taken {
+    fn add(&mut self, name: &str, seconds: f64, counters: &Counters) {
+        let known = self.interfaces.iter().position(|(known, _)| known == name);
+        let index = known.unwrap_or_else(|| {
+            let none = Recent {
+                seconds: 0.0,
+                counters: Counters::default(),
+            };
+            self.interfaces.push((name.to_owned(), none));
+            self.interfaces.len() - 1
+        });
+        let (_, recent) = &mut self.interfaces[index];
+        recent.seconds += seconds;
+        recent.counters.add(counters);
+    }
+}
+
+/// 0 where the clock was set back.
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64().max(0.0)
+}

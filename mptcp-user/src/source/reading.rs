@@ -1,0 +1,99 @@
+//! What probes count at a moment: read from their maps, or from a log.
+
+use jiff::Timestamp;
+use mptcp_common::counter::{Counters, Gauges, HookCounts, Role};
+
+use super::{Origin, Recent, Statistics, since};
+
+/// Probes of one role, read together.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    pub(crate) time: Timestamp,
+    pub(crate) role: Role,
+    pub(crate) interfaces: Vec<Interface>,
+    /// What exists; `None` where flows are not followed.
+    pub(crate) gauges: Option<Gauges>,
+    /// `None` where no function of the kernel is hooked.
+    pub(crate) hooks: Option<Hooks>,
+}
+
+/// The probe on an interface.
+#[derive(Clone, Debug)]
+pub(crate) struct Interface {
+    pub(crate) name: String,
+    /// When its counting began, which tells it from another probe on the interface.
+    pub(crate) since: Timestamp,
+    pub(crate) attached_mid_traffic: bool,
+    /// Were packets being counted meanwhile?
+    pub(crate) in_flight: bool,
+    pub(crate) has_queues: bool,
+    pub(crate) verifies_checksums: bool,
+    /// What it counted since it began.
+    pub(crate) counters: Counters,
+    /// The part of it that `-clearstats` took off the table's rows, and when.
+    pub(crate) cleared_rows: Option<(Timestamp, Counters)>,
+    /// The same of the further numbers.
+    pub(crate) cleared_extras: Option<(Timestamp, Counters)>,
+}
+
+/// What failed in the kernel's functions.
+#[derive(Clone, Debug)]
+pub(crate) struct Hooks {
+    pub(crate) counts: HookCounts,
+    /// The part that `-clearstats` took off.
+    pub(crate) cleared: Option<HookCounts>,
+}
+
+impl Reading {
+    /// What is displayed of it, with what was counted since the last display.
+    pub(crate) fn statistics(
+        &self,
+        origin: Origin,
+        recent: Vec<Recent>,
+        recent_hooks: (f64, HookCounts),
+    ) -> Statistics {
+        let mut statistics = Statistics {
+            time: self.time,
+            origin,
+            interfaces: Vec::new(),
+            role: self.role,
+            since: Timestamp::MAX,
+            attached_mid_traffic: false,
+            in_flight: false,
+            rows: Counters::default(),
+            extras: Counters::default(),
+            has_queues: true,
+            verifies_checksums: true,
+            gauges: self.gauges,
+            recent,
+            hooks: HookCounts::default(),
+            recent_hooks,
+        };
+        for interface in &self.interfaces {
+            let Interface { counters, .. } = interface;
+            let (began, rows) = match &interface.cleared_rows {
+                Some((time, baseline)) => (*time, counters.since(baseline)),
+                None => (interface.since, *counters),
+            };
+            let extras = match &interface.cleared_extras {
+                Some((_, baseline)) => counters.since(baseline),
+                None => *counters,
+            };
+            statistics.interfaces.push(interface.name.clone());
+            statistics.since = statistics.since.min(began);
+            statistics.attached_mid_traffic |= interface.attached_mid_traffic;
+            statistics.in_flight |= interface.in_flight;
+            statistics.has_queues &= interface.has_queues;
+            statistics.verifies_checksums &= interface.verifies_checksums;
+            statistics.rows.add(&rows);
+            statistics.extras.add(&extras);
+        }
+        if let Some(hooks) = &self.hooks {
+            statistics.hooks = match &hooks.cleared {
+                Some(baseline) => since(&hooks.counts, baseline),
+                None => hooks.counts,
+            };
+        }
+        statistics
+    }
+}

@@ -1,0 +1,694 @@
+//! Logs: what `mptcp-user record` writes is what the probe said then, whatever comes in between.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio, id},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use mptcp_tests::{
+    net::{Family, Namespace, Pair, close, finished, output, transfer, wait, wait_until},
+    probe::{Probe, binary, failure, total},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+/// A directory that goes when this is dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("mptcp-test-log-{}-{number}", id()));
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A namespace with a probed veth pair, p0-p1.
+fn one_link() -> Result<(Namespace, Probe)> {
+    let namespace = Namespace::new("log")?;
+    namespace.ip("link add p0 up type veth peer name p1")?;
+    namespace.ip("link set p1 up")?;
+    let probe = Probe::new(&namespace);
+    probe.run(&["attach", "-i", "p0"])?;
+    Ok((namespace, probe))
+}
+
+/// Two hosts, and the probe of the server.
+fn hosts() -> Result<(Pair, Probe)> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0", "s1"])?;
+    Ok((pair, probe))
+}
+
+fn session(pair: &Pair) -> Result<()> {
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 20_000)?;
+    close(client, server)?;
+    pair.settle()
+}
+
+/// One reading.
+fn record(probe: &Probe, log: &str) -> Result<()> {
+    probe.run(&["record", "-o", log, "--ntimes", "1"]).map(drop)
+}
+
+/// `mptcp-user stat -logFile`, and what it says besides.
+fn read(log: &str, arguments: &[&str]) -> Result<(String, String)> {
+    let mut command = Command::new(binary());
+    command.args(["stat", "-logFile", log]).args(arguments);
+    let output = finished(&mut command)?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{command:?}: {said}");
+    Ok((String::from_utf8(output.stdout)?, said))
+}
+
+/// One display.
+fn display(log: &str, arguments: &[&str]) -> Result<Value> {
+    let (text, said) = read(log, &[&["--output", "json"], arguments].concat())?;
+    ensure!(said.is_empty(), "{said}");
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// All displays.
+fn displays(log: &str, arguments: &[&str]) -> Result<Vec<Value>> {
+    let (text, _) = read(
+        log,
+        &[&["-ntimes", "0", "--output", "jsonl"], arguments].concat(),
+    )?;
+    Ok(text
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?)
+}
+
+fn rate(stat: &Value, row: &str) -> Result<f64> {
+    let rate = &stat["counters"][row]["rate"];
+    rate.as_f64()
+        .with_context(|| format!("the rate of {row} is {rate}"))
+}
+
+/// Seconds of a day.
+fn seconds(time: &Value) -> Result<f64> {
+    let text = time.as_str().context("no time")?;
+    let (_, clock) = text.trim_end_matches('Z').split_once('T').context("no T")?;
+    clock
+        .split(':')
+        .try_fold(0.0, |sum, part| Ok(sum * 60.0 + part.parse::<f64>()?))
+}
+
+/// Is the rate of a row this many in these seconds, as far as three decimals tell?
+fn is_rate(stat: &Value, row: &str, count: f64, seconds: f64) -> Result<()> {
+    let rate = rate(stat, row)?;
+    // Midnight.
+    let seconds = seconds.rem_euclid(86400.0);
+    ensure!(
+        (rate - count / seconds).abs() < 0.002,
+        "{row}: {rate} and not {count} in {seconds} s"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_log_says_what_the_probe_said() -> Result<()> {
+    let (pair, probe) = hosts()?;
+    let directory = Directory::new()?;
+    let log = directory.file("log");
+    session(&pair)?;
+    record(&probe, &log)?;
+    let before = total(&probe.stat(&[])?, "DSSrcv")?;
+    pair.every_option(30_000)?;
+    pair.settle()?;
+    record(&probe, &log)?;
+    let live = probe.stat(&[])?;
+    let read = display(&log, &[])?;
+    for part in ["options", "invalid_options", "events", "extra", "probe"] {
+        ensure!(live[part] == read[part], "{part}:\n{live:#}\n{read:#}");
+    }
+    for part in [
+        "interfaces",
+        "role",
+        "since",
+        "frames",
+        "attached_mid_traffic",
+        "state_loss",
+    ] {
+        ensure!(live["source"][part] == read["source"][part], "{part}");
+    }
+    ensure!(read["source"]["kind"] == "log");
+    for (short, counter) in live["counters"].as_object().context("no counters")? {
+        for part in ["total", "quality"] {
+            ensure!(counter[part] == read["counters"][short][part], "{short}");
+        }
+    }
+    // Rates are by the recorded times: over the log, and step by step since counting began.
+    let steps = displays(&log, &[])?;
+    ensure!(steps.len() == 2);
+    let (began, first, second) = (
+        seconds(&steps[0]["source"]["since"])?,
+        seconds(&steps[0]["time"])?,
+        seconds(&steps[1]["time"])?,
+    );
+    let gain = (total(&read, "DSSrcv")? - before) as f64;
+    is_rate(&read, "DSSrcv", gain, second - first)?;
+    is_rate(&steps[1], "DSSrcv", gain, second - first)?;
+    // Two probes, which began one after the other, so that this is a little more.
+    let first_rate = rate(&steps[0], "DSSrcv")?;
+    ensure!(first_rate >= before as f64 / (first - began).rem_euclid(86400.0) - 0.002);
+    // One interface alone is as it was alone.
+    let (live, read) = (probe.stat(&["-i", "s1"])?, display(&log, &["-i", "s1"])?);
+    ensure!(live["events"] == read["events"] && total(&read, "DSSrcv")? > 0);
+    ensure!(live["source"]["interfaces"] == read["source"]["interfaces"]);
+
+    // Compressed, and from standard input.
+    for (program, name) in [("gzip", "log.gz"), ("zstd", "log.zst")] {
+        let copy = directory.file(name);
+        output(Command::new("sh").args(["-c", &format!("{program} -c {log} > {copy}")]))?;
+        ensure!(display(&copy, &[])?["events"] == display(&log, &[])?["events"]);
+    }
+    let piped = output(Command::new("sh").args([
+        "-c",
+        &format!(
+            "cat {log} | {} stat -logFile - --output json",
+            binary().display()
+        ),
+    ]))?;
+    ensure!(serde_json::from_str::<Value>(&piped)?["events"] == display(&log, &[])?["events"]);
+
+    // Tokens of the sessions stand for their keys' hashes; nothing of either is in the file.
+    let (client, server) = pair.connect()?;
+    record(&probe, &log)?;
+    let sessions: Value = serde_json::from_str(&probe.run(&["sessions", "--output", "json"])?)?;
+    let token = sessions["sessions"][0]["listener_token"]
+        .as_str()
+        .context("no token")?
+        .to_owned();
+    let text = fs::read_to_string(&log)?;
+    ensure!(
+        !text.contains(&token) && !text.contains("10.78."),
+        "{token}"
+    );
+    close(client, server)
+}
+
+#[test]
+fn readings_are_chosen_by_time_and_step() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    let directory = Directory::new()?;
+    let log = directory.file("log");
+    probe.run(&["record", "-o", &log, "--ntimes", "12", "--interval", "50ms"])?;
+    let all = displays(&log, &[])?;
+    ensure!(all.len() == 12);
+    let times: Vec<_> = all
+        .iter()
+        .map(|stat| stat["time"].as_str().unwrap_or_default())
+        .collect();
+    let chosen = displays(&log, &["--since", times[3], "--until", times[8]])?;
+    ensure!(chosen == all[3..=8], "{chosen:?}");
+    let last = display(&log, &["--until", times[8]])?;
+    ensure!(last["time"] == times[8]);
+    let (text, _) = read(&log, &["-ntimes", "3", "--output", "jsonl"])?;
+    ensure!(text.lines().count() == 3);
+    // Every third reading, give or take one.
+    let coarse = displays(&log, &["--interval", "150ms"])?;
+    ensure!((3..=5).contains(&coarse.len()), "{}", coarse.len());
+    for pair in coarse.windows(2) {
+        let apart = seconds(&pair[1]["time"])? - seconds(&pair[0]["time"])?;
+        ensure!(apart.rem_euclid(86400.0) >= 0.15, "{apart}");
+    }
+    for (arguments, code) in [
+        (&["--since", "2999-01-01"][..], 1),
+        (&["-i", "nope0"], 1),
+        (&["--since", "yesterday"], 2),
+        (&["--role", "host"], 2),
+        (&["-clearstats", "basic"], 2),
+        (&["-ntimes", "2", "--output", "json"], 2),
+    ] {
+        let mut command = Command::new(binary());
+        failure(
+            code,
+            command.args(["stat", "-logFile", &log]).args(arguments),
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_restart_of_counters_is_no_jump() -> Result<()> {
+    let (pair, probe) = hosts()?;
+    let directory = Directory::new()?;
+    let log = directory.file("log");
+    let sessions = |count: usize| (0..count).try_for_each(|_| session(&pair));
+    sessions(3)?;
+    record(&probe, &log)?;
+    // Cleared: what came before and after it counts.
+    sessions(1)?;
+    probe.run(&["stat", "-clearstats", "full"])?;
+    sessions(1)?;
+    record(&probe, &log)?;
+    // Another probe, which counts more than was counted before.
+    probe.run(&["detach", "-i", "s0", "s1"])?;
+    probe.run(&["attach", "-i", "s0"])?;
+    sessions(6)?;
+    record(&probe, &log)?;
+    sessions(1)?;
+    record(&probe, &log)?;
+    // A middlebox's counts are not added to a host's.
+    probe.run(&["detach", "-i", "s0"])?;
+    probe.run(&["attach", "-i", "s0", "--role", "middlebox"])?;
+    sessions(1)?;
+    record(&probe, &log)?;
+
+    let steps = displays(&log, &[])?;
+    let totals: Vec<_> = steps
+        .iter()
+        .map(|stat| total(stat, "MPSYN"))
+        .collect::<Result<_>>()?;
+    ensure!(totals == [3, 1, 6, 7, 1], "{totals:?}");
+    let at = |step: usize| seconds(&steps[step]["time"]);
+    let since = |step: usize| seconds(&steps[step]["source"]["since"]);
+    is_rate(&steps[1], "MPSYN", 2.0, at(1)? - at(0)?)?;
+    is_rate(&steps[2], "MPSYN", 6.0, at(2)? - since(2)?)?;
+    is_rate(&steps[3], "MPSYN", 1.0, at(3)? - at(2)?)?;
+    is_rate(&steps[4], "MPSYN", 1.0, at(4)? - since(4)?)?;
+    for stat in &steps {
+        for (short, counter) in stat["counters"].as_object().context("no counters")? {
+            ensure!(
+                counter["rate"].as_f64().is_none_or(|rate| rate >= 0.0),
+                "{short}: {counter}"
+            );
+        }
+    }
+    // All of a role at once: what was counted, in the time in which something counted.
+    let until = steps[3]["time"].as_str().unwrap_or_default();
+    let whole = display(&log, &["--until", until])?;
+    let counted = at(1)? - at(0)? + (at(3)? - since(3)?);
+    // s0 has all of the SYNs; s1 counted none in its own time.
+    is_rate(&whole, "MPSYN", 9.0, counted)
+}
+
+/// A recorder that runs.
+struct Recorder(Child);
+
+impl Recorder {
+    fn start(probe: &Probe, arguments: &[&str]) -> Result<Self> {
+        let mut command = probe.command(&[&["record", "--interval", "10ms"], arguments].concat());
+        Ok(Self(command.stderr(Stdio::piped()).spawn()?))
+    }
+
+    fn end(mut self, signal: Signal) -> Result<std::process::ExitStatus> {
+        kill(Pid::from_raw(self.0.id() as i32), signal)?;
+        Ok(self.0.wait()?)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until a log has so many lines.
+fn grown(log: &str, lines: usize) -> Result<()> {
+    wait_until(|| Ok(fs::read_to_string(log).is_ok_and(|text| text.lines().count() >= lines)))
+}
+
+#[test]
+fn it_ends_with_whole_lines_and_survives_being_killed() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    let directory = Directory::new()?;
+    let log = directory.file("log");
+    let mut lines = 0;
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGKILL,
+        Signal::SIGKILL,
+    ] {
+        let recorder = Recorder::start(&probe, &["-o", &log])?;
+        grown(&log, lines + 5)?;
+        let status = recorder.end(signal)?;
+        ensure!(
+            status.success() == (signal != Signal::SIGKILL),
+            "{signal}: {status}"
+        );
+        let text = fs::read_to_string(&log)?;
+        ensure!(signal == Signal::SIGKILL || text.ends_with('\n'));
+        lines = text.lines().count();
+        ensure!(displays(&log, &[])?.len() == lines, "readings were lost");
+    }
+    // Torn, as when the machine stopped.
+    let length = fs::metadata(&log)?.len();
+    OpenOptions::new()
+        .write(true)
+        .open(&log)?
+        .set_len(length - 100)?;
+    let (text, said) = read(&log, &["-ntimes", "0", "--output", "jsonl"])?;
+    ensure!(
+        said.contains("torn") && text.lines().count() == lines - 1,
+        "{said}"
+    );
+    // What comes behind it is not lost with it.
+    record(&probe, &log)?;
+    record(&probe, &log)?;
+    let (text, said) = read(&log, &["-ntimes", "0", "--output", "jsonl"])?;
+    ensure!(
+        text.lines().count() == lines + 1,
+        "{}",
+        text.lines().count()
+    );
+    ensure!(
+        said.contains("1 lines are no readings") && said.contains(&format!("line {lines}")),
+        "{said}"
+    );
+    let last: Value = serde_json::from_str(text.lines().last().context("no line")?)?;
+    ensure!(last["source"]["skipped"] == 1);
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_costs_what_did_not_fit_and_nothing_else() -> Result<()> {
+    let (namespace, probe) = one_link()?;
+    let directory = Directory::new()?;
+    let script = "
+        mount -t tmpfs -o size=64k tmpfs \"$1\"
+        head -c 49152 /dev/zero > \"$1/filler\"
+        \"$0\" record -o \"$1/log\" --interval 10ms --netns \"$2\" --pin-dir \"$3\" 2> \"$4/said\" &
+        i=0; until grep -q 'No space left' \"$4/said\"; do i=$((i + 1)); test $i -lt 500; sleep 0.02; done
+        sleep 0.2
+        cp \"$1/log\" \"$4/full\"
+        rm \"$1/filler\"
+        until grep -q 'recording again' \"$4/said\"; do i=$((i + 1)); test $i -lt 500; sleep 0.02; done
+        sleep 0.1
+        kill -INT $!; wait $!
+        cp \"$1/log\" \"$4/log\"";
+    let mount = directory.0.join("mount");
+    fs::create_dir(&mount)?;
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "sh", "-ec", script])
+        .arg(binary())
+        .arg(&mount);
+    output(
+        command
+            .arg(namespace.name())
+            .arg(probe.pins())
+            .arg(&directory.0),
+    )?;
+    let said = fs::read_to_string(directory.0.join("said"))?;
+    ensure!(
+        said.matches("No space left").count() == 1,
+        "told again and again: {said}"
+    );
+    let readings = |name: &str| -> Result<(usize, String)> {
+        let (text, said) = read(
+            &directory.file(name),
+            &["-ntimes", "0", "--output", "jsonl"],
+        )?;
+        Ok((text.lines().count(), said))
+    };
+    let full = fs::read_to_string(directory.0.join("full"))?;
+    ensure!(!full.ends_with('\n'), "the disk was not full within a line");
+    let (before, torn) = readings("full")?;
+    ensure!(
+        torn.contains("torn") && before == full.lines().count() - 1,
+        "{torn}"
+    );
+    let (after, skipped) = readings("log")?;
+    let text = fs::read_to_string(directory.0.join("log"))?;
+    ensure!(skipped.contains("1 lines are no readings"), "{skipped}");
+    ensure!(
+        after == text.lines().count() - 1 && after > before + 2,
+        "{before}, then {after}"
+    );
+    Ok(())
+}
+
+#[test]
+fn it_rotates_by_size_and_by_age() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    let directory = Directory::new()?;
+    let log = directory.file("log");
+    let old = |number: u32| directory.file(&format!("log.{number}"));
+    probe.run(&[
+        "record",
+        "-o",
+        &log,
+        "--interval",
+        "10ms",
+        "--ntimes",
+        "60",
+        "--rotate-size",
+        "8K",
+    ])?;
+    let files: Vec<_> = (1..=9)
+        .rev()
+        .map(old)
+        .filter(|file| Path::new(file).exists())
+        .collect();
+    ensure!(files.len() >= 2, "{files:?}");
+    let mut all = Vec::new();
+    for file in files.iter().chain([&log]) {
+        ensure!(fs::metadata(file)?.len() <= 8192, "{file}");
+        ensure!(fs::metadata(file)?.len() > 4096 || *file == log, "{file}");
+        all.extend(fs::read(file)?);
+    }
+    // One behind the other they are the whole log.
+    let whole = directory.file("whole");
+    fs::write(&whole, &all)?;
+    let steps = displays(&whole, &[])?;
+    ensure!(steps.len() == 60);
+    let times: Vec<_> = steps.iter().map(|stat| stat["time"].to_string()).collect();
+    ensure!(times.is_sorted());
+
+    // As many as are to be kept.
+    probe.run(&[
+        "record",
+        "-o",
+        &log,
+        "--interval",
+        "10ms",
+        "--ntimes",
+        "60",
+        "--rotate-age",
+        "100ms",
+        "--keep",
+        "2",
+    ])?;
+    for file in [&old(1), &old(2)] {
+        let steps = displays(file, &[])?;
+        let span = seconds(&steps[steps.len() - 1]["time"])? - seconds(&steps[0]["time"])?;
+        ensure!(span.rem_euclid(86400.0) < 0.1, "{file} spans {span} s");
+    }
+    let kept = |number| directory.file(&format!("aged.{number}"));
+    let aged = directory.file("aged");
+    probe.run(&[
+        "record",
+        "-o",
+        &aged,
+        "--interval",
+        "10ms",
+        "--ntimes",
+        "60",
+        "--rotate-age",
+        "100ms",
+        "--keep",
+        "2",
+    ])?;
+    ensure!(Path::new(&kept(2)).exists() && !Path::new(&kept(3)).exists());
+
+    // Somebody else may rotate.
+    let recorder = Recorder::start(&probe, &["-o", &aged])?;
+    grown(&aged, 3)?;
+    fs::rename(&aged, kept(7))?;
+    grown(&aged, 3)?;
+    ensure!(recorder.end(Signal::SIGINT)?.success());
+    ensure!(displays(&kept(7), &[])?.len() >= 3 && displays(&aged, &[])?.len() >= 3);
+    Ok(())
+}
+
+#[test]
+fn a_probe_that_goes_and_comes_is_waited_for() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    let directory = Directory::new()?;
+    let log = directory.file("log");
+    let mut recorder = Recorder::start(&probe, &["-o", &log])?;
+    grown(&log, 2)?;
+    probe.run(&["detach", "-i", "p0"])?;
+    let gone = fs::read_to_string(&log)?.lines().count();
+    probe.run(&["attach", "-i", "p0", "p1"])?;
+    grown(&log, gone + 3)?;
+    let stderr = recorder.0.stderr.take();
+    ensure!(recorder.end(Signal::SIGINT)?.success());
+    let said = io::read_to_string(stderr.context("no standard error")?)?;
+    ensure!(said.contains("readings are missing"), "{said}");
+    ensure!(said.matches("no probe is attached").count() <= 1, "{said}");
+    let last = display(&log, &[])?;
+    ensure!(last["source"]["interfaces"].as_array().map(Vec::len) == Some(2));
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_recorded_to_is_told() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    let directory = Directory::new()?;
+    let log = directory.file("log");
+    let recorder = Recorder::start(&probe, &["-o", &log])?;
+    grown(&log, 1)?;
+    let said = probe.fails(4, &["record", "-o", &log, "--ntimes", "1"])?;
+    ensure!(
+        said.contains("somebody else records") && said.contains("next:"),
+        "{said}"
+    );
+    ensure!(recorder.end(Signal::SIGINT)?.success());
+
+    let line = fs::read_to_string(&log)?;
+    let newer = directory.file("newer");
+    fs::write(
+        &newer,
+        line.replace("\"log_version\":1", "\"log_version\":2"),
+    )?;
+    let other = directory.file("other");
+    fs::write(&other, "something else\n")?;
+    let fifo = directory.file("fifo");
+    output(Command::new("mkfifo").arg(&fifo))?;
+    for (path, word) in [
+        (&newer, "version 2"),
+        (&other, "something else"),
+        (&fifo, "no regular file"),
+        (&directory.file(""), "no regular file"),
+        (&directory.file("nowhere/log"), "No such file"),
+    ] {
+        let said = probe.fails(1, &["record", "-o", path, "--ntimes", "1"])?;
+        ensure!(said.contains(word), "{path}: {said}");
+    }
+    ensure!(fs::read_to_string(&other)? == "something else\n");
+
+    // Without a probe there is no file either.
+    let bare = Namespace::new("bare")?;
+    let nothing = directory.file("nothing");
+    for arguments in [
+        &["record", "-o", &nothing][..],
+        &["record", "-o", &nothing, "-i", "lo"],
+    ] {
+        let said = Probe::new(&bare).fails(1, arguments)?;
+        ensure!(
+            said.contains("next:") && !Path::new(&nothing).exists(),
+            "{said}"
+        );
+    }
+
+    // To standard output, until nobody reads it.
+    let (reader, writer) = io::pipe()?;
+    drop(reader);
+    let mut command = probe.command(&["record", "-o", "-", "--interval", "10ms"]);
+    let child = command.stdout(writer).stderr(Stdio::piped()).spawn()?;
+    drop(command);
+    let output = wait(child)?;
+    ensure!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn bad_logs_are_told_in_a_sentence() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    let directory = Directory::new()?;
+    let log = directory.file("log");
+    probe.run(&["record", "-o", &log, "--ntimes", "3", "--interval", "10ms"])?;
+    let text = fs::read_to_string(&log)?;
+    let make = |name: &str, text: &str| -> Result<String> {
+        let path = directory.file(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    };
+    let newer = format!(
+        "{text}{}",
+        text.replace("\"log_version\":1", "\"log_version\":7")
+    );
+    for (path, word) in [
+        (make("newer", &newer)?, "line 4: a line is of log version 7"),
+        (make("empty", "")?, "it is empty"),
+        (make("other", "{\"a\":1}\n")?, "holds no readings"),
+        (make("torn", &text[..200])?, "holds no readings"),
+        (make("binary", "{\u{0}\u{1}\n\n")?, "holds no readings"),
+        (
+            make("endless", &format!("{{{}", "x".repeat(17 << 20)))?,
+            "does not end",
+        ),
+        (directory.file(""), "directory"),
+    ] {
+        let said = failure(1, Command::new(binary()).args(["stat", "-logFile", &path]))?;
+        ensure!(
+            said.contains(word) && said.lines().count() <= 2,
+            "{path}: {said}"
+        );
+    }
+    for command in ["sessions", "events"] {
+        let said = failure(
+            1,
+            Command::new(binary()).args([command, "--log-file", &log]),
+        )?;
+        ensure!(
+            said.contains("is a log") && said.contains("next:"),
+            "{said}"
+        );
+    }
+    // A FIFO that is closed within a line.
+    let fifo = directory.file("fifo");
+    output(Command::new("mkfifo").arg(&fifo))?;
+    let mut command = Command::new(binary());
+    command.args(["stat", "-logFile", &fifo, "--output", "json"]);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut writer = OpenOptions::new().write(true).open(&fifo)?;
+    writer.write_all(&text.as_bytes()[..text.len() - 50])?;
+    drop(writer);
+    let result = wait(child)?;
+    ensure!(result.status.success(), "{result:?}");
+    ensure!(
+        String::from_utf8_lossy(&result.stderr).contains("torn"),
+        "{result:?}"
+    );
+    // Compressed, and cut off: what was there is shown, and the exit code says that it is not all.
+    let cut = directory.file("cut.gz");
+    output(Command::new("sh").args(["-c", &format!("gzip -c {log} | head -c 200 > {cut}")]))?;
+    failure(1, Command::new(binary()).args(["stat", "-logFile", &cut]))?;
+    // Nobody reads.
+    let (reader, writer) = io::pipe()?;
+    drop(reader);
+    let mut command = Command::new(binary());
+    command.args(["stat", "-logFile", &log, "-ntimes", "0"]);
+    let child = command.stdout(writer).stderr(Stdio::piped()).spawn()?;
+    drop(command);
+    let result = wait(child)?;
+    ensure!(
+        result.status.success() && result.stderr.is_empty(),
+        "{result:?}"
+    );
+    Ok(())
+}
