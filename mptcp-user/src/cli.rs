@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Events(Events),
     /// Write a log of what the probes count, which `stat -logFile` reads
     Record(Record),
+    /// Make a page (HTML) of a capture or a log
+    Report(Report),
 }
 
 #[derive(Debug, Args)]
@@ -342,6 +344,23 @@ pub(crate) struct Record {
     #[arg(long, value_name = "N", default_value_t = 9,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) keep: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// A capture, or a log of `mptcp-user record` (also in gzip or zstd; - is standard input)
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Write the page to this file; - is standard output
+    #[arg(short, long, value_name = "PAGE")]
+    pub(crate) output: PathBuf,
+    /// Replace the page if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten, next_help_heading = "Captures")]
+    pub(crate) analysis: Analysis,
+    #[command(flatten)]
+    pub(crate) readings: Readings,
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use bytemuck::{AnyBitPattern, Zeroable};
 use mptcp_common::{
     counter::{Counters, Events, Gauges, Leaf, Role},
     crypto::Digest,
-    engine::{self, Policy, Stages, UNREAD, Work},
+    engine::{self, Flow, Policy, Stages, UNREAD, Work},
     gather::{self, Buffer, Frame, Scope},
     track::{
         self, Atomics, HalfOpen, Happening, Keys, Limits, Report, Session, Subflow, Tables,
@@ -201,6 +201,7 @@ impl Offline {
     fn count(&mut self, frame: Slice<'_>, scope: Scope, mut buffer: Buffer, now: u64) -> Leaf {
         self.now.set(now.max(1));
         let mut work = std::mem::take(&mut self.work);
+        work.route.flow.set(Flow::Unknown as u32);
         let gathered = gather::find_tcp(&frame, self, scope, &buffer, || Some(&mut work)).and_then(
             |(header, work)| gather::gather(&frame, self, scope, &mut buffer, &header, work),
         );
@@ -228,6 +229,15 @@ impl Offline {
         // In the order of memory, as the kernel's helper sums.
         let sum = payload.map(|bytes| u64::from((checksum::sum(bytes) as u16).to_be()));
         self.work.payload_sum.set(sum.unwrap_or(UNREAD));
+    }
+
+    /// The payload that the last packet brought to a subflow: its slot, the side that sent it, and bytes.
+    pub fn payload(&self) -> Option<(u32, usize, u32)> {
+        let route = &self.work.route;
+        (route.flow.get() == Flow::Subflow as u32 && self.work.packet.payload > 0).then(|| {
+            let side = route.side.get() & 1;
+            (route.slot.get(), side as usize, self.work.packet.payload)
+        })
     }
 
     /// What has happened since the last call.

@@ -5,6 +5,7 @@ mod detach;
 mod events;
 mod probes;
 mod record;
+mod report;
 mod sessions;
 mod stat;
 mod status;
@@ -18,7 +19,7 @@ use crate::{
     cli::{Cli, Command},
     failure::{self, Failure, Kind},
     probe::{self, Interface, InterfacePins, Pins, Probe},
-    source::Capture,
+    source::{Capture, Log},
 };
 
 /// Runs a command to its end.
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
                 Command::Sessions(options) => sessions::run(&pins, &options),
                 Command::Events(options) => events::run(&pins, &options).await,
                 Command::Record(options) => record::run(&pins, &options).await,
+                Command::Report(options) => report::run(&options),
             }
         })
 }
@@ -113,6 +115,14 @@ fn conclude_capture(capture: &Capture) -> Result<()> {
         failure::say(remark);
     }
     capture.conclude()
+}
+
+/// The same of a log.
+fn conclude_log(log: &Log) -> Result<()> {
+    for remark in log.remarks() {
+        failure::say(remark);
+    }
+    log.conclude()
 }
 
 /// Prints to standard output; that nobody reads it any more is an error like others, so that

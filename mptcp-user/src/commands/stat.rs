@@ -6,7 +6,7 @@ use anyhow::Result;
 use mptcp_common::counter::Role;
 use tokio::time::MissedTickBehavior;
 
-use super::{Interrupt, conclude_capture, print, probes::Pinned};
+use super::{Interrupt, conclude_capture, conclude_log, print, probes::Pinned};
 use crate::{
     cli::{ClearStats, PolicyLimits, Stat, StatOutput},
     failure::{Failure, Kind, say},
@@ -108,10 +108,7 @@ fn show_log(mut log: Log, options: &Stat) -> Result<()> {
         1 => show_last(&mut log, options)?,
         _ => show_steps(&mut log, options)?,
     }
-    for remark in log.remarks() {
-        say(remark);
-    }
-    log.conclude()
+    conclude_log(&log)
 }
 
 /// What the last reading says, with rates since the first one.

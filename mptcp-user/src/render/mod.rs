@@ -3,5 +3,6 @@
 pub(crate) mod events;
 pub(crate) mod json;
 pub(crate) mod number;
+pub(crate) mod report;
 pub(crate) mod sessions;
 pub(crate) mod table;

@@ -3,6 +3,7 @@
 
 pub mod capture;
 mod file;
+mod history;
 mod live;
 mod log;
 mod reading;
@@ -22,6 +23,7 @@ use crate::{
 use self::file::File;
 pub(crate) use self::{
     capture::{Capture, Unread},
+    history::{History, Point, Traffic},
     live::Live,
     log::{Appender, Log, Range, line as log_line},
     reading::{Hooks, Interface, Reading},
@@ -142,10 +144,7 @@ pub(crate) fn since(now: &HookCounts, earlier: &HookCounts) -> HookCounts {
 
 impl Statistics {
     pub(crate) fn row_total(&self, row: &Row) -> Option<u64> {
-        match row.hooks() {
-            Some(_) => row.failures(&self.hooks, self.role),
-            None => self.total(row, &self.rows),
-        }
+        self.row_of(row, &self.rows, &self.hooks)
     }
 
     /// How far a row can be trusted as it was counted.
@@ -154,6 +153,19 @@ impl Statistics {
             Some(_) => row.quality(self.role),
             None => Quality::Unavailable,
         }
+    }
+
+    /// A row of what was counted in some time.
+    pub(crate) fn row_of(&self, row: &Row, counters: &Counters, hooks: &HookCounts) -> Option<u64> {
+        match row.hooks() {
+            Some(_) => row.failures(hooks, self.role),
+            None => self.total(row, counters),
+        }
+    }
+
+    /// A further number of what was counted in some time.
+    pub(crate) fn extra_of(&self, extra: &Extra, counters: &Counters) -> Option<u64> {
+        self.further(extra, counters)
     }
 
     fn total(&self, row: &Row, counters: &Counters) -> Option<u64> {

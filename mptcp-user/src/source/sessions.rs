@@ -184,12 +184,6 @@ fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Session {
 
 fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> Subflow {
     let flags = entry.flags.load();
-    let mut ends = ends(&FlowKey {
-        words: std::array::from_fn(|i| entry.key[i].load()),
-    });
-    if flags & subflow::FIRST_IS_LISTENER != 0 {
-        ends.reverse();
-    }
     let state = if !track::is_subflow_open(entry, limits, now) {
         State::Closed
     } else if flags & (subflow::FIN | subflow::FIN << 1) != 0 {
@@ -199,7 +193,7 @@ fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> 
     };
     let each = |of: fn(&Way<M>) -> u64| [of(&entry.ways[0]), of(&entry.ways[1])];
     Subflow {
-        ends,
+        ends: subflow_ends(entry),
         ids: [0, 1].map(|side| (entry.ids.load() >> (8 * side)) as u8),
         backup: [0, 1].map(|side| flags & subflow::BACKUP << side != 0),
         is_join: flags & subflow::JOINED != 0,
@@ -209,6 +203,17 @@ fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> 
         age: age(entry.created.load(), now),
         idle: since(entry.last_seen.load(), now),
     }
+}
+
+/// Addresses and ports of the sides of a subflow.
+pub(crate) fn subflow_ends<M: Memory>(entry: &SubflowEntry<M>) -> [SocketAddr; 2] {
+    let mut ends = ends(&FlowKey {
+        words: std::array::from_fn(|i| entry.key[i].load()),
+    });
+    if entry.flags.load() & subflow::FIRST_IS_LISTENER != 0 {
+        ends.reverse();
+    }
+    ends
 }
 
 /// Addresses and ports of the two ends of a key, the first one first.

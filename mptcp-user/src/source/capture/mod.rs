@@ -2,6 +2,7 @@
 
 mod input;
 mod link;
+mod watch;
 
 use std::{io::Read, ops::ControlFlow};
 
@@ -24,8 +25,9 @@ use pcap_parser::{
 use self::{
     input::{CONTRADICTION, Input, Progress, number},
     link::Link,
+    watch::Watch,
 };
-use super::{Origin, Recent, Session, Statistics, file::File, sessions};
+use super::{Origin, Recent, Session, Statistics, file::File, history::History, sessions};
 use crate::{
     failure::{Failure, Kind},
     offline::{Captured, Config, Offline},
@@ -85,6 +87,9 @@ struct Tally {
     names: Vec<String>,
     times: Option<Times>,
     unread: Unread,
+    /// For a report.
+    watch: Option<Watch>,
+    is_watched: bool,
 }
 
 /// Nanoseconds since 1970.
@@ -158,9 +163,23 @@ impl Capture {
                 names: Vec::new(),
                 times: None,
                 unread: Unread::default(),
+                watch: None,
+                is_watched: false,
             },
             broken: None,
         })
+    }
+
+    /// Keeps its history while it is read.
+    pub(crate) fn watch(&mut self) {
+        self.tally.is_watched = true;
+    }
+
+    /// What happened when, if it was watched.
+    pub(crate) fn history(&mut self) -> Option<History> {
+        let last = self.tally.times?.last;
+        let watch = self.tally.watch.take()?;
+        Some(watch.history(&self.tally.engine, last))
     }
 
     /// Reads as far as it can be read or is wanted, and tells what happens when.
@@ -431,6 +450,10 @@ impl Tally {
             }
         };
         let now = self.clock(packet.time);
+        if self.is_watched {
+            let watch = self.watch.get_or_insert_with(|| Watch::new(now));
+            watch.before(&self.engine, now);
+        }
         let header = (packet.data.len() - inner.bytes.len().min(packet.data.len())) as u32;
         let length = packet.length.saturating_sub(header);
         let leaf = self.engine.captured(
@@ -442,6 +465,9 @@ impl Tally {
             },
             now,
         );
+        if let Some(watch) = &mut self.watch {
+            watch.after(&self.engine);
+        }
         if leaf == Leaf::Truncated && packet.data.len() < packet.length as usize {
             self.unread.cut += 1;
         }

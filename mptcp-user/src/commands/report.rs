@@ -1,0 +1,116 @@
+//! `mptcp-user report`
+
+use std::{
+    fs::Permissions, io::Write as _, ops::ControlFlow, os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{conclude_capture, conclude_log, print};
+use crate::{
+    cli::Report,
+    failure::{Failure, Kind},
+    render::report::{self, page},
+    source::{Capture, Log, Recording},
+};
+
+pub(crate) fn run(options: &Report) -> Result<()> {
+    let is_standard = options.output == Path::new("-");
+    // Told before a large capture is read, and looked at again when the page is there.
+    if !is_standard && !options.force && options.output.exists() {
+        return Err(exists(options));
+    }
+    let range = options.readings.of(&[]);
+    match Recording::open(&options.file, options.analysis.config(), range, true)? {
+        Recording::Capture(mut capture) => {
+            write(options, &of_capture(&mut capture, options)?)?;
+            conclude_capture(&capture)
+        }
+        Recording::Log(mut log) => {
+            write(options, &of_log(&mut log, options)?)?;
+            conclude_log(&log)
+        }
+    }
+}
+
+fn of_capture(capture: &mut Capture, options: &Report) -> Result<String> {
+    if !options.readings.is_all() {
+        return Err(Failure::error(
+            Kind::Usage,
+            "--since and --until choose readings of a log, and this is a capture",
+        ));
+    }
+    capture.watch();
+    capture.read(|_, _| Ok(ControlFlow::Continue(())))?;
+    let history = capture.history().context("it holds no packets")?;
+    page(&report::Report {
+        statistics: &capture.statistics(),
+        history: &history,
+        remarks: &remarks(capture.remarks(), capture.conclude()),
+    })
+}
+
+fn of_log(log: &mut Log, options: &Report) -> Result<String> {
+    if options.analysis.role.is_some() {
+        return Err(Failure::error(
+            Kind::Usage,
+            "--role: a log has the role of its probes",
+        ));
+    }
+    let (statistics, history) = log.history()?;
+    page(&report::Report {
+        statistics: &statistics,
+        history: &history,
+        remarks: &remarks(log.remarks(), log.conclude()),
+    })
+}
+
+/// Those that standard error gets too.
+fn remarks(mut remarks: Vec<String>, conclusion: Result<()>) -> Vec<String> {
+    remarks.extend(conclusion.err().map(|error| error.to_string()));
+    remarks
+}
+
+/// The whole page or none: it takes its name when it is complete.
+fn write(options: &Report, page: &str) -> Result<()> {
+    let path = &options.output;
+    if path == Path::new("-") {
+        return print(page);
+    }
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let cannot = || format!("cannot write {}", path.display());
+    // As far as the umask lets others read it.
+    let mut draft = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory)
+        .with_context(cannot)?;
+    draft.write_all(page.as_bytes()).with_context(cannot)?;
+    let result = if options.force {
+        draft.persist(path)
+    } else {
+        draft.persist_noclobber(path)
+    };
+    match result {
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(exists(options))
+        }
+        result => result
+            .map(drop)
+            .map_err(|error| error.error)
+            .with_context(cannot),
+    }
+}
+
+fn exists(options: &Report) -> anyhow::Error {
+    Failure::error(
+        Kind::Failed,
+        format!(
+            "{} exists\n  next: name another file, or --force to replace it",
+            options.output.display()
+        ),
+    )
+}

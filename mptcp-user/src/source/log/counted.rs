@@ -1,0 +1,104 @@
+//! What was counted between readings.
+
+use jiff::Timestamp;
+use mptcp_common::counter::{Counters, HookCounts, Role};
+
+use crate::source::{Interface, Reading, Recent, since};
+
+/// What was counted in a time.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// By interface.
+    pub(crate) interfaces: Vec<(String, Recent)>,
+    /// In how many seconds, and what failed in the kernel's functions.
+    pub(crate) hooks: (f64, HookCounts),
+}
+
+/// Adds up what was counted from reading to reading.
+#[derive(Default)]
+pub(super) struct Counted {
+    role: Option<Role>,
+    /// The last that was read of each interface, and when.
+    last: Vec<(Timestamp, Interface)>,
+    last_hooks: Option<(Timestamp, HookCounts)>,
+    taken: Taken,
+}
+
+impl Counted {
+    pub(super) fn add(&mut self, reading: &Reading) {
+        if self.role.replace(reading.role) != Some(reading.role) {
+            // What one role counted cannot be added to what the other did.
+            *self = Self {
+                role: self.role,
+                ..Self::default()
+            };
+        }
+        let is_first = self.last.is_empty();
+        for now in &reading.interfaces {
+            let last = self.last.iter().position(|(_, last)| last.name == now.name);
+            let last = last.map(|i| self.last.swap_remove(i));
+            let (from, counters) = match &last {
+                Some((time, last)) if last.since == now.since => {
+                    (*time, now.counters.since(&last.counters))
+                }
+                // Another probe took its place, and counted from zero.
+                Some(_) => (now.since, now.counters),
+                None if is_first => (now.since, now.counters),
+                // It counted before, and was not recorded.
+                None => (reading.time, Counters::default()),
+            };
+            self.taken
+                .add(&now.name, seconds(from, reading.time), &counters);
+            self.last.push((reading.time, now.clone()));
+        }
+        if let Some(hooks) = &reading.hooks {
+            let began = reading.interfaces.iter().map(|interface| interface.since);
+            let began = began.min().unwrap_or(reading.time);
+            let (from, last) = self.last_hooks.unwrap_or((began, HookCounts::default()));
+            let counts = since(&hooks.counts, &last);
+            self.taken.add_hooks(&(seconds(from, reading.time), counts));
+            self.last_hooks = Some((reading.time, hooks.counts));
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Taken {
+        std::mem::take(&mut self.taken)
+    }
+}
+
+impl Taken {
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (name, recent) in &other.interfaces {
+            self.add(name, recent.seconds, &recent.counters);
+        }
+        self.add_hooks(&other.hooks);
+    }
+
+    fn add_hooks(&mut self, (more, others): &(f64, HookCounts)) {
+        let (seconds, counts) = &mut self.hooks;
+        *seconds += more;
+        for (sum, count) in counts.iter_mut().zip(others) {
+            *sum = count.map(|count| count + sum.unwrap_or_default()).or(*sum);
+        }
+    }
+
+    fn add(&mut self, name: &str, seconds: f64, counters: &Counters) {
+        let known = self.interfaces.iter().position(|(known, _)| known == name);
+        let index = known.unwrap_or_else(|| {
+            let none = Recent {
+                seconds: 0.0,
+                counters: Counters::default(),
+            };
+            self.interfaces.push((name.to_owned(), none));
+            self.interfaces.len() - 1
+        });
+        let (_, recent) = &mut self.interfaces[index];
+        recent.seconds += seconds;
+        recent.counters.add(counters);
+    }
+}
+
+/// 0 where the clock was set back.
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64().max(0.0)
+}
