@@ -218,7 +218,7 @@ fn throughput(traffic: &Traffic, history: &History, scale: Scale) -> Result<Mark
         return Ok(html! { (heading) p { "None." } });
     }
     let svg = plot::lines(scale.axis, &lines, &|rate| match rate {
-        rate if *rate < 10.0 => format!("{rate:.1}"),
+        rate if *rate > 0.0 && *rate < 10.0 => format!("{rate:.1}"),
         rate => number(*rate as u64, false),
     })?;
     Ok(html! {

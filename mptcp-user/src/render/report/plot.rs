@@ -26,6 +26,8 @@ pub(super) const COLOURS: [(u8, u8, u8); 8] = [
 const ALARM: RGBColor = RGBColor(0xd0, 0x45, 0x3c);
 const GREY: RGBColor = RGBColor(0x85, 0x85, 0x85);
 const WIDTH: u32 = 960;
+/// Room to the left for the longest name, the same in all plots so that their times stand in a line.
+const LABELS: u32 = 120;
 
 /// A line by its corners.
 pub(super) struct Line {
@@ -49,7 +51,7 @@ pub(super) fn lines(axis: Axis, lines: &[Line], label: &dyn Fn(&f64) -> String) 
             .margin(8)
             .margin_right(16)
             .x_label_area_size(28)
-            .y_label_area_size(64)
+            .y_label_area_size(LABELS)
             .build_cartesian_2d(0.0..axis.length, 0.0..highest * 1.05)?;
         chart
             .configure_mesh()
@@ -79,7 +81,7 @@ pub(super) fn marks(axis: Axis, names: &[&str], marks: &[(usize, f64, f64)]) -> 
             .margin(8)
             .margin_right(16)
             .x_label_area_size(28)
-            .y_label_area_size(136)
+            .y_label_area_size(LABELS)
             .build_cartesian_2d(0.0..axis.length, -0.5..rows as f64 - 0.5)?;
         // From top to bottom; only the rows themselves have labels.
         let name = |place: &f64| {
