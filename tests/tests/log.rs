@@ -633,6 +633,13 @@ fn bad_logs_are_told_in_a_sentence() -> Result<()> {
         (make("empty", "")?, "it is empty"),
         (make("other", "{\"a\":1}\n")?, "holds no readings"),
         (make("torn", &text[..200])?, "holds no readings"),
+        (
+            make(
+                "absurd",
+                &text.replace("\"frames\":", "\"frames\":9999999999999999"),
+            )?,
+            "holds no readings",
+        ),
         (make("binary", "{\u{0}\u{1}\n\n")?, "holds no readings"),
         (
             make("endless", &format!("{{{}", "x".repeat(17 << 20)))?,

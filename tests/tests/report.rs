@@ -237,9 +237,8 @@ fn a_log_becomes_a_page() -> Result<()> {
     let counts: Vec<_> = steps
         .lines()
         .map(|line| {
-            Ok(serde_json::from_str::<Value>(line)?["probe"]["mptcp"]
-                .as_u64()
-                .context("no leaf")?)
+            let stat: Value = serde_json::from_str(line)?;
+            stat["probe"]["mptcp"].as_u64().context("no leaf")
         })
         .collect::<Result<_>>()?;
     let [first, second, _, last] = counts[..] else {

@@ -78,7 +78,9 @@ impl Taken {
         let (seconds, counts) = &mut self.hooks;
         *seconds += more;
         for (sum, count) in counts.iter_mut().zip(others) {
-            *sum = count.map(|count| count + sum.unwrap_or_default()).or(*sum);
+            *sum = count
+                .map(|count| count.saturating_add(sum.unwrap_or_default()))
+                .or(*sum);
         }
     }
 

@@ -145,8 +145,13 @@ fn parse_counters(object: &Value) -> Option<Counters> {
         rx: events("rx")?,
         tx: events("tx")?,
         unknown: events("unknown")?,
-        frames: object["frames"].as_u64()?,
+        frames: number(&object["frames"])?,
     })
+}
+
+/// A count. None becomes so large, and all counters of a reading can be added.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().filter(|number| *number < 1 << 52)
 }
 
 fn words<T: NoUninit>(counters: &T) -> &[u64] {
@@ -167,10 +172,10 @@ fn fill(fields: &[Field], object: &Value, mut words: &mut [u64]) -> Option<()> {
             None => {}
             Some(Value::Array(counts)) => {
                 for (word, count) in field.iter_mut().zip(counts) {
-                    *word = count.as_u64()?;
+                    *word = number(count)?;
                 }
             }
-            Some(count) => *field.first_mut()? = count.as_u64()?,
+            Some(count) => *field.first_mut()? = number(count)?,
         }
     }
     Some(())
@@ -196,7 +201,7 @@ fn gauges(gauges: &Gauges) -> Value {
 }
 
 fn parse_gauges(object: &Map<String, Value>) -> Gauges {
-    let gauge = |name: &str| object.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let gauge = |name: &str| object.get(name).and_then(number).unwrap_or_default();
     Gauges {
         sessions: gauge("sessions"),
         sessions_v1: gauge("sessions_v1"),
@@ -225,7 +230,7 @@ fn hooks(hooks: &Hooks) -> Value {
 fn parse_hooks(object: &Map<String, Value>) -> Hooks {
     let counts = |name: &str| {
         let counts = object.get(name).and_then(Value::as_object)?;
-        Some(KernelHook::ALL.map(|hook| counts.get(hook.function()).and_then(Value::as_u64)))
+        Some(KernelHook::ALL.map(|hook| counts.get(hook.function()).and_then(number)))
     };
     Hooks {
         counts: counts("counts").unwrap_or_default(),
