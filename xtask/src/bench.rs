@@ -19,7 +19,22 @@ pub(crate) enum Output {
     Json,
 }
 
-pub(crate) fn run(output: Output) -> Result<()> {
+/// How fast captures are read.
+pub(crate) fn captures(output: Output) -> Result<()> {
+    setup::run(true)?;
+    step(
+        "build the release binary",
+        &mut cargo("build --release --package mptcp-user"),
+    )?;
+    let mut bench = cargo("bench --package mptcp-tests --bench captures --quiet");
+    if matches!(output, Output::Json) {
+        bench.args(["--", "json"]);
+    }
+    show(&mut bench)
+}
+
+/// What a packet costs.
+pub(crate) fn packets(output: Output) -> Result<()> {
     if shell::became_root("the benchmark loads eBPF programs, which")? {
         return Ok(());
     }

@@ -44,6 +44,9 @@ enum Command {
         /// How to print it
         #[arg(long, value_enum, default_value_t)]
         output: bench::Output,
+        /// How fast captures are read, beside tshark (2 GB of room for temporary files)
+        #[arg(long)]
+        captures: bool,
     },
     /// Try inputs that libFuzzer makes of the captures
     Fuzz {
@@ -90,7 +93,11 @@ fn main() -> ExitCode {
         Command::Setup { all } => setup::run(all),
         Command::Demo => demo::run(),
         Command::Test => test::run(),
-        Command::Bench { output } => bench::run(output),
+        Command::Bench {
+            output,
+            captures: true,
+        } => bench::captures(output),
+        Command::Bench { output, .. } => bench::packets(output),
         Command::Fuzz { target, time } => fuzz::run(target, time),
         Command::Vm => vm::run(),
         Command::Install { prefix } => install::run(&prefix),
