@@ -14,7 +14,7 @@ pub(crate) use self::count::Options;
 use crate::{
     counter::{Direction, Leaf, Role},
     track::{
-        FlowKey, Tables, Word as _, half_open, subflow,
+        self, FlowKey, Tables, Word as _, half_open, subflow,
         table::{self, Table as _},
     },
     wire::{Area, DssFields, Forget, Stage, Subtype, TcpFlags},
@@ -345,7 +345,7 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
         }
     }
     // Also one that the handshake has just made.
-    if route.flow.get() == Flow::SUBFLOW {
+    if route.flow.get() == Flow::SUBFLOW && !track::is_predicted(stages) {
         stages.established();
         if route.next.get() & next::CHECKSUM != 0 {
             sum_payload();

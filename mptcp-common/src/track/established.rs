@@ -43,14 +43,12 @@ pub fn established<T: Stages>(tables: &T) {
     bump(&way.packets, seen.n);
     bump(&way.bytes, work.packet.payload.into());
     if session.flags.load() & session::FALLBACK == 0 {
-        if !next_in_order(&seen) {
-            if work.route.seen.get() & !work.route.valid.get() & !Subtype::Experimental.bit() != 0 {
-                way.bad_option.store(seen.now);
-            }
-            data(&seen);
-            if work.route.seen.get() & !Subtype::Dss.bit() != 0 {
-                work.route.ask(next::SIGNALS);
-            }
+        if work.route.seen.get() & !work.route.valid.get() & !Subtype::Experimental.bit() != 0 {
+            way.bad_option.store(seen.now);
+        }
+        data(&seen);
+        if work.route.seen.get() & !Subtype::Dss.bit() != 0 {
+            work.route.ask(next::SIGNALS);
         }
     } else if work.route.seen.get() != 0 && !seen.flags().any(TcpFlags::RST) {
         seen.count(|events| events.option_after_fallback += seen.n);
@@ -68,7 +66,7 @@ pub fn established<T: Stages>(tables: &T) {
 
 /// Notes when something was seen. Once per tick of the clock: both directions share this cache line.
 #[inline(always)]
-fn touch<W: Word<u64>>(last_seen: &W, now: u64) {
+pub(super) fn touch<W: Word<u64>>(last_seen: &W, now: u64) {
     if last_seen.load() != now {
         last_seen.store(now);
     }
@@ -144,56 +142,6 @@ fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
             seen.report(Happening::FellBack, Fallback::NoMapping as u32);
         }
     }
-}
-
-/// Is this the next data in order, mapped by the DSS that it comes with, and nothing else new? Then
-/// does what [`data`] would. It is what most data packets are, and not half the work.
-#[inline(always)]
-fn next_in_order<T: Stages>(seen: &Seen<'_, T>) -> bool {
-    const WANTED: u8 = DssFlags::ACK | DssFlags::MAPPING;
-    let (packet, dss) = (&seen.work.packet, &seen.work.dss);
-    if !seen.tables.takes_short_ways()
-        || seen.work.route.is_lone.get() == 0
-        || dss.flags().0 & (WANTED | DssFlags::DATA_FIN) != WANTED
-        || dss.has_checksum()
-        || dss.data_length != packet.payload
-        || packet.payload == 0
-        || packet.is_fragment
-    {
-        return false;
-    }
-    const FACTS: u32 = subflow::FOLLOWED | subflow::CONFIRMED | subflow::MAPPED | subflow::SPOKEN;
-    const KNOWN: u32 = session::KNOWN | session::KNOWN << 1;
-    if seen.subflow.flags.load() >> seen.side & FACTS != FACTS
-        || seen.session.flags.load() & (KNOWN | session::CHECKSUM) != KNOWN
-    {
-        return false;
-    }
-    let way = seen.way();
-    let side = &seen.session.sides[seen.side & 1];
-    let dsn = dss.data_sequence_near(side.highest.load());
-    let map = Map {
-        dsn,
-        ssn: dss.subflow_sequence,
-        length: packet.payload,
-    };
-    let acked = side.data_ack.load();
-    if after_64(dss.data_ack_near(acked), acked)
-        || packet.sequence.wrapping_sub(way.base.load()) != map.ssn
-        || after(way.mapped_end.load(), map.ssn)
-        || way.unmapped.load() != 0
-        || side.highest.load() != dsn
-        || !side.mapped_set().is_contiguous(dsn)
-        || !side.sent_set().is_contiguous(dsn)
-    {
-        return false;
-    }
-    way.remember(map);
-    let end = dsn.wrapping_add(map.length.into());
-    side.highest.store(end);
-    side.mapped_next.store(end);
-    side.sent_next.store(end);
-    true
 }
 
 /// Mappings, DATA_ACK, DATA_FIN, and data without any of them.

@@ -20,6 +20,7 @@ mod established;
 mod handshake;
 mod join;
 mod open;
+mod predict;
 mod report;
 mod seen;
 mod sequence;
@@ -40,6 +41,7 @@ pub use self::{
     handshake::handshake,
     join::{lookup_join, verify_join},
     open::{open_session, open_subflow},
+    predict::is_predicted,
     report::{Fallback, Happening, Report},
     signals::signals,
     word::{Memory, Word},
