@@ -24,19 +24,17 @@ pub trait Frame {
     /// Length in bytes of a buffer of several packets, else 0. Above 64 KiB (BIG TCP) the IP header
     /// of such a buffer has none.
     fn merged_length(&self) -> u32;
+    /// VLAN tags that the device took out of the frame.
+    fn stripped_tags(&self) -> u32;
 }
 
 /// What a buffer holds besides bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffer {
-    /// Packets on the wire, 1 or more; 1 where that still has to be found from `segment_size`.
+    /// Packets on the wire; 0 where that still has to be found from payload and `segment_size`.
     pub packets: u32,
     /// Payload bytes of each packet but the last of a GSO or GRO buffer, else 0.
     pub segment_size: u32,
-    /// Has the number of packets to be computed from payload and `segment_size`?
-    pub is_uncounted: bool,
-    /// VLAN tags that the device took out of the frame.
-    pub stripped_tags: u32,
     /// Receive queue plus 1, 0 where that is not known.
     pub queue: u32,
     /// Did it come in, and not go out?
@@ -48,11 +46,15 @@ impl Buffer {
     pub const ONE: Self = Self {
         packets: 1,
         segment_size: 0,
-        is_uncounted: false,
-        stripped_tags: 0,
         queue: 0,
         ingress: true,
     };
+
+    /// Packets on the wire, as far as is known: 1 or more.
+    #[inline(always)]
+    pub fn count(&self) -> u64 {
+        self.packets.max(1).into()
+    }
 }
 
 /// How the frames begin, and how much is to be found out about them.
@@ -125,10 +127,9 @@ pub fn find_tcp<'a, F: Frame>(
     frame: &F,
     verifier: &impl Forget,
     scope: Scope,
-    buffer: &Buffer,
     work: impl FnOnce() -> Option<&'a mut Work>,
 ) -> Result<(Header, &'a mut Work), Leaf> {
-    let (at, ethertype) = link(frame, scope, buffer)?;
+    let (at, ethertype) = link(frame, scope)?;
     let (ip, work) = match ethertype {
         IPV4 => ipv4(frame, verifier, at, work)?,
         IPV6 => ipv6(frame, verifier, at, work)?,
@@ -143,7 +144,7 @@ pub fn find_tcp<'a, F: Frame>(
 
 /// The EtherType, and where the header it announces starts.
 #[inline(always)]
-fn link<F: Frame>(frame: &F, scope: Scope, buffer: &Buffer) -> Result<(u32, u16), Leaf> {
+fn link<F: Frame>(frame: &F, scope: Scope) -> Result<(u32, u16), Leaf> {
     if scope.is_layer_3 {
         let first: u8 = frame.load(0).ok_or(Leaf::Truncated)?;
         return match first >> 4 {
@@ -161,7 +162,7 @@ fn link<F: Frame>(frame: &F, scope: Scope, buffer: &Buffer) -> Result<(u32, u16)
         ethertype = u16::from_be(frame.load(at + 2).ok_or(Leaf::Truncated)?);
         at += 4;
     }
-    if at == 14 + 4 * MAX_TAGS && buffer.stripped_tags != 0 {
+    if at == 14 + 4 * MAX_TAGS && frame.stripped_tags() != 0 {
         return Err(Leaf::VlanDepth);
     }
     Ok((at, ethertype))
@@ -340,8 +341,11 @@ pub fn gather<F: Frame, T: Tables>(
     }
     let options = size - 20;
     let payload = header.length - size;
-    if buffer.is_uncounted {
-        buffer.packets = payload.div_ceil(buffer.segment_size).max(1);
+    if buffer.packets == 0 {
+        buffer.packets = match buffer.segment_size {
+            0 => 1,
+            size => payload.div_ceil(size).max(1),
+        };
     }
     let has_options = if options == 0 {
         false

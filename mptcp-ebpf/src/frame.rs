@@ -34,6 +34,8 @@ pub(crate) trait Bytes {
     fn buffer(&self, ingress: bool) -> Buffer;
     /// As [`Frame::merged_length`].
     fn merged_length(&self) -> u32;
+    /// As [`Frame::stripped_tags`].
+    fn stripped_tags(&self) -> u32;
     /// Sums the payload of the packet in work.
     fn sum_payload(&self);
 
@@ -161,6 +163,11 @@ impl<B: Bytes> Frame for InPlace<B> {
     fn merged_length(&self) -> u32 {
         self.0.merged_length()
     }
+
+    #[inline(always)]
+    fn stripped_tags(&self) -> u32 {
+        self.0.stripped_tags()
+    }
 }
 
 /// An XDP buffer: one frame as it came in.
@@ -199,8 +206,6 @@ impl Bytes for Xdp {
         Buffer {
             packets: 1,
             segment_size: 0,
-            is_uncounted: false,
-            stripped_tags: 0,
             // SAFETY: the context is valid for the program's run.
             queue: unsafe { (*self.0.ctx).rx_queue_index } + 1,
             ingress,
@@ -213,6 +218,11 @@ impl Bytes for Xdp {
         let length = unsafe { bpf_xdp_get_buff_len(self.0.ctx) as u32 };
         // In generic mode, behind GRO. No single packet is as long.
         if length > u16::MAX.into() { length } else { 0 }
+    }
+
+    #[inline(always)]
+    fn stripped_tags(&self) -> u32 {
+        0
     }
 
     #[inline(always)]
@@ -271,15 +281,13 @@ impl Bytes for Skb {
     #[inline(always)]
     fn buffer(&self, ingress: bool) -> Buffer {
         // SAFETY: the context is valid for the program's run; the kernel turns these into loads.
-        let (segments, segment_size, vlan) = unsafe {
+        let (segments, segment_size) = unsafe {
             let skb = self.skb();
-            ((*skb).gso_segs, (*skb).gso_size, (*skb).vlan_present)
+            ((*skb).gso_segs, (*skb).gso_size)
         };
         Buffer {
-            packets: if segments == 0 { 1 } else { segments },
+            packets: segments,
             segment_size,
-            is_uncounted: segments == 0 && segment_size != 0,
-            stripped_tags: vlan,
             queue: 0,
             ingress,
         }
@@ -292,6 +300,12 @@ impl Bytes for Skb {
             let skb = self.skb();
             if (*skb).gso_size == 0 { 0 } else { (*skb).len }
         }
+    }
+
+    #[inline(always)]
+    fn stripped_tags(&self) -> u32 {
+        // SAFETY: as for the buffer.
+        unsafe { (*self.skb()).vlan_present }
     }
 
     #[inline(always)]

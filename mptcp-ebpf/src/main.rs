@@ -31,7 +31,8 @@ use aya_ebpf::{
 };
 use mptcp_common::{
     counter::{Counters, Leaf},
-    engine, gather,
+    engine,
+    gather::{self, Buffer},
     wire::Subtype,
 };
 
@@ -69,26 +70,27 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     let Some(counters) = tables::counters() else {
         return;
     };
-    let mut buffer = frame.0.buffer(ingress);
     let scope = tables::scope();
     let verifier = Verifier::of(counters.frames);
-    let found = gather::find_tcp(frame, &verifier, scope, &buffer, tables::work);
+    let found = gather::find_tcp(frame, &verifier, scope, tables::work);
+    let mut buffer = frame.0.buffer(ingress);
     let (header, work) = match found {
         Ok(found) => found,
-        Err(leaf) => return pass(counters, leaf, buffer.packets),
+        Err(leaf) => return pass(counters, leaf, &buffer),
     };
-    let kernel = Kernel::with(counters, work);
+    let kernel = Kernel::with(counters, work, verifier);
     let gathered = gather::gather(frame, &kernel, scope, &mut buffer, &header, work);
     if let Err(leaf) = gathered {
-        return pass(counters, leaf, buffer.packets);
+        return pass(counters, leaf, &buffer);
     }
-    let packets = u64::from(buffer.packets);
-    counters.frames += packets;
+    counters.frames += u64::from(work.packet.packets);
     tables::barrier();
     if !engine::find_lone_dss(work, &kernel) {
         stages::walk();
     }
-    let leaf = engine::packet(&kernel, scope.is_tracking, || frame.0.sum_payload());
+    let leaf = engine::packet(&kernel, tables::scope().is_tracking, || {
+        frame.0.sum_payload()
+    });
     if leaf == Leaf::Mptcp {
         if work.route.seen.get() != Subtype::Dss.bit() {
             tables::wipe(&mut work.area);
@@ -103,13 +105,13 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
         );
     }
     tables::barrier();
-    counters.leaves.add(leaf, packets);
+    counters.leaves.add(leaf, work.packet.packets.into());
 }
 
 /// Counts a frame that is done.
 #[inline(always)]
-fn pass(counters: &mut Counters, leaf: Leaf, packets: u32) {
-    let packets = u64::from(packets);
+fn pass(counters: &mut Counters, leaf: Leaf, buffer: &Buffer) {
+    let packets = buffer.count();
     counters.frames += packets;
     tables::barrier();
     counters.leaves.add(leaf, packets);

@@ -285,20 +285,22 @@ pub(crate) struct Kernel {
 impl Kernel {
     #[inline(always)]
     pub(crate) fn new() -> Option<Self> {
-        Some(Self::with(counters()?, work()?))
+        Self::of(counters()?, work()?)
     }
 
     /// Of what a caller looked up.
     #[inline(always)]
     pub(crate) fn of(counters: *mut Counters, work: *mut Work) -> Option<Self> {
         // SAFETY: values of maps, of this CPU and run.
-        unsafe { Some(Self::with(counters.as_mut()?, work.as_mut()?)) }
+        let (counters, work) = unsafe { (counters.as_mut()?, work.as_mut()?) };
+        let verifier = Verifier::new(work);
+        Some(Self::with(counters, work, verifier))
     }
 
     #[inline(always)]
-    pub(crate) fn with(counters: &mut Counters, work: &mut Work) -> Self {
+    pub(crate) fn with(counters: &mut Counters, work: &mut Work, verifier: Verifier) -> Self {
         Self {
-            verifier: Verifier::new(work),
+            verifier,
             counters,
             work,
         }

@@ -177,6 +177,7 @@ impl Offline {
         let whole = Slice {
             bytes,
             length: bytes.len(),
+            stripped_tags: 0,
         };
         self.count(whole, self.config.scope, buffer, now)
     }
@@ -186,6 +187,7 @@ impl Offline {
         let frame = Slice {
             bytes: captured.bytes,
             length: captured.length as usize,
+            stripped_tags: 0,
         };
         let scope = Scope {
             is_layer_3: captured.is_layer_3,
@@ -202,10 +204,11 @@ impl Offline {
         self.now.set(now.max(1));
         let mut work = std::mem::take(&mut self.work);
         work.route.flow.set(Flow::Unknown as u32);
-        let gathered = gather::find_tcp(&frame, self, scope, &buffer, || Some(&mut work)).and_then(
-            |(header, work)| gather::gather(&frame, self, scope, &mut buffer, &header, work),
-        );
-        let packets = u64::from(buffer.packets);
+        let gathered =
+            gather::find_tcp(&frame, self, scope, || Some(&mut work)).and_then(|(header, work)| {
+                gather::gather(&frame, self, scope, &mut buffer, &header, work)
+            });
+        let packets = buffer.count();
         self.counters.get_mut().frames += packets;
         if gathered.is_ok() {
             engine::find(&mut work, self);
@@ -269,6 +272,8 @@ pub struct Slice<'a> {
     pub bytes: &'a [u8],
     /// How many it had.
     pub length: usize,
+    /// As [`Frame::stripped_tags`].
+    pub stripped_tags: u32,
 }
 
 impl Frame for Slice<'_> {
@@ -292,6 +297,10 @@ impl Frame for Slice<'_> {
         } else {
             0
         }
+    }
+
+    fn stripped_tags(&self) -> u32 {
+        self.stripped_tags
     }
 }
 

@@ -40,7 +40,7 @@ pub fn established<T: Stages>(tables: &T) {
         way.next.store(work.packet.sequence);
         way.acked.store(work.packet.sequence);
     }
-    bump(&way.packets, seen.n);
+    bump(&way.packets, seen.n());
     bump(&way.bytes, work.packet.payload.into());
     if session.flags.load() & session::FALLBACK == 0 {
         if work.route.seen.get() & !work.route.valid.get() & !Subtype::Experimental.bit() != 0 {
@@ -51,7 +51,7 @@ pub fn established<T: Stages>(tables: &T) {
             work.route.ask(next::SIGNALS);
         }
     } else if work.route.seen.get() != 0 && !seen.flags().any(TcpFlags::RST) {
-        seen.count(|events| events.option_after_fallback += seen.n);
+        seen.count(|events| events.option_after_fallback += seen.n());
     }
     acknowledge(&seen);
     let end = work.packet.sequence.wrapping_add(work.packet.payload);
@@ -212,7 +212,7 @@ fn data_ack<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
         && after_64(value, theirs.mapped_next.load().wrapping_add(1))
     {
         // Beyond what was sent, or sent where the probe does not see it.
-        seen.count(|events| events.data_ack_beyond += seen.n);
+        seen.count(|events| events.data_ack_beyond += seen.n());
         return;
     }
     if raise(&ours.data_ack, value) {
@@ -349,7 +349,7 @@ fn infinite<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
         seen.first(subflow::BAD_MAPPING);
         const FAILS: u32 = session::FAIL | session::FAIL << 1;
         if seen.session.flags.load() & FAILS == 0 {
-            seen.count(|events| events.infinite_too_early += seen.n);
+            seen.count(|events| events.infinite_too_early += seen.n());
         }
         return;
     }
@@ -373,16 +373,16 @@ fn mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
                 let repeated = !after(end, way.next.load());
                 seen.count(|events| {
                     if repeated {
-                        events.map_duplicate += seen.n;
+                        events.map_duplicate += seen.n();
                     } else {
-                        events.map_repeated += seen.n;
+                        events.map_repeated += seen.n();
                     }
                 });
             }
         }
         known => {
             if known == Known::Altered {
-                seen.count(|events| events.map_altered += seen.n);
+                seen.count(|events| events.map_altered += seen.n());
                 seen.report(Happening::Error, 75);
             }
             new_mapping(seen, map);
@@ -431,7 +431,7 @@ fn new_mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
     };
     match relation {
         Relation::New => {}
-        Relation::Partial => seen.count(|events| events.map_partial += seen.n),
+        Relation::Partial => seen.count(|events| events.map_partial += seen.n()),
         Relation::Inside => seen.count(|events| events.map_reinjected += 1),
         Relation::Lost => {
             seen.session.flags.or(session::LOSSY << seen.side);
@@ -469,7 +469,7 @@ fn payload<T: Stages>(seen: &Seen<'_, T>, own: Map) {
         // Not what a keep-alive or a window probe repeats, nor data of the SYN.
         let acked = way.acked.load();
         if after(end, acked) && own.length == 0 && after(end, way.base.load().wrapping_add(1)) {
-            way.unmapped.add(seen.n as u32);
+            way.unmapped.add(seen.n() as u32);
             way.unmapped_end.store(end);
         }
         return;
@@ -498,11 +498,11 @@ fn payload<T: Stages>(seen: &Seen<'_, T>, own: Map) {
     match relation {
         Relation::New | Relation::Partial => {}
         Relation::Inside => seen.count(|events| {
-            events.retransmitted += seen.n;
+            events.retransmitted += seen.n();
             if is_old {
-                events.retransmitted_subflow += seen.n;
+                events.retransmitted_subflow += seen.n();
             } else {
-                events.reinjected += seen.n;
+                events.reinjected += seen.n();
             }
         }),
         Relation::Lost => {

@@ -65,7 +65,7 @@ pub fn is_predicted<T: Stages>(tables: &T) -> bool {
     }
     touch(&seen.subflow.last_seen, seen.now);
     touch(&seen.session.last_seen, seen.now);
-    bump(&way.packets, seen.n);
+    bump(&way.packets, seen.n());
     bump(&way.bytes, packet.payload.into());
     way.remember(map);
     way.next.store(packet.sequence.wrapping_add(packet.payload));

@@ -21,10 +21,7 @@ pub(super) struct Seen<'a, T: Stages> {
     pub(super) session: &'a Session<T::Memory>,
     /// The side that sent it.
     pub(super) side: usize,
-    /// Packets.
-    pub(super) n: u64,
     pub(super) now: u64,
-    pub(super) direction: u32,
 }
 
 impl<'a, T: Stages> Seen<'a, T> {
@@ -46,10 +43,19 @@ impl<'a, T: Stages> Seen<'a, T> {
             subflow,
             session,
             side: work.route.side.get() as usize & 1,
-            n: work.packet.packets.into(),
             now: tables.now(),
-            direction: work.route.direction.get(),
         })
+    }
+
+    /// Packets.
+    #[inline(always)]
+    pub(super) fn n(&self) -> u64 {
+        self.work.packet.packets.into()
+    }
+
+    #[inline(always)]
+    pub(super) fn direction(&self) -> u32 {
+        self.work.route.direction.get()
     }
 
     /// Sets a fact of this side; was it new?
@@ -91,13 +97,13 @@ impl<'a, T: Stages> Seen<'a, T> {
 
     #[inline(always)]
     pub(super) fn count(&self, count: impl FnOnce(&mut Events)) {
-        self.tables.count(self.direction, count);
+        self.tables.count(self.direction(), count);
     }
 
     /// Counts for the direction that this packet answers.
     #[inline(always)]
     pub(super) fn count_other(&self, count: impl FnOnce(&mut Events)) {
-        self.tables.count(opposite(self.direction), count);
+        self.tables.count(opposite(self.direction()), count);
     }
 
     /// Tells who watches.

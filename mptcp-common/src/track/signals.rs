@@ -29,7 +29,7 @@ pub fn signals<T: Stages>(tables: &T) {
     }
     if seen.has(Subtype::MpFail) {
         if seen.session.flags.load() & session::FAIL << (seen.side ^ 1) != 0 {
-            seen.count(|events| events.fail_response += seen.n);
+            seen.count(|events| events.fail_response += seen.n());
         }
         seen.first_of_session(session::FAIL);
     }
@@ -37,7 +37,7 @@ pub fn signals<T: Stages>(tables: &T) {
         fastclose(seen, option.u64(4));
     }
     // Repeated parts of the handshake.
-    let n = seen.n;
+    let n = seen.n();
     let joined = seen.subflow.flags.load() & subflow::JOINED != 0;
     if seen.has(Subtype::MpJoin) && joined {
         seen.count(|events| events.join_ack_repeated += n);
@@ -68,7 +68,7 @@ fn add_addr<T: Stages>(seen: &Seen<'_, T>) {
         None => [0, 0],
     };
     if keys[0] == 0 || keys[1] == 0 {
-        seen.count(|events| events.add_addr_unverified += seen.n);
+        seen.count(|events| events.add_addr_unverified += seen.n());
         return;
     }
     let keys = if seen.side == 0 {
@@ -109,9 +109,9 @@ fn add_addr<T: Stages>(seen: &Seen<'_, T>) {
         seen.first(subflow::CONFIRMED);
     } else if sent == left {
         seen.first(subflow::CONFIRMED);
-        seen.count(|events| events.add_addr_hmac_old += seen.n);
+        seen.count(|events| events.add_addr_hmac_old += seen.n());
     } else {
-        seen.count(|events| events.add_addr_hmac += seen.n);
+        seen.count(|events| events.add_addr_hmac += seen.n());
     }
 }
 
@@ -126,7 +126,7 @@ fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
     };
     let side = &seen.session.sides[seen.side & 1];
     let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
-    let n = seen.n;
+    let n = seen.n();
     let was_here = seen.session.flags.load() & session::ADOPTED != 0;
     let length = option.length();
     for i in 0..MAX_IDS {
@@ -165,7 +165,7 @@ fn prio<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) {
     let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
     if option.length() == 4 && u32::from(option.u8(3)) != own {
         // Of another subflow: version 0 has such.
-        seen.count(|events| events.prio_elsewhere += seen.n);
+        seen.count(|events| events.prio_elsewhere += seen.n());
         return;
     }
     if MpPrio::backup_of(option) {
@@ -177,7 +177,7 @@ fn prio<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) {
         seen.subflow
             .flags
             .store(flags & !(subflow::BACKUP << seen.side));
-        seen.count(|events| events.prio_cleared += seen.n);
+        seen.count(|events| events.prio_cleared += seen.n());
         seen.report(Happening::PriorityChanged, 0);
     }
 }
@@ -190,15 +190,15 @@ fn fastclose<T: Stages>(seen: &Seen<'_, T>, key: u64) {
         None => 0,
     };
     if expected != 0 && key != expected {
-        seen.count(|events| events.fastclose_key += seen.n);
+        seen.count(|events| events.fastclose_key += seen.n());
         seen.report(Happening::Error, 67);
         return;
     }
     if expected == 0 {
-        seen.count(|events| events.fastclose_unverified += seen.n);
+        seen.count(|events| events.fastclose_unverified += seen.n());
     }
     if !seen.first(subflow::FASTCLOSE) {
-        seen.count(|events| events.fastclose_repeated += seen.n);
+        seen.count(|events| events.fastclose_repeated += seen.n());
         return;
     }
     let is_backup = seen.is(subflow::BACKUP) || seen.is_other(subflow::BACKUP);

@@ -26,19 +26,18 @@ fuzz_target!(|data: &[u8]| {
         is_tracking: false,
         is_verifying: false,
     };
-    let mut buffer = Buffer {
-        stripped_tags: is_stripped.into(),
-        ..Buffer::ONE
-    };
+    let mut buffer = Buffer::ONE;
     let slice = Slice {
         bytes: frame,
         length,
+        stripped_tags: is_stripped.into(),
     };
     let mut work = Work::default();
     let tables = engine(*how);
-    let gathered = gather::find_tcp(&slice, &tables, scope, &buffer, || Some(&mut work)).and_then(
-        |(header, work)| gather::gather(&slice, &tables, scope, &mut buffer, &header, work),
-    );
+    let gathered =
+        gather::find_tcp(&slice, &tables, scope, || Some(&mut work)).and_then(|(header, work)| {
+            gather::gather(&slice, &tables, scope, &mut buffer, &header, work)
+        });
     let wanted = headers::read(
         frame,
         Kind {
