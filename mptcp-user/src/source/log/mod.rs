@@ -16,8 +16,8 @@ pub(crate) use self::{append::Appender, format::line};
 use super::{Origin, Reading, Statistics, file::File};
 use crate::failure::{Failure, Kind};
 
-/// No line is longer: the counters of an interface take 10 KB at most.
-const LONGEST_LINE: u64 = 16 << 20;
+/// No line is longer: the counters of an interface take 10 KB at most, and mostly 1 KB.
+const LONGEST_LINE: u64 = 4 << 20;
 
 /// The readings that are wanted.
 #[derive(Clone, Debug, Default)]
@@ -97,14 +97,13 @@ impl Log {
 
     /// What is displayed of a reading.
     pub(crate) fn statistics(&self, reading: &Reading, taken: Taken) -> Statistics {
-        let recent = taken.interfaces.into_iter().map(|(_, recent)| recent);
         reading.statistics(
             Origin::Log {
                 file: self.name.clone(),
                 broken: self.broken.clone(),
                 skipped: self.skipped,
             },
-            recent.collect(),
+            taken.interfaces.into_values().collect(),
             taken.hooks,
         )
     }
