@@ -306,6 +306,28 @@ fn a_restart_of_counters_is_no_jump() -> Result<()> {
     is_rate(&whole, "MPSYN", 9.0, counted)
 }
 
+#[test]
+fn a_probe_that_comes_later_counts_from_its_beginning() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    let directory = Directory::new()?;
+    let log = directory.file("log");
+    probe.run(&["attach", "-i", "s1"])?;
+    record(&probe, &log)?;
+    probe.run(&["attach", "-i", "s0"])?;
+    session(&pair)?;
+    record(&probe, &log)?;
+    let read = display(&log, &[])?;
+    let since = seconds(&display(&log, &["-i", "s0"])?["source"]["since"])?;
+    is_rate(&read, "MPSYN", 1.0, seconds(&read["time"])? - since)?;
+    // One that was there, and only not recorded, is not known to have counted since.
+    fs::remove_file(&log)?;
+    probe.run(&["record", "-o", &log, "--ntimes", "1", "-i", "s1"])?;
+    record(&probe, &log)?;
+    ensure!(rate(&display(&log, &[])?, "MPSYN")? == 0.0);
+    Ok(())
+}
+
 /// A recorder that runs.
 struct Recorder(Child);
 

@@ -20,6 +20,8 @@ pub(crate) struct Taken {
 #[derive(Default)]
 pub(super) struct Counted {
     role: Option<Role>,
+    /// The time of the last reading.
+    time: Option<Timestamp>,
     /// The last that was read of each interface.
     last: BTreeMap<String, Last>,
     last_hooks: Option<(Timestamp, HookCounts)>,
@@ -41,7 +43,7 @@ impl Counted {
                 ..Self::default()
             };
         }
-        let is_first = self.last.is_empty();
+        let before = self.time.replace(reading.time);
         for now in &reading.interfaces {
             let (from, counters) = match self.last.get(&now.name) {
                 Some(last) if last.since == now.since => {
@@ -49,7 +51,10 @@ impl Counted {
                 }
                 // Another probe took its place, and counted from zero.
                 Some(_) => (now.since, now.counters),
-                None if is_first => (now.since, now.counters),
+                // It came since.
+                None if before.is_none_or(|before| before <= now.since) => {
+                    (now.since, now.counters)
+                }
                 // It counted before, and was not recorded.
                 None => (reading.time, Counters::default()),
             };
