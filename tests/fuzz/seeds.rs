@@ -109,7 +109,7 @@ impl Seeds {
     /// place.
     fn log(&mut self, records: &[Record]) -> Result<()> {
         let mut engine = engine(0);
-        let mut log = vec![0, 1];
+        let mut log = vec![0, self.made as u8];
         let mut last = (Timestamp::UNIX_EPOCH, Counters::default());
         for (number, part) in records.chunks(records.len().div_ceil(READINGS)).enumerate() {
             let mut now = 0;

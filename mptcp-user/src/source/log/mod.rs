@@ -41,8 +41,6 @@ pub struct Range {
 pub struct Contents {
     /// The readings that were wanted.
     pub readings: Vec<Reading>,
-    /// What is displayed of each, in JSON.
-    pub displays: Vec<Value>,
     /// Lines that are no readings.
     pub skipped: u64,
     /// Why it could not be read, or not to its end.
@@ -55,24 +53,33 @@ pub struct Contents {
 /// If it is no log.
 pub fn read(bytes: impl Read + 'static, range: Range) -> Result<Contents> {
     let mut log = Log::of(bytes, range)?;
-    let (mut readings, mut displays) = (Vec::new(), Vec::new());
+    let mut readings = Vec::new();
     let failed = loop {
         match log.next() {
-            Ok(Some(reading)) => {
-                let taken = log.take();
-                displays.push(json::statistics(&log.statistics(&reading, taken)));
-                readings.push(reading);
-            }
+            Ok(Some(reading)) => readings.push(reading),
             Ok(None) => break None,
             Err(error) => break Some(format!("{error:#}")),
         }
     };
     Ok(Contents {
         readings,
-        displays,
         skipped: log.skipped,
         broken: failed.or(log.broken),
     })
+}
+
+/// What is displayed of each reading of a log from anywhere, in JSON: for tests.
+///
+/// # Errors
+/// If it is no log.
+pub fn displays(bytes: impl Read + 'static) -> Result<Vec<Value>> {
+    let mut log = Log::of(bytes, Range::default())?;
+    let mut displays = Vec::new();
+    while let Ok(Some(reading)) = log.next() {
+        let taken = log.take();
+        displays.push(json::statistics(&log.statistics(&reading, taken)));
+    }
+    Ok(displays)
 }
 
 /// The page of a log from anywhere: for tests.
