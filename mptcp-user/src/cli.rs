@@ -280,7 +280,9 @@ pub(crate) struct Status {
 )]
 #[command(
     after_help = "The options of `stat protocol mptcp` can be spelled -detail, -fullValues, \
-    -ntimes N, -logFile FILE and -clearstats basic|full too."
+    -ntimes N, -logFile FILE and -clearstats basic|full too.",
+    mut_arg("log_file", |file| file.help("Read this capture (pcap or pcapng), or log of `mptcp-user \
+        record`, and no probe (also in gzip or zstd; - is standard input)"))
 )]
 pub(crate) struct Stat {
     /// Interfaces; all that have a probe if none is named. One without a probe gets it for the

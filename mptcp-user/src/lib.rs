@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 pub use probe::OBJECT;
-pub use source::capture;
+pub use source::{capture, log};
 
 /// The program: reads the command line, does what it says.
 pub fn main() -> ExitCode {

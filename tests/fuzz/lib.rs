@@ -1,7 +1,10 @@
 //! What the fuzz targets share. Each takes bytes and asks a layer for a property; the first byte says
 //! how the layer is configured. `cargo xtask fuzz` builds and runs them.
 
+use std::io::{self, Read};
+
 use mptcp_common::{counter::Role, gather::Scope};
+use mptcp_tests::numbers::Numbers;
 use mptcp_user::offline::{Config, Offline, Sizes};
 
 /// Where the packets are seen.
@@ -66,3 +69,35 @@ pub fn packets(mut stream: &[u8]) -> impl Iterator<Item = Packet<'_>> {
 pub const LENGTH: u16 = 0x1fff;
 /// Of the two bytes in front of a packet: it went out.
 pub const OUTGOING: u16 = 0x2000;
+
+/// Bytes that come a few at a time.
+#[derive(Debug)]
+pub struct Pieces {
+    bytes: Vec<u8>,
+    at: usize,
+    numbers: Numbers,
+}
+
+impl Pieces {
+    /// In lengths that a seed decides.
+    pub fn new(bytes: &[u8], seed: u8) -> Self {
+        Self {
+            bytes: bytes.to_vec(),
+            at: 0,
+            numbers: Numbers::new(seed.into()),
+        }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let longest = if self.numbers.one_in(4) { 20 } else { 2000 };
+        let rest = &self.bytes[self.at..];
+        let length = (1 + self.numbers.below(longest) as usize)
+            .min(rest.len())
+            .min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        self.at += length;
+        Ok(length)
+    }
+}

@@ -9,15 +9,23 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use flate2::{Compression, write::GzEncoder};
-use mptcp_fuzz::{LENGTH, OUTGOING};
+use jiff::Timestamp;
+use mptcp_common::counter::{Counters, KernelHook, Role};
+use mptcp_fuzz::{LENGTH, OUTGOING, engine};
 use mptcp_tests::{
     captures,
     numbers::Numbers,
     record::{self, Interface, Record},
 };
+use mptcp_user::{
+    log::{self, Hooks, Reading},
+    offline::Captured,
+};
 
 /// Packets of a capture that go into one seed.
 const PACKETS: usize = 60;
+/// Readings of a log, about as many.
+const READINGS: usize = 5;
 /// Bytes of a frame: all headers, and some payload.
 const SNAP: usize = 200;
 
@@ -35,6 +43,7 @@ fn main() -> Result<()> {
             record.bytes.truncate(SNAP);
         }
         seeds.of_records(&records)?;
+        seeds.log(&records)?;
     }
     // What becomes of a session is made of numbers, not of packets.
     let mut numbers = Numbers::new(1);
@@ -94,6 +103,56 @@ impl Seeds {
             self.add("packets", &stream)?;
         }
         Ok(())
+    }
+
+    /// Of what is counted of them: readings of a probe that is cleared, and then another takes its
+    /// place.
+    fn log(&mut self, records: &[Record]) -> Result<()> {
+        let mut engine = engine(0);
+        let mut log = vec![0, self.made as u8];
+        let mut last = (Timestamp::UNIX_EPOCH, Counters::default());
+        for (number, part) in records.chunks(records.len().div_ceil(READINGS)).enumerate() {
+            let mut now = 0;
+            for record in part {
+                now = record.nanoseconds;
+                let captured = Captured {
+                    bytes: &record.bytes,
+                    length: record.length,
+                    is_layer_3: false,
+                    ingress: true,
+                };
+                engine.captured(captured, now);
+            }
+            let time = Timestamp::from_nanosecond(now.into())?;
+            let counters = engine.counters();
+            let reading = Reading {
+                time,
+                role: Role::Middlebox,
+                interfaces: vec![log::Interface {
+                    name: "eth0".to_owned(),
+                    since: if number < 3 {
+                        Timestamp::UNIX_EPOCH
+                    } else {
+                        time
+                    },
+                    attached_mid_traffic: false,
+                    in_flight: false,
+                    has_queues: true,
+                    verifies_checksums: true,
+                    counters,
+                    cleared_rows: (number > 0).then_some(last),
+                    cleared_extras: (number == 2).then_some(last),
+                }],
+                gauges: (number != 1).then(|| engine.gauges(now)),
+                hooks: (number != 3).then(|| Hooks {
+                    counts: KernelHook::ALL.map(|_| Some(number as u64)),
+                    cleared: (number == 2).then(Default::default),
+                }),
+            };
+            log.extend(log::line(&reading).into_bytes());
+            last = (time, counters);
+        }
+        self.add("log", &log)
     }
 
     fn add(&mut self, target: &str, bytes: &[u8]) -> Result<()> {

@@ -307,6 +307,23 @@ fn a_page_is_written_as_a_whole_and_over_nothing() -> Result<()> {
     output(&mut report(&own("ends"), &["-o", &out, "--force"]))?;
     ensure!(fs::read_to_string(&out)? != first);
 
+    // Not over what it is made of, nor over what is no page.
+    let fifo = directory.file("fifo");
+    output(Command::new("mkfifo").arg(&fifo))?;
+    for (file, path, word) in [
+        (&out, &out, "made of"),
+        (&session, &fifo, "no regular file"),
+        (&session, &directory.file(""), "no regular file"),
+    ] {
+        let said = failure(1, &mut report(file, &["-o", path, "--force"]))?;
+        ensure!(said.contains(word), "{path}: {said}");
+    }
+    let said = failure(1, &mut report(&session, &["-o", "/sys/page.html"]))?;
+    ensure!(
+        said.contains("Permission denied") && !said.contains("CAP_") && !said.contains(".tmp"),
+        "{said}"
+    );
+
     let write = |name: &str, bytes: &[u8]| -> Result<String> {
         fs::write(directory.0.join(name), bytes)?;
         Ok(directory.file(name))

@@ -32,6 +32,8 @@ pub(crate) enum Target {
     Sessions,
     /// Captures, of any format
     Capture,
+    /// Logs
+    Log,
 }
 
 impl Target {
@@ -42,6 +44,7 @@ impl Target {
             Self::Packets => "packets",
             Self::Sessions => "sessions",
             Self::Capture => "capture",
+            Self::Log => "log",
         }
     }
 }

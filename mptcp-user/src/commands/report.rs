@@ -1,7 +1,10 @@
 //! `mptcp-user report`
 
 use std::{
-    fs::Permissions, io::Write as _, ops::ControlFlow, os::unix::fs::PermissionsExt as _,
+    fs::{self, Metadata, Permissions},
+    io::Write as _,
+    ops::ControlFlow,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
 };
 
@@ -10,17 +13,14 @@ use anyhow::{Context as _, Result};
 use super::{conclude_capture, conclude_log, print};
 use crate::{
     cli::Report,
-    failure::{Failure, Kind},
+    failure::{Failure, Kind, of_file},
     render::report::{self, page},
     source::{Capture, Log, Recording},
 };
 
 pub(crate) fn run(options: &Report) -> Result<()> {
-    let is_standard = options.output == Path::new("-");
     // Told before a large capture is read, and looked at again when the page is there.
-    if !is_standard && !options.force && options.output.exists() {
-        return Err(exists(options));
-    }
+    may_write(options)?;
     let range = options.readings.of(&[]);
     match Recording::open(&options.file, options.analysis.config(), range, true)? {
         Recording::Capture(mut capture) => {
@@ -82,13 +82,13 @@ fn write(options: &Report, page: &str) -> Result<()> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let cannot = || format!("cannot write {}", path.display());
+    let cannot = |error| of_file(&format!("cannot write {}", path.display()), &error);
     // As far as the umask lets others read it.
     let mut draft = tempfile::Builder::new()
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(directory)
-        .with_context(cannot)?;
-    draft.write_all(page.as_bytes()).with_context(cannot)?;
+        .map_err(cannot)?;
+    draft.write_all(page.as_bytes()).map_err(cannot)?;
     let result = if options.force {
         draft.persist(path)
     } else {
@@ -98,10 +98,35 @@ fn write(options: &Report, page: &str) -> Result<()> {
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
             Err(exists(options))
         }
-        result => result
-            .map(drop)
-            .map_err(|error| error.error)
-            .with_context(cannot),
+        result => result.map(drop).map_err(|error| cannot(error.error)),
+    }
+}
+
+/// Can the page have the name that it is to have?
+fn may_write(options: &Report) -> Result<()> {
+    let path = &options.output;
+    let refuse = |why: &str| {
+        Failure::error(
+            Kind::Failed,
+            format!("cannot write {}: it {why}", path.display()),
+        )
+    };
+    match fs::metadata(path) {
+        Err(_) => Ok(()),
+        _ if path == Path::new("-") => Ok(()),
+        Ok(there) if !there.is_file() => Err(refuse(
+            "is no regular file\n  next: name a file, or - for standard output",
+        )),
+        Ok(_) if !options.force => Err(exists(options)),
+        Ok(there) => {
+            let id = |file: &Metadata| (file.dev(), file.ino());
+            match fs::metadata(&options.file) {
+                Ok(source) if id(&source) == id(&there) => Err(refuse(
+                    "is what the page is made of\n  next: name another file",
+                )),
+                _ => Ok(()),
+            }
+        }
     }
 }
 

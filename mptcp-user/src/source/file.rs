@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, of_file};
 
 /// A file from this size on takes long enough for a progress bar.
 const LARGE: u64 = 64 << 20;
@@ -38,8 +38,8 @@ impl File {
             Some("-") => "standard input".to_owned(),
             _ => path.display().to_string(),
         };
-        let (file, bar) =
-            source(path, shows_progress).with_context(|| format!("cannot read {name}"))?;
+        let (file, bar) = source(path, shows_progress)
+            .map_err(|error| of_file(&format!("cannot read {name}"), &error))?;
         Self::of(&name, file, bar)
     }
 

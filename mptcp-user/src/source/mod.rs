@@ -5,7 +5,7 @@ pub mod capture;
 mod file;
 mod history;
 mod live;
-mod log;
+pub mod log;
 mod reading;
 mod sessions;
 

@@ -6,42 +6,50 @@ use mptcp_common::counter::{Counters, Gauges, HookCounts, Role};
 use super::{Origin, Recent, Statistics, since};
 
 /// Probes of one role, read together.
-#[derive(Clone, Debug)]
-pub(crate) struct Reading {
-    pub(crate) time: Timestamp,
-    pub(crate) role: Role,
-    pub(crate) interfaces: Vec<Interface>,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// When they were read.
+    pub time: Timestamp,
+    /// Of all of them.
+    pub role: Role,
+    /// The probes.
+    pub interfaces: Vec<Interface>,
     /// What exists; `None` where flows are not followed.
-    pub(crate) gauges: Option<Gauges>,
+    pub gauges: Option<Gauges>,
     /// `None` where no function of the kernel is hooked.
-    pub(crate) hooks: Option<Hooks>,
+    pub hooks: Option<Hooks>,
 }
 
 /// The probe on an interface.
-#[derive(Clone, Debug)]
-pub(crate) struct Interface {
-    pub(crate) name: String,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interface {
+    /// Of the interface.
+    pub name: String,
     /// When its counting began, which tells it from another probe on the interface.
-    pub(crate) since: Timestamp,
-    pub(crate) attached_mid_traffic: bool,
+    pub since: Timestamp,
+    /// Were there sessions before it?
+    pub attached_mid_traffic: bool,
     /// Were packets being counted meanwhile?
-    pub(crate) in_flight: bool,
-    pub(crate) has_queues: bool,
-    pub(crate) verifies_checksums: bool,
+    pub in_flight: bool,
+    /// Is it known at which receive queue each packet came in?
+    pub has_queues: bool,
+    /// Are DSS checksums verified?
+    pub verifies_checksums: bool,
     /// What it counted since it began.
-    pub(crate) counters: Counters,
+    pub counters: Counters,
     /// The part of it that `-clearstats` took off the table's rows, and when.
-    pub(crate) cleared_rows: Option<(Timestamp, Counters)>,
+    pub cleared_rows: Option<(Timestamp, Counters)>,
     /// The same of the further numbers.
-    pub(crate) cleared_extras: Option<(Timestamp, Counters)>,
+    pub cleared_extras: Option<(Timestamp, Counters)>,
 }
 
 /// What failed in the kernel's functions.
-#[derive(Clone, Debug)]
-pub(crate) struct Hooks {
-    pub(crate) counts: HookCounts,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hooks {
+    /// Since each was hooked.
+    pub counts: HookCounts,
     /// The part that `-clearstats` took off.
-    pub(crate) cleared: Option<HookCounts>,
+    pub cleared: Option<HookCounts>,
 }
 
 impl Reading {

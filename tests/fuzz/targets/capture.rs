@@ -10,8 +10,8 @@ use std::{
 
 use cap::Cap;
 use libfuzzer_sys::fuzz_target;
-use mptcp_fuzz::config;
-use mptcp_tests::{numbers::Numbers, record};
+use mptcp_fuzz::{Pieces, config};
+use mptcp_tests::record;
 use mptcp_user::capture::{Reading, read};
 
 /// Tables and buffers, and twice the longest block of a pcapng file.
@@ -23,11 +23,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let whole = run(*how, io::Cursor::new(file.to_vec()));
-    let pieces = Pieces {
-        bytes: file.to_vec(),
-        at: 0,
-        numbers: Numbers::new(u64::from(*seed)),
-    };
+    let pieces = Pieces::new(file, *seed);
     // A decoder that finds damage keeps the last bytes in front of it, and how many depends on pieces.
     let is_packed = file.starts_with(&[0x1f, 0x8b]) || file.starts_with(&[0x28, 0xb5]);
     if !is_packed || whole.broken.is_none() {
@@ -45,24 +41,4 @@ fuzz_target!(|data: &[u8]| {
 
 fn run(how: u8, bytes: impl Read + 'static) -> Reading {
     read(bytes, config(how & !1))
-}
-
-/// Bytes that come a few at a time.
-struct Pieces {
-    bytes: Vec<u8>,
-    at: usize,
-    numbers: Numbers,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let longest = if self.numbers.one_in(4) { 20 } else { 2000 };
-        let rest = &self.bytes[self.at..];
-        let length = (1 + self.numbers.below(longest) as usize)
-            .min(rest.len())
-            .min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        self.at += length;
-        Ok(length)
-    }
 }

@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{LONGEST_LINE, format};
 use crate::{
-    failure::{Failure, Kind},
+    failure::{Failure, Kind, of_file},
     source::Reading,
 };
 
@@ -123,7 +123,7 @@ fn open(path: &Path) -> Result<(Flock<File>, Option<Timestamp>)> {
             .append(true)
             .create(true)
             .open(path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
+            .map_err(|error| of_file(&format!("cannot open {}", path.display()), &error))?;
         let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
             Failure::error(
                 Kind::Busy,

@@ -1,15 +1,17 @@
 //! What was counted between readings.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, HookCounts, Role};
 
-use crate::source::{Interface, Reading, Recent, since};
+use crate::source::{Reading, Recent, since};
 
 /// What was counted in a time.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     /// By interface.
-    pub(crate) interfaces: Vec<(String, Recent)>,
+    pub(crate) interfaces: BTreeMap<String, Recent>,
     /// In how many seconds, and what failed in the kernel's functions.
     pub(crate) hooks: (f64, HookCounts),
 }
@@ -18,10 +20,18 @@ pub(crate) struct Taken {
 #[derive(Default)]
 pub(super) struct Counted {
     role: Option<Role>,
-    /// The last that was read of each interface, and when.
-    last: Vec<(Timestamp, Interface)>,
+    /// The time of the last reading.
+    time: Option<Timestamp>,
+    /// The last that was read of each interface.
+    last: BTreeMap<String, Last>,
     last_hooks: Option<(Timestamp, HookCounts)>,
     taken: Taken,
+}
+
+struct Last {
+    time: Timestamp,
+    since: Timestamp,
+    counters: Counters,
 }
 
 impl Counted {
@@ -33,23 +43,29 @@ impl Counted {
                 ..Self::default()
             };
         }
-        let is_first = self.last.is_empty();
+        let before = self.time.replace(reading.time);
         for now in &reading.interfaces {
-            let last = self.last.iter().position(|(_, last)| last.name == now.name);
-            let last = last.map(|i| self.last.swap_remove(i));
-            let (from, counters) = match &last {
-                Some((time, last)) if last.since == now.since => {
-                    (*time, now.counters.since(&last.counters))
+            let (from, counters) = match self.last.get(&now.name) {
+                Some(last) if last.since == now.since => {
+                    (last.time, now.counters.since(&last.counters))
                 }
                 // Another probe took its place, and counted from zero.
                 Some(_) => (now.since, now.counters),
-                None if is_first => (now.since, now.counters),
+                // It came since.
+                None if before.is_none_or(|before| before <= now.since) => {
+                    (now.since, now.counters)
+                }
                 // It counted before, and was not recorded.
                 None => (reading.time, Counters::default()),
             };
             self.taken
                 .add(&now.name, seconds(from, reading.time), &counters);
-            self.last.push((reading.time, now.clone()));
+            let last = Last {
+                time: reading.time,
+                since: now.since,
+                counters: now.counters,
+            };
+            self.last.insert(now.name.clone(), last);
         }
         if let Some(hooks) = &reading.hooks {
             let began = reading.interfaces.iter().map(|interface| interface.since);
@@ -85,16 +101,10 @@ impl Taken {
     }
 
     fn add(&mut self, name: &str, seconds: f64, counters: &Counters) {
-        let known = self.interfaces.iter().position(|(known, _)| known == name);
-        let index = known.unwrap_or_else(|| {
-            let none = Recent {
-                seconds: 0.0,
-                counters: Counters::default(),
-            };
-            self.interfaces.push((name.to_owned(), none));
-            self.interfaces.len() - 1
+        let recent = self.interfaces.entry(name.to_owned()).or_insert(Recent {
+            seconds: 0.0,
+            counters: Counters::default(),
         });
-        let (_, recent) = &mut self.interfaces[index];
         recent.seconds += seconds;
         recent.counters.add(counters);
     }

@@ -19,7 +19,7 @@ use crate::{
 const VERSION: u64 = 1;
 
 /// A line, with its end.
-pub(crate) fn line(reading: &Reading) -> String {
+pub fn line(reading: &Reading) -> String {
     let object = json!({
         "log_version": VERSION,
         "time": reading.time.to_string(),

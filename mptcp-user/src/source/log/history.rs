@@ -102,7 +102,7 @@ impl Span {
 fn history(begin: Timestamp, spans: &[Span], whole: &Taken) -> History {
     let points = spans.iter().map(|span| {
         let mut counters = Counters::default();
-        for (_, recent) in &span.taken.interfaces {
+        for recent in span.taken.interfaces.values() {
             counters.add(&recent.counters);
         }
         Point {
@@ -117,7 +117,7 @@ fn history(begin: Timestamp, spans: &[Span], whole: &Taken) -> History {
         .iter()
         .map(|(name, recent)| {
             let rates = spans.iter().map(|span| {
-                let (_, recent) = span.taken.interfaces.iter().find(|(n, _)| n == name)?;
+                let recent = span.taken.interfaces.get(name)?;
                 let packets = recent.counters.leaves.mptcp as f64;
                 (recent.seconds > 0.0).then(|| packets / recent.seconds)
             });

@@ -7,27 +7,93 @@ mod history;
 
 use std::io::{BufRead as _, BufReader, Read};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
+use serde_json::Value;
 
+pub(crate) use self::append::Appender;
 use self::counted::{Counted, Taken};
-pub(crate) use self::{append::Appender, format::line};
-use super::{Origin, Reading, Statistics, file::File};
-use crate::failure::{Failure, Kind};
+pub use self::format::line;
+pub use super::reading::{Hooks, Interface, Reading};
+use super::{Origin, Statistics, file::File};
+use crate::{
+    failure::{Failure, Kind},
+    render::{json, report},
+};
 
-/// No line is longer: the counters of an interface take 10 KB at most.
-const LONGEST_LINE: u64 = 16 << 20;
+/// No line is longer: the counters of an interface take 10 KB at most, and mostly 1 KB.
+const LONGEST_LINE: u64 = 4 << 20;
 
 /// The readings that are wanted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Range {
+pub struct Range {
     /// Not those before this.
-    pub(crate) since: Option<Timestamp>,
+    pub since: Option<Timestamp>,
     /// Not those after this.
-    pub(crate) until: Option<Timestamp>,
+    pub until: Option<Timestamp>,
     /// Only of interfaces of these names, if there are any.
-    pub(crate) interfaces: Vec<String>,
+    pub interfaces: Vec<String>,
+}
+
+/// What a test wants to know of a log that was read.
+#[derive(Debug, PartialEq)]
+pub struct Contents {
+    /// The readings that were wanted.
+    pub readings: Vec<Reading>,
+    /// Lines that are no readings.
+    pub skipped: u64,
+    /// Why it could not be read, or not to its end.
+    pub broken: Option<String>,
+}
+
+/// Reads a log from anywhere, as the commands do from files: for tests.
+///
+/// # Errors
+/// If it is no log.
+pub fn read(bytes: impl Read + 'static, range: Range) -> Result<Contents> {
+    let mut log = Log::of(bytes, range)?;
+    let mut readings = Vec::new();
+    let failed = loop {
+        match log.next() {
+            Ok(Some(reading)) => readings.push(reading),
+            Ok(None) => break None,
+            Err(error) => break Some(format!("{error:#}")),
+        }
+    };
+    Ok(Contents {
+        readings,
+        skipped: log.skipped,
+        broken: failed.or(log.broken),
+    })
+}
+
+/// What is displayed of each reading of a log from anywhere, in JSON: for tests.
+///
+/// # Errors
+/// If it is no log.
+pub fn displays(bytes: impl Read + 'static) -> Result<Vec<Value>> {
+    let mut log = Log::of(bytes, Range::default())?;
+    let mut displays = Vec::new();
+    while let Ok(Some(reading)) = log.next() {
+        let taken = log.take();
+        displays.push(json::statistics(&log.statistics(&reading, taken)));
+    }
+    Ok(displays)
+}
+
+/// The page of a log from anywhere: for tests.
+///
+/// # Errors
+/// If there is none.
+pub fn page(bytes: impl Read + 'static) -> Result<String> {
+    let mut log = Log::of(bytes, Range::default())?;
+    let (statistics, history) = log.history()?;
+    report::page(&report::Report {
+        statistics: &statistics,
+        history: &history,
+        remarks: &log.remarks(),
+    })
 }
 
 /// A log that is being read.
@@ -68,6 +134,12 @@ impl Log {
         }
     }
 
+    fn of(bytes: impl Read + 'static, range: Range) -> Result<Self> {
+        let file = File::of("log", bytes, ProgressBar::hidden())?;
+        ensure!(file.is_log, "it is no log");
+        Ok(Self::new(file, range))
+    }
+
     /// The next reading that is wanted. What was counted up to it is added to what [`Log::take`] returns.
     pub(crate) fn next(&mut self) -> Result<Option<Reading>> {
         while let Some(mut reading) = self.any()? {
@@ -97,14 +169,13 @@ impl Log {
 
     /// What is displayed of a reading.
     pub(crate) fn statistics(&self, reading: &Reading, taken: Taken) -> Statistics {
-        let recent = taken.interfaces.into_iter().map(|(_, recent)| recent);
         reading.statistics(
             Origin::Log {
                 file: self.name.clone(),
                 broken: self.broken.clone(),
                 skipped: self.skipped,
             },
-            recent.collect(),
+            taken.interfaces.into_values().collect(),
             taken.hooks,
         )
     }
