@@ -1,8 +1,10 @@
 //! Development commands, run as `cargo xtask COMMAND`. They install what they need.
 
 mod bench;
+mod count;
 mod demo;
 mod fuzz;
+mod guard;
 mod hooks;
 mod install;
 mod net;
@@ -48,6 +50,12 @@ enum Command {
         #[arg(long)]
         captures: bool,
     },
+    /// Count the instructions that reading captures takes per packet
+    Count {
+        /// Write the counts down, instead of comparing
+        #[arg(long)]
+        update: bool,
+    },
     /// Try inputs that libFuzzer makes of the captures
     Fuzz {
         /// All, one after the other, if none is given
@@ -57,8 +65,12 @@ enum Command {
         #[arg(long, default_value = "10m", value_parser = fuzz::duration)]
         time: Duration,
     },
-    /// Load, attach and count on Debian's kernels in virtual machines
-    Vm,
+    /// Load, attach and count on Debian's kernels in virtual machines (root)
+    Vm {
+        /// Write down what the programs cost there, instead of comparing
+        #[arg(long)]
+        update: bool,
+    },
     /// Build the release binary and copy it to PREFIX/bin
     Install {
         /// Where to install
@@ -93,13 +105,18 @@ fn main() -> ExitCode {
         Command::Setup { all } => setup::run(all),
         Command::Demo => demo::run(),
         Command::Test => test::run(),
+<<<<<<< HEAD
         Command::Bench {
             output,
             captures: true,
         } => bench::captures(output),
         Command::Bench { output, .. } => bench::packets(output),
+=======
+        Command::Bench { output } => bench::run(output),
+        Command::Count { update } => count::run(update),
+>>>>>>> cfd3895 (Instruction counts are kept in tables, and tests fail where one grows by more than a tenth)
         Command::Fuzz { target, time } => fuzz::run(target, time),
-        Command::Vm => vm::run(),
+        Command::Vm { update } => vm::run(update),
         Command::Install { prefix } => install::run(&prefix),
         Command::Serve { address } => traffic::serve(address),
         Command::Send { address, bytes } => traffic::send(address, bytes),

@@ -33,6 +33,7 @@ const TESTS: &Needs = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("setpriv", "util-linux"),
     ("tshark", "tshark"),
+    ("valgrind", "valgrind"),
     ("xz", "xz-utils"),
 ];
 

@@ -351,6 +351,8 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                         "direction": if attachment.ingress { "ingress" } else { "egress" },
                         "hook": attachment.hook.name(),
                         "verified_instructions": attachment.verified,
+                        "translated_bytes": attachment.translated,
+                        "jited_bytes": attachment.jited,
                     }))
                     .collect::<Vec<_>>(),
             }))
