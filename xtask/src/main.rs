@@ -49,6 +49,9 @@ enum Command {
         /// How fast captures are read, beside tshark (2 GB of room for temporary files)
         #[arg(long)]
         captures: bool,
+        /// Frames and transfers on interfaces, and one `stat`, instead
+        #[arg(long, conflicts_with = "captures")]
+        live: bool,
     },
     /// Count the instructions that reading captures takes per packet
     Count {
@@ -105,16 +108,13 @@ fn main() -> ExitCode {
         Command::Setup { all } => setup::run(all),
         Command::Demo => demo::run(),
         Command::Test => test::run(),
-<<<<<<< HEAD
         Command::Bench {
             output,
             captures: true,
+            ..
         } => bench::captures(output),
-        Command::Bench { output, .. } => bench::packets(output),
-=======
-        Command::Bench { output } => bench::run(output),
+        Command::Bench { output, live, .. } => bench::packets(output, live),
         Command::Count { update } => count::run(update),
->>>>>>> cfd3895 (Instruction counts are kept in tables, and tests fail where one grows by more than a tenth)
         Command::Fuzz { target, time } => fuzz::run(target, time),
         Command::Vm { update } => vm::run(update),
         Command::Install { prefix } => install::run(&prefix),
