@@ -13,7 +13,7 @@ mod step;
 use aya_ebpf::{
     bindings::{
         TC_ACT_SHOT, TC_ACT_UNSPEC,
-        xdp_action::{XDP_ABORTED, XDP_PASS},
+        xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX},
     },
     helpers::generated::bpf_ktime_get_ns,
     macros::{classifier, map, xdp},
@@ -69,6 +69,18 @@ fn tc_feed(ctx: TcContext) -> i32 {
         }
     }
     TC_ACT_SHOT
+}
+
+/// Makes the frame the next packet, and sends it from the interface that it is said to be of.
+#[xdp(frags)]
+fn xdp_send(ctx: XdpContext) -> u32 {
+    make(&Frame::of_xdp(&ctx));
+    XDP_TX
+}
+
+#[xdp(frags)]
+fn xdp_drop(_: XdpContext) -> u32 {
+    XDP_DROP
 }
 
 #[xdp(frags)]

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData, PerCpuArray, RingBuf},
-    programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode},
+    programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode, xdp::XdpLinkId},
 };
 use mptcp_common::{
     counter::Counters,
@@ -81,6 +81,11 @@ impl Kernel {
 
     /// Loads all programs.
     pub fn load(config: offline::Config, clock: Clock) -> Result<Self> {
+        Self::load_from(mptcp_user::OBJECT, config, clock)
+    }
+
+    /// Loads all programs of an object.
+    pub fn load_from(object: &[u8], config: offline::Config, clock: Clock) -> Result<Self> {
         let offline::Config {
             role,
             scope,
@@ -134,7 +139,7 @@ impl Kernel {
             .override_global("JOIN_THRESHOLD", &limits.threshold, true)
             .override_global("PASSIVE_CLOSE_REFUSED", &limits.passive_close_refused, true)
             .override_global("AYA_LOG_LEVEL", &log, true)
-            .load(mptcp_user::OBJECT)
+            .load(object)
             .context("cannot load the eBPF object; the tests need root")?;
         for name in ["tc_ingress", "tc_egress"] {
             classifier(&mut programs, name)?.load()?;
@@ -233,9 +238,13 @@ impl Kernel {
     }
 
     /// Puts the XDP program on an interface, which then has receive queues to run on.
-    pub fn attach(&mut self, interface: &str) -> Result<()> {
-        xdp(&mut self.programs)?.attach(interface, XdpMode::Driver)?;
-        Ok(())
+    pub fn attach(&mut self, interface: &str) -> Result<XdpLinkId> {
+        Ok(xdp(&mut self.programs)?.attach(interface, XdpMode::Driver)?)
+    }
+
+    /// Takes it off again.
+    pub fn detach(&mut self, link: XdpLinkId) -> Result<()> {
+        Ok(xdp(&mut self.programs)?.detach(link)?)
     }
 
     /// Runs the XDP program on a frame as if it came in at a receive queue of an interface (by its

@@ -166,7 +166,11 @@ impl Twins {
     /// index.
     pub fn attach(&mut self, interface: &str, index: u32) -> Result<()> {
         self.interface = Some(index);
-        self.kernel.as_mut().context("no kernel")?.attach(interface)
+        self.kernel
+            .as_mut()
+            .context("no kernel")?
+            .attach(interface)?;
+        Ok(())
     }
 
     /// Lets what comes in from now on come in at this receive queue.

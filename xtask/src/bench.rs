@@ -33,12 +33,13 @@ pub(crate) fn captures(output: Output) -> Result<()> {
     show(&mut bench)
 }
 
-/// What a packet costs.
-pub(crate) fn packets(output: Output) -> Result<()> {
+/// What a packet costs, or the probe on interfaces.
+pub(crate) fn packets(output: Output, live: bool) -> Result<()> {
     if shell::became_root("the benchmark loads eBPF programs, which")? {
         return Ok(());
     }
-    setup::run(false)?;
+    setup::run(live)?;
+    let binary = shell::release_binary()?;
     let (mut build, built) = toolchain::find()
         .map_err(anyhow::Error::msg)?
         .build(&["mptcp-bench"], &shell::target().join("ebpf"));
@@ -51,9 +52,15 @@ pub(crate) fn packets(output: Output) -> Result<()> {
         "build the benchmark",
         &mut cargo(&format!("{bench} --no-run")),
     )?;
-    let mut bench = cargo(&format!("{bench} --quiet"));
+    let mut bench = cargo(&format!("{bench} --quiet --"));
     if matches!(output, Output::Json) {
-        bench.args(["--", "json"]);
+        bench.arg("json");
     }
-    show(bench.env("MPTCP_BENCH_OBJECT", built.join("mptcp-bench")))
+    if live {
+        bench.arg("live");
+    }
+    bench
+        .env("MPTCP_BENCH_OBJECT", built.join("mptcp-bench"))
+        .env("MPTCP_USER", binary);
+    show(&mut bench)
 }

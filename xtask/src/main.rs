@@ -1,8 +1,10 @@
 //! Development commands, run as `cargo xtask COMMAND`. They install what they need.
 
 mod bench;
+mod count;
 mod demo;
 mod fuzz;
+mod guard;
 mod hooks;
 mod install;
 mod net;
@@ -47,6 +49,15 @@ enum Command {
         /// How fast captures are read, beside tshark (2 GB of room for temporary files)
         #[arg(long)]
         captures: bool,
+        /// Frames and transfers on interfaces, and one `stat`, instead
+        #[arg(long, conflicts_with = "captures")]
+        live: bool,
+    },
+    /// Count the instructions that reading captures takes per packet
+    Count {
+        /// Write the counts down, instead of comparing
+        #[arg(long)]
+        update: bool,
     },
     /// Try inputs that libFuzzer makes of the captures
     Fuzz {
@@ -57,8 +68,12 @@ enum Command {
         #[arg(long, default_value = "10m", value_parser = fuzz::duration)]
         time: Duration,
     },
-    /// Load, attach and count on Debian's kernels in virtual machines
-    Vm,
+    /// Load, attach and count on Debian's kernels in virtual machines (root)
+    Vm {
+        /// Write down what the programs cost there, instead of comparing
+        #[arg(long)]
+        update: bool,
+    },
     /// Build the release binary and copy it to PREFIX/bin
     Install {
         /// Where to install
@@ -96,10 +111,12 @@ fn main() -> ExitCode {
         Command::Bench {
             output,
             captures: true,
+            ..
         } => bench::captures(output),
-        Command::Bench { output, .. } => bench::packets(output),
+        Command::Bench { output, live, .. } => bench::packets(output, live),
+        Command::Count { update } => count::run(update),
         Command::Fuzz { target, time } => fuzz::run(target, time),
-        Command::Vm => vm::run(),
+        Command::Vm { update } => vm::run(update),
         Command::Install { prefix } => install::run(&prefix),
         Command::Serve { address } => traffic::serve(address),
         Command::Send { address, bytes } => traffic::send(address, bytes),

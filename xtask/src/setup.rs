@@ -32,7 +32,9 @@ const TESTS: &Needs = &[
     ("nft", "nftables"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("setpriv", "util-linux"),
+    ("strace", "strace"),
     ("tshark", "tshark"),
+    ("valgrind", "valgrind"),
     ("xz", "xz-utils"),
 ];
 

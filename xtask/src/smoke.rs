@@ -20,18 +20,21 @@ use crate::{
 /// The most instructions that the verifier may look at, per program.
 const BUDGET: u64 = 400_000;
 
-/// A program and what it cost the verifier.
+/// What a program costs the kernel that loads it, as `status` calls it.
+pub(crate) const COSTS: [&str; 3] = ["verified_instructions", "translated_bytes", "jited_bytes"];
+
+/// A program that was loaded, and what it costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Verified {
+pub(crate) struct Loaded {
     pub(crate) program: String,
     pub(crate) hook: String,
     pub(crate) role: String,
-    pub(crate) instructions: u64,
+    pub(crate) costs: [u64; 3],
 }
 
 /// Runs everything with `binary`, and `program` (this one) for traffic.
-pub(crate) fn check(binary: &Path, program: &Path) -> Result<Vec<Verified>> {
-    let mut verified = Vec::new();
+pub(crate) fn check(binary: &Path, program: &Path) -> Result<Vec<Loaded>> {
+    let mut loaded = Vec::new();
     for mode in [
         ["--xdp", "auto"],
         ["--xdp", "generic"],
@@ -39,23 +42,23 @@ pub(crate) fn check(binary: &Path, program: &Path) -> Result<Vec<Verified>> {
         ["--role", "middlebox"],
     ] {
         for found in check_mode(binary, program, mode).with_context(|| mode.join(" "))? {
-            if !verified.contains(&found) {
-                verified.push(found);
+            if !loaded.contains(&found) {
+                loaded.push(found);
             }
         }
     }
-    for found in &verified {
+    for found in &loaded {
+        let [verified, ..] = found.costs;
         ensure!(
-            found.instructions <= BUDGET,
-            "{} takes {} verified instructions, more than {BUDGET}",
+            verified <= BUDGET,
+            "{} takes {verified} verified instructions, more than {BUDGET}",
             found.program,
-            found.instructions
         );
     }
-    Ok(verified)
+    Ok(loaded)
 }
 
-fn check_mode(binary: &Path, program: &Path, mode: [&str; 2]) -> Result<Vec<Verified>> {
+fn check_mode(binary: &Path, program: &Path, mode: [&str; 2]) -> Result<Vec<Loaded>> {
     let network = Network::new()?;
     let probe = Probe::new(binary, &network.server);
     // With a log level that nothing is logged at, the loader stays until it is killed.
@@ -95,7 +98,7 @@ fn check_mode(binary: &Path, program: &Path, mode: [&str; 2]) -> Result<Vec<Veri
 }
 
 /// Both interfaces, with all their programs.
-fn wait_until_counting(status: impl Fn() -> Result<Value>) -> Result<Vec<Verified>> {
+fn wait_until_counting(status: impl Fn() -> Result<Value>) -> Result<Vec<Loaded>> {
     let start = Instant::now();
     loop {
         let interfaces = match status() {
@@ -110,13 +113,17 @@ fn wait_until_counting(status: impl Fn() -> Result<Value>) -> Result<Vec<Verifie
                     programs.map(|program| (&interface["role"], program))
                 })
                 .map(|(role, program)| {
-                    Ok(Verified {
+                    let mut costs = [0; COSTS.len()];
+                    for (cost, name) in costs.iter_mut().zip(COSTS) {
+                        *cost = program[name]
+                            .as_u64()
+                            .with_context(|| format!("status tells no {name}"))?;
+                    }
+                    Ok(Loaded {
                         role: text(role)?,
                         program: text(&program["name"])?,
                         hook: text(&program["hook"])?,
-                        instructions: program["verified_instructions"]
-                            .as_u64()
-                            .context("status tells no verified instructions")?,
+                        costs,
                     })
                 })
                 .collect();
@@ -170,14 +177,16 @@ pub(crate) fn kernel() -> String {
 }
 
 /// Prints the lines of one kernel.
-pub(crate) fn print(kernel: &str, verified: &[Verified]) {
-    for Verified {
+pub(crate) fn print(kernel: &str, loaded: &[Loaded]) {
+    for Loaded {
         program,
         hook,
         role,
-        instructions,
-    } in verified
+        costs: [verified, translated, jited],
+    } in loaded
     {
-        println!("{kernel:28} {program:12} {hook:12} {role:10} {instructions:>8}");
+        println!(
+            "{kernel:28} {program:12} {hook:12} {role:10} {verified:>8} {translated:>10} {jited:>8}"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::{
-    fuzz, setup,
+    count, fuzz, setup,
     shell::{self, cargo, show, step},
     vm,
 };
@@ -27,8 +27,9 @@ pub(crate) fn run() -> Result<()> {
     )?;
     eprintln!("==> tests");
     show(cargo("test --no-fail-fast").env("MPTCP_USER", &binary))?;
+    count::run(false)?;
     fuzz::run(None, FUZZED)?;
-    vm::run()?;
+    vm::run(false)?;
     eprintln!("all tests passed in {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
 }

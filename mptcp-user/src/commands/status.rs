@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::print;
 use crate::{
     cli::{Status, StatusOutput},
-    probe::{self, Attachment, HookState, InterfacePins, KernelHooks, Network, Pins, Probe},
+    probe::{
+        self, Agreement, Attachment, HookState, InterfacePins, KernelHooks, Network, Pins, Probe,
+    },
     render::table::{lines, new_table, role_name},
 };
 
@@ -202,10 +204,11 @@ fn tables(entries: &[Entry]) -> String {
         let (sizes, limits, seeded) = (agreement.sizes(), agreement.limits, agreement.seeded());
         let [subflows, pending, threshold, _, handshake, alone, idle] =
             agreement.origins.named().map(|(_, origin)| origin.name());
+        let [_, subflow, session] = Agreement::bytes_per_entry();
         let seconds = |nanoseconds: u64| nanoseconds / 1_000_000_000;
         text.push_str(&format!(
-            "Tables of {}: {} of {} sessions, {} of {} subflows, {:.1} MiB; {} sessions and {} subflows \
-             were there before the probe\n",
+            "Tables of {}: {} of {} sessions ({session} bytes each), {} of {} subflows ({subflow} bytes \
+             each), {:.1} MiB in all; {} sessions and {} subflows were there before the probe\n",
             entry.name,
             gauges.sessions,
             sizes.sessions,
@@ -292,6 +295,7 @@ fn tables_object(probe: &Probe) -> Option<Value> {
     let tables = probe.tables()?;
     let (agreement, gauges) = (tables.agreement(), tables.gauges().ok()?);
     let (sizes, limits) = (agreement.sizes(), agreement.limits);
+    let [_, subflow, session] = Agreement::bytes_per_entry();
     Some(json!({
         "sessions": gauges.sessions,
         "max_sessions": sizes.sessions,
@@ -299,6 +303,8 @@ fn tables_object(probe: &Probe) -> Option<Value> {
         "max_subflows": sizes.subflows,
         "max_handshakes": sizes.handshakes,
         "bytes": agreement.memory(),
+        "bytes_per_session": session,
+        "bytes_per_subflow": subflow,
         "seeded_sessions": agreement.seeded().sessions,
         "seeded_subflows": agreement.seeded().subflows,
         "limits": {
@@ -351,6 +357,8 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                         "direction": if attachment.ingress { "ingress" } else { "egress" },
                         "hook": attachment.hook.name(),
                         "verified_instructions": attachment.verified,
+                        "translated_bytes": attachment.translated,
+                        "jited_bytes": attachment.jited,
                     }))
                     .collect::<Vec<_>>(),
             }))

@@ -61,6 +61,9 @@ pub(crate) struct Attachment {
     pub(crate) program_name: String,
     /// Instructions that the verifier looked at to accept the program, where the kernel says.
     pub(crate) verified: Option<u32>,
+    /// Bytes of the program as the verifier left it, and as machine code if it was compiled.
+    pub(crate) translated: Option<u32>,
+    pub(crate) jited: Option<u32>,
     filter: Option<Filter>,
 }
 
@@ -80,6 +83,8 @@ pub(crate) async fn attachments(
                 program: id,
                 program_name: program.name_as_str().unwrap_or_default().to_owned(),
                 verified: program.verified_instruction_count(),
+                translated: program.size_translated(),
+                jited: Some(program.size_jitted()).filter(|bytes| *bytes != 0),
                 filter,
             });
         }

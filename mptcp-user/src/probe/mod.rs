@@ -32,13 +32,13 @@ pub(crate) use self::{
     network::{Interface, LinkLayer, Network, enter, namespace},
     pins::{InterfacePins, NamespacePins, Pins},
     seed::{Seeded, seed_pinned},
-    tables::{Tables, now},
+    tables::{Agreement, Tables, now},
 };
 use self::{
     hooks::Attacher,
     layout::{Meta, READINGS, Raw, Reading},
     sockets::Sockets,
-    tables::{Access, Agreement},
+    tables::Access,
 };
 use crate::{
     cli::XdpChoice,

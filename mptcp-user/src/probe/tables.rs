@@ -127,21 +127,23 @@ impl Agreement {
 
     /// Memory of all tables, in bytes.
     pub(crate) fn memory(&self) -> u64 {
-        let slot = |which| {
-            let bytes = match which {
-                Which::Handshakes => size_of::<HalfOpen<Atomics>>(),
-                Which::Subflows => size_of::<Subflow<Atomics>>(),
-                Which::One => return 0,
-                Which::Sessions => {
-                    size_of::<Session<Atomics>>()
-                        + size_of::<Keys<Atomics>>()
-                        + size_of::<Bucket<Atomics>>().div_ceil(WAYS as usize)
-                }
-            };
-            let entry = bytes as u64 * u64::from(WAYS) + size_of::<Bucket<Atomics>>() as u64;
-            entry * u64::from(self.buckets(which))
-        };
-        slot(Which::Handshakes) + slot(Which::Subflows) + slot(Which::Sessions)
+        let [handshake, subflow, session] = Self::bytes_per_entry();
+        let table = |which, entry| u64::from(self.buckets(which) * WAYS) * entry;
+        table(Which::Handshakes, handshake)
+            + table(Which::Subflows, subflow)
+            + table(Which::Sessions, session)
+    }
+
+    /// Memory of a handshake, a subflow and a session, in bytes, with their tags.
+    pub(crate) fn bytes_per_entry() -> [u64; 3] {
+        let tag = size_of::<Bucket<Atomics>>() / WAYS as usize;
+        [
+            tag + size_of::<HalfOpen<Atomics>>(),
+            tag + size_of::<Subflow<Atomics>>(),
+            // With its place among the initiators' tokens.
+            tag + tag + size_of::<Session<Atomics>>() + size_of::<Keys<Atomics>>(),
+        ]
+        .map(|bytes| bytes as u64)
     }
 
     /// The agreement of the probes that are there, or a new one. Maps that nobody agreed on were

@@ -1,12 +1,14 @@
 //! The programs that make one frame the packets of many sessions (`mptcp-ebpf/src/bench.rs`).
 
-use std::env;
+use std::{env, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData, ProgramArray},
-    programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode},
+    programs::{
+        ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode,
+    },
 };
 use mptcp_tests::kernel::{Kernel, PASS};
 use nix::sched::{CloneFlags, unshare};
@@ -22,6 +24,9 @@ pub(crate) use step::{Numbers, Record, Step, writes};
 unsafe impl aya::Pod for Record {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Step {}
+
+/// `XDP_DROP`
+const DROP: u32 = 1;
 
 /// Where a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +77,14 @@ impl Feeder {
             tc: take("TC_PROGRAMS")?.try_into()?,
             programs,
         };
-        for name in ["xdp_nothing", "xdp_lines", "xdp_lookup", "xdp_feed"] {
+        for name in [
+            "xdp_nothing",
+            "xdp_drop",
+            "xdp_lines",
+            "xdp_lookup",
+            "xdp_feed",
+            "xdp_send",
+        ] {
             feeder.xdp(name)?.load()?;
         }
         for name in ["tc_nothing", "tc_feed"] {
@@ -85,14 +97,14 @@ impl Feeder {
         Ok(feeder)
     }
 
-    fn xdp(&mut self, name: &str) -> Result<&mut Xdp> {
+    pub(crate) fn xdp(&mut self, name: &str) -> Result<&mut Xdp> {
         let program = self.programs.program_mut(name);
         Ok(program
             .with_context(|| format!("no program {name}"))?
             .try_into()?)
     }
 
-    fn tc(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+    pub(crate) fn tc(&mut self, name: &str) -> Result<&mut SchedClassifier> {
         let program = self.programs.program_mut(name);
         Ok(program
             .with_context(|| format!("no program {name}"))?
@@ -102,6 +114,11 @@ impl Feeder {
     /// Measures a probe's programs from now on.
     pub(crate) fn measure(&mut self, probe: &Kernel) -> Result<()> {
         self.put(Behind::Measured, probe)
+    }
+
+    /// Measures an XDP program from now on.
+    pub(crate) fn measure_program(&mut self, program: &ProgramFd) -> Result<()> {
+        Ok(self.xdp.set(Behind::Measured as u32, program, 0)?)
     }
 
     /// Measures a program of this object from now on.
@@ -159,6 +176,31 @@ impl Feeder {
         Ok(())
     }
 
+    /// Frames a second that an interface sends.
+    pub(crate) fn send(
+        &mut self,
+        interface: u32,
+        packets: &Packets,
+        from: u64,
+        count: u32,
+    ) -> Result<f64> {
+        const BATCH: u32 = 64;
+        self.step.set(0, packets.step(from), 0)?;
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
+        let context: Vec<u8> = [0, packets.frame.len() as u32, 0, interface, 0, 0]
+            .into_iter()
+            .flat_map(u32::to_ne_bytes)
+            .collect();
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&packets.frame);
+        options.ctx_in = Some(&context);
+        options.repeat = count;
+        options.attrs = TestRunAttrs::new().xdp_live_frames(BATCH);
+        let start = Instant::now();
+        self.xdp("xdp_send")?.test_run(options)?;
+        Ok(f64::from(count) / start.elapsed().as_secs_f64())
+    }
+
     fn run(
         &mut self,
         hook: Hook,
@@ -181,7 +223,10 @@ impl Feeder {
             Hook::Tc => self.tc("tc_feed")?.test_run(options)?,
         };
         let verdict = result.return_value;
-        ensure!(PASS.contains(&verdict), "verdict {verdict}");
+        ensure!(
+            PASS.contains(&verdict) || verdict == DROP,
+            "verdict {verdict}"
+        );
         // The result has a time, too, but in whole nanoseconds per packet.
         let step = self.step.get(&0, 0)?;
         let between = count.saturating_sub(1).max(1);

@@ -6,6 +6,7 @@
 //! nowhere else.
 
 mod feeder;
+mod live;
 mod report;
 mod traffic;
 
@@ -106,7 +107,14 @@ struct Bench {
 }
 
 fn main() -> Result<()> {
-    let is_json = std::env::args().any(|argument| argument == "json");
+    let has = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    let is_json = has("json");
+    if has("used") {
+        return live::tell_used();
+    }
+    if has("live") {
+        return live::run(is_json);
+    }
     let mut cpu = CpuSet::new();
     cpu.set(0)?;
     sched_setaffinity(Pid::from_raw(0), &cpu)?;
@@ -136,7 +144,11 @@ fn main() -> Result<()> {
 
 /// The programs as `attach` loads them.
 fn load(sessions: u32, is_tracking: bool, is_verifying: bool) -> Result<Kernel> {
-    let config = Config {
+    Kernel::load(config(sessions, is_tracking, is_verifying), Clock::Real)
+}
+
+fn config(sessions: u32, is_tracking: bool, is_verifying: bool) -> Config {
+    Config {
         scope: Scope {
             is_layer_3: false,
             is_tracking,
@@ -148,8 +160,7 @@ fn load(sessions: u32, is_tracking: bool, is_verifying: bool) -> Result<Kernel> 
             handshakes: 16384,
         },
         ..host()
-    };
-    Kernel::load(config, Clock::Real)
+    }
 }
 
 /// The first so many sessions.
@@ -163,13 +174,37 @@ fn sessions(count: u32) -> Sessions {
     }
 }
 
+/// A feeder with the records of the first so many sessions, and of a thousand other flows.
+fn feeder(sessions: u32) -> Result<Feeder> {
+    let mut feeder = Feeder::new(SESSIONS + sessions)?;
+    feeder.fill(SESSIONS, (0..sessions).map(traffic::numbers))?;
+    feeder.fill(FLOWS, (0..1000).map(traffic::stranger))?;
+    Ok(feeder)
+}
+
+/// Opens sessions in the tables of the program that is measured, by their handshakes. Then each has sent
+/// a packet, which was acknowledged.
+fn open(feeder: &mut Feeder, sessions: Sessions) -> Result<()> {
+    for first in (0..sessions.count).step_by(BATCH as usize) {
+        let batch = Sessions {
+            first,
+            count: BATCH.min(sessions.count - first),
+            records: HANDSHAKES,
+            ..sessions
+        };
+        feeder.fill(HANDSHAKES, batch.numbers().map(traffic::keys))?;
+        for packets in batch.handshake() {
+            feeder.pass(&packets, 0, batch.count)?;
+        }
+    }
+    feeder.pass(&sessions.data(), 0, sessions.count)?;
+    feeder.pass(&sessions.acknowledgments(), 0, sessions.count)
+}
+
 impl Bench {
     fn new() -> Result<Self> {
-        let mut feeder = Feeder::new(SESSIONS + MANY)?;
-        feeder.fill(SESSIONS, (0..MANY).map(traffic::numbers))?;
-        feeder.fill(FLOWS, (0..1000).map(traffic::stranger))?;
         Ok(Self {
-            feeder,
+            feeder: feeder(MANY)?,
             probes: Vec::new(),
             lines: Vec::new(),
         })
@@ -186,25 +221,9 @@ impl Bench {
         Ok(self.probes.len() - 1)
     }
 
-    /// Opens sessions by their handshakes. Then each has sent a packet, which was acknowledged.
     fn open(&mut self, kernel: &Kernel, sessions: Sessions) -> Result<()> {
         self.feeder.measure(kernel)?;
-        for first in (0..sessions.count).step_by(BATCH as usize) {
-            let batch = Sessions {
-                first,
-                count: BATCH.min(sessions.count - first),
-                records: HANDSHAKES,
-                ..sessions
-            };
-            self.feeder
-                .fill(HANDSHAKES, batch.numbers().map(traffic::keys))?;
-            for packets in batch.handshake() {
-                self.feeder.pass(&packets, 0, batch.count)?;
-            }
-        }
-        self.feeder.pass(&sessions.data(), 0, sessions.count)?;
-        self.feeder
-            .pass(&sessions.acknowledgments(), 0, sessions.count)?;
+        open(&mut self.feeder, sessions)?;
         let opened = kernel.read()?.rx.session_created;
         // Of a million tokens some are the same, and some buckets are full.
         ensure!(

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Result, ensure};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::feeder::Hook;
 
@@ -13,6 +13,12 @@ pub(crate) const LOOKUP: &str = "one lookup in an LRU hash map";
 /// All, or all but one in a hundred.
 pub(crate) fn is_nearly(counted: u64, wanted: u64) -> bool {
     counted <= wanted && counted * 100 >= wanted * 99
+}
+
+/// The values that a quarter, half and three quarters are not above.
+pub(crate) fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    [1, 2, 3].map(|quarter| values[(values.len() - 1) * quarter / 4])
 }
 
 /// A line of the table: times per packet without and with the program.
@@ -68,13 +74,8 @@ impl Row {
 
     /// Quartiles of the difference between neighbours.
     fn quartiles(&self) -> [f64; 3] {
-        let mut differences: Vec<_> = self
-            .samples
-            .iter()
-            .map(|[floor, whole]| whole - floor)
-            .collect();
-        differences.sort_by(f64::total_cmp);
-        [1, 2, 3].map(|quarter| differences[(differences.len() - 1) * quarter / 4])
+        let samples = self.samples.iter();
+        quartiles(samples.map(|[floor, whole]| whole - floor).collect())
     }
 
     fn is_within_budget(&self) -> Option<bool> {
@@ -150,13 +151,18 @@ impl Hook {
     }
 }
 
-/// Prints a table.
-pub(crate) fn table(machine: &Machine, rows: &[Row]) {
+/// Prints what figures depend on.
+pub(crate) fn heading(machine: &Machine) {
     println!("Linux {}, {}", machine.kernel, machine.cpu);
     println!("BPF JIT {}", machine.jit());
     for (name, state) in &machine.mitigations {
         println!("{name}: {state}");
     }
+}
+
+/// Prints a table.
+pub(crate) fn table(machine: &Machine, rows: &[Row]) {
+    heading(machine);
     println!(
         "\nns per packet over a program that does nothing: least, median and quartiles;\n\
          lookups: how many lookups in an LRU hash map the least is\n"
@@ -216,18 +222,25 @@ pub(crate) fn json(machine: &Machine, rows: &[Row]) -> Result<()> {
             })
         })
         .collect();
+    object(machine, json!({ "rows": rows }))
+}
+
+/// Prints one object, of what figures depend on and of them.
+pub(crate) fn object(machine: &Machine, figures: Value) -> Result<()> {
     let mitigations: Map<_, _> = machine
         .mitigations
         .iter()
         .map(|(name, state)| (name.clone(), state.as_str().into()))
         .collect();
-    let object = json!({
+    let mut object = json!({
         "kernel": machine.kernel,
         "cpu": machine.cpu,
         "bpf_jit": machine.jit(),
         "mitigations": mitigations,
-        "rows": rows,
     });
+    if let (Some(object), Value::Object(figures)) = (object.as_object_mut(), figures) {
+        object.extend(figures);
+    }
     println!("{}", serde_json::to_string_pretty(&object)?);
     Ok(())
 }

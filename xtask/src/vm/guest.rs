@@ -12,7 +12,7 @@ use nix::{
 use super::{MARK, Report};
 use crate::{
     hooks,
-    smoke::{self, Verified},
+    smoke::{self, Loaded},
 };
 
 /// Where the archive puts the programs.
@@ -24,16 +24,16 @@ pub(super) const MODULES: &str = "/modules";
 /// The first process of a guest. It never returns.
 pub(crate) fn init() -> Result<()> {
     match check() {
-        Ok((hooks, verified)) => {
+        Ok((hooks, loaded)) => {
             println!("{MARK}hooks\t{hooks}");
-            for Verified {
+            for Loaded {
                 program,
                 hook,
                 role,
-                instructions,
-            } in verified
+                costs: [verified, translated, jited],
+            } in loaded
             {
-                println!("{MARK}{program}\t{hook}\t{role}\t{instructions}");
+                println!("{MARK}{program}\t{hook}\t{role}\t{verified}\t{translated}\t{jited}");
             }
             println!("{MARK}kernel\t{}", smoke::kernel());
         }
@@ -45,7 +45,7 @@ pub(crate) fn init() -> Result<()> {
     match reboot(RebootMode::RB_POWER_OFF)? {}
 }
 
-fn check() -> Result<(String, Vec<Verified>)> {
+fn check() -> Result<(String, Vec<Loaded>)> {
     for (what, at, kind) in [
         ("proc", "/proc", "proc"),
         ("sys", "/sys", "sysfs"),
@@ -76,7 +76,7 @@ fn check() -> Result<(String, Vec<Verified>)> {
 
 /// What the guest said: its kernel, what became of the hooks, and the programs.
 pub(super) fn parse(text: &str) -> Result<Report> {
-    let mut verified = Vec::new();
+    let mut loaded = Vec::new();
     let mut hooks = String::new();
     for line in text
         .lines()
@@ -87,16 +87,16 @@ pub(super) fn parse(text: &str) -> Result<Report> {
                 return Ok(Report {
                     kernel: kernel.to_owned(),
                     hooks,
-                    verified,
+                    loaded,
                 });
             }
             ["hooks", text] => hooks = text.to_owned(),
             ["failed", reason] => bail!("{}", reason.replace(" | ", "\n")),
-            [program, hook, role, instructions] => verified.push(Verified {
+            [program, hook, role, verified, translated, jited] => loaded.push(Loaded {
                 program: program.to_owned(),
                 hook: hook.to_owned(),
                 role: role.to_owned(),
-                instructions: instructions.parse()?,
+                costs: [verified.parse()?, translated.parse()?, jited.parse()?],
             }),
             _ => bail!("the guest said {line:?}"),
         }

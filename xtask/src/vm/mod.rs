@@ -16,8 +16,9 @@ use anyhow::{Context as _, Result, bail};
 
 pub(crate) use self::guest::init;
 use crate::{
+    guard::{Figures, Guard},
     hooks, setup, shell,
-    smoke::{self, Verified},
+    smoke::{self, Loaded},
 };
 
 /// Packages of the kernels, by the version they stand for.
@@ -26,11 +27,24 @@ const KERNELS: [(&str, &str); 2] = [
     ("6.12", "linux-image-6.12-cloud-amd64"),
 ];
 
+/// What the programs cost on these kernels, and on the host's if that is of the series [`HOST`].
+const GUARD: Guard = Guard {
+    file: "programs.tsv",
+    columns: &[
+        "program",
+        "verified_instructions",
+        "translated_bytes",
+        "jited_bytes",
+    ],
+    update: "cargo xtask vm --update",
+};
+const HOST: &str = "6.18";
+
 /// A guest prints this before each line that is meant for the host.
 const MARK: &str = "@@ ";
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(update: bool) -> Result<()> {
     if shell::became_root("the smoke test makes network namespaces, which")? {
         return Ok(());
     }
@@ -44,16 +58,18 @@ pub(crate) fn run() -> Result<()> {
         thread::spawn(move || guest(version, package, &binary, &program))
     });
     let mut failures = Vec::new();
+    let mut measured = Figures::new();
     let mut report = |name: &str, result: Result<Report>| match result {
         Ok(report) => {
-            smoke::print(&report.kernel, &report.verified);
+            smoke::print(&report.kernel, &report.loaded);
             println!("{:28} hooks: {}", report.kernel, report.hooks);
+            measured.extend(figures(&report));
         }
         Err(error) => failures.push(format!("{name}: {error:#}")),
     };
     println!(
-        "{:28} {:12} {:12} {:10} {:>8}",
-        "kernel", "program", "hook", "role", "verified"
+        "{:28} {:12} {:12} {:10} {:>8} {:>10} {:>8}",
+        "kernel", "program", "hook", "role", "verified", "translated", "jited"
     );
     report("this kernel", here(&binary, &program));
     for ((version, _), guest) in KERNELS.into_iter().zip(guests) {
@@ -62,10 +78,43 @@ pub(crate) fn run() -> Result<()> {
             .unwrap_or_else(|_| bail!("the host side panicked"));
         report(version, result);
     }
-    if failures.is_empty() {
-        Ok(())
+    if !failures.is_empty() {
+        bail!(failures.join("\n"));
+    }
+    guard(measured, update)
+}
+
+/// What a kernel's programs cost, by the kernel's series, program and role.
+fn figures(report: &Report) -> impl Iterator<Item = (String, Vec<u64>)> {
+    let series: Vec<_> = report.kernel.splitn(3, '.').take(2).collect();
+    let series = series.join(".");
+    report.loaded.iter().map(move |loaded| {
+        let name = format!("{series} {} {}", loaded.program, loaded.role);
+        (name, loaded.costs.to_vec())
+    })
+}
+
+/// Compares with the table, or writes it.
+fn guard(mut measured: Figures, update: bool) -> Result<()> {
+    let is_of = |name: &str, series| name.split(' ').next() == Some(series);
+    let guests = KERNELS.map(|(series, _)| series);
+    // The host may run any kernel.
+    measured.retain(|name, _| {
+        guests
+            .iter()
+            .chain([&HOST])
+            .any(|series| is_of(name, *series))
+    });
+    let known = GUARD.read()?;
+    if !measured.keys().any(|name| is_of(name, HOST)) {
+        eprintln!("    the kernel that runs is not Linux {HOST}: its figures are not compared");
+        let here = known.iter().filter(|(name, _)| is_of(name, HOST));
+        measured.extend(here.map(|(name, figures)| (name.clone(), figures.clone())));
+    }
+    if update {
+        GUARD.write(&measured)
     } else {
-        bail!(failures.join("\n"))
+        GUARD.compare(&known, &measured)
     }
 }
 
@@ -73,7 +122,7 @@ pub(crate) fn run() -> Result<()> {
 struct Report {
     kernel: String,
     hooks: String,
-    verified: Vec<Verified>,
+    loaded: Vec<Loaded>,
 }
 
 /// The kernel that runs.
@@ -81,7 +130,7 @@ fn here(binary: &Path, program: &Path) -> Result<Report> {
     Ok(Report {
         kernel: smoke::kernel(),
         hooks: hooks::check(binary, program, false)?,
-        verified: smoke::check(binary, program)?,
+        loaded: smoke::check(binary, program)?,
     })
 }
 

@@ -1,0 +1,391 @@
+//! `cargo xtask bench --live`: the probe where it belongs, on interfaces.
+//!
+//! Frames and transfers are timed with the probe and with programs that do nothing, attached the same
+//! way, in turn: what others do on the machine hits both. Nothing fails for being slow.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::{TcAttachType, XdpMode, loaded_programs};
+use mptcp_tests::{
+    kernel::{Clock, Kernel},
+    net::{Family, Namespace, Pair, close, output, run as run_program, transfer, veth},
+    probe::{Probe, total},
+};
+use nix::{
+    net::if_::if_nametoindex,
+    sys::resource::{UsageWho, getrusage},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    DEFAULT, FLOWS, MANY, PAYLOAD, config, feeder,
+    feeder::Feeder,
+    open,
+    report::{self, Machine},
+    sessions,
+    traffic::{self, Packets},
+};
+
+/// How often each is measured.
+const ROUNDS: usize = 9;
+/// Frames of a round.
+const FRAMES: u32 = 300_000;
+/// Bytes of a transfer.
+const BYTES: usize = 64 << 20;
+/// Sessions that live frames belong to.
+const SESSIONS: u32 = 1000;
+
+pub(crate) fn run(is_json: bool) -> Result<()> {
+    let machine = Machine::new();
+    let mut feeder = feeder(MANY)?;
+    eprintln!("==> transfers");
+    let mut rows = transfers(&mut feeder)?;
+    eprintln!("==> frames");
+    rows.extend(frames(&mut feeder)?);
+    for (sessions, milliseconds) in [(10, 1.0), (MANY, 1000.0)] {
+        eprintln!("==> stat, {sessions} sessions");
+        rows.extend(stat(&mut feeder, sessions, milliseconds)?);
+    }
+    if is_json {
+        let rows: Vec<_> = rows.iter().map(Row::json).collect();
+        return report::object(&machine, json!({ "live": rows }));
+    }
+    report::heading(&machine);
+    println!(
+        "\n{:46} {:12} {:>9} {:>20} {:>10}",
+        "", "unit", "median", "quartiles", "wanted"
+    );
+    for row in &rows {
+        row.print();
+    }
+    Ok(())
+}
+
+/// A line of the table: what was measured several times, and what is wanted of it.
+struct Row {
+    name: String,
+    unit: &'static str,
+    samples: Vec<f64>,
+    wanted: Option<Wanted>,
+}
+
+#[derive(Clone, Copy)]
+enum Wanted {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Row {
+    fn new(name: impl Into<String>, unit: &'static str, samples: Vec<f64>) -> Self {
+        Self {
+            name: name.into(),
+            unit,
+            samples,
+            wanted: None,
+        }
+    }
+
+    fn wanted(self, wanted: Wanted) -> Self {
+        Self {
+            wanted: Some(wanted),
+            ..self
+        }
+    }
+
+    fn quartiles(&self) -> [f64; 3] {
+        report::quartiles(self.samples.clone())
+    }
+
+    fn is_met(&self) -> Option<bool> {
+        let [_, median, _] = self.quartiles();
+        self.wanted.map(|wanted| match wanted {
+            Wanted::AtLeast(least) => median >= least,
+            Wanted::AtMost(most) => median <= most,
+        })
+    }
+
+    fn print(&self) {
+        let [low, median, high] = self.quartiles();
+        println!(
+            "{:46} {:12} {median:>9.2} {:>20} {:>10} {}",
+            self.name,
+            self.unit,
+            format!("{low:.2} to {high:.2}"),
+            match self.wanted {
+                Some(Wanted::AtLeast(least)) => format!(">= {least}"),
+                Some(Wanted::AtMost(most)) => format!("<= {most}"),
+                None => String::new(),
+            },
+            match self.is_met() {
+                Some(true) => "met",
+                Some(false) => "NOT MET",
+                None => "",
+            },
+        );
+    }
+
+    fn json(&self) -> Value {
+        let [low, median, high] = self.quartiles();
+        let (at_least, at_most) = match self.wanted {
+            Some(Wanted::AtLeast(least)) => (Some(least), None),
+            Some(Wanted::AtMost(most)) => (None, Some(most)),
+            None => (None, None),
+        };
+        json!({
+            "name": self.name,
+            "unit": self.unit,
+            "median": median,
+            "quartiles": [low, high],
+            "samples": self.samples.len(),
+            "at_least": at_least,
+            "at_most": at_most,
+            "met": self.is_met(),
+        })
+    }
+}
+
+/// Frames that come in at a veth: the probe counts, then drops them, in turn with a program that drops.
+fn frames(feeder: &mut Feeder) -> Result<Vec<Row>> {
+    let veths = "link add v0 type veth peer name v1";
+    run_program("ip", &veths.split(' ').collect::<Vec<_>>())?;
+    for interface in ["v0", "v1"] {
+        run_program("ip", &["link", "set", interface, "up"])?;
+    }
+    // A veth takes frames from programs if it has one.
+    feeder.xdp("xdp_nothing")?.attach("v0", XdpMode::Driver)?;
+    let sender = if_nametoindex("v0")?;
+    let mut probe = Kernel::load_from(&dropping()?, config(DEFAULT, true, false), Clock::Real)?;
+    let followed = sessions(SESSIONS);
+    feeder.measure(&probe)?;
+    open(feeder, followed)?;
+    let other = Packets::flows(&traffic::TIMESTAMP, PAYLOAD as usize, FLOWS, 1000);
+    let mut rows = Vec::new();
+    for (name, packets, wanted) in [
+        ("TCP with a timestamp", other, 90.0),
+        ("DSS data, 1,000 sessions", followed.data(), 60.0),
+    ] {
+        let (mut empty, mut counting) = (Vec::new(), Vec::new());
+        let mut number = u64::from(SESSIONS);
+        for _ in 0..ROUNDS {
+            let link = feeder.xdp("xdp_drop")?.attach("v1", XdpMode::Driver)?;
+            empty.push(feeder.send(sender, &packets, number, FRAMES)?);
+            feeder.xdp("xdp_drop")?.detach(link)?;
+            let before = probe.read()?.frames;
+            let link = probe.attach("v1")?;
+            counting.push(feeder.send(sender, &packets, number, FRAMES)?);
+            probe.detach(link)?;
+            let counted = probe.read()?.frames - before;
+            // The stack sends a few of its own.
+            ensure!(
+                counted * 100 >= u64::from(FRAMES) * 99,
+                "{counted} of {FRAMES} frames came in"
+            );
+            number += u64::from(FRAMES);
+            feeder.pass(
+                &followed.acknowledgments(),
+                number - u64::from(SESSIONS),
+                SESSIONS,
+            )?;
+        }
+        let ratios = shares(&counting, &empty);
+        let millions = |samples: Vec<f64>| samples.into_iter().map(|n| n / 1e6).collect();
+        rows.push(Row::new(
+            format!("{name}: dropped by an empty program"),
+            "million/s",
+            millions(empty),
+        ));
+        rows.push(Row::new(
+            format!("{name}: counted and dropped"),
+            "million/s",
+            millions(counting),
+        ));
+        rows.push(
+            Row::new(format!("{name}: rate left"), "%", ratios).wanted(Wanted::AtLeast(wanted)),
+        );
+    }
+    Ok(rows)
+}
+
+/// Percentages of neighbours.
+fn shares(part: &[f64], whole: &[f64]) -> Vec<f64> {
+    let pairs = part.iter().zip(whole);
+    pairs.map(|(part, whole)| part / whole * 100.0).collect()
+}
+
+/// The probe's object, whose XDP program ends with another verdict.
+fn dropping() -> Result<Vec<u8>> {
+    // w0 = XDP_PASS; exit
+    const END: [u8; 16] = [0xb4, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+    let mut object = mptcp_user::OBJECT.to_vec();
+    let ends = object.windows(END.len()).enumerate();
+    let places: Vec<_> = ends
+        .filter(|(_, code)| *code == END)
+        .map(|(at, _)| at)
+        .collect();
+    let [at] = places[..] else {
+        anyhow::bail!("the XDP program does not end in one place: {places:?}");
+    };
+    object[at + 4] = 1;
+    Ok(object)
+}
+
+/// A bulk transfer of the kernel's MPTCP between two namespaces.
+fn transfers(feeder: &mut Feeder) -> Result<Vec<Row>> {
+    let pair = Pair::apart(Family::V4)?;
+    veth((&pair.client, "c0"), (&pair.server, "s0"))?;
+    pair.assign(&pair.client, "c0", 0, 1)?;
+    pair.assign(&pair.server, "s0", 0, 2)?;
+    let (mut none, mut empty, mut probed) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        none.push(rate(&pair)?);
+        let links = pair.server.enter(|| {
+            let xdp = feeder.xdp("xdp_nothing")?.attach("s0", XdpMode::Driver)?;
+            Ok((
+                xdp,
+                feeder
+                    .tc("tc_nothing")?
+                    .attach("s0", TcAttachType::Egress)?,
+            ))
+        })?;
+        empty.push(rate(&pair)?);
+        feeder.xdp("xdp_nothing")?.detach(links.0)?;
+        feeder.tc("tc_nothing")?.detach(links.1)?;
+        let probe = Probe::new(&pair.server);
+        probe.run(&["attach", "-i", "s0", "--xdp", "native"])?;
+        probed.push(rate(&pair)?);
+        let counted = total(&probe.stat(&[])?, "DSSrcv")?;
+        ensure!(counted > 1000, "{counted} DSS came in");
+    }
+    let losses = shares(&probed, &empty)
+        .into_iter()
+        .map(|share| 100.0 - share)
+        .collect();
+    let row = |name, samples| Row::new(format!("MPTCP transfer: {name}"), "Gbit/s", samples);
+    Ok(vec![
+        row("no program", none),
+        row("empty programs, XDP and TCX", empty),
+        row("the probe, XDP and TCX", probed),
+        Row::new("MPTCP transfer: lost to the probe", "%", losses).wanted(Wanted::AtMost(2.0)),
+    ])
+}
+
+/// Gigabits a second of one transfer.
+fn rate(pair: &Pair) -> Result<f64> {
+    let (client, server) = pair.connect()?;
+    let start = Instant::now();
+    transfer(&client, &server, BYTES)?;
+    let seconds = start.elapsed().as_secs_f64();
+    close(client, server)?;
+    Ok(BYTES as f64 * 8e-9 / seconds)
+}
+
+/// What one `stat` takes with so many sessions in the tables.
+fn stat(feeder: &mut Feeder, count: u32, milliseconds: f64) -> Result<Vec<Row>> {
+    let namespace = Namespace::new("stat")?;
+    namespace.ip("link add p0 up type veth peer name p1")?;
+    let probe = Probe::new(&namespace);
+    let most = count.max(DEFAULT);
+    let (max_sessions, max_subflows) = (most.to_string(), (2 * most).to_string());
+    probe.run(&[
+        "attach",
+        "-i",
+        "p0",
+        "--xdp",
+        "native",
+        "--max-sessions",
+        &max_sessions,
+        "--max-subflows",
+        &max_subflows,
+    ])?;
+    let status = probe.status()?;
+    let programs = status["interfaces"][0]["programs"].as_array();
+    let id = programs
+        .into_iter()
+        .flatten()
+        .find(|program| program["name"] == "xdp_ingress")
+        .and_then(|program| program["id"].as_u64())
+        .context("no xdp_ingress")?;
+    let program = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| u64::from(program.id()) == id)
+        .context("the program is gone")?;
+    feeder.measure_program(&program.fd()?)?;
+    open(feeder, sessions(count))?;
+    let known = total(&probe.stat(&[])?, "CurSess")?;
+    ensure!(
+        report::is_nearly(known, count.into()),
+        "{known} of {count} sessions are known"
+    );
+    let (mut times, mut memory) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let [milliseconds, mebibytes] = used(&probe.command(&["stat"]))?;
+        times.push(milliseconds);
+        memory.push(mebibytes);
+    }
+    let row =
+        |what, unit, samples| Row::new(format!("stat, {count} sessions: {what}"), unit, samples);
+    Ok(vec![
+        row("time", "ms", times).wanted(Wanted::AtMost(milliseconds)),
+        row("system calls", "calls", vec![system_calls(&probe)? as f64]),
+        row("resident set", "MiB", memory).wanted(Wanted::AtMost(64.0)),
+        row(
+            "tables",
+            "MiB",
+            vec![
+                status["interfaces"][0]["tables"]["bytes"]
+                    .as_f64()
+                    .context("status tells no size of tables")?
+                    / f64::from(1 << 20),
+            ],
+        ),
+    ])
+}
+
+/// Milliseconds and MiB of resident memory that a command takes. A small process runs it, since the
+/// kernel counts with a command what the process had that it came from.
+fn used(command: &Command) -> Result<[f64; 2]> {
+    let text = output(
+        Command::new(std::env::current_exe()?)
+            .arg("used")
+            .arg(command.get_program())
+            .args(command.get_args()),
+    )?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// The other process of [`used`].
+pub(crate) fn tell_used() -> Result<()> {
+    let mut arguments = std::env::args_os().skip(2);
+    let mut command = Command::new(arguments.next().context("no command")?);
+    let start = Instant::now();
+    let status = command.args(arguments).stdout(Stdio::null()).status()?;
+    let time = start.elapsed().as_secs_f64() * 1e3;
+    ensure!(status.success(), "{command:?}: {status}");
+    let memory = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss() as f64 / 1024.0;
+    println!("{}", json!([time, memory]));
+    Ok(())
+}
+
+/// System calls of one `stat`, those of its start among them.
+fn system_calls(probe: &Probe) -> Result<usize> {
+    let log = std::env::temp_dir().join(format!("mptcp-bench-{}", std::process::id()));
+    let stat = probe.command(&["stat"]);
+    output(
+        Command::new("strace")
+            .args(["-f", "-qq", "-e", "signal=none", "-o"])
+            .arg(&log)
+            .arg(stat.get_program())
+            .args(stat.get_args()),
+    )?;
+    let text = fs::read_to_string(&log)?;
+    fs::remove_file(&log)?;
+    Ok(text
+        .lines()
+        .filter(|line| !line.contains(" resumed>"))
+        .count())
+}
