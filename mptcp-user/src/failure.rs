@@ -3,7 +3,6 @@
 //! Most errors of the command line end with 2 before this is asked, which is clap's doing.
 
 use std::{
-    error::Error as _,
     fmt,
     io::{self, Write as _},
     process::ExitCode,
@@ -49,18 +48,13 @@ impl std::error::Error for Failure {}
 
 /// An error of a file that the user named, with which no capability helps.
 pub(crate) fn of_file(what: &str, error: &io::Error) -> anyhow::Error {
-    // tempfile tells the path of a draft, which the user did not name.
-    let reason = match error.source() {
-        Some(cause) => cause.to_string(),
-        None => error.to_string(),
-    };
     let next = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "\n  next: name another file, or run it as a user who may use this one"
         }
         _ => "",
     };
-    Failure::error(Kind::Failed, format!("{what}: {reason}{next}"))
+    Failure::error(Kind::Failed, format!("{what}: {error}{next}"))
 }
 
 /// The kind of an error.
