@@ -18,6 +18,8 @@ use crate::{
 pub trait Frame {
     /// The value at offset `at`, as it lies in memory; `None` if the frame ends before.
     fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T>;
+    /// The same if it can be read at once; `None` says nothing.
+    fn peek<T: AnyBitPattern>(&self, at: u32) -> Option<T>;
     /// Copies `length` bytes (4 to 40, a multiple of 4) at offset `at` to an option area; false if
     /// the frame ends before.
     fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Forget) -> bool;
@@ -119,6 +121,24 @@ pub struct Header {
     is_fragment: bool,
 }
 
+impl Header {
+    #[inline(always)]
+    fn is_tcp(&self) -> bool {
+        self.protocol == TCP
+    }
+
+    /// The same, of which the verifier knows nothing any more, by a number out of the frame.
+    #[inline(always)]
+    fn forgotten(self, verifier: &impl Forget, unknown: u64) -> Self {
+        let verifier = Unknown(verifier, unknown);
+        Self {
+            at: verifier.forget(self.at),
+            length: verifier.forget(self.length),
+            ..self
+        }
+    }
+}
+
 /// Finds the TCP header; `Err` for a frame without one.
 ///
 /// `work` gets the packet in work, which is asked for when there may be one. The addresses go there.
@@ -126,26 +146,80 @@ pub struct Header {
 pub fn find_tcp<'a, F: Frame>(
     frame: &F,
     verifier: &impl Forget,
-    scope: Scope,
+    is_layer_3: bool,
     work: impl FnOnce() -> Option<&'a mut Work>,
 ) -> Result<(Header, &'a mut Work), Leaf> {
-    let (at, ethertype) = link(frame, scope)?;
+    if !is_layer_3
+        && let Some(head) = frame.peek(HEAD_AT)
+        && let Some(ip) = glance(&head)?
+    {
+        if !ip.ipv6 {
+            let work = ip.is_tcp().then(work).flatten().ok_or(Leaf::NotTcp)?;
+            set_ipv4(work, head[5], head[6]);
+            return Ok((ip.forgotten(verifier, head[4].into()), work));
+        }
+        if let Some(addresses) = frame.peek(22) {
+            let work = ip.is_tcp().then(work).flatten().ok_or(Leaf::NotTcp)?;
+            set_ipv6(work, addresses);
+            return Ok((ip.forgotten(verifier, addresses[1]), work));
+        }
+    }
+    let (at, ethertype) = link(frame, is_layer_3)?;
     let (ip, work) = match ethertype {
         IPV4 => ipv4(frame, verifier, at, work)?,
         IPV6 => ipv6(frame, verifier, at, work)?,
         VLAN_C | VLAN_S => return Err(Leaf::VlanDepth),
         _ => return Err(Leaf::NotIp),
     };
-    if ip.protocol == TCP {
+    if ip.is_tcp() {
         return Ok((ip, work));
     }
     Ok((extensions(frame, verifier, ip)?, work))
 }
 
+/// Where the first words of a frame are read from, for those of an IP header to be aligned.
+const HEAD_AT: u32 = 6;
+
+/// The IP header of nearly all frames: behind Ethernet without VLAN tags, IPv4 without options that is
+/// no fragment, or IPv6, and in either no extension header. `None` if there is more to look at.
+#[inline(always)]
+fn glance(head: &[u32; 7]) -> Result<Option<Header>, Leaf> {
+    let [_, ethertype, first, second, third, ..] = head.map(u32::from_be);
+    let header = match ethertype as u16 {
+        IPV4 if first >> 24 == 0x45 && second & 0x3fff == 0 && first & 0xffff >= 20 => Header {
+            at: 34,
+            protocol: (third >> 16) as u8,
+            length: (first & 0xffff) - 20,
+            ipv6: false,
+            is_fragment: false,
+        },
+        IPV6 if first >> 28 == 6 && second >> 16 != 0 => Header {
+            at: 54,
+            protocol: (second >> 8) as u8,
+            length: second >> 16,
+            ipv6: true,
+            is_fragment: false,
+        },
+        IPV4 | IPV6 | VLAN_C | VLAN_S => return Ok(None),
+        _ => return Err(Leaf::NotIp),
+    };
+    Ok((!is_extension(header.protocol, header.ipv6)).then_some(header))
+}
+
+/// May TCP stand behind a header of this protocol (RFC 8200 section 4; AH also over IPv4, RFC 4302)?
+#[inline(always)]
+fn is_extension(protocol: u8, ipv6: bool) -> bool {
+    match protocol {
+        AUTHENTICATION => true,
+        HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION => ipv6,
+        _ => false,
+    }
+}
+
 /// The EtherType, and where the header it announces starts.
 #[inline(always)]
-fn link<F: Frame>(frame: &F, scope: Scope) -> Result<(u32, u16), Leaf> {
-    if scope.is_layer_3 {
+fn link<F: Frame>(frame: &F, is_layer_3: bool) -> Result<(u32, u16), Leaf> {
+    if is_layer_3 {
         let first: u8 = frame.load(0).ok_or(Leaf::Truncated)?;
         return match first >> 4 {
             4 => Ok((0, IPV4)),
@@ -195,24 +269,29 @@ fn ipv4<'a, F: Frame>(
         return Err(Leaf::MalformedIp);
     }
     let protocol = (u32::from_be(words[2]) >> 16) as u8;
-    if protocol != TCP && protocol != AUTHENTICATION {
+    if protocol != TCP && !is_extension(protocol, false) {
         return Err(Leaf::NotTcp);
     }
     let work = work().ok_or(Leaf::NotTcp)?;
-    work.flow.words[0] = 0;
-    work.flow.words[1] = mapped(words[3]);
-    work.flow.words[2] = 0;
-    work.flow.words[3] = mapped(words[4]);
-    // The checksum can be any number of 16 bits, and so, to the verifier, can what it is mixed into.
-    let verifier = Unknown(verifier, words[2].into());
+    set_ipv4(work, words[3], words[4]);
     let header = Header {
-        at: verifier.forget(at + header),
+        at: at + header,
         protocol,
-        length: verifier.forget(total - header),
+        length: total - header,
         ipv6: false,
         is_fragment: fragment & 0x2000 != 0,
     };
-    Ok((header, work))
+    // The checksum can be any number of 16 bits, and so, to the verifier, can what it is mixed into.
+    Ok((header.forgotten(verifier, words[2].into()), work))
+}
+
+/// Enters the addresses of an IPv4 header, as in memory, sender first.
+#[inline(always)]
+fn set_ipv4(work: &mut Work, source: u32, destination: u32) {
+    work.flow.words[0] = 0;
+    work.flow.words[1] = mapped(source);
+    work.flow.words[2] = 0;
+    work.flow.words[3] = mapped(destination);
 }
 
 /// The second word of an IPv4 address as an IPv6 one (`::ffff:a.b.c.d`), as in memory.
@@ -239,22 +318,27 @@ fn ipv6<'a, F: Frame>(
     };
     let addresses: [u64; 4] = frame.load(at + 8).ok_or(Leaf::Truncated)?;
     let work = work().ok_or(Leaf::NotTcp)?;
-    for (word, address) in work.flow.words.iter_mut().zip(addresses) {
-        *word = address;
-    }
-    // As the checksum in IPv4: the lower half of the flow label.
-    let verifier = Unknown(verifier, words[1].into());
+    set_ipv6(work, addresses);
     let header = Header {
-        at: verifier.forget(at + 40),
+        at: at + 40,
         protocol: (u16::from_be(words[3]) >> 8) as u8,
-        length: verifier.forget(length),
+        length,
         ipv6: true,
         is_fragment: false,
     };
-    Ok((header, work))
+    // As the checksum in IPv4: the lower half of the source address.
+    Ok((header.forgotten(verifier, addresses[1]), work))
 }
 
-/// Skips extension headers up to TCP (RFC 8200 section 4; AH also over IPv4, RFC 4302).
+/// Enters the addresses of an IPv6 header, as in memory, sender first.
+#[inline(always)]
+fn set_ipv6(work: &mut Work, addresses: [u64; 4]) {
+    for (word, address) in work.flow.words.iter_mut().zip(addresses) {
+        *word = address;
+    }
+}
+
+/// Skips extension headers up to TCP.
 #[inline(always)]
 fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result<Header, Leaf> {
     let Header {
@@ -265,11 +349,9 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
         mut is_fragment,
     } = ip;
     for _ in 0..MAX_EXTENSIONS {
-        let unit = match protocol {
-            AUTHENTICATION => 4,
-            HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT if ipv6 => 8,
-            _ => break,
-        };
+        if !is_extension(protocol, ipv6) {
+            break;
+        }
         if at > MAX_OFFSET {
             return Err(Leaf::Ipv6Extensions);
         }
@@ -287,9 +369,9 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
                 8
             }
             // In words of 4 bytes, less 2.
-            AUTHENTICATION => (second + 2) * unit,
+            AUTHENTICATION => (second + 2) * 4,
             // In words of 8 bytes, less 1.
-            _ => (second + 1) * unit,
+            _ => (second + 1) * 8,
         };
         if size > length {
             return Err(Leaf::Truncated);
@@ -307,8 +389,7 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
             ipv6,
             is_fragment,
         }),
-        AUTHENTICATION => Err(Leaf::Ipv6Extensions),
-        HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT if ipv6 => Err(Leaf::Ipv6Extensions),
+        _ if is_extension(protocol, ipv6) => Err(Leaf::Ipv6Extensions),
         _ => Err(Leaf::NotTcp),
     }
 }
@@ -318,7 +399,7 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
 pub fn gather<F: Frame, T: Tables>(
     frame: &F,
     tables: &T,
-    scope: Scope,
+    is_tracking: bool,
     buffer: &mut Buffer,
     header: &Header,
     work: &mut Work,
@@ -358,7 +439,7 @@ pub fn gather<F: Frame, T: Tables>(
     work.flow.words[4] = words[0].into();
     let mut flow = Flow::Unknown as u32;
     let mut slot = 0;
-    if scope.is_tracking {
+    if is_tracking {
         work.tag = engine::flow_tag(tables.seed(), &work.flow);
         let (found, place) = engine::locate(tables, work.tag);
         flow = tables.forget(found as u32);

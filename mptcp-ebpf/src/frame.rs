@@ -100,15 +100,23 @@ pub(crate) struct InPlace<B>(pub(crate) B);
 
 impl<B: Bytes> Frame for InPlace<B> {
     #[inline(always)]
-    fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
+    fn peek<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
         let from = self.0.address(at);
-        if from + size_of::<T>() <= self.0.end() {
-            // SAFETY: inside start..end, as just compared (and as the verifier makes sure), and any
-            // bytes are a T. The address may be unaligned for T, which Rust does not allow and this
-            // relies on: on this target the read becomes one load of T's words, which the kernel
-            // accepts on machines with unaligned access and refuses on others. `read_unaligned`
-            // would load byte by byte, at several times the cost.
-            return Some(unsafe { *(from as *const T) });
+        if from + size_of::<T>() > self.0.end() {
+            return None;
+        }
+        // SAFETY: inside start..end, as just compared (and as the verifier makes sure), and any
+        // bytes are a T. The address may be unaligned for T, which Rust does not allow and this
+        // relies on: on this target the read becomes one load of T's words, which the kernel
+        // accepts on machines with unaligned access and refuses on others. `read_unaligned`
+        // would load byte by byte, at several times the cost.
+        Some(unsafe { *(from as *const T) })
+    }
+
+    #[inline(always)]
+    fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
+        if let Some(value) = self.peek(at) {
+            return Some(value);
         }
         // Not on the stack, of which there is little.
         let to = tables::spill()?;

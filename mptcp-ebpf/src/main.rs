@@ -70,27 +70,25 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     let Some(counters) = tables::counters() else {
         return;
     };
-    let scope = tables::scope();
     let verifier = Verifier::of(counters.frames);
-    let found = gather::find_tcp(frame, &verifier, scope, tables::work);
+    let found = gather::find_tcp(frame, &verifier, tables::is_layer_3(), tables::work);
     let mut buffer = frame.0.buffer(ingress);
     let (header, work) = match found {
         Ok(found) => found,
         Err(leaf) => return pass(counters, leaf, &buffer),
     };
     let kernel = Kernel::with(counters, work, verifier);
-    let gathered = gather::gather(frame, &kernel, scope, &mut buffer, &header, work);
+    let is_tracking = tables::is_tracking();
+    let gathered = gather::gather(frame, &kernel, is_tracking, &mut buffer, &header, work);
     if let Err(leaf) = gathered {
         return pass(counters, leaf, &buffer);
     }
     counters.frames += u64::from(work.packet.packets);
     tables::barrier();
-    if !engine::find_lone_dss(work, &kernel) {
+    if !engine::find_common(work, &kernel) {
         stages::walk();
     }
-    let leaf = engine::packet(&kernel, tables::scope().is_tracking, || {
-        frame.0.sum_payload()
-    });
+    let leaf = engine::packet(&kernel, tables::is_tracking(), || frame.0.sum_payload());
     if leaf == Leaf::Mptcp {
         if work.route.seen.get() != Subtype::Dss.bit() {
             tables::wipe(&mut work.area);

@@ -13,7 +13,6 @@ use mptcp_common::{
     counter::{Counters, Direction, Events, Role},
     crypto::{Compress, Digest, Hash},
     engine::{Policy, Stages as _, Work},
-    gather::Scope,
     track::{
         HalfOpen, Happening, Keys, Limits, Session, Subflow, Tables, Word,
         table::{Bucket, Table},
@@ -195,14 +194,16 @@ pub(crate) fn role() -> Role {
     }
 }
 
-/// How frames begin, and how much is done with them.
+/// Do frames begin with the IP header?
 #[inline(always)]
-pub(crate) fn scope() -> Scope {
-    Scope {
-        is_layer_3: LAYER_3.load() != 0,
-        is_tracking: TRACK.load() != 0,
-        is_verifying: VERIFY_CHECKSUMS.load() != 0,
-    }
+pub(crate) fn is_layer_3() -> bool {
+    LAYER_3.load() != 0
+}
+
+/// Are flows followed?
+#[inline(always)]
+pub(crate) fn is_tracking() -> bool {
+    TRACK.load() != 0
 }
 
 #[inline(always)]
@@ -409,7 +410,7 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn verifies_checksums(&self) -> bool {
-        scope().is_verifying
+        VERIFY_CHECKSUMS.load() != 0
     }
 
     #[inline(always)]

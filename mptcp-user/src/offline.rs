@@ -178,6 +178,7 @@ impl Offline {
             bytes,
             length: bytes.len(),
             stripped_tags: 0,
+            is_whole: self.config.takes_short_ways,
         };
         self.count(whole, self.config.scope, buffer, now)
     }
@@ -188,6 +189,7 @@ impl Offline {
             bytes: captured.bytes,
             length: captured.length as usize,
             stripped_tags: 0,
+            is_whole: self.config.takes_short_ways,
         };
         let scope = Scope {
             is_layer_3: captured.is_layer_3,
@@ -204,9 +206,9 @@ impl Offline {
         self.now.set(now.max(1));
         let mut work = std::mem::take(&mut self.work);
         work.route.flow.set(Flow::Unknown as u32);
-        let gathered =
-            gather::find_tcp(&frame, self, scope, || Some(&mut work)).and_then(|(header, work)| {
-                gather::gather(&frame, self, scope, &mut buffer, &header, work)
+        let gathered = gather::find_tcp(&frame, self, scope.is_layer_3, || Some(&mut work))
+            .and_then(|(header, work)| {
+                gather::gather(&frame, self, scope.is_tracking, &mut buffer, &header, work)
             });
         let packets = buffer.count();
         self.counters.get_mut().frames += packets;
@@ -274,12 +276,18 @@ pub struct Slice<'a> {
     pub length: usize,
     /// As [`Frame::stripped_tags`].
     pub stripped_tags: u32,
+    /// Can its bytes be read at once? The engine says the same if not.
+    pub is_whole: bool,
 }
 
 impl Frame for Slice<'_> {
     fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
         let bytes = self.bytes.get(at as usize..)?.get(..size_of::<T>())?;
         Some(bytemuck::pod_read_unaligned(bytes))
+    }
+
+    fn peek<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
+        self.is_whole.then(|| self.load(at)).flatten()
     }
 
     fn copy_options(&self, at: u32, length: u32, area: &mut Area, _: &impl Forget) -> bool {

@@ -17,7 +17,7 @@ use crate::{
         self, FlowKey, Tables, Word as _, half_open, subflow,
         table::{self, Table as _},
     },
-    wire::{Area, DssFields, Forget, Stage, Subtype, TcpFlags},
+    wire::{Area, DssFields, Forget, KIND_MPTCP, Stage, Subtype, TcpFlags},
 };
 
 /// A TCP packet, or a buffer of several with the same header (GSO, GRO).
@@ -251,32 +251,34 @@ pub fn locate(tables: &impl Tables, tag: u64) -> (Flow, u32) {
 
 /// Finds the options of a packet.
 pub fn find(work: &mut Work, tables: &impl Tables) {
-    if !find_lone_dss(work, tables) {
+    if !find_common(work, tables) {
         walk(work, tables);
     }
 }
 
-/// Finds the options of nearly every packet: none, or a lone DSS that belongs where it stands. False
-/// if they need a [`walk`].
+/// Finds the options of nearly every packet: none of kind 30, or a lone DSS that belongs where it
+/// stands. False if they need a [`walk`].
 #[inline(always)]
-pub fn find_lone_dss(work: &mut Work, tables: &impl Tables) -> bool {
+pub fn find_common(work: &mut Work, tables: &impl Tables) -> bool {
     let length = tables.forget(work.packet.options);
     work.route.session.set(0);
     work.route.is_lone.set(0);
+    work.route.seen.set(0);
     if length == 0 {
-        work.route.seen.set(0);
         return true;
     }
-    if work.packet.flags.any(TcpFlags::SYN | TcpFlags::RST) || !tables.takes_short_ways() {
+    if !tables.takes_short_ways() {
         return false;
     }
-    let Some(dss) = DssFields::read_lone(&work.area, length) else {
-        return false;
-    };
-    work.dss = dss;
-    work.route.seen.set(Subtype::Dss.bit());
-    work.route.is_lone.set(1);
-    true
+    if !work.packet.flags.any(TcpFlags::SYN | TcpFlags::RST)
+        && let Some(dss) = DssFields::read_lone(&work.area, length)
+    {
+        work.dss = dss;
+        work.route.seen.set(Subtype::Dss.bit());
+        work.route.is_lone.set(1);
+        return true;
+    }
+    !work.area.contains(KIND_MPTCP)
 }
 
 /// Finds the options of any packet.

@@ -14,13 +14,13 @@ pub const MAX_OPTIONS: usize = 40;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Area {
-    words: [u32; 32],
+    words: [u64; 16],
 }
 
 impl Area {
     /// An area of the first 40 of `bytes`.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let mut area = Self { words: [0; 32] };
+        let mut area = Self { words: [0; 16] };
         for (to, from) in area.bytes_mut().iter_mut().zip(bytes) {
             *to = *from;
         }
@@ -30,7 +30,22 @@ impl Area {
     /// The 32-bit word `index`, in memory order.
     #[inline(always)]
     pub fn word(&self, index: usize) -> u32 {
-        self.words[index & 15]
+        let words: &[u32; 32] = bytemuck::cast_ref(&self.words);
+        words[index & 15]
+    }
+
+    /// Has any of the first 40 bytes this value? It may be one behind the area's end, too.
+    #[inline(always)]
+    pub fn contains(&self, byte: u8) -> bool {
+        const ONES: u64 = u64::from_ne_bytes([1; 8]);
+        const TOPS: u64 = ONES << 7;
+        // Of a word that has a zero byte, and of no other, a top bit appears by the subtraction that
+        // was not there.
+        let zeros = self.words[..MAX_OPTIONS / 8].iter().fold(0, |zeros, word| {
+            let word = word ^ (ONES * u64::from(byte));
+            zeros | (word.wrapping_sub(ONES) & !word)
+        });
+        zeros & TOPS != 0
     }
 
     /// The first 40 bytes, for a reader that fills them at once.

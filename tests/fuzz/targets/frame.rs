@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
     engine::Work,
-    gather::{self, Buffer, Scope},
+    gather::{self, Buffer},
     wire::Area,
 };
 use mptcp_fuzz::engine;
@@ -21,23 +21,18 @@ fuzz_target!(|data: &[u8]| {
     // A buffer above 64 KiB has no length in its IP header.
     let length = if how & 4 != 0 { 70_000 } else { frame.len() };
     let merged = if length > 65_535 { length } else { 0 };
-    let scope = Scope {
-        is_layer_3,
-        is_tracking: false,
-        is_verifying: false,
-    };
     let mut buffer = Buffer::ONE;
     let slice = Slice {
         bytes: frame,
         length,
         stripped_tags: is_stripped.into(),
+        is_whole: how & 8 == 0,
     };
     let mut work = Work::default();
     let tables = engine(*how);
-    let gathered =
-        gather::find_tcp(&slice, &tables, scope, || Some(&mut work)).and_then(|(header, work)| {
-            gather::gather(&slice, &tables, scope, &mut buffer, &header, work)
-        });
+    let gathered = gather::find_tcp(&slice, &tables, is_layer_3, || Some(&mut work)).and_then(
+        |(header, work)| gather::gather(&slice, &tables, false, &mut buffer, &header, work),
+    );
     let wanted = headers::read(
         frame,
         Kind {
