@@ -10,7 +10,7 @@ use bytemuck::AnyBitPattern;
 use crate::{
     counter::Leaf,
     engine::{self, Flow, Work},
-    track::Tables,
+    track::{FlowKey, Tables},
     wire::{Area, Forget, TcpFlags},
 };
 
@@ -51,6 +51,12 @@ impl Buffer {
         queue: 0,
         ingress: true,
     };
+
+    /// Are its packets still to be counted, by payload and segment size?
+    #[inline(always)]
+    fn is_uncounted(&self) -> bool {
+        self.packets == 0 && self.segment_size != 0
+    }
 
     /// Packets on the wire, as far as is known: 1 or more.
     #[inline(always)]
@@ -127,6 +133,42 @@ impl Header {
         self.protocol == TCP
     }
 
+    /// `Err` if what stands behind it, at `at`, is done: no TCP, or a segment without options, or with a
+    /// timestamp alone, of a flow that nobody follows.
+    #[inline(always)]
+    fn judge<F: Frame>(
+        &self,
+        frame: &F,
+        at: u32,
+        addresses: [u64; 4],
+        buffer: &Buffer,
+        is_strange: impl Fn(&FlowKey) -> bool,
+    ) -> Result<(), Leaf> {
+        if !self.is_tcp() {
+            return Err(Leaf::NotTcp);
+        }
+        let Some(words) = frame.peek::<[u32; 5]>(at) else {
+            return Ok(());
+        };
+        let size = (u32::from_be(words[3]) >> 28) * 4;
+        let is_bare = match size {
+            20 => true,
+            32 => frame.peek(at + 20).map(u32::from_be) == Some(TIMESTAMP_ONLY.1),
+            _ => false,
+        };
+        if !is_bare || size > self.length || buffer.is_uncounted() {
+            return Ok(());
+        }
+        let mut flow = FlowKey::default();
+        flow.set_addresses(addresses);
+        flow.words[4] = words[0].into();
+        if is_strange(&flow) {
+            Err(Leaf::Tcp)
+        } else {
+            Ok(())
+        }
+    }
+
     /// The same, of which the verifier knows nothing any more, by a number out of the frame.
     #[inline(always)]
     fn forgotten(self, verifier: &impl Forget, unknown: u64) -> Self {
@@ -142,11 +184,15 @@ impl Header {
 /// Finds the TCP header; `Err` for a frame without one.
 ///
 /// `work` gets the packet in work, which is asked for when there may be one. The addresses go there.
+/// `is_strange` says of a flow that nobody follows it; then a segment that has no option, or only a
+/// timestamp, is done ([`Leaf::Tcp`]).
 #[inline(always)]
 pub fn find_tcp<'a, F: Frame>(
     frame: &F,
     verifier: &impl Forget,
     is_layer_3: bool,
+    buffer: &Buffer,
+    is_strange: impl Fn(&FlowKey) -> bool,
     work: impl FnOnce() -> Option<&'a mut Work>,
 ) -> Result<(Header, &'a mut Work), Leaf> {
     if !is_layer_3
@@ -154,13 +200,16 @@ pub fn find_tcp<'a, F: Frame>(
         && let Some(ip) = glance(&head)?
     {
         if !ip.ipv6 {
-            let work = ip.is_tcp().then(work).flatten().ok_or(Leaf::NotTcp)?;
-            set_ipv4(work, head[5], head[6]);
+            let addresses = mapped(head[5], head[6]);
+            ip.judge(frame, IPV4_END, addresses, buffer, is_strange)?;
+            let work = work().ok_or(Leaf::NotTcp)?;
+            work.flow.set_addresses(addresses);
             return Ok((ip.forgotten(verifier, head[4].into()), work));
         }
         if let Some(addresses) = frame.peek(22) {
-            let work = ip.is_tcp().then(work).flatten().ok_or(Leaf::NotTcp)?;
-            set_ipv6(work, addresses);
+            ip.judge(frame, IPV6_END, addresses, buffer, is_strange)?;
+            let work = work().ok_or(Leaf::NotTcp)?;
+            work.flow.set_addresses(addresses);
             return Ok((ip.forgotten(verifier, addresses[1]), work));
         }
     }
@@ -179,6 +228,9 @@ pub fn find_tcp<'a, F: Frame>(
 
 /// Where the first words of a frame are read from, for those of an IP header to be aligned.
 const HEAD_AT: u32 = 6;
+/// Where TCP starts behind Ethernet and IPv4 or IPv6 without more.
+const IPV4_END: u32 = 14 + 20;
+const IPV6_END: u32 = 14 + 40;
 
 /// The IP header of nearly all frames: behind Ethernet without VLAN tags, IPv4 without options that is
 /// no fragment, or IPv6, and in either no extension header. `None` if there is more to look at.
@@ -187,14 +239,14 @@ fn glance(head: &[u32; 7]) -> Result<Option<Header>, Leaf> {
     let [_, ethertype, first, second, third, ..] = head.map(u32::from_be);
     let header = match ethertype as u16 {
         IPV4 if first >> 24 == 0x45 && second & 0x3fff == 0 && first & 0xffff >= 20 => Header {
-            at: 34,
+            at: IPV4_END,
             protocol: (third >> 16) as u8,
             length: (first & 0xffff) - 20,
             ipv6: false,
             is_fragment: false,
         },
         IPV6 if first >> 28 == 6 && second >> 16 != 0 => Header {
-            at: 54,
+            at: IPV6_END,
             protocol: (second >> 8) as u8,
             length: second >> 16,
             ipv6: true,
@@ -273,7 +325,7 @@ fn ipv4<'a, F: Frame>(
         return Err(Leaf::NotTcp);
     }
     let work = work().ok_or(Leaf::NotTcp)?;
-    set_ipv4(work, words[3], words[4]);
+    work.flow.set_addresses(mapped(words[3], words[4]));
     let header = Header {
         at: at + header,
         protocol,
@@ -285,19 +337,11 @@ fn ipv4<'a, F: Frame>(
     Ok((header.forgotten(verifier, words[2].into()), work))
 }
 
-/// Enters the addresses of an IPv4 header, as in memory, sender first.
+/// IPv4 addresses as IPv6 ones (`::ffff:a.b.c.d`), each in memory order, sender first.
 #[inline(always)]
-fn set_ipv4(work: &mut Work, source: u32, destination: u32) {
-    work.flow.words[0] = 0;
-    work.flow.words[1] = mapped(source);
-    work.flow.words[2] = 0;
-    work.flow.words[3] = mapped(destination);
-}
-
-/// The second word of an IPv4 address as an IPv6 one (`::ffff:a.b.c.d`), as in memory.
-#[inline(always)]
-fn mapped(address: u32) -> u64 {
-    u64::from(address) << 32 | 0xffff_0000
+fn mapped(source: u32, destination: u32) -> [u64; 4] {
+    let word = |address| u64::from(address) << 32 | 0xffff_0000;
+    [0, word(source), 0, word(destination)]
 }
 
 /// The IPv6 header at `at`.
@@ -318,7 +362,7 @@ fn ipv6<'a, F: Frame>(
     };
     let addresses: [u64; 4] = frame.load(at + 8).ok_or(Leaf::Truncated)?;
     let work = work().ok_or(Leaf::NotTcp)?;
-    set_ipv6(work, addresses);
+    work.flow.set_addresses(addresses);
     let header = Header {
         at: at + 40,
         protocol: (u16::from_be(words[3]) >> 8) as u8,
@@ -328,14 +372,6 @@ fn ipv6<'a, F: Frame>(
     };
     // As the checksum in IPv4: the lower half of the source address.
     Ok((header.forgotten(verifier, addresses[1]), work))
-}
-
-/// Enters the addresses of an IPv6 header, as in memory, sender first.
-#[inline(always)]
-fn set_ipv6(work: &mut Work, addresses: [u64; 4]) {
-    for (word, address) in work.flow.words.iter_mut().zip(addresses) {
-        *word = address;
-    }
 }
 
 /// Skips extension headers up to TCP.

@@ -31,7 +31,10 @@ pub(crate) trait Bytes {
     /// # Safety
     /// `to` must be valid for `length` bytes.
     unsafe fn copy(&self, at: u32, to: *mut u8, length: u32) -> bool;
+    /// As far as it is needed for every frame: without the queue.
     fn buffer(&self, ingress: bool) -> Buffer;
+    /// As [`Buffer::queue`].
+    fn queue(&self) -> u32;
     /// As [`Frame::merged_length`].
     fn merged_length(&self) -> u32;
     /// As [`Frame::stripped_tags`].
@@ -214,10 +217,15 @@ impl Bytes for Xdp {
         Buffer {
             packets: 1,
             segment_size: 0,
-            // SAFETY: the context is valid for the program's run.
-            queue: unsafe { (*self.0.ctx).rx_queue_index } + 1,
+            queue: 0,
             ingress,
         }
+    }
+
+    #[inline(always)]
+    fn queue(&self) -> u32 {
+        // SAFETY: the context is valid for the program's run.
+        unsafe { (*self.0.ctx).rx_queue_index + 1 }
     }
 
     #[inline(always)]
@@ -299,6 +307,11 @@ impl Bytes for Skb {
             queue: 0,
             ingress,
         }
+    }
+
+    #[inline(always)]
+    fn queue(&self) -> u32 {
+        0
     }
 
     #[inline(always)]

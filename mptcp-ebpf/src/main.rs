@@ -71,12 +71,20 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
         return;
     };
     let verifier = Verifier::of(counters.frames);
-    let found = gather::find_tcp(frame, &verifier, tables::is_layer_3(), tables::work);
     let mut buffer = frame.0.buffer(ingress);
+    let found = gather::find_tcp(
+        frame,
+        &verifier,
+        tables::is_layer_3(),
+        &buffer,
+        tables::is_strange,
+        tables::work,
+    );
     let (header, work) = match found {
         Ok(found) => found,
         Err(leaf) => return pass(counters, leaf, &buffer),
     };
+    buffer.queue = frame.0.queue();
     let kernel = Kernel::with(counters, work, verifier);
     let is_tracking = tables::is_tracking();
     let gathered = gather::gather(frame, &kernel, is_tracking, &mut buffer, &header, work);

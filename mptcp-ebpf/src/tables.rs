@@ -12,10 +12,10 @@ use aya_ebpf::{
 use mptcp_common::{
     counter::{Counters, Direction, Events, Role},
     crypto::{Compress, Digest, Hash},
-    engine::{Policy, Stages as _, Work},
+    engine::{self, Policy, Stages as _, Work},
     track::{
-        HalfOpen, Happening, Keys, Limits, Session, Subflow, Tables, Word,
-        table::{Bucket, Table},
+        FlowKey, HalfOpen, Happening, Keys, Limits, Session, Subflow, Tables, Word,
+        table::{Bucket, Table, cell_of},
     },
     wire::{Area, Forget, MAX_OPTIONS},
 };
@@ -51,7 +51,7 @@ const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// A table of the probe: two arrays, sized when they are loaded.
 macro_rules! table {
-    ($name:ident, $slot:ident: $tags:ident, $slots:ident, $buckets:ident) => {
+    ($name:ident, $slot:ident: $tags:ident, $slots:ident, $buckets:ident $(, $filter:ident)?) => {
         #[map]
         static $tags: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
         #[map]
@@ -80,13 +80,23 @@ macro_rules! table {
             fn slot(&self, slot: u32) -> Option<&$slot<Maps>> {
                 $slots.get(slot)
             }
+
+            $(
+                #[inline(always)]
+                fn cell(&self, tag: u64) -> Option<&Shared<u32>> {
+                    $filter.get(cell_of(tag, SUBFLOW_BUCKETS.load()))
+                }
+            )?
         }
     };
 }
 
-table!(HalfOpens, HalfOpen: HALF_OPEN_TAGS, HALF_OPENS, HALF_OPEN_BUCKETS);
-table!(Subflows, Subflow: SUBFLOW_TAGS, SUBFLOWS, SUBFLOW_BUCKETS);
+table!(HalfOpens, HalfOpen: HALF_OPEN_TAGS, HALF_OPENS, HALF_OPEN_BUCKETS, FILTER);
+table!(Subflows, Subflow: SUBFLOW_TAGS, SUBFLOWS, SUBFLOW_BUCKETS, FILTER);
 table!(Sessions, Session: SESSION_TAGS, SESSIONS, SESSION_BUCKETS);
+/// Of subflows and handshakes: who is in neither table is known from one cell.
+#[map]
+static FILTER: Array<Shared<u32>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// As many buckets as the sessions have.
 #[map]
 static INITIATORS: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -198,6 +208,12 @@ pub(crate) fn role() -> Role {
 #[inline(always)]
 pub(crate) fn is_layer_3() -> bool {
     LAYER_3.load() != 0
+}
+
+/// Does nobody follow this flow?
+#[inline(always)]
+pub(crate) fn is_strange(flow: &FlowKey) -> bool {
+    !is_tracking() || engine::is_strange(&Subflows, SEED.load(), flow)
 }
 
 /// Are flows followed?

@@ -4,7 +4,7 @@
 use std::{
     cell::{Cell, RefCell, RefMut},
     ops::DerefMut,
-    sync::atomic::AtomicU32,
+    sync::{Arc, atomic::AtomicU32},
 };
 
 use bytemuck::{AnyBitPattern, Zeroable};
@@ -15,7 +15,7 @@ use mptcp_common::{
     gather::{self, Buffer, Frame, Scope},
     track::{
         self, Atomics, HalfOpen, Happening, Keys, Limits, Report, Session, Subflow, Tables,
-        table::{Bucket, Table, WAYS, buckets_for},
+        table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_of},
     },
     wire::{Area, Forget, checksum},
 };
@@ -84,14 +84,16 @@ impl Default for Config {
 pub struct Owned<S> {
     tags: Box<[Bucket<Atomics>]>,
     slots: Box<[S]>,
+    filter: Arc<[AtomicU32]>,
 }
 
 impl<S: Zeroable> Owned<S> {
-    fn new(entries: u32) -> Self {
+    fn new(entries: u32, filter: &Arc<[AtomicU32]>) -> Self {
         let buckets = buckets_for(entries);
         Self {
             tags: bytemuck::zeroed_slice_box(buckets as usize),
             slots: bytemuck::zeroed_slice_box((buckets * WAYS) as usize),
+            filter: Arc::clone(filter),
         }
     }
 }
@@ -110,6 +112,11 @@ impl<S> Table for Owned<S> {
 
     fn slot(&self, slot: u32) -> Option<&S> {
         self.slots.get(slot as usize)
+    }
+
+    fn cell(&self, tag: u64) -> Option<&AtomicU32> {
+        self.filter
+            .get(cell_of(tag, self.filter.len() as u32 / CELLS) as usize)
     }
 }
 
@@ -154,11 +161,14 @@ impl std::fmt::Debug for Offline {
 impl Offline {
     /// An engine that has seen nothing.
     pub fn new(config: Config) -> Self {
-        let sessions = Owned::new(config.sizes.sessions);
+        let filter: Arc<[AtomicU32]> = (0..buckets_for(config.sizes.subflows) * CELLS)
+            .map(|_| AtomicU32::new(0))
+            .collect();
+        let sessions = Owned::new(config.sizes.sessions, &Arc::default());
         let (buckets, slots) = (sessions.tags.len(), sessions.slots.len());
         Self {
-            half_opens: Owned::new(config.sizes.handshakes),
-            subflows: Owned::new(config.sizes.subflows),
+            half_opens: Owned::new(config.sizes.handshakes, &filter),
+            subflows: Owned::new(config.sizes.subflows, &filter),
             sessions,
             keys: bytemuck::zeroed_slice_box(slots),
             initiators: bytemuck::zeroed_slice_box(buckets),
@@ -206,10 +216,15 @@ impl Offline {
         self.now.set(now.max(1));
         let mut work = std::mem::take(&mut self.work);
         work.route.flow.set(Flow::Unknown as u32);
-        let gathered = gather::find_tcp(&frame, self, scope.is_layer_3, || Some(&mut work))
-            .and_then(|(header, work)| {
-                gather::gather(&frame, self, scope.is_tracking, &mut buffer, &header, work)
-            });
+        let is_strange =
+            |flow: &_| !scope.is_tracking || engine::is_strange(&self.subflows, self.seed(), flow);
+        let is_layer_3 = scope.is_layer_3;
+        let gathered = gather::find_tcp(&frame, self, is_layer_3, &buffer, is_strange, || {
+            Some(&mut work)
+        })
+        .and_then(|(header, work)| {
+            gather::gather(&frame, self, scope.is_tracking, &mut buffer, &header, work)
+        });
         let packets = buffer.count();
         self.counters.get_mut().frames += packets;
         if gathered.is_ok() {
@@ -243,6 +258,11 @@ impl Offline {
             let side = route.side.get() & 1;
             (route.slot.get(), side as usize, self.work.packet.payload)
         })
+    }
+
+    /// The cells of the filter that subflows and handshakes share (see [`Table::cell`]).
+    pub fn filter(&self) -> &[AtomicU32] {
+        &self.subflows.filter
     }
 
     /// What has happened since the last call.

@@ -11,7 +11,7 @@ use mptcp_common::{
     gather::Scope,
     track::{
         Atomics, HalfOpen, Keys, Report, Session, Subflow, Tables as _,
-        table::{Bucket, Table as _, WAYS, buckets_for},
+        table::{Bucket, CELLS, Table as _, WAYS, buckets_for},
     },
 };
 use mptcp_user::offline::{self, Offline};
@@ -117,6 +117,7 @@ impl Kernel {
                 loader.map_max_entries(name, buckets * if is_slots { WAYS } else { 1 });
             }
         }
+        loader.map_max_entries("FILTER", buckets[1] * CELLS);
         let mut programs = loader
             .override_global("TEST_CLOCK", &is_test, true)
             .override_global("ROLE", &role, true)
@@ -280,7 +281,8 @@ impl Kernel {
         self.compare::<Sessions, _>("SESSIONS", |i| sessions.slot(i))?;
         self.compare::<Tags, _>("INITIATORS", |i| engine.initiators(i))?;
         self.compare::<Pair, _>("KEYS", |i| engine.keys(i))?;
-        self.compare::<[u8; 4], _>("PENDING_JOINS", |_| engine.pending_joins())
+        self.compare::<[u8; 4], _>("PENDING_JOINS", |_| engine.pending_joins())?;
+        self.compare::<[u8; 4], _>("FILTER", |i| engine.filter().get(i as usize))
     }
 
     fn compare<'a, E, T: 'a>(&self, name: &str, wanted: impl Fn(u32) -> Option<&'a T>) -> Result<()>

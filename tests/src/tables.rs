@@ -1,8 +1,12 @@
 //! The engine's tables as bytes.
 
-use std::{mem::size_of_val, slice};
+use std::{mem::size_of_val, slice, sync::atomic::Ordering::Relaxed};
 
-use mptcp_common::track::{Tables as _, table::Table};
+use anyhow::{Result, ensure};
+use mptcp_common::track::{
+    Tables as _,
+    table::{Bucket, CELLS, Table, cell_of},
+};
 use mptcp_user::offline::Offline;
 
 /// The bytes of an entry.
@@ -24,7 +28,33 @@ pub fn bytes(engine: &Offline) -> Vec<u8> {
     for keys in (0..).map_while(|i| engine.keys(i)) {
         bytes.extend(entry(keys));
     }
+    bytes.extend(engine.filter().iter().flat_map(entry));
     bytes
+}
+
+/// Fails unless the filter says how many tags there are, cell by cell.
+pub fn check_filter(engine: &Offline) -> Result<()> {
+    let cells = engine.filter();
+    let mut wanted = vec![0; cells.len()];
+    for tag in tags(engine.half_opens()).chain(tags(engine.subflows())) {
+        wanted[cell_of(tag, cells.len() as u32 / CELLS) as usize] += 1;
+    }
+    for (cell, wanted) in cells.iter().zip(wanted) {
+        let is = cell.load(Relaxed);
+        ensure!(
+            is == wanted,
+            "a cell of the filter says {is} for {wanted} tags"
+        );
+    }
+    Ok(())
+}
+
+/// The tags of a table.
+fn tags(table: &impl Table) -> impl Iterator<Item = u64> {
+    (0..)
+        .map_while(|i| table.bucket(i))
+        .flat_map(Bucket::tags)
+        .filter(|tag| tag & 1 != 0)
 }
 
 fn add(table: &impl Table, bytes: &mut Vec<u8>) {

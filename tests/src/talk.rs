@@ -149,6 +149,7 @@ impl Twins {
     /// # Errors
     /// If the two differ.
     pub fn compare_tables(&self) -> Result<()> {
+        tables::check_filter(&self.offline)?;
         ensure!(
             tables::bytes(&self.offline) == tables::bytes(&self.long),
             "the short way and the long one leave different tables"

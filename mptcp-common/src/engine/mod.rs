@@ -249,6 +249,12 @@ pub fn locate(tables: &impl Tables, tag: u64) -> (Flow, u32) {
     (Flow::Unknown, 0)
 }
 
+/// Does nobody follow this flow? False if that is not sure.
+#[inline(always)]
+pub fn is_strange(table: &impl table::Table, seed: u64, flow: &FlowKey) -> bool {
+    table::is_absent(table, flow_tag(seed, flow))
+}
+
 /// Finds the options of a packet.
 pub fn find(work: &mut Work, tables: &impl Tables) {
     if !find_common(work, tables) {

@@ -20,6 +20,14 @@ pub struct FlowKey {
 }
 
 impl FlowKey {
+    /// Sets the addresses, in the order of `words`.
+    #[inline(always)]
+    pub fn set_addresses(&mut self, addresses: [u64; 4]) {
+        for (word, address) in self.words.iter_mut().zip(addresses) {
+            *word = address;
+        }
+    }
+
     /// Is the first end the greater one, which stands second in a key?
     #[inline(always)]
     pub fn is_reversed(&self) -> bool {

@@ -190,11 +190,11 @@ fn claim<S: Stages>(stages: &S, work: &Work, now: u64) -> Option<u32> {
     let slot = match free {
         Some(slot) => slot,
         None => {
-            let oldest = table::evict(stages.half_opens(), work.tag, |entry| entry.created.load())?;
+            // The oldest, or this one.
             stages.count(work.route.direction.get(), |events| {
                 events.lost_handshakes += 1;
             });
-            oldest
+            table::evict(stages.half_opens(), work.tag, |entry| entry.created.load())?
         }
     };
     let entry = stages.half_opens().slot(slot)?;

@@ -247,16 +247,20 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     let tag = work.tag;
     let direction = route.direction.get();
     let (limits, now) = (tables.limits(), tables.now());
-    let slot = table::claim(tables.subflows(), tag, |subflow| {
-        is_subflow_over(subflow, &limits, now)
-    });
     let half_open_slot = route.slot.get();
     let session_slot = route.session.get().wrapping_sub(1);
     route.flow.set(Flow::Unknown as u32);
-    let (Some(slot), Some(session)) = (slot, tables.sessions().slot(session_slot)) else {
+    let lose = || {
         tables.count(direction, |events| events.lost_subflows += 1);
         free(tables, entry, half_open_slot, tag);
-        return;
+    };
+    let Some(session) = tables.sessions().slot(session_slot) else {
+        return lose();
+    };
+    let Some(slot) = table::claim(tables.subflows(), tag, |subflow| {
+        is_subflow_over(subflow, &limits, now)
+    }) else {
+        return lose();
     };
     let Some(subflow) = tables.subflows().slot(slot) else {
         return;

@@ -55,6 +55,53 @@ pub trait Table {
     fn bucket(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
     /// A slot; `None` only where the memory is not there.
     fn slot(&self, slot: u32) -> Option<&Self::Slot>;
+    /// The cell of a tag in the filter, if the table has one: how many tags with this cell are in it,
+    /// and in the tables that share the filter.
+    #[inline(always)]
+    fn cell(&self, tag: u64) -> Option<&<Self::Memory as Memory>::W32> {
+        let _ = tag;
+        None
+    }
+}
+
+/// Cells of a filter for each bucket of its largest table.
+pub const CELLS: u32 = 8;
+
+/// The cell of a tag: its lower half, scaled to the number of cells for so many buckets.
+#[inline(always)]
+pub fn cell_of(tag: u64, buckets: u32) -> u32 {
+    ((u64::from(tag as u32) * u64::from(buckets)) >> (32 - CELLS.ilog2())) as u32
+}
+
+/// Is a tag in no table of this filter? False if that is not sure.
+#[inline(always)]
+pub fn is_absent<T: Table>(table: &T, tag: u64) -> bool {
+    table.cell(tag).is_some_and(|cell| cell.load() == 0)
+}
+
+/// Puts a tag in the place of what stands there; says whether it did. The filter has heard of a tag before
+/// anybody can find it, and until nobody can.
+#[inline(always)]
+fn exchange<T: Table>(
+    table: &T,
+    word: &<T::Memory as Memory>::W64,
+    present: u64,
+    tag: u64,
+) -> bool {
+    count(table, tag, 1);
+    let is_done = word.replace(present, tag);
+    count(table, if is_done { present } else { tag }, u32::MAX);
+    is_done
+}
+
+/// Counts a tag in its cell; what is none is not counted.
+#[inline(always)]
+fn count<T: Table>(table: &T, tag: u64, change: u32) {
+    if tag & 1 != 0
+        && let Some(cell) = table.cell(tag)
+    {
+        cell.add(change);
+    }
 }
 
 /// The slot of a tag.
@@ -112,14 +159,15 @@ fn claim_in<T: Table>(
         let word = &bucket.tags[way as usize];
         let present = word.load();
         let free = present == 0 || (present != BARRED && expired(table.slot(number * WAYS + way)?));
-        if free && word.replace(present, tag) {
+        if free && exchange(table, word, present, tag) {
             return Some(way);
         }
     }
     None
 }
 
-/// Claims the place of the home bucket whose entry was `born` first, whatever it holds.
+/// Claims the place of the home bucket whose entry was `born` first, whatever it holds; `None` also if
+/// somebody else did so at the same time.
 #[inline(always)]
 pub fn evict<T: Table>(table: &T, tag: u64, born: impl Fn(&T::Slot) -> u64) -> Option<u32> {
     let home = home(table, tag);
@@ -134,8 +182,9 @@ pub fn evict<T: Table>(table: &T, tag: u64, born: impl Fn(&T::Slot) -> u64) -> O
     }
     let bucket = table.bucket(home)?;
     for way in 0..WAYS {
-        if way == place {
-            bucket.tags[way as usize].store(tag);
+        let word = &bucket.tags[way as usize];
+        if way == place && !exchange(table, word, word.load(), tag) {
+            return None;
         }
     }
     Some(home * WAYS + place)
@@ -148,7 +197,7 @@ pub fn release<T: Table>(table: &T, slot: u32, tag: u64) {
     if let Some(bucket) = table.bucket(number) {
         for way in 0..WAYS {
             if number * WAYS + way == slot {
-                bucket.tags[way as usize].replace(tag, 0);
+                exchange(table, &bucket.tags[way as usize], tag, 0);
             }
         }
     }
@@ -163,7 +212,7 @@ fn word<T: Table>(table: &T, slot: u32) -> Option<&<T::Memory as Memory>::W64> {
 /// Puts an entry out of reach, if the slot is still this tag's: nobody finds it, and nobody takes its
 /// place.
 pub fn bar<T: Table>(table: &T, slot: u32, tag: u64) -> bool {
-    word(table, slot).is_some_and(|word| word.replace(tag, BARRED))
+    word(table, slot).is_some_and(|word| exchange(table, word, tag, BARRED))
 }
 
 /// Is the entry in this slot out of reach?

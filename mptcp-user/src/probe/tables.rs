@@ -8,6 +8,7 @@ use std::{
     num::NonZeroUsize,
     os::fd::AsFd as _,
     ptr::NonNull,
+    sync::{Arc, atomic::AtomicU32},
 };
 
 use anyhow::{Context as _, Result};
@@ -20,7 +21,7 @@ use mptcp_common::{
     counter::{Gauges, LAYOUT_VERSION},
     track::{
         self, Atomics, HalfOpen, Keys, Limits, Session, Subflow, adopt,
-        table::{Bucket, Table, WAYS, buckets_for},
+        table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_of},
     },
 };
 use nix::{
@@ -63,7 +64,7 @@ pub(crate) struct Agreement {
 
 /// The maps: name in the object, name of the pin, entries per bucket (0 is one bucket), of which
 /// table.
-const MAPS: [(&str, &str, u32, Which); 9] = [
+const MAPS: [(&str, &str, u32, Which); 10] = [
     ("HALF_OPEN_TAGS", "handshake-tags", 0, Which::Handshakes),
     ("HALF_OPENS", "handshakes", WAYS, Which::Handshakes),
     ("SUBFLOW_TAGS", "subflow-tags", 0, Which::Subflows),
@@ -73,6 +74,7 @@ const MAPS: [(&str, &str, u32, Which); 9] = [
     ("INITIATORS", "initiators", 0, Which::Sessions),
     ("KEYS", "keys", WAYS, Which::Sessions),
     ("PENDING_JOINS", "pending-joins", 0, Which::One),
+    ("FILTER", "filter", CELLS, Which::Subflows),
 ];
 
 #[derive(Clone, Copy)]
@@ -301,6 +303,8 @@ impl<T: Zeroable> Mapping<T> {
 
 // SAFETY: memory that the kernel shares with every process that maps it; T is made of atomics.
 unsafe impl<T: Send> Send for Mapping<T> {}
+// SAFETY: as above; what is shared of it are references to T.
+unsafe impl<T: Sync> Sync for Mapping<T> {}
 
 impl<T> Drop for Mapping<T> {
     fn drop(&mut self) {
@@ -313,6 +317,7 @@ impl<T> Drop for Mapping<T> {
 struct Mapped<S> {
     tags: Mapping<Bucket<Atomics>>,
     slots: Mapping<S>,
+    filter: Option<Arc<Mapping<AtomicU32>>>,
 }
 
 impl<S: Zeroable> Table for Mapped<S> {
@@ -329,6 +334,11 @@ impl<S: Zeroable> Table for Mapped<S> {
 
     fn slot(&self, slot: u32) -> Option<&S> {
         self.slots.get(slot)
+    }
+
+    fn cell(&self, tag: u64) -> Option<&AtomicU32> {
+        let filter = self.filter.as_ref()?;
+        filter.get(cell_of(tag, filter.length as u32 / CELLS))
     }
 }
 
@@ -381,18 +391,22 @@ impl Tables {
         ) -> Result<Mapping<T>> {
             Mapping::new(&map, length, access)
         }
+        let filter = Some(Arc::new(mapping(map(9)?, access)?));
         Ok(Self {
             handshakes: Mapped {
                 tags: mapping(map(0)?, access)?,
                 slots: mapping(map(1)?, access)?,
+                filter: filter.clone(),
             },
             subflows: Mapped {
                 tags: mapping(map(2)?, access)?,
                 slots: mapping(map(3)?, access)?,
+                filter,
             },
             sessions: Mapped {
                 tags: mapping(map(4)?, access)?,
                 slots: mapping(map(5)?, access)?,
+                filter: None,
             },
             initiators: mapping(map(6)?, access)?,
             keys: RefCell::new(Array::try_from(Map::Array(map(7)?.0))?),

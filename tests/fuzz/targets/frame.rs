@@ -30,9 +30,15 @@ fuzz_target!(|data: &[u8]| {
     };
     let mut work = Work::default();
     let tables = engine(*how);
-    let gathered = gather::find_tcp(&slice, &tables, is_layer_3, || Some(&mut work)).and_then(
-        |(header, work)| gather::gather(&slice, &tables, false, &mut buffer, &header, work),
-    );
+    let gathered = gather::find_tcp(
+        &slice,
+        &tables,
+        is_layer_3,
+        &buffer,
+        |_| false,
+        || Some(&mut work),
+    )
+    .and_then(|(header, work)| gather::gather(&slice, &tables, false, &mut buffer, &header, work));
     let wanted = headers::read(
         frame,
         Kind {
