@@ -285,14 +285,31 @@ impl Kernel {
         self.compare::<[u8; 4], _>("FILTER", |i| engine.filter().get(i as usize))
     }
 
+    /// Fails unless the filter says how many tags there are, cell by cell.
+    pub fn check_filter(&self) -> Result<()> {
+        let cells = self.values::<u32>("FILTER")?;
+        let mut words = Vec::new();
+        for name in ["HALF_OPEN_TAGS", "SUBFLOW_TAGS"] {
+            for [tags @ .., _] in self.values::<[u64; 8]>(name)? {
+                words.extend(tags);
+            }
+        }
+        tables::check_cells(&cells, words.into_iter())
+    }
+
+    /// All values of an array.
+    fn values<T: aya::Pod>(&self, name: &str) -> Result<Vec<T>> {
+        let map = self.programs.map(name);
+        let map = Array::<_, T>::try_from(map.with_context(|| format!("no map {name}"))?)?;
+        Ok(map.iter().collect::<Result<_, _>>()?)
+    }
+
     fn compare<'a, E, T: 'a>(&self, name: &str, wanted: impl Fn(u32) -> Option<&'a T>) -> Result<()>
     where
         E: aya::Pod + AsRef<[u8]>,
     {
-        let map = self.programs.map(name);
-        let map = Array::<_, E>::try_from(map.with_context(|| format!("no map {name}"))?)?;
-        for i in 0..map.len() {
-            let (is, wanted) = (map.get(&i, 0)?, wanted(i).context("a table is too short")?);
+        for (is, i) in self.values::<E>(name)?.iter().zip(0..) {
+            let wanted = wanted(i).context("a table is too short")?;
             ensure!(
                 is.as_ref() == tables::entry(wanted),
                 "{name}[{i}] in the kernel {:02x?}\nin user space {:02x?}",

@@ -34,27 +34,31 @@ pub fn bytes(engine: &Offline) -> Vec<u8> {
 
 /// Fails unless the filter says how many tags there are, cell by cell.
 pub fn check_filter(engine: &Offline) -> Result<()> {
-    let cells = engine.filter();
+    let cells: Vec<u32> = engine.filter().iter().map(|c| c.load(Relaxed)).collect();
+    check_cells(
+        &cells,
+        tags(engine.half_opens()).chain(tags(engine.subflows())),
+    )
+}
+
+/// The same of cells and of words in the places of tags.
+pub fn check_cells(cells: &[u32], words: impl Iterator<Item = u64>) -> Result<()> {
     let mut wanted = vec![0; cells.len()];
-    for tag in tags(engine.half_opens()).chain(tags(engine.subflows())) {
+    // A tag is odd.
+    for tag in words.filter(|word| word & 1 != 0) {
         wanted[cell_of(tag, cells.len() as u32 / CELLS) as usize] += 1;
     }
-    for (cell, wanted) in cells.iter().zip(wanted) {
-        let is = cell.load(Relaxed);
+    for (is, wanted) in cells.iter().zip(wanted) {
         ensure!(
-            is == wanted,
+            *is == wanted,
             "a cell of the filter says {is} for {wanted} tags"
         );
     }
     Ok(())
 }
 
-/// The tags of a table.
 fn tags(table: &impl Table) -> impl Iterator<Item = u64> {
-    (0..)
-        .map_while(|i| table.bucket(i))
-        .flat_map(Bucket::tags)
-        .filter(|tag| tag & 1 != 0)
+    (0..).map_while(|i| table.bucket(i)).flat_map(Bucket::tags)
 }
 
 fn add(table: &impl Table, bytes: &mut Vec<u8>) {

@@ -12,11 +12,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use mptcp_common::track::table::WAYS;
 use mptcp_tests::{
     capture::Capture,
-    net::{Family, Pair, close, output, transfer, wait_until},
+    net::{Family, Namespace, Pair, close, output, transfer, wait_until},
     oracle::ON_THE_WIRE,
     probe::{Probe, binary, failure, options, total},
+    tables,
     witness::{NAMES, Seen},
 };
 use serde_json::Value;
@@ -357,7 +359,7 @@ fn clearing_all_on_a_host_follows_what_is_there() -> Result<()> {
     // And one that begins now is like any other.
     session(&pair)?;
     ensure!(total(&probe.stat(&[])?, "TotSess")? == 1);
-    Ok(())
+    check_filter(&probe, &pair.server)
 }
 
 /// A middlebox has nobody to ask: its tables are empty, keys and all, and it follows what begins then.
@@ -369,20 +371,9 @@ fn clearing_all_on_a_middlebox_leaves_nothing() -> Result<()> {
     let (client, server) = pair.connect()?;
     transfer(&client, &server, 50_000)?;
     ensure!(sessions(&probe)?.len() == 1);
-    let namespace = fs::metadata(format!("/run/netns/{}", router.name()))?.ino();
-    let keys = probe.pins().join(format!("v1/{namespace}/tables/keys"));
     let keys = || -> Result<bool> {
-        let dump = output(
-            Command::new("bpftool")
-                .args(["-j", "map", "dump", "pinned"])
-                .arg(&keys),
-        )?;
-        let entries: Value = serde_json::from_str(&dump)?;
-        let entries = entries.as_array().context("no entries")?;
-        Ok(entries.iter().any(|entry| {
-            let bytes = entry["value"].as_array();
-            bytes.is_some_and(|bytes| bytes.iter().any(|byte| byte != "0x00"))
-        }))
+        let keys = dump(&probe, &router, "keys")?;
+        Ok(keys.iter().flatten().any(|byte| *byte != 0))
     };
     ensure!(keys()?, "no keys before");
     probe.stat(&["-clearstats", "full"])?;
@@ -403,5 +394,51 @@ fn clearing_all_on_a_middlebox_leaves_nothing() -> Result<()> {
     close(next, next_server)?;
     pair.settle()?;
     ensure!(sessions(&probe)?.is_empty());
-    Ok(())
+    check_filter(&probe, &router)
+}
+
+/// The values of a pinned table, as bytes.
+fn dump(probe: &Probe, namespace: &Namespace, table: &str) -> Result<Vec<Vec<u8>>> {
+    let number = fs::metadata(format!("/run/netns/{}", namespace.name()))?.ino();
+    let pin = probe.pins().join(format!("v1/{number}/tables/{table}"));
+    let text = output(
+        Command::new("bpftool")
+            .args(["-j", "map", "dump", "pinned"])
+            .arg(&pin),
+    )?;
+    let entries: Value = serde_json::from_str(&text)?;
+    let entries = entries.as_array().context("no entries")?;
+    let byte = |byte: &Value| -> Result<u8> {
+        let digits = byte.as_str().and_then(|text| text.strip_prefix("0x"));
+        Ok(u8::from_str_radix(digits.context("no byte")?, 16)?)
+    };
+    entries
+        .iter()
+        .map(|entry| {
+            let bytes = entry["value"].as_array().context("no value")?;
+            bytes.iter().map(byte).collect()
+        })
+        .collect()
+}
+
+/// Fails unless the filter says how many tags there are, cell by cell.
+fn check_filter(probe: &Probe, namespace: &Namespace) -> Result<()> {
+    let mut words = Vec::new();
+    for table in ["handshake-tags", "subflow-tags"] {
+        for bucket in dump(probe, namespace, table)? {
+            let places = bucket
+                .as_chunks()
+                .0
+                .iter()
+                .map(|word| u64::from_ne_bytes(*word));
+            words.extend(places.take(WAYS as usize));
+        }
+    }
+    let cells = dump(probe, namespace, "filter")?;
+    let cells: Vec<u32> = cells
+        .iter()
+        .flat_map(|cell| cell.as_chunks().0)
+        .map(|cell| u32::from_ne_bytes(*cell))
+        .collect();
+    tables::check_cells(&cells, words.into_iter())
 }

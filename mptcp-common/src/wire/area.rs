@@ -55,6 +55,15 @@ impl Area {
         bytes.first_chunk_mut().expect("128 bytes hold 40")
     }
 
+    /// How many NOPs stand at `at`, where one does: 8 if they are a whole word, else 1. They may stand
+    /// behind the area's end.
+    #[inline(always)]
+    fn nops(&self, at: u32) -> u32 {
+        let is_word =
+            at & 7 == 0 && self.words[(at >> 3 & 7) as usize] == u64::from_ne_bytes([KIND_NOP; 8]);
+        if is_word { 8 } else { 1 }
+    }
+
     #[inline(always)]
     fn byte(&self, at: u32, field: usize) -> u8 {
         let bytes: &[u8; 128] = bytemuck::cast_ref(&self.words);
@@ -216,7 +225,7 @@ pub fn walk<'a>(
             break;
         }
         if kind == KIND_NOP {
-            at = verifier.forget(at + 1);
+            at = verifier.forget(at + area.nops(at));
             continue;
         }
         let length = if at + 1 < len {

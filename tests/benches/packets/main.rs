@@ -247,7 +247,12 @@ impl Bench {
             protocol: 17,
             ..Frame::default()
         });
-        let lines: [(_, _, _, Counted); 5] = [
+        // An option of three bytes, which holds a 30, then options of two.
+        let options: Vec<u8> = [253, 3, 30, 1]
+            .into_iter()
+            .chain([254, 2].repeat(18))
+            .collect();
+        let lines: [(_, _, _, Counted); 6] = [
             ("not IP (ARP)", 3.0, arp, |c| c.leaves.not_ip),
             ("not TCP (UDP)", 3.0, udp, |c| c.leaves.not_tcp),
             ("TCP without options", 6.0, flows(&[]), |c| c.leaves.tcp),
@@ -260,6 +265,12 @@ impl Bench {
             ("TCP with 40 one-byte options", 60.0, flows(&[1; 40]), |c| {
                 c.leaves.tcp
             }),
+            (
+                "TCP with 20 options to look at",
+                60.0,
+                flows(&options),
+                |c| c.leaves.tcp,
+            ),
         ];
         let reference = Line::new(
             Row::new(Hook::Xdp, report::LOOKUP, 1000, None),

@@ -10,6 +10,56 @@ use crate::feeder::Hook;
 /// The line that the others are compared with: a figure that is known from many machines.
 pub(crate) const LOOKUP: &str = "one lookup in an LRU hash map";
 
+/// Traffic as it comes: so many packets of a line at XDP ingress, by its name and its sessions.
+const MIXES: [(&str, &[(u32, &str, u32)]); 4] = [
+    (
+        "bulk: an acknowledgment for two data packets",
+        &[(2, "DSS data", 1000), (1, "DSS acknowledgment", 1000)],
+    ),
+    (
+        "web: handshake, join, ten data packets, ten acknowledgments",
+        &[
+            (1, "MP_CAPABLE SYN, a new entry", 0),
+            (1, "MP_CAPABLE SYN/ACK", 0),
+            (1, "MP_CAPABLE ACK, tokens derived", 0),
+            (1, "MP_JOIN SYN", 0),
+            (1, "MP_JOIN SYN/ACK, HMAC checked", 0),
+            (1, "MP_JOIN ACK, HMAC checked", 0),
+            (10, "DSS data", 1000),
+            (10, "DSS acknowledgment", 1000),
+        ],
+    ),
+    (
+        "storm: handshakes and nothing else",
+        &[
+            (1, "MP_CAPABLE SYN, a new entry", 0),
+            (1, "MP_CAPABLE SYN/ACK", 0),
+            (1, "MP_CAPABLE ACK, tokens derived", 0),
+        ],
+    ),
+    (
+        "other: nine of ten packets are not MPTCP",
+        &[(9, "TCP with a timestamp", 1000), (1, "DSS data", 1000)],
+    ),
+];
+
+/// What a packet of a mix costs, in nanoseconds: computed from the lines that it is made of.
+fn mixed(rows: &[Row], parts: &[(u32, &str, u32)]) -> f64 {
+    let cost = |name: &str, sessions| {
+        rows.iter()
+            .find(|row| row.hook == Hook::Xdp && row.name == name && row.sessions == sessions)
+            .map_or(f64::NAN, Row::least)
+    };
+    let (packets, time) =
+        parts
+            .iter()
+            .fold((0.0, 0.0), |(packets, time), (count, name, sessions)| {
+                let count = f64::from(*count);
+                (packets + count, time + count * cost(name, *sessions))
+            });
+    time / packets
+}
+
 /// All, or all but one in a hundred.
 pub(crate) fn is_nearly(counted: u64, wanted: u64) -> bool {
     counted <= wanted && counted * 100 >= wanted * 99
@@ -192,6 +242,10 @@ pub(crate) fn table(machine: &Machine, rows: &[Row]) {
             row.verdict(),
         );
     }
+    println!("\nmixes of these lines, computed: ns per packet\n");
+    for (name, parts) in MIXES {
+        println!("{name:60} {:>7.1}", mixed(rows, parts));
+    }
 }
 
 /// What a lookup costs.
@@ -203,7 +257,11 @@ fn lookup(rows: &[Row]) -> f64 {
 /// Prints one object.
 pub(crate) fn json(machine: &Machine, rows: &[Row]) -> Result<()> {
     let lookup = lookup(rows);
-    let rows: Vec<_> = rows
+    let mixes: Vec<_> = MIXES
+        .iter()
+        .map(|(name, parts)| json!({ "mix": name, "ns": tenths(mixed(rows, parts)) }))
+        .collect();
+    let lines: Vec<_> = rows
         .iter()
         .map(|row| {
             let [low, median, high] = row.quartiles().map(tenths);
@@ -222,7 +280,7 @@ pub(crate) fn json(machine: &Machine, rows: &[Row]) -> Result<()> {
             })
         })
         .collect();
-    object(machine, json!({ "rows": rows }))
+    object(machine, json!({ "rows": lines, "mixes": mixes }))
 }
 
 /// Prints one object, of what figures depend on and of them.
