@@ -6,6 +6,7 @@ mod kernel;
 
 use std::{
     env,
+    fs::{self, File},
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -15,6 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 pub(crate) use self::guest::init;
+use self::kernel::Kernel;
 use crate::{
     guard::{Figures, Guard},
     hooks, setup, shell,
@@ -134,13 +136,30 @@ fn here(binary: &Path, program: &Path) -> Result<Report> {
     })
 }
 
-/// Boots one kernel and reads what the guest has to say.
+/// Boots one kernel and reads what the guest has to say. Under emulation a kernel may crash before it
+/// runs anything of ours; it gets a second try then, and only then.
 fn guest(version: &str, package: &str, binary: &Path, program: &Path) -> Result<Report> {
     let kernel = kernel::fetch(version, package)?;
     let initrd = shell::target().join(format!("vm-{version}.cpio"));
     archive::write(&initrd, binary, program, &kernel.modules)?;
-    let log = shell::target().join(format!("vm-{version}.log"));
-    let console = std::fs::File::create(&log)?;
+    let mut log = shell::target().join(format!("vm-{version}.log"));
+    let mut text = boot(&kernel, &initrd, &log)?;
+    if !guest::has_begun(&text) {
+        eprintln!(
+            "    Linux {version} ended before it ran anything of ours ({}; see {}), and is started \
+             once more",
+            guest::last_words(&text),
+            log.display()
+        );
+        log.set_file_name(format!("vm-{version}-again.log"));
+        text = boot(&kernel, &initrd, &log)?;
+    }
+    guest::parse(&text).with_context(|| format!("see {}", log.display()))
+}
+
+/// Runs a guest to its end; what it wrote to its console, which is also in `log`.
+fn boot(kernel: &Kernel, initrd: &Path, log: &Path) -> Result<String> {
+    let console = File::create(log)?;
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args([
         "-accel",
@@ -161,7 +180,7 @@ fn guest(version: &str, package: &str, binary: &Path, program: &Path) -> Result<
     .arg("-kernel")
     .arg(&kernel.image)
     .arg("-initrd")
-    .arg(&initrd)
+    .arg(initrd)
     .stdin(Stdio::null())
     .stdout(console.try_clone()?)
     .stderr(console);
@@ -178,6 +197,5 @@ fn guest(version: &str, package: &str, binary: &Path, program: &Path) -> Result<
         }
         thread::sleep(Duration::from_millis(100));
     }
-    let text = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
-    guest::parse(&text).with_context(|| format!("see {}", log.display()))
+    Ok(String::from_utf8_lossy(&fs::read(log)?).into_owned())
 }
