@@ -12,7 +12,7 @@ use nix::{
 use super::{MARK, Report};
 use crate::{
     hooks,
-    smoke::{self, Loaded},
+    smoke::{self, FIGURES, Loaded},
 };
 
 /// Where the archive puts the programs.
@@ -33,10 +33,11 @@ pub(crate) fn init() -> Result<()> {
                 program,
                 hook,
                 role,
-                costs: [verified, translated, jited],
+                figures,
             } in loaded
             {
-                println!("{MARK}{program}\t{hook}\t{role}\t{verified}\t{translated}\t{jited}");
+                let figures = figures.map(|figure| figure.to_string()).join("\t");
+                println!("{MARK}{program}\t{hook}\t{role}\t{figures}");
             }
             println!("{MARK}kernel\t{}", smoke::kernel());
         }
@@ -111,12 +112,18 @@ pub(super) fn parse(text: &str) -> Result<Report> {
             }
             ["hooks", text] => hooks = text.to_owned(),
             ["failed", reason] => bail!("{}", reason.replace(" | ", "\n")),
-            [program, hook, role, verified, translated, jited] => loaded.push(Loaded {
-                program: program.to_owned(),
-                hook: hook.to_owned(),
-                role: role.to_owned(),
-                costs: [verified.parse()?, translated.parse()?, jited.parse()?],
-            }),
+            [program, hook, role, ref figures @ ..] if figures.len() == FIGURES => {
+                let figures: Vec<_> = figures
+                    .iter()
+                    .map(|f| f.parse())
+                    .collect::<Result<_, _>>()?;
+                loaded.push(Loaded {
+                    program: program.to_owned(),
+                    hook: hook.to_owned(),
+                    role: role.to_owned(),
+                    figures: std::array::from_fn(|i| figures[i]),
+                });
+            }
             _ => bail!("the guest said {line:?}"),
         }
     }

@@ -37,6 +37,9 @@ const GUARD: Guard = Guard {
         "verified_instructions",
         "translated_bytes",
         "jited_bytes",
+        "stack_bytes",
+        "helper_calls",
+        "map_lookups",
     ],
     update: "cargo xtask vm --update",
 };
@@ -69,10 +72,7 @@ pub(crate) fn run(update: bool) -> Result<()> {
         }
         Err(error) => failures.push(format!("{name}: {error:#}")),
     };
-    println!(
-        "{:28} {:12} {:12} {:10} {:>8} {:>10} {:>8}",
-        "kernel", "program", "hook", "role", "verified", "translated", "jited"
-    );
+    smoke::print_heading();
     report("this kernel", here(&binary, &program));
     for ((version, _), guest) in KERNELS.into_iter().zip(guests) {
         let result = guest
@@ -92,7 +92,7 @@ fn figures(report: &Report) -> impl Iterator<Item = (String, Vec<u64>)> {
     let series = series.join(".");
     report.loaded.iter().map(move |loaded| {
         let name = format!("{series} {} {}", loaded.program, loaded.role);
-        (name, loaded.costs.to_vec())
+        (name, loaded.figures.to_vec())
     })
 }
 
