@@ -74,7 +74,7 @@ impl Census {
 #[cfg(test)]
 mod tests {
     use mptcp_common::track::{
-        self,
+        self, Atomics,
         table::{self, Table, WAYS},
     };
 
@@ -89,7 +89,7 @@ mod tests {
             self.0 ^= self.0 >> 12;
             self.0 ^= self.0 << 25;
             self.0 ^= self.0 >> 27;
-            (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40) as u32 % end
+            (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32 % end
         }
 
         /// One of these bits, or none.
@@ -104,60 +104,71 @@ mod tests {
         }
     }
 
-    /// Claims places of a table and hands their slots to `fill`.
-    fn fill<S>(
-        table: &impl Table<Slot = S>,
-        random: &mut Random,
-        mut fill: impl FnMut(&S, &mut Random),
-    ) {
+    /// Claims places of a table and hands what is there to `fill`.
+    fn fill<S>(table: &Owned<S>, random: &mut Random, fill: impl Fn(&S, &mut Random)) {
         for _ in 0..200 {
             let tag = u64::from(random.below(u32::MAX)) << 32 | 1;
-            if let Some(slot) = table::claim(table, tag, |_| false)
-                && let Some(entry) = table.slot(slot)
-            {
+            let slot = table::claim(table, tag, |_| false);
+            if let Some(entry) = slot.and_then(|slot| table.slot(slot)) {
                 fill(entry, random);
             }
         }
     }
+
+    fn any_session<M: Memory>(entry: &Session<M>, random: &mut Random) {
+        entry.tag.store(random.below(9).min(1).into());
+        entry.generation.store(1 + random.below(2));
+        let flags = random.bit(&[session::FALLBACK, session::FASTCLOSED]);
+        entry.flags.store(flags);
+        entry.open.store(random.below(2));
+        entry.version.store(random.below(2));
+        entry.last_seen.store(random.time());
+        entry
+            .alone
+            .store(NOW - u64::from(random.below(3)) * Limits::DEFAULT.alone);
+    }
+
+    fn any_subflow<M: Memory>(entry: &Subflow<M>, random: &mut Random, slots: u32) {
+        entry.tag.store(random.below(9).min(1).into());
+        entry.session.store(random.below(slots + 1));
+        entry.generation.store(random.below(3));
+        entry.last_seen.store(random.time());
+        entry
+            .closed
+            .store(random.time() * u64::from(random.below(2)));
+    }
+
+    fn any_handshake<M: Memory>(entry: &HalfOpen<M>, random: &mut Random, slots: u32) {
+        entry.tag.store(random.below(9).min(1).into());
+        entry.kind.store(1 + random.below(3));
+        entry.flags.store(random.bit(&[half_open::RESOLVED]));
+        entry.session.store(random.below(slots + 1));
+        entry.generation.store(random.below(3));
+        entry
+            .created
+            .store(NOW - u64::from(random.below(3)) * Limits::DEFAULT.handshake);
+    }
+
+    /// Where every time that is made here is past.
+    const NOW: u64 = Limits::DEFAULT.idle * 2;
 
     #[test]
     fn it_counts_what_a_census_of_whole_tables_counts() {
         let mut most = Gauges::default();
         for seed in 1..100 {
             let mut random = Random(seed);
-            let (limits, now) = (Limits::DEFAULT, Limits::DEFAULT.idle * 2);
+            let limits = Limits::DEFAULT;
             let (half_opens, subflows, sessions) =
                 (Owned::new(100), Owned::new(200), Owned::new(150));
-            fill(&sessions, &mut random, |entry: &Session<_>, random| {
-                entry.tag.store(random.below(9).min(1).into());
-                entry.generation.store(1 + random.below(2));
-                entry
-                    .flags
-                    .store(random.bit(&[session::FALLBACK, session::FASTCLOSED]));
-                entry.open.store(random.below(2));
-                entry.version.store(random.below(2));
-                entry.last_seen.store(random.time());
-                entry.alone.store(random.time());
-            });
             let slots = sessions.buckets() * WAYS;
-            fill(&subflows, &mut random, |entry: &Subflow<_>, random| {
-                entry.tag.store(random.below(9).min(1).into());
-                entry.session.store(random.below(slots + 1));
-                entry.generation.store(random.below(3));
-                entry.last_seen.store(random.time());
-                entry
-                    .closed
-                    .store(random.time() * u64::from(random.below(2)));
+            fill(&sessions, &mut random, any_session::<Atomics>);
+            fill(&subflows, &mut random, |entry, random| {
+                any_subflow::<Atomics>(entry, random, slots);
             });
-            fill(&half_opens, &mut random, |entry: &HalfOpen<_>, random| {
-                entry.tag.store(random.below(9).min(1).into());
-                entry.kind.store(1 + random.below(3));
-                entry.flags.store(random.bit(&[half_open::RESOLVED]));
-                entry.session.store(random.below(slots + 1));
-                entry.generation.store(random.below(3));
-                entry.created.store(now - random.time());
+            fill(&half_opens, &mut random, |entry, random| {
+                any_handshake::<Atomics>(entry, random, slots);
             });
-            let mut census = Census::new(limits, now, slots);
+            let mut census = Census::new(limits, NOW, slots);
             for (slot, entry) in table::entries(&sessions) {
                 census.session(slot, entry);
             }
@@ -171,7 +182,7 @@ mod tests {
                     census.join(generation, entry);
                 }
             }
-            let whole = track::census(&half_opens, &subflows, &sessions, &limits, now);
+            let whole = track::census(&half_opens, &subflows, &sessions, &limits, NOW);
             assert_eq!(census.gauges(), whole, "seed {seed}");
             most.subflows = most.subflows.max(whole.subflows);
             most.pending = most.pending.max(whole.pending);
