@@ -88,7 +88,7 @@ pub struct Owned<S> {
 }
 
 impl<S: Zeroable> Owned<S> {
-    fn new(entries: u32, filter: &Arc<[AtomicU32]>) -> Self {
+    pub(crate) fn new(entries: u32, filter: &Arc<[AtomicU32]>) -> Self {
         let buckets = buckets_for(entries);
         Self {
             tags: bytemuck::zeroed_slice_box(buckets as usize),

@@ -1,10 +1,16 @@
 //! `mptcp-user sessions`: what is alive between two hosts, with its subflows, as real traffic made it.
 
 use anyhow::{Context as _, Result, ensure};
+use mptcp_common::counter::Role;
 use mptcp_tests::{
-    net::{Family, Pair, close, finished, transfer},
+    frame::SYN,
+    kernel::host,
+    net::{Family, Namespace, Pair, close, finished, transfer, wait_until},
     probe::{Probe, total},
+    talk::{A, Talk, Twins},
+    tun::Tun,
 };
+use mptcp_user::offline::Config;
 use serde_json::{Value, json};
 
 fn sessions(probe: &Probe, arguments: &[&str]) -> Result<Vec<Value>> {
@@ -91,6 +97,75 @@ fn a_session_and_its_subflows() -> Result<()> {
     pair.settle()?;
     ensure!(sessions(&probe, &[])?.is_empty());
     ensure!(probe.run(&["sessions"])? == "no sessions\n");
+    Ok(())
+}
+
+/// So many that tables are read window by window: all of them are found, and none twice.
+#[test]
+fn many_sessions_are_counted_exactly() -> Result<()> {
+    const SESSIONS: u64 = 1500;
+    let mut twins = Twins::alone(Config {
+        role: Role::Middlebox,
+        ..host()
+    });
+    twins.record();
+    for number in 0..SESSIONS {
+        match number % 5 {
+            0 => {
+                Talk::joined(&mut twins)?;
+            }
+            1 => {
+                let mut talk = Talk::confirmed(&mut twins)?;
+                let flow = talk.flow();
+                let syn = talk.join_syn_option(flow, A);
+                talk.send(flow, A, SYN, &syn, 0)?;
+            }
+            2 => {
+                Talk::established(&mut twins)?.reset(0, A, 0)?;
+            }
+            _ => {
+                Talk::established(&mut twins)?;
+            }
+        }
+    }
+    let namespace = Namespace::new("many")?;
+    let mut tun = Tun::new(&namespace, "t0")?;
+    let probe = Probe::new(&namespace);
+    probe.run(&["attach", "-i", "t0", "--role", "middlebox"])?;
+    let records = twins.take_recorded();
+    for record in &records {
+        tun.send(&record.bytes[14..])?;
+    }
+    let mut stat = Value::Null;
+    wait_until(|| {
+        stat = probe.stat(&[])?;
+        Ok(stat["source"]["frames"].as_u64() >= Some(records.len() as u64))
+    })?;
+
+    let gauges = twins.gauges();
+    ensure!(gauges.sessions == SESSIONS && gauges.pending == SESSIONS / 5);
+    ensure!(
+        gauges.subflows == SESSIONS && gauges.alone == SESSIONS / 5,
+        "{gauges:?}"
+    );
+    for (row, wanted) in [
+        ("CurSess", gauges.sessions),
+        ("CurV1Sess", gauges.sessions_v1),
+        ("CurSF", gauges.subflows),
+        ("PendSF", gauges.pending),
+        ("SessNoSF", gauges.alone),
+    ] {
+        let is = total(&stat, row)?;
+        ensure!(is == wanted, "{row}: {is} of {wanted}");
+    }
+    let found = sessions(&probe, &[])?;
+    let open = found
+        .iter()
+        .flat_map(|session| session["subflows"].as_array());
+    let open = open
+        .flatten()
+        .filter(|subflow| subflow["state"] != "closed");
+    ensure!((found.len() as u64, open.count() as u64) == (SESSIONS, gauges.subflows));
     Ok(())
 }
 

@@ -15,6 +15,7 @@ mod smoke;
 mod test;
 mod toolchain;
 mod traffic;
+mod translated;
 mod vm;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};

@@ -15,21 +15,25 @@ use crate::{
     net::{Network, Running, SERVER_INTERFACES, inside},
     probe::Probe,
     shell::run,
+    translated,
 };
 
 /// The most instructions that the verifier may look at, per program.
 const BUDGET: u64 = 400_000;
 
 /// What a program costs the kernel that loads it, as `status` calls it.
-pub(crate) const COSTS: [&str; 3] = ["verified_instructions", "translated_bytes", "jited_bytes"];
+const COSTS: [&str; 3] = ["verified_instructions", "translated_bytes", "jited_bytes"];
 
-/// A program that was loaded, and what it costs.
+/// Figures of a program: what it costs, and what is in it.
+pub(crate) const FIGURES: usize = COSTS.len() + translated::COUNTS.len();
+
+/// A program that was loaded, and its figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loaded {
     pub(crate) program: String,
     pub(crate) hook: String,
     pub(crate) role: String,
-    pub(crate) costs: [u64; 3],
+    pub(crate) figures: [u64; FIGURES],
 }
 
 /// Runs everything with `binary`, and `program` (this one) for traffic.
@@ -48,7 +52,7 @@ pub(crate) fn check(binary: &Path, program: &Path) -> Result<Vec<Loaded>> {
         }
     }
     for found in &loaded {
-        let [verified, ..] = found.costs;
+        let [verified, ..] = found.figures;
         ensure!(
             verified <= BUDGET,
             "{} takes {verified} verified instructions, more than {BUDGET}",
@@ -113,17 +117,21 @@ fn wait_until_counting(status: impl Fn() -> Result<Value>) -> Result<Vec<Loaded>
                     programs.map(|program| (&interface["role"], program))
                 })
                 .map(|(role, program)| {
-                    let mut costs = [0; COSTS.len()];
+                    let number = |name: &str| {
+                        let number = program[name].as_u64();
+                        number.with_context(|| format!("status tells no {name}"))
+                    };
+                    let mut figures = [0; FIGURES];
+                    let (costs, counts) = figures.split_at_mut(COSTS.len());
                     for (cost, name) in costs.iter_mut().zip(COSTS) {
-                        *cost = program[name]
-                            .as_u64()
-                            .with_context(|| format!("status tells no {name}"))?;
+                        *cost = number(name)?;
                     }
+                    counts.copy_from_slice(&translated::counts(number("id")?)?);
                     Ok(Loaded {
                         role: text(role)?,
                         program: text(&program["name"])?,
                         hook: text(&program["hook"])?,
-                        costs,
+                        figures,
                     })
                 })
                 .collect();
@@ -176,17 +184,35 @@ pub(crate) fn kernel() -> String {
         .to_owned()
 }
 
+/// Prints what the columns of [`print`] are.
+pub(crate) fn print_heading() {
+    println!(
+        "{:28} {:12} {:12} {:10} {:>8} {:>10} {:>8} {:>6} {:>8} {:>8}",
+        "kernel",
+        "program",
+        "hook",
+        "role",
+        "verified",
+        "translated",
+        "jited",
+        "stack",
+        "helpers",
+        "lookups"
+    );
+}
+
 /// Prints the lines of one kernel.
 pub(crate) fn print(kernel: &str, loaded: &[Loaded]) {
     for Loaded {
         program,
         hook,
         role,
-        costs: [verified, translated, jited],
+        figures: [verified, translated, jited, stack, helpers, lookups],
     } in loaded
     {
         println!(
-            "{kernel:28} {program:12} {hook:12} {role:10} {verified:>8} {translated:>10} {jited:>8}"
+            "{kernel:28} {program:12} {hook:12} {role:10} {verified:>8} {translated:>10} {jited:>8} \
+             {stack:>6} {helpers:>8} {lookups:>8}"
         );
     }
 }

@@ -6,7 +6,7 @@ use mptcp_common::counter::Role;
 use super::{find_pins, once};
 use crate::{
     failure::{Failure, Kind},
-    probe::{self, Interface, KernelHooks, Network, Pins, Probe},
+    probe::{self, Interface, InterfacePins, KernelHooks, Network, Pins, Probe},
     source::Live,
 };
 
@@ -43,7 +43,7 @@ impl Pinned {
             let probe = Probe::open(&here)?;
             opened.namespace = here.namespace;
             let remark = match interface {
-                Some(interface) => idle(network, &interface, &probe).await?,
+                Some(interface) => idle(network, &interface, &here, &probe).await?,
                 None => Some(gone(name)),
             };
             opened.remarks.extend(remark);
@@ -69,7 +69,7 @@ impl Pinned {
             let (name, remark) = match interface {
                 Some(interface) => (
                     interface.name.clone(),
-                    idle(network, interface, &probe).await?,
+                    idle(network, interface, &here, &probe).await?,
                 ),
                 None => (probe.name(), Some(gone(&probe.name()))),
             };
@@ -112,9 +112,14 @@ fn gone(name: &str) -> String {
 }
 
 /// Pins can outlive their interface or namespace, and the kernel uses its numbers again.
-async fn idle(network: &Network, interface: &Interface, probe: &Probe) -> Result<Option<String>> {
-    let attached = probe::attachments(network, interface, probe.counters_id()).await?;
-    Ok(attached.is_empty().then(|| {
+async fn idle(
+    network: &Network,
+    interface: &Interface,
+    here: &InterfacePins,
+    probe: &Probe,
+) -> Result<Option<String>> {
+    let counts = probe::is_attached(network, interface, here, probe.counters_id()).await?;
+    Ok((!counts).then(|| {
         format!(
             "no program counts on {0}; these are the last counts of a probe that was there\n  next: \
              mptcp-user attach -i {0}, which starts anew, or detach -i {0}",

@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, path::Path};
 
 use anyhow::Result;
 use mptcp_common::counter::Role;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Interrupt, conclude_capture, conclude_log, print, probes::Pinned};
 use crate::{
@@ -37,9 +37,9 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
     let (mut live, is_temporary) = open(&network, pins, options).await?;
-    let mut interval = tokio::time::interval(options.live_interval());
-    // The first tick is at once; a probe that has just come has nothing to show before the second.
-    interval.tick().await;
+    // A probe that has just come has nothing to show at once.
+    let period = options.live_interval();
+    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut displays = 0;
     loop {

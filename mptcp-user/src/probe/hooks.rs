@@ -81,7 +81,8 @@ pub(crate) async fn attachments(
                 hook,
                 ingress,
                 program: id,
-                program_name: program.name_as_str().unwrap_or_default().to_owned(),
+                // Not as `name_as_str`, which loads programs to see whether this kernel has names.
+                program_name: String::from_utf8_lossy(program.name()).into_owned(),
                 verified: program.verified_instruction_count(),
                 translated: program.size_translated(),
                 jited: Some(program.size_jitted()).filter(|bytes| *bytes != 0),
@@ -111,6 +112,40 @@ pub(crate) async fn attachments(
         }
     }
     Ok(found)
+}
+
+/// Does any program on `interface` count for the probe that is pinned there, into the map `counters`?
+///
+/// Where a pinned link of the probe holds a program that is on the interface, that is the answer; only
+/// without one every program that is loaded has to be looked at.
+pub(crate) async fn is_attached(
+    network: &Network,
+    interface: &Interface,
+    pins: &InterfacePins,
+    counters: u32,
+) -> Result<bool> {
+    let linked = |hook, ingress| {
+        let link = PinnedLink::from_pin(pins.path(pin_name(hook, ingress))).ok()?;
+        let info = FdLink::from(link).info().ok()?;
+        Some(info.program_id())
+    };
+    let mut xdp = interface.xdp_programs.iter();
+    if let Some(program) = linked(Hook::XdpNative, true)
+        && xdp.any(|present| present.id == program)
+    {
+        return Ok(true);
+    }
+    for ingress in [true, false] {
+        if let Some(program) = linked(Hook::Tcx, ingress)
+            && let Ok((_, present)) =
+                SchedClassifier::query_tcx(&interface.name, attach_type(ingress))
+            && present.iter().any(|present| present.id() == program)
+        {
+            return Ok(true);
+        }
+    }
+    let attached = attachments(network, interface, counters).await?;
+    Ok(!attached.is_empty())
 }
 
 /// The loaded programs that use a map.

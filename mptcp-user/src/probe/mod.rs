@@ -6,6 +6,7 @@ mod hooks;
 mod kernel_hooks;
 mod layout;
 mod limits;
+mod memory;
 mod network;
 mod pins;
 mod seed;
@@ -25,7 +26,7 @@ use mptcp_common::counter::{Counters, LAYOUT_VERSION, Role};
 
 pub(crate) use self::{
     elsewhere::{in_namespace, is_namespace},
-    hooks::{Attachment, Hook, attachments},
+    hooks::{Attachment, Hook, attachments, is_attached},
     kernel_hooks::{KernelHooks, State as HookState, Substitute},
     layout::Remembered,
     limits::Policy,
@@ -38,7 +39,6 @@ use self::{
     hooks::Attacher,
     layout::{Meta, READINGS, Raw, Reading},
     sockets::Sockets,
-    tables::Access,
 };
 use crate::{
     cli::XdpChoice,
@@ -271,7 +271,7 @@ impl Probe {
         let readings = Array::create(READINGS, 0)?;
         let tables = Tables::loaded(&mut programs, agreement)?;
         if settings.role == Role::Host && settings.track {
-            seed::seed(network, &[interface.index], &tables).await?;
+            seed::seed(network, &[interface.index], &tables.whole()?).await?;
         }
         Ok(Self {
             meta,
@@ -313,7 +313,7 @@ impl Probe {
             readings: Array::try_from(Map::Array(open("readings")?))
                 .context("the pinned map readings is of another layout")?,
             tables: if meta.no_track == 0 {
-                Tables::pinned(&pins.shared(), Access::Read)?
+                Tables::pinned(&pins.shared())?
             } else {
                 None
             },
@@ -348,7 +348,7 @@ impl Probe {
         };
         tables.clear()?;
         let interface = network.interface(&self.meta.name()).await?;
-        seed::seed(network, &[interface.index], tables).await
+        seed::seed(network, &[interface.index], &tables.whole()?).await
     }
 
     /// Does it stay when this ends?

@@ -19,7 +19,7 @@ use super::{
     network::{Interface, Network, namespace},
     pins::Pins,
     sockets::{self, Sockets, State, flag},
-    tables::{Access, Tables, now},
+    tables::{Tables, WholeTables, now},
 };
 use crate::source;
 
@@ -52,7 +52,7 @@ pub(crate) async fn seed_pinned(network: &Network, pins: &Pins, anew: bool) -> R
     let Some(shared) = shared else {
         return Ok(Seeded::default());
     };
-    let Some(mut tables) = Tables::pinned(&shared, Access::Write)? else {
+    let Some(mut tables) = Tables::pinned(&shared)? else {
         return Ok(Seeded::default());
     };
     if anew {
@@ -60,7 +60,7 @@ pub(crate) async fn seed_pinned(network: &Network, pins: &Pins, anew: bool) -> R
     }
     let seeded = match probed.is_empty() {
         true => Seeded::default(),
-        false => seed(network, &probed, &tables).await?,
+        false => seed(network, &probed, &tables.whole()?).await?,
     };
     tables.note(seeded, &shared)?;
     Ok(seeded)
@@ -68,7 +68,11 @@ pub(crate) async fn seed_pinned(network: &Network, pins: &Pins, anew: bool) -> R
 
 /// Adopts the sessions whose packets pass the probes on interfaces of these indices, and that are not
 /// known. The programs are attached already, so that none escapes in between.
-pub(crate) async fn seed(network: &Network, probed: &[u32], tables: &Tables) -> Result<Seeded> {
+pub(crate) async fn seed(
+    network: &Network,
+    probed: &[u32],
+    tables: &WholeTables,
+) -> Result<Seeded> {
     let sockets = Sockets::list().await?;
     let mut ways = Ways::new(network.interfaces().await?, probed);
     let mut subflows: HashMap<u32, Vec<&sockets::Subflow>> = HashMap::new();
@@ -112,7 +116,7 @@ pub(crate) async fn seed(network: &Network, probed: &[u32], tables: &Tables) -> 
 }
 
 fn adopt(
-    tables: &Tables,
+    tables: &WholeTables,
     session: &Present,
     subflows: &[PresentSubflow],
     now: u64,

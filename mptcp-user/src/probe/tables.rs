@@ -5,10 +5,7 @@ use std::{
     cell::RefCell,
     fs::{self, File},
     io::Read as _,
-    num::NonZeroUsize,
     os::fd::AsFd as _,
-    ptr::NonNull,
-    sync::{Arc, atomic::AtomicU32},
 };
 
 use anyhow::{Context as _, Result};
@@ -21,26 +18,26 @@ use mptcp_common::{
     counter::{Gauges, LAYOUT_VERSION},
     track::{
         self, Atomics, HalfOpen, Keys, Limits, Session, Subflow, adopt,
-        table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_of},
+        table::{Bucket, CELLS, Table, WAYS, buckets_for},
     },
 };
 use nix::{
     errno::Errno,
     libc,
-    sys::mman::{MapFlags, ProtFlags, mmap, munmap},
     time::{ClockId, clock_gettime},
 };
 
 use super::{
     layout::Raw,
     limits::{Origins, Policy},
+    memory::{Mapping, Whole, Windows},
     pins::NamespacePins,
     seed::Seeded,
 };
 use crate::{
     failure::{Failure, Kind},
     offline::Sizes,
-    source::{self, read_sessions},
+    source::{self, Census, List},
 };
 
 /// The one value of the map `tables/meta`: what all programs of a namespace have to agree on.
@@ -74,8 +71,15 @@ const MAPS: [(&str, &str, u32, Which); 10] = [
     ("INITIATORS", "initiators", 0, Which::Sessions),
     ("KEYS", "keys", WAYS, Which::Sessions),
     ("PENDING_JOINS", "pending-joins", 0, Which::One),
-    ("FILTER", "filter", CELLS, Which::Subflows),
+    (FILTER, "filter", CELLS, Which::Subflows),
 ];
+
+/// Tags and slots of each table.
+const HANDSHAKES: [&str; 2] = ["HALF_OPEN_TAGS", "HALF_OPENS"];
+const SUBFLOWS: [&str; 2] = ["SUBFLOW_TAGS", "SUBFLOWS"];
+const SESSIONS: [&str; 2] = ["SESSION_TAGS", "SESSIONS"];
+/// What handshakes and subflows share.
+const FILTER: &str = "FILTER";
 
 #[derive(Clone, Copy)]
 enum Which {
@@ -134,6 +138,7 @@ impl Agreement {
         table(Which::Handshakes, handshake)
             + table(Which::Subflows, subflow)
             + table(Which::Sessions, session)
+            + u64::from(self.buckets(Which::Subflows) * CELLS) * size_of::<u32>() as u64
     }
 
     /// Memory of a handshake, a subflow and a session, in bytes, with their tags.
@@ -252,114 +257,20 @@ impl Agreement {
     }
 }
 
-/// What is done with tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    Read,
-    /// Entries are made and removed, beside the programs.
-    Write,
-}
-
-/// A map of the kernel in this process's memory.
-struct Mapping<T> {
-    memory: NonNull<T>,
-    length: usize,
-}
-
-impl<T: Zeroable> Mapping<T> {
-    fn new(map: &MapData, length: u32, access: Access) -> Result<Self> {
-        let length = length as usize;
-        let bytes = NonZeroUsize::new(length * size_of::<T>()).context("an empty map")?;
-        let protection = match access {
-            Access::Read => ProtFlags::PROT_READ,
-            Access::Write => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-        };
-        // SAFETY: a new mapping, which overlaps nothing. The kernel refuses one that is longer than
-        // the map's pages.
-        let memory = unsafe {
-            mmap(
-                None,
-                bytes,
-                protection,
-                MapFlags::MAP_SHARED,
-                map.fd().as_fd(),
-                0,
-            )
-        }
-        .context("cannot map a table of the kernel")?;
-        Ok(Self {
-            memory: memory.cast(),
-            length,
-        })
-    }
-
-    fn get(&self, index: u32) -> Option<&T> {
-        let index = index as usize;
-        // SAFETY: inside of the mapping, which lives as long as `self`. T is made of atomics, of
-        // which any bytes are valid: the kernel changes them while they are read.
-        (index < self.length).then(|| unsafe { self.memory.add(index).as_ref() })
-    }
-}
-
-// SAFETY: memory that the kernel shares with every process that maps it; T is made of atomics.
-unsafe impl<T: Send> Send for Mapping<T> {}
-// SAFETY: as above; what is shared of it are references to T.
-unsafe impl<T: Sync> Sync for Mapping<T> {}
-
-impl<T> Drop for Mapping<T> {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and references to it end with it.
-        let _ = unsafe { munmap(self.memory.cast(), self.length * size_of::<T>()) };
-    }
-}
-
-/// A table of the kernel.
-struct Mapped<S> {
-    tags: Mapping<Bucket<Atomics>>,
-    slots: Mapping<S>,
-    filter: Option<Arc<Mapping<AtomicU32>>>,
-}
-
-impl<S: Zeroable> Table for Mapped<S> {
-    type Memory = Atomics;
-    type Slot = S;
-
-    fn buckets(&self) -> u32 {
-        self.tags.length as u32
-    }
-
-    fn bucket(&self, bucket: u32) -> Option<&Bucket<Atomics>> {
-        self.tags.get(bucket)
-    }
-
-    fn slot(&self, slot: u32) -> Option<&S> {
-        self.slots.get(slot)
-    }
-
-    fn cell(&self, tag: u64) -> Option<&AtomicU32> {
-        let filter = self.filter.as_ref()?;
-        filter.get(cell_of(tag, filter.length as u32 / CELLS))
-    }
-}
-
 /// The tables of a namespace.
 pub(crate) struct Tables {
-    handshakes: Mapped<HalfOpen<Atomics>>,
-    subflows: Mapped<Subflow<Atomics>>,
-    sessions: Mapped<Session<Atomics>>,
-    initiators: Mapping<Bucket<Atomics>>,
-    /// Secrets, which are not mapped.
-    keys: RefCell<Array<MapData, [u64; 2]>>,
+    /// By their names in the object.
+    maps: Vec<(&'static str, MapData)>,
     agreement: Agreement,
 }
 
 impl Tables {
     /// Those that are pinned.
-    pub(crate) fn pinned(pins: &NamespacePins, access: Access) -> Result<Option<Self>> {
+    pub(crate) fn pinned(pins: &NamespacePins) -> Result<Option<Self>> {
         let Some(agreement) = Agreement::read(pins)? else {
             return Ok(None);
         };
-        Self::new(agreement, access, |_, pin| {
+        Self::new(agreement, |_, pin| {
             let path = pins.table(pin);
             MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))
         })
@@ -368,80 +279,96 @@ impl Tables {
 
     /// Those of programs that were just loaded.
     pub(crate) fn loaded(programs: &mut Ebpf, agreement: Agreement) -> Result<Self> {
-        Self::new(agreement, Access::Write, |name, _| {
-            match programs.take_map(name) {
-                Some(Map::Array(map)) => Ok(map),
-                _ => anyhow::bail!("the eBPF object has no table {name}"),
-            }
+        Self::new(agreement, |name, _| match programs.take_map(name) {
+            Some(Map::Array(map)) => Ok(map),
+            _ => anyhow::bail!("the eBPF object has no table {name}"),
         })
     }
 
     fn new(
         agreement: Agreement,
-        access: Access,
         mut open: impl FnMut(&str, &str) -> Result<MapData>,
     ) -> Result<Self> {
-        let mut map = |index: usize| -> Result<(MapData, u32)> {
-            let (name, pin, ways, which) = MAPS[index];
-            Ok((open(name, pin)?, agreement.buckets(which) * ways.max(1)))
-        };
-        fn mapping<T: Zeroable>(
-            (map, length): (MapData, u32),
-            access: Access,
-        ) -> Result<Mapping<T>> {
-            Mapping::new(&map, length, access)
-        }
-        let filter = Some(Arc::new(mapping(map(9)?, access)?));
+        let maps = MAPS.map(|(name, pin, ..)| Ok((name, open(name, pin)?)));
         Ok(Self {
-            handshakes: Mapped {
-                tags: mapping(map(0)?, access)?,
-                slots: mapping(map(1)?, access)?,
-                filter: filter.clone(),
-            },
-            subflows: Mapped {
-                tags: mapping(map(2)?, access)?,
-                slots: mapping(map(3)?, access)?,
-                filter,
-            },
-            sessions: Mapped {
-                tags: mapping(map(4)?, access)?,
-                slots: mapping(map(5)?, access)?,
-                filter: None,
-            },
-            initiators: mapping(map(6)?, access)?,
-            keys: RefCell::new(Array::try_from(Map::Array(map(7)?.0))?),
+            maps: maps.into_iter().collect::<Result<_>>()?,
             agreement,
         })
     }
 
+    /// A map by its name in the object, and how many elements it has.
+    fn map(&self, name: &str) -> Result<(&MapData, u32)> {
+        let mut maps = self.maps.iter().zip(MAPS);
+        let ((_, map), (_, _, ways, which)) = maps
+            .find(|((known, _), _)| *known == name)
+            .with_context(|| format!("there is no table {name}"))?;
+        Ok((map, self.agreement.buckets(which) * ways.max(1)))
+    }
+
+    fn windows<S: Zeroable>(&self, [tags, slots]: [&str; 2]) -> Result<Windows<'_, S>> {
+        Windows::new(self.map(tags)?, self.map(slots)?)
+    }
+
+    fn table<S: Zeroable>(
+        &self,
+        [tags, slots]: [&str; 2],
+        filter: Option<&str>,
+    ) -> Result<Whole<S>> {
+        let filter = filter.map(|name| self.map(name)).transpose()?;
+        Whole::new(self.map(tags)?, self.map(slots)?, filter)
+    }
+
     /// What exists now.
     pub(crate) fn gauges(&self) -> Result<Gauges> {
-        Ok(track::census(
-            &self.handshakes,
-            &self.subflows,
-            &self.sessions,
-            &self.agreement.limits,
-            now()?,
-        ))
+        let mut sessions = self.windows::<Session<Atomics>>(SESSIONS)?;
+        let slots = self.agreement.buckets(Which::Sessions) * WAYS;
+        let mut census = Census::new(self.agreement.limits, now()?, slots);
+        sessions.each(|slot, entry| census.session(slot, entry))?;
+        self.windows::<Subflow<Atomics>>(SUBFLOWS)?
+            .each(|_, entry| census.subflow(entry))?;
+        let mut joins = Vec::new();
+        self.windows::<HalfOpen<Atomics>>(HANDSHAKES)?
+            .each(|_, entry| joins.extend(census.joins(entry)))?;
+        for [slot, generation] in joins {
+            if let Some(session) = sessions.slot(slot)? {
+                census.join(generation, session);
+            }
+        }
+        Ok(census.gauges())
     }
 
     /// The sessions that are alive.
     pub(crate) fn sessions(&self) -> Result<Vec<source::Session>> {
-        Ok(read_sessions(
-            &self.sessions,
-            &self.subflows,
-            &self.agreement.limits,
-            now()?,
-        ))
+        let mut list = List::new(self.agreement.limits, now()?);
+        self.windows::<Session<Atomics>>(SESSIONS)?
+            .each(|slot, entry| list.session(slot, entry))?;
+        self.windows::<Subflow<Atomics>>(SUBFLOWS)?
+            .each(|_, entry| list.subflow(entry))?;
+        Ok(list.sessions())
     }
 
     pub(crate) fn agreement(&self) -> &Agreement {
         &self.agreement
     }
 
+    /// All of them in memory, to make and remove entries beside the programs.
+    pub(crate) fn whole(&self) -> Result<WholeTables> {
+        let (initiators, length) = self.map("INITIATORS")?;
+        let (keys, _) = self.map("KEYS")?;
+        let keys = MapData::from_fd(keys.fd().as_fd().try_clone_to_owned()?)?;
+        Ok(WholeTables {
+            handshakes: self.table(HANDSHAKES, Some(FILTER))?,
+            subflows: self.table(SUBFLOWS, Some(FILTER))?,
+            sessions: self.table(SESSIONS, None)?,
+            initiators: Mapping::whole(initiators, length)?,
+            keys: RefCell::new(Array::try_from(Map::Array(keys))?),
+            agreement: self.agreement,
+        })
+    }
+
     /// Forgets all sessions and subflows, beside the programs.
     pub(crate) fn clear(&mut self) -> Result<()> {
-        track::clear(self, now()?, synchronize)?;
+        track::clear(&self.whole()?, now()?, synchronize)?;
         self.agreement.seeded = [0; 2];
         Ok(())
     }
@@ -452,7 +379,18 @@ impl Tables {
     }
 }
 
-impl adopt::Shared for Tables {
+/// The tables of a namespace, all of them in this process's memory.
+pub(crate) struct WholeTables {
+    handshakes: Whole<HalfOpen<Atomics>>,
+    subflows: Whole<Subflow<Atomics>>,
+    sessions: Whole<Session<Atomics>>,
+    initiators: Mapping<Bucket<Atomics>>,
+    /// Secrets, which are not mapped.
+    keys: RefCell<Array<MapData, [u64; 2]>>,
+    agreement: Agreement,
+}
+
+impl adopt::Shared for WholeTables {
     type Memory = Atomics;
 
     fn half_opens(&self) -> &impl Table<Memory = Atomics, Slot = HalfOpen<Atomics>> {

@@ -2,6 +2,7 @@
 //! which source it was.
 
 pub mod capture;
+mod census;
 mod file;
 mod history;
 mod live;
@@ -23,11 +24,12 @@ use crate::{
 use self::file::File;
 pub(crate) use self::{
     capture::{Capture, Unread},
+    census::Census,
     history::{History, Point, Traffic},
     live::Live,
     log::{Appender, Log, Range, line as log_line},
     reading::{Hooks, Interface, Reading},
-    sessions::{Session, State, Subflow, ends, flow, oldest, read as read_sessions},
+    sessions::{List, Session, State, Subflow, ends, flow, oldest},
 };
 
 /// What was recorded before.

@@ -112,29 +112,71 @@ pub(crate) fn read<M: Memory>(
     limits: &Limits,
     now: u64,
 ) -> Vec<Session> {
-    let mut found: HashMap<u32, (u32, Session)> = table::entries(sessions)
-        .filter(|(_, entry)| !track::is_session_over(*entry, limits, now))
-        .map(|(slot, entry)| (slot, (entry.generation.load(), session_of(entry, now))))
-        .collect();
+    let mut list = List::new(*limits, now);
+    for (slot, entry) in table::entries(sessions) {
+        list.session(slot, entry);
+    }
     for (_, entry) in table::entries(subflows) {
-        if entry.tag.load() == 0 {
-            continue;
-        }
-        if let Some((generation, session)) = found.get_mut(&entry.session.load())
-            && *generation == entry.generation.load()
-        {
-            session.subflows.push(subflow_of(entry, limits, now));
+        list.subflow(entry);
+    }
+    list.sessions()
+}
+
+/// Sessions that are being read entry by entry: first all of them, then their subflows.
+pub(crate) struct List {
+    limits: Limits,
+    now: u64,
+    /// By slot, with their generations.
+    found: HashMap<u32, (u32, Session)>,
+}
+
+impl List {
+    /// Those that are not over at `now`.
+    pub(crate) fn new(limits: Limits, now: u64) -> Self {
+        Self {
+            limits,
+            now,
+            found: HashMap::new(),
         }
     }
-    found
-        .into_values()
-        .map(|(_, mut session)| {
-            session
-                .subflows
-                .sort_by_key(|subflow| (subflow.is_join, Reverse(oldest(subflow.age))));
-            session
-        })
-        .collect()
+
+    /// Adds a session.
+    pub(crate) fn session<M: Memory>(&mut self, slot: u32, entry: &SessionEntry<M>) {
+        if !track::is_session_over(entry, &self.limits, self.now) {
+            let session = session_of(entry, self.now);
+            self.found.insert(slot, (entry.generation.load(), session));
+        }
+    }
+
+    /// Adds a subflow, if its session is there.
+    pub(crate) fn subflow<M: Memory>(&mut self, entry: &SubflowEntry<M>) {
+        if entry.tag.load() == 0 {
+            return;
+        }
+        if let Some((generation, session)) = self.found.get_mut(&entry.session.load())
+            && *generation == entry.generation.load()
+        {
+            let subflows = &mut session.subflows;
+            if subflows.len() == subflows.capacity() {
+                // Most sessions have one or two, and there may be a million of them.
+                subflows.reserve_exact(subflows.len().max(1));
+            }
+            subflows.push(subflow_of(entry, &self.limits, self.now));
+        }
+    }
+
+    /// All of them, in no order.
+    pub(crate) fn sessions(self) -> Vec<Session> {
+        self.found
+            .into_values()
+            .map(|(_, mut session)| {
+                session
+                    .subflows
+                    .sort_by_key(|subflow| (subflow.is_join, Reverse(oldest(subflow.age))));
+                session
+            })
+            .collect()
+    }
 }
 
 /// A key by which what was there before the probe is the oldest.

@@ -18,7 +18,10 @@ use mptcp_tests::{
 };
 use nix::{
     net::if_::if_nametoindex,
-    sys::resource::{UsageWho, getrusage},
+    sys::{
+        resource::{UsageWho, getrusage},
+        time::TimeValLike as _,
+    },
 };
 use serde_json::{Value, json};
 
@@ -39,6 +42,8 @@ const FRAMES: u32 = 300_000;
 const BYTES: usize = 64 << 20;
 /// Sessions that live frames belong to.
 const SESSIONS: u32 = 1000;
+/// Displays of a `stat` that goes on.
+const DISPLAYS: u32 = 5;
 
 pub(crate) fn run(is_json: bool) -> Result<()> {
     let machine = Machine::new();
@@ -321,18 +326,30 @@ fn stat(feeder: &mut Feeder, count: u32, milliseconds: f64) -> Result<Vec<Row>> 
         report::is_nearly(known, count.into()),
         "{known} of {count} sessions are known"
     );
-    let (mut times, mut memory) = (Vec::new(), Vec::new());
+    let displays = DISPLAYS.to_string();
+    let several = ["stat", "-ntimes", &displays, "--interval", "10ms"];
+    let [mut once, mut nothing, mut list] = [(); 3].map(|()| Vec::new());
+    let mut displaying = Vec::new();
     for _ in 0..ROUNDS {
-        let [milliseconds, mebibytes] = used(&probe.command(&["stat"]))?;
-        times.push(milliseconds);
-        memory.push(mebibytes);
+        let one = used(&probe.command(&["stat"]))?;
+        let all = used(&probe.command(&several))?;
+        displaying.push((all.processor - one.processor) / f64::from(DISPLAYS - 1));
+        once.push(one);
+        nothing.push(used(&probe.command(&["--version"]))?);
+        list.push(used(&probe.command(&["sessions", "--limit", "10"]))?);
     }
     let row =
         |what, unit, samples| Row::new(format!("stat, {count} sessions: {what}"), unit, samples);
+    let sessions =
+        |what, unit, samples| Row::new(format!("sessions, {count} of them: {what}"), unit, samples);
+    let times = |all: &[Used]| all.iter().map(|used| used.time).collect();
+    let memory = |all: &[Used]| all.iter().map(|used| used.memory).collect();
     Ok(vec![
-        row("time", "ms", times).wanted(Wanted::AtMost(milliseconds)),
+        row("time", "ms", times(&once)).wanted(Wanted::AtMost(milliseconds)),
+        row("time of --version", "ms", times(&nothing)),
+        row("processor, each further display", "ms", displaying),
         row("system calls", "calls", vec![system_calls(&probe)? as f64]),
-        row("resident set", "MiB", memory).wanted(Wanted::AtMost(64.0)),
+        row("resident set", "MiB", memory(&once)).wanted(Wanted::AtMost(64.0)),
         row(
             "tables",
             "MiB",
@@ -343,19 +360,36 @@ fn stat(feeder: &mut Feeder, count: u32, milliseconds: f64) -> Result<Vec<Row>> 
                     / f64::from(1 << 20),
             ],
         ),
+        sessions("time", "ms", times(&list)),
+        sessions("resident set", "MiB", memory(&list)),
     ])
 }
 
-/// Milliseconds and MiB of resident memory that a command takes. A small process runs it, since the
-/// kernel counts with a command what the process had that it came from.
-fn used(command: &Command) -> Result<[f64; 2]> {
+/// What a command takes.
+struct Used {
+    /// From its start to its end, in milliseconds.
+    time: f64,
+    /// Of processors, in milliseconds.
+    processor: f64,
+    /// Its largest resident set, in MiB.
+    memory: f64,
+}
+
+/// Runs a command to its end. A small process does, since the kernel counts with a command what the
+/// process had that it came from.
+fn used(command: &Command) -> Result<Used> {
     let text = output(
         Command::new(std::env::current_exe()?)
             .arg("used")
             .arg(command.get_program())
             .args(command.get_args()),
     )?;
-    Ok(serde_json::from_str(&text)?)
+    let [time, processor, memory] = serde_json::from_str(&text)?;
+    Ok(Used {
+        time,
+        processor,
+        memory,
+    })
 }
 
 /// The other process of [`used`].
@@ -366,8 +400,13 @@ pub(crate) fn tell_used() -> Result<()> {
     let status = command.args(arguments).stdout(Stdio::null()).status()?;
     let time = start.elapsed().as_secs_f64() * 1e3;
     ensure!(status.success(), "{command:?}: {status}");
-    let memory = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss() as f64 / 1024.0;
-    println!("{}", json!([time, memory]));
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let processor = [usage.user_time(), usage.system_time()]
+        .map(|time| time.num_microseconds() as f64 / 1e3)
+        .iter()
+        .sum::<f64>();
+    let memory = usage.max_rss() as f64 / 1024.0;
+    println!("{}", json!([time, processor, memory]));
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::shell;
 
 /// Programs of the host that the smoke test runs.
-const TOOLS: [&str; 3] = ["ip", "tc", "nsenter"];
+const TOOLS: [&str; 4] = ["ip", "tc", "nsenter", "bpftool"];
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM_FILE: u32 = 0o100_755;

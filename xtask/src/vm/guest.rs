@@ -12,7 +12,7 @@ use nix::{
 use super::{MARK, Report};
 use crate::{
     hooks,
-    smoke::{self, Loaded},
+    smoke::{self, FIGURES, Loaded},
 };
 
 /// Where the archive puts the programs.
@@ -20,9 +20,12 @@ pub(super) const BINARY: &str = "/bin/mptcp-user";
 pub(super) const PROGRAM: &str = "/bin/xtask";
 /// Kernel modules, in the order in which they are loaded.
 pub(super) const MODULES: &str = "/modules";
+/// What the first process says first, behind the mark.
+const BEGUN: &str = "begun";
 
 /// The first process of a guest. It never returns.
 pub(crate) fn init() -> Result<()> {
+    println!("{MARK}{BEGUN}");
     match check() {
         Ok((hooks, loaded)) => {
             println!("{MARK}hooks\t{hooks}");
@@ -30,10 +33,11 @@ pub(crate) fn init() -> Result<()> {
                 program,
                 hook,
                 role,
-                costs: [verified, translated, jited],
+                figures,
             } in loaded
             {
-                println!("{MARK}{program}\t{hook}\t{role}\t{verified}\t{translated}\t{jited}");
+                let figures = figures.map(|figure| figure.to_string()).join("\t");
+                println!("{MARK}{program}\t{hook}\t{role}\t{figures}");
             }
             println!("{MARK}kernel\t{}", smoke::kernel());
         }
@@ -74,6 +78,21 @@ fn check() -> Result<(String, Vec<Loaded>)> {
     ))
 }
 
+/// Did the guest's kernel get as far as to run the first process?
+pub(super) fn has_begun(text: &str) -> bool {
+    // The kernel may have written into the same line.
+    text.contains(&format!("{MARK}{BEGUN}"))
+}
+
+/// Why the guest ended, as far as its kernel says.
+pub(super) fn last_words(text: &str) -> &str {
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines()
+        .find(|line| line.contains("Kernel panic"))
+        .or_else(|| lines().last())
+        .unwrap_or("it wrote nothing")
+}
+
 /// What the guest said: its kernel, what became of the hooks, and the programs.
 pub(super) fn parse(text: &str) -> Result<Report> {
     let mut loaded = Vec::new();
@@ -83,6 +102,7 @@ pub(super) fn parse(text: &str) -> Result<Report> {
         .filter_map(|line| line.trim_end().strip_prefix(MARK))
     {
         match *line.split('\t').collect::<Vec<_>>() {
+            [BEGUN] => {}
             ["kernel", kernel] => {
                 return Ok(Report {
                     kernel: kernel.to_owned(),
@@ -92,12 +112,18 @@ pub(super) fn parse(text: &str) -> Result<Report> {
             }
             ["hooks", text] => hooks = text.to_owned(),
             ["failed", reason] => bail!("{}", reason.replace(" | ", "\n")),
-            [program, hook, role, verified, translated, jited] => loaded.push(Loaded {
-                program: program.to_owned(),
-                hook: hook.to_owned(),
-                role: role.to_owned(),
-                costs: [verified.parse()?, translated.parse()?, jited.parse()?],
-            }),
+            [program, hook, role, ref figures @ ..] if figures.len() == FIGURES => {
+                let figures: Vec<_> = figures
+                    .iter()
+                    .map(|f| f.parse())
+                    .collect::<Result<_, _>>()?;
+                loaded.push(Loaded {
+                    program: program.to_owned(),
+                    hook: hook.to_owned(),
+                    role: role.to_owned(),
+                    figures: std::array::from_fn(|i| figures[i]),
+                });
+            }
             _ => bail!("the guest said {line:?}"),
         }
     }
@@ -106,4 +132,22 @@ pub(super) fn parse(text: &str) -> Result<Report> {
         "the guest ended early:\n{}",
         lines[lines.len().saturating_sub(20)..].join("\n")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_crashed_is_told_from_a_failure_of_ours() {
+        let crashed = "int3: 0000 [#1] SMP\nKernel panic - not syncing: Fatal exception\nend\n";
+        assert!(!has_begun(crashed));
+        assert_eq!(
+            last_words(crashed),
+            "Kernel panic - not syncing: Fatal exception"
+        );
+        assert!(!has_begun(""));
+        assert!(has_begun(&format!("{MARK}begun\r\n{crashed}")));
+        assert!(has_begun(&format!("{MARK}begun\n{MARK}failed\tno veth\n")));
+    }
 }
