@@ -3,44 +3,21 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio, id},
-    sync::atomic::{AtomicU32, Ordering},
+    path::Path,
+    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{Family, Namespace, Pair, close, finished, output, transfer, wait, wait_until},
-    probe::{Probe, binary, failure, total},
+    files::Directory,
+    net::{Family, Namespace, Pair, close, output, outputs, transfer, wait, wait_until},
+    probe::{Probe, binary, command, failure, total, unread},
 };
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::Value;
-
-/// A directory that goes when this is dropped.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("mptcp-test-log-{}-{number}", id()));
-        fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A namespace with a probed veth pair, p0-p1.
 fn one_link() -> Result<(Namespace, Probe)> {
@@ -74,12 +51,7 @@ fn record(probe: &Probe, log: &str) -> Result<()> {
 
 /// `mptcp-user stat -logFile`, and what it says besides.
 fn read(log: &str, arguments: &[&str]) -> Result<(String, String)> {
-    let mut command = Command::new(binary());
-    command.args(["stat", "-logFile", log]).args(arguments);
-    let output = finished(&mut command)?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "{command:?}: {said}");
-    Ok((String::from_utf8(output.stdout)?, said))
+    outputs(command(&["stat", "-logFile", log]).args(arguments))
 }
 
 /// One display.
@@ -243,11 +215,7 @@ fn readings_are_chosen_by_time_and_step() -> Result<()> {
         (&["-clearstats", "basic"], 2),
         (&["-ntimes", "2", "--output", "json"], 2),
     ] {
-        let mut command = Command::new(binary());
-        failure(
-            code,
-            command.args(["stat", "-logFile", &log]).args(arguments),
-        )?;
+        failure(code, command(&["stat", "-logFile", &log]).args(arguments))?;
     }
     Ok(())
 }
@@ -424,7 +392,7 @@ fn a_full_disk_costs_what_did_not_fit_and_nothing_else() -> Result<()> {
         sleep 0.1
         kill -INT $!; wait $!
         cp \"$1/log\" \"$4/log\"";
-    let mount = directory.0.join("mount");
+    let mount = directory.path().join("mount");
     fs::create_dir(&mount)?;
     let mut command = Command::new("unshare");
     command
@@ -435,9 +403,9 @@ fn a_full_disk_costs_what_did_not_fit_and_nothing_else() -> Result<()> {
         command
             .arg(namespace.name())
             .arg(probe.pins())
-            .arg(&directory.0),
+            .arg(directory.path()),
     )?;
-    let said = fs::read_to_string(directory.0.join("said"))?;
+    let said = fs::read_to_string(directory.path().join("said"))?;
     ensure!(
         said.matches("No space left").count() == 1,
         "told again and again: {said}"
@@ -449,7 +417,7 @@ fn a_full_disk_costs_what_did_not_fit_and_nothing_else() -> Result<()> {
         )?;
         Ok((text.lines().count(), said))
     };
-    let full = fs::read_to_string(directory.0.join("full"))?;
+    let full = fs::read_to_string(directory.path().join("full"))?;
     ensure!(!full.ends_with('\n'), "the disk was not full within a line");
     let (before, torn) = readings("full")?;
     ensure!(
@@ -457,7 +425,7 @@ fn a_full_disk_costs_what_did_not_fit_and_nothing_else() -> Result<()> {
         "{torn}"
     );
     let (after, skipped) = readings("log")?;
-    let text = fs::read_to_string(directory.0.join("log"))?;
+    let text = fs::read_to_string(directory.path().join("log"))?;
     ensure!(skipped.contains("1 lines are no readings"), "{skipped}");
     ensure!(
         after == text.lines().count() - 1 && after > before + 2,
@@ -496,8 +464,7 @@ fn it_rotates_by_size_and_by_age() -> Result<()> {
         all.extend(fs::read(file)?);
     }
     // One behind the other they are the whole log.
-    let whole = directory.file("whole");
-    fs::write(&whole, &all)?;
+    let whole = directory.write("whole", &all)?;
     let steps = displays(&whole, &[])?;
     ensure!(steps.len() == 60);
     let times: Vec<_> = steps.iter().map(|stat| stat["time"].to_string()).collect();
@@ -585,15 +552,10 @@ fn what_cannot_be_recorded_to_is_told() -> Result<()> {
     ensure!(recorder.end(Signal::SIGINT)?.success());
 
     let line = fs::read_to_string(&log)?;
-    let newer = directory.file("newer");
-    fs::write(
-        &newer,
-        line.replace("\"log_version\":1", "\"log_version\":2"),
-    )?;
-    let other = directory.file("other");
-    fs::write(&other, "something else\n")?;
-    let fifo = directory.file("fifo");
-    output(Command::new("mkfifo").arg(&fifo))?;
+    let newer = line.replace("\"log_version\":1", "\"log_version\":2");
+    let newer = directory.write("newer", newer)?;
+    let other = directory.write("other", "something else\n")?;
+    let fifo = directory.fifo("fifo")?;
     for (path, word) in [
         (&newer, "version 2"),
         (&other, "something else"),
@@ -626,17 +588,7 @@ fn what_cannot_be_recorded_to_is_told() -> Result<()> {
     }
 
     // To standard output, until nobody reads it.
-    let (reader, writer) = io::pipe()?;
-    drop(reader);
-    let mut command = probe.command(&["record", "-o", "-", "--interval", "10ms"]);
-    let child = command.stdout(writer).stderr(Stdio::piped()).spawn()?;
-    drop(command);
-    let output = wait(child)?;
-    ensure!(
-        output.status.success() && output.stderr.is_empty(),
-        "{output:?}"
-    );
-    Ok(())
+    unread(probe.command(&["record", "-o", "-", "--interval", "10ms"]))
 }
 
 #[test]
@@ -646,11 +598,7 @@ fn bad_logs_are_told_in_a_sentence() -> Result<()> {
     let log = directory.file("log");
     probe.run(&["record", "-o", &log, "--ntimes", "3", "--interval", "10ms"])?;
     let text = fs::read_to_string(&log)?;
-    let make = |name: &str, text: &str| -> Result<String> {
-        let path = directory.file(name);
-        fs::write(&path, text)?;
-        Ok(path)
-    };
+    let make = |name: &str, text: &str| directory.write(name, text);
     let newer = format!(
         "{text}{}",
         text.replace("\"log_version\":1", "\"log_version\":7")
@@ -674,28 +622,22 @@ fn bad_logs_are_told_in_a_sentence() -> Result<()> {
         ),
         (directory.file(""), "directory"),
     ] {
-        let said = failure(1, Command::new(binary()).args(["stat", "-logFile", &path]))?;
+        let said = failure(1, &mut command(&["stat", "-logFile", &path]))?;
         ensure!(
             said.contains(word) && said.lines().count() <= 2,
             "{path}: {said}"
         );
     }
-    for command in ["sessions", "events"] {
-        let said = failure(
-            1,
-            Command::new(binary()).args([command, "--log-file", &log]),
-        )?;
+    for name in ["sessions", "events"] {
+        let said = failure(1, &mut command(&[name, "--log-file", &log]))?;
         ensure!(
             said.contains("is a log") && said.contains("next:"),
             "{said}"
         );
     }
     // A FIFO that is closed within a line.
-    let fifo = directory.file("fifo");
-    output(Command::new("mkfifo").arg(&fifo))?;
-    let mut command = Command::new(binary());
-    command.args(["stat", "-logFile", &fifo, "--output", "json"]);
-    let child = command
+    let fifo = directory.fifo("fifo")?;
+    let child = command(&["stat", "-logFile", &fifo, "--output", "json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
@@ -711,18 +653,7 @@ fn bad_logs_are_told_in_a_sentence() -> Result<()> {
     // Compressed, and cut off: what was there is shown, and the exit code says that it is not all.
     let cut = directory.file("cut.gz");
     output(Command::new("sh").args(["-c", &format!("gzip -c {log} | head -c 200 > {cut}")]))?;
-    failure(1, Command::new(binary()).args(["stat", "-logFile", &cut]))?;
+    failure(1, &mut command(&["stat", "-logFile", &cut]))?;
     // Nobody reads.
-    let (reader, writer) = io::pipe()?;
-    drop(reader);
-    let mut command = Command::new(binary());
-    command.args(["stat", "-logFile", &log, "-ntimes", "0"]);
-    let child = command.stdout(writer).stderr(Stdio::piped()).spawn()?;
-    drop(command);
-    let result = wait(child)?;
-    ensure!(
-        result.status.success() && result.stderr.is_empty(),
-        "{result:?}"
-    );
-    Ok(())
+    unread(command(&["stat", "-logFile", &log, "-ntimes", "0"]))
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{Family, Pair, close, finished, transfer},
+    net::{Family, Pair, close, outputs, transfer},
     probe::{Probe, total},
 };
 use serde_json::{Value, json};
@@ -112,9 +112,8 @@ fn tables_are_shared() -> Result<()> {
     let pair = Pair::new(Family::V4)?;
     let probe = Probe::new(&pair.server);
     let attach = |arguments: &[&str]| -> Result<String> {
-        let output = finished(&mut probe.command(&[&["attach", "-i"], arguments].concat()))?;
-        ensure!(output.status.success());
-        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+        let (_, said) = outputs(&mut probe.command(&[&["attach", "-i"], arguments].concat()))?;
+        Ok(said)
     };
     let tables = || -> Result<Vec<Value>> {
         let text = probe.run(&["status", "--output", "json"])?;

@@ -16,7 +16,10 @@ pub(crate) use self::append::Appender;
 use self::counted::{Counted, Taken};
 pub use self::format::line;
 pub use super::reading::{Hooks, Interface, Reading};
-use super::{Origin, Statistics, file::File};
+use super::{
+    Origin, Statistics,
+    file::{File, conclude},
+};
 use crate::{
     failure::{Failure, Kind},
     render::{json, report},
@@ -214,16 +217,7 @@ impl Log {
 
     /// An error if it could not be read to its end.
     pub(crate) fn conclude(&self) -> Result<()> {
-        match &self.broken {
-            None => Ok(()),
-            Some(reason) => Err(Failure::error(
-                Kind::Failed,
-                format!(
-                    "{} was not read to its end, and what came before is shown: {reason}",
-                    self.name
-                ),
-            )),
-        }
+        conclude(&self.name, self.broken.as_deref())
     }
 
     /// The next reading, whatever is wanted.
