@@ -217,6 +217,25 @@ fn readings_are_chosen_by_time_and_step() -> Result<()> {
     ] {
         failure(code, command(&["stat", "-logFile", &log]).args(arguments))?;
     }
+    // What a log says is counted already.
+    for option in [
+        &["--role", "host"][..],
+        &["--v1-only"],
+        &["--max-sessions", "100"],
+        &["--limit-subflows", "2"],
+    ] {
+        for which in [
+            &["stat", "-logFile", &log][..],
+            &["report", "-o", "-", &log],
+        ] {
+            let said = failure(2, command(which).args(option))?;
+            ensure!(
+                said.contains("this is a log") && said.contains("next: leave out"),
+                "{option:?}: {said}"
+            );
+            ensure!(said.contains(option[0]), "{option:?}: {said}");
+        }
+    }
     Ok(())
 }
 

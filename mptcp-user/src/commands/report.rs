@@ -52,12 +52,7 @@ fn of_capture(capture: &mut Capture, options: &Report) -> Result<String> {
 }
 
 fn of_log(log: &mut Log, options: &Report) -> Result<String> {
-    if options.analysis.role.is_some() {
-        return Err(Failure::error(
-            Kind::Usage,
-            "--role: a log has the role of its probes",
-        ));
-    }
+    options.analysis.refuse()?;
     let (statistics, history) = log.history()?;
     page(&report::Report {
         statistics: &statistics,
