@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use nix::libc::{EDQUOT, ENOSPC};
 use tokio::time::MissedTickBehavior;
 
@@ -11,7 +12,7 @@ use crate::{
     cli::Record,
     failure::{Failure, Kind, os_error, say, sentence},
     probe::{Network, Pins},
-    source::{Appender, Reading, log_line},
+    source::{Appender, log_line},
 };
 
 pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
@@ -24,7 +25,7 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
     // What is wrong from the start ends the command, and leaves no empty file.
     let first = read(&network, pins, options, &mut remarks).await?;
     let mut output = Output::open(options)?;
-    output.append(&first)?;
+    output.append(first)?;
     let mut readings = 1;
     let mut missing = 0;
     let mut troubles = Remarks::default();
@@ -38,7 +39,7 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
         // is room on the disk.
         let trouble = match read(&network, pins, options, &mut remarks).await {
             Err(error) => Some(error),
-            Ok(reading) => match output.append(&reading) {
+            Ok(line) => match output.append(line) {
                 Err(error) if !matches!(os_error(&error), Some(ENOSPC | EDQUOT)) => {
                     return Err(error);
                 }
@@ -67,7 +68,7 @@ async fn read(
     pins: &Pins,
     options: &Record,
     remarks: &mut Remarks,
-) -> Result<Reading> {
+) -> Result<Line> {
     let _lock = pins.lock_to_read()?;
     let mut opened = Pinned::open(network, pins, &options.interfaces).await?;
     if let Some(name) = opened.absent.first() {
@@ -77,7 +78,17 @@ async fn read(
         ));
     }
     remarks.tell(std::mem::take(&mut opened.remarks));
-    opened.live(pins)?.reading()
+    let reading = opened.live(pins)?.reading()?;
+    Ok(Line {
+        time: reading.time,
+        text: log_line(&reading)?,
+    })
+}
+
+/// A reading as it is written.
+struct Line {
+    time: Timestamp,
+    text: String,
 }
 
 /// Tells what is not as it should be once, and not with every reading.
@@ -114,10 +125,10 @@ impl Output {
         .map(Self::File)
     }
 
-    fn append(&mut self, reading: &Reading) -> Result<()> {
+    fn append(&mut self, line: Line) -> Result<()> {
         match self {
-            Self::Standard => print(&log_line(reading)),
-            Self::File(file) => file.append(reading),
+            Self::Standard => print(&line.text),
+            Self::File(file) => file.append(&line.text, line.time),
         }
     }
 }

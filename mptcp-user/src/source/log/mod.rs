@@ -25,8 +25,16 @@ use crate::{
     render::{json, report},
 };
 
-/// No line is longer: the counters of an interface take 10 KB at most, and mostly 1 KB.
+/// A line has fewer bytes, its end included: the counters of an interface take 10 KB at most, and mostly
+/// 1 KB.
 const LONGEST_LINE: u64 = 4 << 20;
+
+/// A reading has no more interfaces. As many probes take a gigabyte of the kernel's memory with a hundred
+/// CPUs, and a tenth of that here.
+const MOST_INTERFACES: usize = 1 << 10;
+
+/// All readings of a log together have no more interfaces: names that come and go.
+const MOST_NAMES: usize = 1 << 12;
 
 /// The readings that are wanted.
 #[derive(Clone, Debug, Default)]
@@ -155,7 +163,9 @@ impl Log {
             if reading.interfaces.is_empty() || self.range.until.is_some_and(|t| reading.time > t) {
                 continue;
             }
-            self.counted.add(&reading);
+            self.counted
+                .add(&reading)
+                .with_context(|| format!("cannot read {}: line {}", self.name, self.number))?;
             if self.range.since.is_none_or(|t| reading.time >= t) {
                 return Ok(Some(reading));
             }
