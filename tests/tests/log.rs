@@ -556,6 +556,26 @@ fn a_probe_that_goes_and_comes_is_waited_for() -> Result<()> {
     Ok(())
 }
 
+/// Who sits at a terminal is told what goes on, in a line; a unit's journal or a script is not.
+#[test]
+fn a_terminal_is_told_what_is_recorded() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    let directory = Directory::new()?;
+    let log = directory.file("log");
+    let mut record = probe.command(&["record", "-o", &log, "--ntimes", "2", "--interval", "20ms"]);
+    let (_, said) = outputs(&mut record)?;
+    ensure!(said.is_empty(), "{said}");
+    let words = [record.get_program()].into_iter().chain(record.get_args());
+    let words: Vec<_> = words.map(|word| format!("'{}'", word.display())).collect();
+    let line = words.join(" ");
+    let said = output(Command::new("script").args(["-qec", &line, "/dev/null"]))?;
+    ensure!(
+        said.trim_end() == format!("mptcp-user: recording p0 to {log} every 20ms; Ctrl-C ends it"),
+        "{said:?}"
+    );
+    Ok(())
+}
+
 #[test]
 fn what_cannot_be_recorded_to_is_told() -> Result<()> {
     let (_namespace, probe) = one_link()?;
@@ -591,6 +611,13 @@ fn what_cannot_be_recorded_to_is_told() -> Result<()> {
         );
     }
     ensure!(fs::read_to_string(&other)? == "something else\n");
+
+    let said = probe.fails(1, &["record", "-o", &log, "-i", "nope0"])?;
+    ensure!(said == probe.fails(1, &["stat", "-i", "nope0"])?, "{said}");
+    ensure!(
+        said.contains("no interface nope0") && said.contains("next:"),
+        "{said}"
+    );
 
     // Without a probe there is no file either.
     let bare = Namespace::new("bare")?;

@@ -7,7 +7,7 @@ use mptcp_tests::{
     capture::Capture,
     files::Directory,
     net::{Family, Namespace, Pair, close, finished, output, transfer},
-    probe::{Probe, command, failure, unread},
+    probe::{Probe, binary, command, failure, unread},
 };
 use serde_json::Value;
 
@@ -306,10 +306,23 @@ fn a_page_is_written_as_a_whole_and_over_nothing() -> Result<()> {
         ensure!(said.contains(word), "{file}: {said}");
         ensure!(!Path::new(&never).exists(), "{file}: a page all the same");
     }
-    failure(
-        1,
-        &mut report(&session, &["-o", &directory.file("nowhere/page.html")]),
-    )?;
+    // What is told is the page's name, and not that of a draft.
+    let nowhere = directory.file("nowhere/page.html");
+    let said = failure(1, &mut report(&session, &["-o", &nowhere]))?;
+    let wanted = format!("cannot write {nowhere}: No such file or directory (os error 2)");
+    ensure!(said.trim_end().ends_with(&wanted), "{said}");
+    let mount = directory.file("mount");
+    fs::create_dir(&mount)?;
+    let script =
+        "mount -t tmpfs -o size=8k tmpfs \"$1\"; exec \"$0\" report \"$2\" -o \"$1/page.html\"";
+    let mut full = Command::new("unshare");
+    full.args(["-m", "sh", "-ec", script]);
+    let said = failure(1, full.arg(binary()).arg(&mount).arg(&session))?;
+    ensure!(
+        said.contains(&format!("cannot write {mount}/page.html: No space left"))
+            && !said.contains(".tmp"),
+        "{said}"
+    );
     failure(
         2,
         &mut report(&session, &["-o", &never, "--since", "2026-01-01"]),

@@ -1,9 +1,11 @@
 //! `mptcp-user record`
 
-use std::path::Path;
+use std::{
+    io::{self, IsTerminal as _},
+    path::Path,
+};
 
 use anyhow::Result;
-use jiff::Timestamp;
 use nix::libc::{EDQUOT, ENOSPC};
 use tokio::time::MissedTickBehavior;
 
@@ -12,7 +14,7 @@ use crate::{
     cli::Record,
     failure::{Failure, Kind, os_error, say, sentence},
     probe::{Network, Pins},
-    source::{Appender, log_line},
+    source::{Appender, Reading, log_line},
 };
 
 pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
@@ -25,8 +27,11 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
     // What is wrong from the start ends the command, and leaves no empty file.
     let first = read(&network, pins, options, &mut remarks).await?;
     let mut output = Output::open(options)?;
-    output.append(first)?;
+    output.append(&first)?;
     let mut readings = 1;
+    if io::stderr().is_terminal() && readings != options.ntimes {
+        say(told(&first.reading, options));
+    }
     let mut missing = 0;
     let mut troubles = Remarks::default();
     while readings != options.ntimes {
@@ -39,7 +44,7 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
         // is room on the disk.
         let trouble = match read(&network, pins, options, &mut remarks).await {
             Err(error) => Some(error),
-            Ok(line) => match output.append(line) {
+            Ok(line) => match output.append(&line) {
                 Err(error) if !matches!(os_error(&error), Some(ENOSPC | EDQUOT)) => {
                     return Err(error);
                 }
@@ -72,6 +77,7 @@ async fn read(
     let _lock = pins.lock_to_read()?;
     let mut opened = Pinned::open(network, pins, &options.interfaces).await?;
     if let Some(name) = opened.absent.first() {
+        network.interface(name).await?;
         return Err(Failure::error(
             Kind::Failed,
             format!("{name} has no probe\n  next: mptcp-user attach -i {name}"),
@@ -79,16 +85,31 @@ async fn read(
     }
     remarks.tell(std::mem::take(&mut opened.remarks));
     let reading = opened.live(pins)?.reading()?;
-    Ok(Line {
-        time: reading.time,
-        text: log_line(&reading)?,
-    })
+    let text = log_line(&reading)?;
+    Ok(Line { reading, text })
 }
 
-/// A reading as it is written.
+/// A reading, and as it is written.
 struct Line {
-    time: Timestamp,
+    reading: Reading,
     text: String,
+}
+
+/// What is recorded, where, and until when.
+fn told(reading: &Reading, options: &Record) -> String {
+    let interfaces = reading.interfaces.iter();
+    let interfaces: Vec<_> = interfaces
+        .map(|interface| interface.name.as_str())
+        .collect();
+    let file = match options.output.to_str() {
+        Some("-") => "standard output".to_owned(),
+        _ => options.output.display().to_string(),
+    };
+    format!(
+        "recording {} to {file} every {:?}; Ctrl-C ends it",
+        interfaces.join(", "),
+        options.interval
+    )
 }
 
 /// Tells what is not as it should be once, and not with every reading.
@@ -125,10 +146,10 @@ impl Output {
         .map(Self::File)
     }
 
-    fn append(&mut self, line: Line) -> Result<()> {
+    fn append(&mut self, line: &Line) -> Result<()> {
         match self {
             Self::Standard => print(&line.text),
-            Self::File(file) => file.append(&line.text, line.time),
+            Self::File(file) => file.append(&line.text, line.reading.time),
         }
     }
 }
