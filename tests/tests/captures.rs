@@ -8,11 +8,13 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::Write as _,
+    panic,
     path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use mptcp_common::counter::Events;
 use mptcp_tests::{
     capture::Capture,
     captures::{self, own},
@@ -25,27 +27,41 @@ use mptcp_tests::{
 };
 use serde_json::Value;
 
+const DIRECTIONS: [&str; 3] = ["rx", "tx", "unknown"];
+
 /// An event of all directions, by its name in docs/maps.md.
 fn event(stat: &Value, name: &str) -> u64 {
-    ["rx", "tx", "unknown"]
-        .iter()
-        .filter_map(|direction| stat["events"][direction][name].as_u64())
-        .sum()
-}
-
-fn options(stat: &Value, name: &str) -> u64 {
-    ["rx", "tx", "unknown"]
-        .iter()
-        .filter_map(|direction| stat["options"][direction][name].as_u64())
-        .sum()
+    part(stat, name, 0)
 }
 
 /// One of several numbers of an event.
 fn part(stat: &Value, name: &str, index: usize) -> u64 {
-    ["rx", "tx", "unknown"]
-        .iter()
-        .filter_map(|direction| stat["events"][direction][name][index].as_u64())
-        .sum()
+    let of = |direction| event_of(stat, direction, name, index);
+    DIRECTIONS.into_iter().map(of).sum()
+}
+
+/// The same in one direction. `stat` leaves out what is 0: that the event exists is known from the counters.
+fn event_of(stat: &Value, direction: &str, name: &str, index: usize) -> u64 {
+    let field = Events::FIELDS.iter().find(|(known, ..)| *known == name);
+    let (_, words, _) = field.unwrap_or_else(|| panic!("there is no event {name}"));
+    assert!(index < *words, "{name} has {words} numbers");
+    let events = stat["events"][direction].as_object();
+    let events = events.unwrap_or_else(|| panic!("no events of {direction}"));
+    // These are in objects of their own.
+    assert!(!["option", "invalid", "option_invalid"].contains(&name));
+    match events.get(name) {
+        None => 0,
+        Some(Value::Array(numbers)) => numbers[index].as_u64().expect("a count"),
+        Some(number) => number.as_u64().expect("a count"),
+    }
+}
+
+fn options(stat: &Value, name: &str) -> u64 {
+    let of = |direction| {
+        let count = stat["options"][direction][name].as_u64();
+        count.unwrap_or_else(|| panic!("there is no option {name}"))
+    };
+    DIRECTIONS.into_iter().map(of).sum()
 }
 
 /// What tshark decodes.
@@ -141,6 +157,26 @@ fn number(text: &str) -> Option<u64> {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),
         None => text.parse().ok(),
     }
+}
+
+/// Else a test of it would be a test of nothing.
+#[test]
+fn a_misspelled_event_is_no_zero() -> Result<()> {
+    let stat = stat(own().join("basic.pcap"), &[])?;
+    ensure!(event(&stat, "capable_syn") == 1);
+    // Those that did not happen are left out.
+    ensure!(event(&stat, "fastclose") == 0 && part(&stat, "tcprst_reason", 7) == 0);
+    for (name, index) in [
+        ("capable_sin", 0),
+        ("option", 0),
+        ("tcprst_reason", 8),
+        ("fail", 1),
+    ] {
+        let look = panic::catch_unwind(|| part(&stat, name, index));
+        ensure!(look.is_err(), "{name} [{index}] is a number");
+    }
+    ensure!(panic::catch_unwind(|| options(&stat, "MP_CAPABEL")).is_err());
+    Ok(())
 }
 
 #[test]
@@ -633,17 +669,13 @@ fn a_host_needs_to_know_what_came_in() -> Result<()> {
         let cooked = directory.write("cooked.pcap", pcap(PCAP, 113, &cooked))?;
         for file in [flagged, cooked] {
             let stat = stat(&file, &["--role", "host"])?;
-            let received = event_of(&stat, "rx", "capable_syn");
+            let received = event_of(&stat, "rx", "capable_syn", 0);
             ensure!(received == u64::from(listens), "{}", stat["events"]);
-            let sent = event_of(&stat, "tx", "capable_syn");
+            let sent = event_of(&stat, "tx", "capable_syn", 0);
             ensure!(sent == u64::from(opposite), "{}", stat["events"]);
         }
     }
     Ok(())
-}
-
-fn event_of(stat: &Value, direction: &str, name: &str) -> u64 {
-    stat["events"][direction][name].as_u64().unwrap_or_default()
 }
 
 #[test]
