@@ -20,7 +20,7 @@ use mptcp_tests::{
     captures::{self, own},
     files::Directory,
     net::{Family, Pair, close, finished, output, transfer},
-    probe::{command, failure, recorded as stat},
+    probe::{self, command, failure, recorded as stat},
     record::{self, Interface, PCAP, Record, pcap, pcapng, simple_packets},
     version_0,
     witness::NAMES,
@@ -424,6 +424,56 @@ fn compressed_captures_and_standard_input() -> Result<()> {
     drop(input);
     let read: Value = serde_json::from_slice(&child.wait_with_output()?.stdout)?;
     same("standard input", &plain, &read)
+}
+
+/// What of a compressed capture can be unpacked is counted, by the witness of the program that compressed
+/// it; that the rest cannot is told.
+#[test]
+fn compressed_captures_that_are_damaged() -> Result<()> {
+    // Packets that neither vanish when they are compressed nor cannot be.
+    let mut x = 1_u32;
+    let mut records: Vec<_> = record::bulk()?.take(1000).collect();
+    for byte in records
+        .iter_mut()
+        .flat_map(|record| record.bytes.iter_mut().skip(100).step_by(3))
+    {
+        x = x.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
+        *byte = (x >> 24) as u8;
+    }
+    let directory = Directory::new()?;
+    for program in ["gzip", "zstd"] {
+        let whole = packed(program, &pcap(PCAP, 1, &records))?;
+        for at in [whole.len() / 3, whole.len() / 2, whole.len() - 1] {
+            let cut = directory.write("cut", &whole[..at])?;
+            let unpacked = finished(Command::new(program).arg("-dc").stdin(File::open(&cut)?))?;
+            let (least, _) = record::count(&unpacked.stdout);
+            let (stat, reason) = broken(&cut)?;
+            let frames = stat["source"]["frames"].as_u64().context("no frames")?;
+            ensure!(
+                least > 100 && (least..=1000).contains(&frames),
+                "{program}, cut at {at}: {frames}, and {least} are whole; {reason}"
+            );
+            // They are those that come first.
+            let first = pcap(PCAP, 1, &records[..frames as usize]);
+            let first = probe::recorded(directory.write("first", first)?, &[])?;
+            same(program, &first, &stat)?;
+
+            // A few kilobytes in front of the damage may be lost with it.
+            let safe = unpacked.stdout.len().saturating_sub(4096);
+            let (least, _) = record::count(&unpacked.stdout[..safe]);
+            for bits in [1, 0x80, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= bits;
+                let (stat, reason) = broken(&directory.write("damaged", bytes)?)?;
+                let frames = stat["source"]["frames"].as_u64().context("no frames")?;
+                ensure!(
+                    frames >= least,
+                    "{program}, damaged at {at}: {frames}, and {least} are in front of it; {reason}"
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What gzip or zstd makes of bytes.
