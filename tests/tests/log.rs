@@ -63,14 +63,15 @@ fn display(log: &str, arguments: &[&str]) -> Result<Value> {
 
 /// All displays.
 fn displays(log: &str, arguments: &[&str]) -> Result<Vec<Value>> {
-    let (text, _) = read(
-        log,
-        &[&["-ntimes", "0", "--output", "jsonl"], arguments].concat(),
-    )?;
-    Ok(text
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()?)
+    displayed(log, arguments).map(|(displays, _)| displays)
+}
+
+/// All displays, and what is said besides.
+fn displayed(log: &str, arguments: &[&str]) -> Result<(Vec<Value>, String)> {
+    let all = [&["-ntimes", "0", "--output", "jsonl"], arguments].concat();
+    let (text, said) = read(log, &all)?;
+    let displays: Result<_, _> = text.lines().map(serde_json::from_str).collect();
+    Ok((displays?, said))
 }
 
 fn rate(stat: &Value, row: &str) -> Result<f64> {
@@ -372,26 +373,18 @@ fn it_ends_with_whole_lines_and_survives_being_killed() -> Result<()> {
         .write(true)
         .open(&log)?
         .set_len(length - 100)?;
-    let (text, said) = read(&log, &["-ntimes", "0", "--output", "jsonl"])?;
-    ensure!(
-        said.contains("torn") && text.lines().count() == lines - 1,
-        "{said}"
-    );
+    let (steps, said) = displayed(&log, &[])?;
+    ensure!(said.contains("torn") && steps.len() == lines - 1, "{said}");
     // What comes behind it is not lost with it.
     record(&probe, &log)?;
     record(&probe, &log)?;
-    let (text, said) = read(&log, &["-ntimes", "0", "--output", "jsonl"])?;
-    ensure!(
-        text.lines().count() == lines + 1,
-        "{}",
-        text.lines().count()
-    );
+    let (steps, said) = displayed(&log, &[])?;
+    ensure!(steps.len() == lines + 1, "{}", steps.len());
     ensure!(
         said.contains("1 lines are no readings") && said.contains(&format!("line {lines}")),
         "{said}"
     );
-    let last: Value = serde_json::from_str(text.lines().last().context("no line")?)?;
-    ensure!(last["source"]["skipped"] == 1);
+    ensure!(steps[lines]["source"]["skipped"] == 1);
     Ok(())
 }
 
@@ -430,11 +423,8 @@ fn a_full_disk_costs_what_did_not_fit_and_nothing_else() -> Result<()> {
         "told again and again: {said}"
     );
     let readings = |name: &str| -> Result<(usize, String)> {
-        let (text, said) = read(
-            &directory.file(name),
-            &["-ntimes", "0", "--output", "jsonl"],
-        )?;
-        Ok((text.lines().count(), said))
+        let (steps, said) = displayed(&directory.file(name), &[])?;
+        Ok((steps.len(), said))
     };
     let full = fs::read_to_string(directory.path().join("full"))?;
     ensure!(!full.ends_with('\n'), "the disk was not full within a line");
@@ -459,17 +449,11 @@ fn it_rotates_by_size_and_by_age() -> Result<()> {
     let directory = Directory::new()?;
     let log = directory.file("log");
     let old = |number: u32| directory.file(&format!("log.{number}"));
-    probe.run(&[
-        "record",
-        "-o",
-        &log,
-        "--interval",
-        "10ms",
-        "--ntimes",
-        "60",
-        "--rotate-size",
-        "8K",
-    ])?;
+    let record = |log: &str, rotation: &[&str]| {
+        let often = ["record", "-o", log, "--interval", "10ms", "--ntimes", "60"];
+        probe.run(&[&often, rotation].concat())
+    };
+    record(&log, &["--rotate-size", "8K"])?;
     let files: Vec<_> = (1..=9)
         .rev()
         .map(old)
@@ -490,19 +474,7 @@ fn it_rotates_by_size_and_by_age() -> Result<()> {
     ensure!(times.is_sorted());
 
     // As many as are to be kept.
-    probe.run(&[
-        "record",
-        "-o",
-        &log,
-        "--interval",
-        "10ms",
-        "--ntimes",
-        "60",
-        "--rotate-age",
-        "100ms",
-        "--keep",
-        "2",
-    ])?;
+    record(&log, &["--rotate-age", "100ms", "--keep", "2"])?;
     for file in [&old(1), &old(2)] {
         let steps = displays(file, &[])?;
         let span = seconds(&steps[steps.len() - 1]["time"])? - seconds(&steps[0]["time"])?;
@@ -510,19 +482,7 @@ fn it_rotates_by_size_and_by_age() -> Result<()> {
     }
     let kept = |number| directory.file(&format!("aged.{number}"));
     let aged = directory.file("aged");
-    probe.run(&[
-        "record",
-        "-o",
-        &aged,
-        "--interval",
-        "10ms",
-        "--ntimes",
-        "60",
-        "--rotate-age",
-        "100ms",
-        "--keep",
-        "2",
-    ])?;
+    record(&aged, &["--rotate-age", "100ms", "--keep", "2"])?;
     ensure!(Path::new(&kept(2)).exists() && !Path::new(&kept(3)).exists());
 
     // Somebody else may rotate.
