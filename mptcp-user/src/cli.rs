@@ -15,6 +15,7 @@ use mptcp_common::{
 };
 
 use crate::{
+    failure::{Failure, Kind},
     offline::{Config, Sizes},
     probe::{Policy, Substitute},
     source::{Range, State},
@@ -113,6 +114,16 @@ pub(crate) struct Judgment {
     pub(crate) v1_only: bool,
 }
 
+impl From<Judgment> for engine::Policy {
+    fn from(judgment: Judgment) -> Self {
+        Self {
+            min_mss_v4: judgment.min_mss_v4,
+            min_mss_v6: judgment.min_mss_v6,
+            version_0: !judgment.v1_only,
+        }
+    }
+}
+
 /// Room in the tables.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Room {
@@ -161,26 +172,47 @@ pub(crate) struct Analysis {
     /// [default: middlebox]
     #[arg(long, value_enum)]
     pub(crate) role: Option<RoleName>,
+    // `None` where none of their options is given.
     #[command(flatten)]
-    judgment: Judgment,
+    judgment: Option<Judgment>,
     #[command(flatten)]
-    room: Room,
+    room: Option<Room>,
     #[command(flatten)]
-    limits: PolicyLimits,
+    limits: Option<PolicyLimits>,
 }
 
 impl Analysis {
+    /// Its options.
+    const OPTIONS: &str = "--role, --min-mss-v4, --min-mss-v6, --v1-only, --max-sessions, --max-subflows, \
+        --limit-subflows, --limit-pending, --join-threshold, --no-passive-close, --handshake-timeout, \
+        --close-timeout and --idle-timeout";
+
+    /// An error if there are options: what a log says was counted when it was recorded.
+    pub(crate) fn refuse(&self) -> anyhow::Result<()> {
+        if self.role.is_none()
+            && self.judgment.is_none()
+            && self.room.is_none()
+            && self.limits.is_none()
+        {
+            return Ok(());
+        }
+        Err(Failure::error(
+            Kind::Usage,
+            format!(
+                "this is a log, whose numbers were counted when it was recorded\n  next: leave out the \
+                 options of captures: {}",
+                Self::OPTIONS
+            ),
+        ))
+    }
+
     /// What the engine is to be made with.
     pub(crate) fn config(&self) -> Config {
         Config {
             role: self.role.unwrap_or(RoleName::Middlebox).into(),
-            policy: engine::Policy {
-                min_mss_v4: self.judgment.min_mss_v4,
-                min_mss_v6: self.judgment.min_mss_v6,
-                version_0: !self.judgment.v1_only,
-            },
-            limits: Policy::of(&self.limits, None, None).limits,
-            sizes: self.room.into(),
+            policy: self.judgment.map(Into::into).unwrap_or_default(),
+            limits: Policy::of(&self.limits.unwrap_or_default(), None, None).limits,
+            sizes: self.room.map(Into::into).unwrap_or_default(),
             ..Config::default()
         }
     }
@@ -660,6 +692,44 @@ mod tests {
         for stat in [theirs, ours] {
             assert!(stat.detail && stat.full_values);
             assert_eq!((stat.ntimes, stat.clear_stats), (3, Some(ClearStats::Full)));
+        }
+    }
+
+    #[test]
+    fn the_options_of_captures_are_told_by_name() {
+        let command = Analysis::augment_args(clap::Command::new("analysis"));
+        let named: Vec<_> = Analysis::OPTIONS
+            .split([',', ' '])
+            .filter_map(|word| word.strip_prefix("--"))
+            .collect();
+        let known: Vec<_> = command
+            .get_arguments()
+            .filter_map(|option| option.get_long())
+            .collect();
+        assert_eq!(named, known);
+    }
+
+    #[test]
+    fn a_log_takes_no_options_of_captures() {
+        assert!(
+            stat(&["stat", "-logFile", "f"])
+                .capture
+                .analysis
+                .refuse()
+                .is_ok()
+        );
+        for option in [
+            &["--role", "host"][..],
+            // Also where it says what is so anyway.
+            &["--min-mss-v4", "536"],
+            &["--v1-only"],
+            &["--max-sessions", "8192"],
+            &["--limit-subflows", "4"],
+            &["--no-passive-close"],
+            &["--idle-timeout", "1h"],
+        ] {
+            let stat = stat(&[&["stat", "-logFile", "f"], option].concat());
+            assert!(stat.capture.analysis.refuse().is_err(), "{option:?}");
         }
     }
 

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     net::output,
     probe::binary,
-    record::{self, PCAP, Record, pcap},
+    record::{self, PCAP, pcap},
 };
 use nix::{
     sched::{CpuSet, sched_setaffinity},
@@ -224,55 +224,24 @@ fn table(rows: &[Value]) {
     }
 }
 
-/// Payload of the data packet that is sent on and on.
-const PAYLOAD: u32 = 1424;
-
-/// One gigabyte of a bulk transfer, of which at most `snap_length` bytes per packet were captured: its
-/// beginning is real, and its data goes on as it began. Returns the number of packets.
+/// One gigabyte of a bulk transfer, of which at most `snap_length` bytes per packet were captured. Returns
+/// the number of packets.
 fn write_bulk(path: &Path, snap_length: usize) -> Result<u64> {
-    let basic = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/captures/basic.pcap");
-    let records = record::read(&fs::read(basic)?)?;
-    let (start, [data, acknowledgment]) = (&records[..5], [&records[5], &records[6]]);
     let mut file = BufWriter::new(File::create(path)?);
     let mut written = 0;
     let mut packets = 0;
-    let mut write = |record: &Record| -> Result<usize> {
-        let mut record = record.clone();
+    for mut record in record::bulk()? {
         record.bytes.truncate(snap_length);
         record.nanoseconds += packets * 1000;
-        packets += 1;
         let bytes = pcap(PCAP, 1, &[record]);
-        let skipped = if packets == 1 { 0 } else { 24 };
+        let skipped = if packets == 0 { 0 } else { 24 };
         file.write_all(&bytes[skipped..])?;
-        Ok(bytes.len() - skipped)
-    };
-    for record in start {
-        written += write(record)?;
-    }
-    let mut sent = 0;
-    while written < 1 << 30 {
-        // Sequence number, data sequence number, subflow sequence number.
-        let mut bulk = data.clone();
-        add(&mut bulk.bytes[38..42], sent);
-        add(&mut bulk.bytes[74..82], sent);
-        add(&mut bulk.bytes[82..86], sent);
-        written += write(&bulk)?;
-        // Acknowledgment, DATA_ACK.
-        let mut answer = acknowledgment.clone();
-        add(&mut answer.bytes[42..46], sent);
-        add(&mut answer.bytes[70..78], sent);
-        written += write(&answer)?;
-        sent += u64::from(PAYLOAD);
+        packets += 1;
+        written += bytes.len() - skipped;
+        if written >= 1 << 30 {
+            break;
+        }
     }
     file.flush()?;
     Ok(packets)
-}
-
-/// Adds to a big-endian number.
-fn add(number: &mut [u8], addend: u64) {
-    let value = number
-        .iter()
-        .fold(0, |value, byte| value << 8 | u64::from(*byte));
-    let sum = (value + addend).to_be_bytes();
-    number.copy_from_slice(&sum[8 - number.len()..]);
 }

@@ -16,8 +16,6 @@ use mptcp_user::{
     offline::{Config, Offline},
 };
 
-/// Payload of a data packet of basic.pcap.
-const PAYLOAD: u64 = 1424;
 /// Packets that are made, of which some are worked on: making them is in no difference.
 const MOST: usize = 20_000;
 
@@ -63,28 +61,8 @@ fn captured(name: &str) -> Result<Vec<u8>> {
     std::fs::read(&path).context(path)
 }
 
-/// A bulk transfer: the beginning of a real one, whose data goes on as it began.
 fn bulk() -> Result<Vec<Record>> {
-    let mut records = record::read(&captured("basic.pcap")?)?;
-    records.truncate(7);
-    for n in 1.. {
-        if records.len() >= MOST {
-            break;
-        }
-        let sent = n * PAYLOAD;
-        let (mut data, mut acknowledgment) = (records[5].clone(), records[6].clone());
-        // Sequence number, data sequence number, subflow sequence number.
-        for field in [38..42, 74..82, 82..86] {
-            add(&mut data.bytes[field], sent);
-        }
-        // Acknowledgment, DATA_ACK.
-        for field in [42..46, 70..78] {
-            add(&mut acknowledgment.bytes[field], sent);
-        }
-        records.extend([data, acknowledgment]);
-    }
-    records.truncate(MOST);
-    Ok(records)
+    Ok(record::bulk()?.take(MOST).collect())
 }
 
 /// A file of a short session with a join, over and over.
@@ -105,13 +83,4 @@ fn timestamps() -> Vec<Record> {
         ingress: None,
     };
     vec![record; MOST]
-}
-
-/// Adds to a big-endian number.
-fn add(number: &mut [u8], addend: u64) {
-    let value = number
-        .iter()
-        .fold(0, |value, byte| value << 8 | u64::from(*byte));
-    let sum = (value + addend).to_be_bytes();
-    number.copy_from_slice(&sum[8 - number.len()..]);
 }

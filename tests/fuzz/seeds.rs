@@ -149,7 +149,7 @@ impl Seeds {
                     cleared: (number == 2).then(Default::default),
                 }),
             };
-            log.extend(log::line(&reading).into_bytes());
+            log.extend(log::line(&reading)?.into_bytes());
             last = (time, counters);
         }
         self.add("log", &log)

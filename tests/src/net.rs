@@ -211,15 +211,20 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<String> {
 
 /// Runs a command to its end; its output, or an error that holds it.
 pub fn output(command: &mut Command) -> Result<String> {
+    outputs(command).map(|(text, _)| text)
+}
+
+/// The same, and what it says on standard error.
+pub fn outputs(command: &mut Command) -> Result<(String, String)> {
     let output = finished(command)?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let [text, said] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     ensure!(
         output.status.success(),
-        "{command:?}: {}\n{text}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
+        "{command:?}: {}\n{text}{said}",
+        output.status
     );
-    Ok(text)
+    Ok((text, said))
 }
 
 /// Runs a command to its end, however it ends.

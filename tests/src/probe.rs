@@ -2,16 +2,16 @@
 
 use std::{
     collections::BTreeSet,
-    env,
+    env, io,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::net::{Namespace, finished, output};
+use crate::net::{Namespace, finished, output, wait};
 
 /// `mptcp-user` with a pin directory of its own; what it attached goes when this is dropped.
 #[derive(Debug)]
@@ -33,6 +33,20 @@ pub fn binary() -> PathBuf {
         .expect("no mptcp-user: cargo build -p mptcp-user")
 }
 
+/// A command of the binary, here and with the usual pin directory: for what needs no probe.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments);
+    command
+}
+
+/// `stat --output json` of a capture or a log.
+pub fn recorded(file: impl AsRef<Path>, arguments: &[&str]) -> Result<Value> {
+    let mut command = command(&["stat", "--output", "json"]);
+    command.args(arguments).arg("-logFile").arg(file.as_ref());
+    serde_json::from_str(&output(&mut command)?).context("stat prints no JSON")
+}
+
 impl Probe {
     /// For a namespace.
     pub fn new(namespace: &Namespace) -> Self {
@@ -52,9 +66,9 @@ impl Probe {
 
     /// The command, with pin directory and namespace set.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = command(arguments);
         command.arg("--pin-dir").arg(&self.pins);
-        command.arg("--netns").arg(&self.namespace).args(arguments);
+        command.arg("--netns").arg(&self.namespace);
         command
     }
 
@@ -97,9 +111,8 @@ impl Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         if self.pins.exists() {
-            let mut command = Command::new(binary());
-            command.arg("--pin-dir").arg(&self.pins);
-            let _ = finished(command.args(["detach", "--all"]));
+            let mut command = command(&["detach", "--all"]);
+            let _ = finished(command.arg("--pin-dir").arg(&self.pins));
         }
     }
 }
@@ -119,6 +132,22 @@ pub fn failure(code: i32, command: &mut Command) -> Result<String> {
     );
     ensure!(!text.contains("panicked"), "{command:?} panicked: {text}");
     Ok(text)
+}
+
+/// Runs a command whose output nobody reads: it has to end well all the same, without a word.
+pub fn unread(mut command: Command) -> Result<()> {
+    let (reader, writer) = io::pipe()?;
+    drop(reader);
+    let child = command.stdout(writer).stderr(Stdio::piped()).spawn()?;
+    let what = format!("{command:?}");
+    // Which holds an end of the pipe too.
+    drop(command);
+    let output = wait(child)?;
+    ensure!(
+        output.status.success() && output.stderr.is_empty(),
+        "{what}: {output:?}"
+    );
+    Ok(())
 }
 
 /// The total of a row in `stat`'s JSON.

@@ -1,6 +1,10 @@
 //! Capture files of every kind, made of the records of one.
 
+use std::{fs, ops::Range};
+
 use anyhow::{Context as _, Result, ensure};
+
+use crate::captures::own;
 
 /// Of little-endian pcap files with microseconds.
 pub const PCAP: [u8; 4] = [0xd4, 0xc3, 0xb2, 0xa1];
@@ -45,6 +49,41 @@ pub fn read(file: &[u8]) -> Result<Vec<Record>> {
     Ok(records)
 }
 
+/// A bulk transfer without end: its beginning is real, and its data goes on as it began. All of its packets
+/// have the times of those.
+pub fn bulk() -> Result<impl Iterator<Item = Record>> {
+    /// Payload of a data packet.
+    const PAYLOAD: u64 = 1424;
+    let mut records = read(&fs::read(own().join("basic.pcap"))?)?;
+    records.truncate(7);
+    let [data, acknowledgment] = [5, 6].map(|at| records[at].clone());
+    let more = (1..).flat_map(move |n| {
+        let later = |record: &Record, fields: &[Range<usize>]| {
+            let mut record = record.clone();
+            for field in fields {
+                add(&mut record.bytes[field.clone()], n * PAYLOAD);
+            }
+            record
+        };
+        [
+            // Sequence number, data sequence number, subflow sequence number.
+            later(&data, &[38..42, 74..82, 82..86]),
+            // Acknowledgment, DATA_ACK.
+            later(&acknowledgment, &[42..46, 70..78]),
+        ]
+    });
+    Ok(records.into_iter().chain(more))
+}
+
+/// Adds to a big-endian number.
+fn add(number: &mut [u8], addend: u64) {
+    let value = number
+        .iter()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte));
+    let sum = (value + addend).to_be_bytes();
+    number.copy_from_slice(&sum[8 - number.len()..]);
+}
+
 /// A pcap file with this magic number, in the byte order that it has in the file.
 pub fn pcap(magic: [u8; 4], link_type: u32, records: &[Record]) -> Vec<u8> {
     let is_big_endian = magic[0] == 0xa1;
@@ -79,6 +118,15 @@ pub struct Interface {
     pub resolution: u8,
     /// Seconds to be added to each time.
     pub offset: i64,
+}
+
+impl Interface {
+    /// Of Ethernet, with microseconds.
+    pub const ETHERNET: Self = Self {
+        link_type: 1,
+        resolution: 6,
+        offset: 0,
+    };
 }
 
 /// A pcapng file of one section, in which records belong to the interfaces in turn.
@@ -132,45 +180,44 @@ pub fn pcapng(is_big_endian: bool, interfaces: &[Interface], records: &[Record])
 
 /// A pcapng file of one Ethernet interface and packets without time.
 pub fn simple_packets(records: &[Record]) -> Vec<u8> {
-    let interface = Interface {
-        link_type: 1,
-        resolution: 6,
-        offset: 0,
-    };
-    let mut file = Words {
-        is_big_endian: false,
-        bytes: pcapng(false, &[interface], &[]),
-    };
-    for record in records {
-        file.block(3, |body| {
-            body.add(&[record.length]);
-            body.padded(&record.bytes);
-        });
-    }
-    file.bytes
+    in_blocks(false, Interface::ETHERNET, 3, records, |body, record| {
+        body.add(&[record.length]);
+    })
 }
 
 /// A pcapng file of one Ethernet interface and obsolete Packet Blocks.
 pub fn packet_blocks(records: &[Record]) -> Vec<u8> {
     let interface = Interface {
-        link_type: 1,
         resolution: 9,
-        offset: 0,
+        ..Interface::ETHERNET
     };
+    in_blocks(true, interface, 2, records, |body, record| {
+        // The interface, and how many packets it dropped.
+        body.add16(&[0, 3]);
+        body.add(&[
+            (record.nanoseconds >> 32) as u32,
+            record.nanoseconds as u32,
+            record.bytes.len() as u32,
+            record.length,
+        ]);
+    })
+}
+
+/// A pcapng file of one interface and a block of this type for each record, which begins with a header.
+fn in_blocks(
+    is_big_endian: bool,
+    interface: Interface,
+    kind: u32,
+    records: &[Record],
+    header: impl Fn(&mut Words, &Record),
+) -> Vec<u8> {
     let mut file = Words {
-        is_big_endian: true,
-        bytes: pcapng(true, &[interface], &[]),
+        is_big_endian,
+        bytes: pcapng(is_big_endian, &[interface], &[]),
     };
     for record in records {
-        file.block(2, |body| {
-            // The interface, and how many packets it dropped.
-            body.add16(&[0, 3]);
-            body.add(&[
-                (record.nanoseconds >> 32) as u32,
-                record.nanoseconds as u32,
-                record.bytes.len() as u32,
-                record.length,
-            ]);
+        file.block(kind, |body| {
+            header(body, record);
             body.padded(&record.bytes);
         });
     }

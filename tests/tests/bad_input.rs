@@ -2,16 +2,16 @@
 //! a panic, and nothing left behind.
 
 use std::{
-    env, fs, io,
-    path::PathBuf,
+    env, fs,
     process::{self, Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{Family, Namespace, Pair, close, finished, output, transfer, wait},
-    probe::{Probe, binary, failure, total},
+    net::{Family, Namespace, Pair, close, output, outputs, transfer},
+    probe::{Probe, binary, command, failure, total, unread},
 };
+use tempfile::NamedTempFile;
 
 /// A namespace with one veth pair, p0-p1, and a probe for it.
 fn one_link() -> Result<(Namespace, Probe)> {
@@ -93,8 +93,8 @@ fn nothing_attached_has_a_next_step() -> Result<()> {
 fn without_root_the_sentence_says_so() -> Result<()> {
     let (namespace, probe) = one_link()?;
     // Where a user without rights can run it.
-    let copy = Temporary(env::temp_dir().join(format!("mptcp-user-test-{}", process::id())));
-    fs::copy(binary(), &copy.0).context("cannot copy the binary")?;
+    let copy = NamedTempFile::new()?.into_temp_path();
+    fs::copy(binary(), &copy).context("cannot copy the binary")?;
     for arguments in [
         &["attach", "-i", "p0"][..],
         &["stat"],
@@ -105,7 +105,7 @@ fn without_root_the_sentence_says_so() -> Result<()> {
         let mut command = namespace.command("setpriv");
         command
             .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-            .arg(&copy.0)
+            .arg(&copy)
             .arg("--pin-dir")
             .arg(probe.pins())
             .args(arguments);
@@ -116,15 +116,6 @@ fn without_root_the_sentence_says_so() -> Result<()> {
         "the probe has gone"
     );
     Ok(())
-}
-
-/// A file that goes when this is dropped.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 #[test]
@@ -148,8 +139,7 @@ fn a_pin_directory_elsewhere_is_refused() -> Result<()> {
     let elsewhere = env::temp_dir().join(format!("mptcp-user-pins-{}", process::id()));
     let said = failure(
         1,
-        Command::new(binary())
-            .args(["attach", "-i", "p0", "--netns", namespace.name()])
+        command(&["attach", "-i", "p0", "--netns", namespace.name()])
             .arg("--pin-dir")
             .arg(&elsewhere),
     )?;
@@ -209,14 +199,10 @@ fn an_interface_that_has_gone_is_reported_and_detached() -> Result<()> {
         probe.command(&["stat", "-i", "s0", "--output", "json"]),
     );
     for command in [&mut stat, &mut named] {
-        let output = finished(command)?;
-        ensure!(output.status.success(), "{output:?}");
-        says(
-            &String::from_utf8_lossy(&output.stderr),
-            &["s0", "gone", "detach"],
-        )?;
+        let (text, said) = outputs(command)?;
+        says(&said, &["s0", "gone", "detach"])?;
         // What it counted is still there.
-        ensure!(total(&serde_json::from_slice(&output.stdout)?, "MPSYN")? == 1);
+        ensure!(total(&serde_json::from_str(&text)?, "MPSYN")? == 1);
     }
     probe.run(&["detach", "-i", "s0"])?;
     probe.stat(&[])?;
@@ -228,10 +214,9 @@ fn an_interface_that_has_gone_is_reported_and_detached() -> Result<()> {
             says(&error.to_string(), &["--netns"])
         })?;
     output(
-        Command::new(binary())
+        command(&["detach", "--all"])
             .arg("--pin-dir")
-            .arg(probe.pins())
-            .args(["detach", "--all"]),
+            .arg(probe.pins()),
     )?;
     ensure!(!probe.pins().exists(), "detach left pins");
     Ok(())
@@ -258,7 +243,7 @@ fn usage_errors_are_2() -> Result<()> {
         "stat protocol tcp",
         "stat -i lo --role middlebox",
     ] {
-        let said = failure(2, Command::new(binary()).args(line.split_whitespace()))
+        let said = failure(2, command(&[]).args(line.split_whitespace()))
             .with_context(|| format!("mptcp-user {line}"))?;
         says(&said, &[]).with_context(|| format!("mptcp-user {line}"))?;
     }
@@ -267,13 +252,9 @@ fn usage_errors_are_2() -> Result<()> {
 
 #[test]
 fn an_unknown_namespace_is_named() -> Result<()> {
-    for command in [&["attach", "-i", "lo"][..], &["stat"], &["status"]] {
-        let mut command = {
-            let mut with = Command::new(binary());
-            with.args(command).args(["--netns", "no-such-netns"]);
-            with
-        };
-        says(&failure(1, &mut command)?, &["no-such-netns", "ip netns"])?;
+    for arguments in [&["attach", "-i", "lo"][..], &["stat"], &["status"]] {
+        let said = failure(1, command(arguments).args(["--netns", "no-such-netns"]))?;
+        says(&said, &["no-such-netns", "ip netns"])?;
     }
     Ok(())
 }
@@ -290,20 +271,7 @@ fn a_closed_pipe_is_no_error() -> Result<()> {
         &["status"],
         &["--help"],
     ] {
-        let (reader, writer) = io::pipe()?;
-        drop(reader);
-        let mut command = probe.command(arguments);
-        command.stdout(writer).stderr(Stdio::piped());
-        let child = command.spawn()?;
-        // Which holds an end of the pipe too.
-        drop(command);
-        let output = wait(child)?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.code() == Some(0) && said.is_empty(),
-            "{arguments:?}: {} {said}",
-            output.status
-        );
+        unread(probe.command(arguments))?;
     }
     Ok(())
 }
@@ -313,9 +281,7 @@ fn two_layers_of_a_stack() -> Result<()> {
     let pair = Pair::new(Family::V4)?;
     pair.server.ip("link add m0 link s1 type macvlan")?;
     let probe = Probe::new(&pair.server);
-    let result = finished(&mut probe.command(&["attach", "-i", "m0", "s1", "--xdp", "off"]))?;
-    let said = String::from_utf8_lossy(&result.stderr);
-    ensure!(result.status.success(), "{said}");
+    let (_, said) = outputs(&mut probe.command(&["attach", "-i", "m0", "s1", "--xdp", "off"]))?;
     says(&said, &["m0", "s1", "layers", "next: "])
 }
 

@@ -8,51 +8,60 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::Write as _,
-    path::{Path, PathBuf},
+    panic,
+    path::Path,
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use mptcp_common::counter::Events;
 use mptcp_tests::{
     capture::Capture,
     captures::{self, own},
+    files::Directory,
     net::{Family, Pair, close, finished, output, transfer},
-    probe::{binary, failure},
+    probe::{self, command, failure, recorded as stat},
     record::{self, Interface, PCAP, Record, pcap, pcapng, simple_packets},
     version_0,
     witness::NAMES,
 };
 use serde_json::Value;
 
-fn stat(path: &Path, arguments: &[&str]) -> Result<Value> {
-    let mut command = Command::new(binary());
-    command.args(["stat", "-logFile"]).arg(path);
-    let text = output(command.args(["--output", "json"]).args(arguments))?;
-    Ok(serde_json::from_str(&text)?)
-}
+const DIRECTIONS: [&str; 3] = ["rx", "tx", "unknown"];
 
 /// An event of all directions, by its name in docs/maps.md.
 fn event(stat: &Value, name: &str) -> u64 {
-    ["rx", "tx", "unknown"]
-        .iter()
-        .filter_map(|direction| stat["events"][direction][name].as_u64())
-        .sum()
-}
-
-fn options(stat: &Value, name: &str) -> u64 {
-    ["rx", "tx", "unknown"]
-        .iter()
-        .filter_map(|direction| stat["options"][direction][name].as_u64())
-        .sum()
+    part(stat, name, 0)
 }
 
 /// One of several numbers of an event.
 fn part(stat: &Value, name: &str, index: usize) -> u64 {
-    ["rx", "tx", "unknown"]
-        .iter()
-        .filter_map(|direction| stat["events"][direction][name][index].as_u64())
-        .sum()
+    let of = |direction| event_of(stat, direction, name, index);
+    DIRECTIONS.into_iter().map(of).sum()
+}
+
+/// The same in one direction. `stat` leaves out what is 0: that the event exists is known from the counters.
+fn event_of(stat: &Value, direction: &str, name: &str, index: usize) -> u64 {
+    let field = Events::FIELDS.iter().find(|(known, ..)| *known == name);
+    let (_, words, _) = field.unwrap_or_else(|| panic!("there is no event {name}"));
+    assert!(index < *words, "{name} has {words} numbers");
+    let events = stat["events"][direction].as_object();
+    let events = events.unwrap_or_else(|| panic!("no events of {direction}"));
+    // These are in objects of their own.
+    assert!(!["option", "invalid", "option_invalid"].contains(&name));
+    match events.get(name) {
+        None => 0,
+        Some(Value::Array(numbers)) => numbers[index].as_u64().expect("a count"),
+        Some(number) => number.as_u64().expect("a count"),
+    }
+}
+
+fn options(stat: &Value, name: &str) -> u64 {
+    let of = |direction| {
+        let count = stat["options"][direction][name].as_u64();
+        count.unwrap_or_else(|| panic!("there is no option {name}"))
+    };
+    DIRECTIONS.into_iter().map(of).sum()
 }
 
 /// What tshark decodes.
@@ -150,6 +159,26 @@ fn number(text: &str) -> Option<u64> {
     }
 }
 
+/// Else a test of it would be a test of nothing.
+#[test]
+fn a_misspelled_event_is_no_zero() -> Result<()> {
+    let stat = stat(own().join("basic.pcap"), &[])?;
+    ensure!(event(&stat, "capable_syn") == 1);
+    // Those that did not happen are left out.
+    ensure!(event(&stat, "fastclose") == 0 && part(&stat, "tcprst_reason", 7) == 0);
+    for (name, index) in [
+        ("capable_sin", 0),
+        ("option", 0),
+        ("tcprst_reason", 8),
+        ("fail", 1),
+    ] {
+        let look = panic::catch_unwind(|| part(&stat, name, index));
+        ensure!(look.is_err(), "{name} [{index}] is a number");
+    }
+    ensure!(panic::catch_unwind(|| options(&stat, "MP_CAPABEL")).is_err());
+    Ok(())
+}
+
 #[test]
 fn every_capture_holds_what_tshark_sees_in_it() -> Result<()> {
     let mut differ = Vec::new();
@@ -202,30 +231,6 @@ fn every_capture_holds_what_tshark_sees_in_it() -> Result<()> {
     }
     ensure!(differ.is_empty(), "\n  {}", differ.join("\n  "));
     Ok(())
-}
-
-/// A file in a directory of its own, which goes with it.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new(name: &str, bytes: &[u8]) -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory =
-            std::env::temp_dir().join(format!("mptcp-captures-{}-{number}", std::process::id()));
-        fs::create_dir_all(&directory)?;
-        let path = directory.join(name);
-        fs::write(&path, bytes)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(directory) = self.0.parent() {
-            let _ = fs::remove_dir_all(directory);
-        }
-    }
 }
 
 /// The records of a capture with another link-layer header in the place of Ethernet's.
@@ -347,16 +352,16 @@ fn formats_and_link_types_change_nothing() -> Result<()> {
         ("sections.pcapng", two_sections.concat()),
         ("obsolete.pcapng", record::packet_blocks(&records)),
     ];
-    let plain = stat(&own().join("basic.pcap"), &[])?;
+    let plain = stat(own().join("basic.pcap"), &[])?;
     ensure!(plain["source"]["kind"] == "capture", "{}", plain["source"]);
+    let directory = Directory::new()?;
     for (name, bytes) in variants {
-        let file = Temporary::new(name, &bytes)?;
-        let stat = stat(&file.0, &[])?;
+        let stat = stat(directory.write(name, bytes)?, &[])?;
         same(name, &plain, &stat)?;
     }
     // Without a time nothing can be said per second, or of how long it took.
-    let file = Temporary::new("simple.pcapng", &simple_packets(&records))?;
-    let stat = stat(&file.0, &[])?;
+    let file = directory.write("simple.pcapng", simple_packets(&records))?;
+    let stat = stat(file, &[])?;
     ensure!(stat["options"] == plain["options"], "{}", stat["options"]);
     ensure!(stat["counters"]["TotSess"]["total"] == 1, "no session");
     ensure!(stat["counters"]["TotSess"]["rate"].is_null(), "a rate");
@@ -391,35 +396,23 @@ fn same(name: &str, wanted: &Value, is: &Value) -> Result<()> {
 fn compressed_captures_and_standard_input() -> Result<()> {
     let path = own().join("session.pcap");
     let plain = stat(&path, &[])?;
+    let directory = Directory::new()?;
     for program in ["gzip", "zstd"] {
-        let packed = Command::new(program).arg("-c").arg(&path).output()?.stdout;
         // Two members or frames are one file.
         let file = fs::read(&path)?;
         let (head, tail) = file.split_at(1000);
-        let mut members = Vec::new();
-        for part in [head, tail] {
-            let part = Temporary::new(&format!("part-{program}"), part)?;
-            members.extend(
-                Command::new(program)
-                    .arg("-c")
-                    .arg(&part.0)
-                    .output()?
-                    .stdout,
-            );
-        }
-        for bytes in [packed, members] {
-            let file = Temporary::new(program, &bytes)?;
-            same(program, &plain, &stat(&file.0, &[])?)?;
-            let cut = Temporary::new(&format!("cut-{program}"), &bytes[..bytes.len() / 2])?;
-            let text = fails(&cut.0, &["stat"])?;
+        let members = [packed(program, head)?, packed(program, tail)?].concat();
+        for bytes in [packed(program, &file)?, members] {
+            let file = directory.write(program, &bytes)?;
+            same(program, &plain, &stat(&file, &[])?)?;
+            let cut = directory.write("cut", &bytes[..bytes.len() / 2])?;
+            let text = fails(&cut, &["stat"])?;
             // zstd has blocks, and says nothing of half of one.
             let is_told = text.contains("not read to its end") || text.contains("incomplete frame");
             ensure!(is_told, "{text}");
         }
     }
-    let mut command = Command::new(binary());
-    command.args(["stat", "-logFile", "-", "--output", "json"]);
-    let mut child = command
+    let mut child = command(&["stat", "-logFile", "-", "--output", "json"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -433,23 +426,86 @@ fn compressed_captures_and_standard_input() -> Result<()> {
     same("standard input", &plain, &read)
 }
 
+/// What of a compressed capture can be unpacked is counted, by the witness of the program that compressed
+/// it; that the rest cannot is told.
+#[test]
+fn compressed_captures_that_are_damaged() -> Result<()> {
+    // Packets that neither vanish when they are compressed nor cannot be.
+    let mut x = 1_u32;
+    let mut records: Vec<_> = record::bulk()?.take(1000).collect();
+    for byte in records
+        .iter_mut()
+        .flat_map(|record| record.bytes.iter_mut().skip(100).step_by(3))
+    {
+        x = x.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
+        *byte = (x >> 24) as u8;
+    }
+    let directory = Directory::new()?;
+    for program in ["gzip", "zstd"] {
+        let whole = packed(program, &pcap(PCAP, 1, &records))?;
+        for at in [whole.len() / 3, whole.len() / 2, whole.len() - 1] {
+            let cut = directory.write("cut", &whole[..at])?;
+            let unpacked = finished(Command::new(program).arg("-dc").stdin(File::open(&cut)?))?;
+            let (least, _) = record::count(&unpacked.stdout);
+            let (stat, reason) = broken(&cut)?;
+            let frames = stat["source"]["frames"].as_u64().context("no frames")?;
+            ensure!(
+                least > 100 && (least..=1000).contains(&frames),
+                "{program}, cut at {at}: {frames}, and {least} are whole; {reason}"
+            );
+            // They are those that come first.
+            let first = pcap(PCAP, 1, &records[..frames as usize]);
+            let first = probe::recorded(directory.write("first", first)?, &[])?;
+            same(program, &first, &stat)?;
+
+            // A few kilobytes in front of the damage may be lost with it.
+            let safe = unpacked.stdout.len().saturating_sub(4096);
+            let (least, _) = record::count(&unpacked.stdout[..safe]);
+            for bits in [1, 0x80, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= bits;
+                let (stat, reason) = broken(&directory.write("damaged", bytes)?)?;
+                let frames = stat["source"]["frames"].as_u64().context("no frames")?;
+                ensure!(
+                    frames >= least,
+                    "{program}, damaged at {at}: {frames}, and {least} are in front of it; {reason}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What gzip or zstd makes of bytes.
+fn packed(program: &str, bytes: &[u8]) -> Result<Vec<u8>> {
+    let file = Directory::new()?;
+    let file = file.write("plain", bytes)?;
+    Ok(finished(Command::new(program).args(["-c", &file]))?.stdout)
+}
+
 /// A command on a capture that ends with 1; what it says on standard error.
-fn fails(path: &Path, arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(binary());
-    failure(1, command.args(arguments).arg("--log-file").arg(path))
+fn fails(path: &str, arguments: &[&str]) -> Result<String> {
+    failure(1, command(arguments).args(["--log-file", path]))
+}
+
+/// What `stat` counts of a capture that is broken, and why it is.
+fn broken(path: &str) -> Result<(Value, String)> {
+    let out = finished(&mut command(&[
+        "stat", "--output", "json", "-logFile", path,
+    ]))?;
+    ensure!(out.status.code() == Some(1), "{}", out.status);
+    let stat: Value = serde_json::from_slice(&out.stdout)?;
+    let reason = stat["source"]["broken"].as_str().context("not broken")?;
+    let reason = reason.to_owned();
+    Ok((stat, reason))
 }
 
 #[test]
 fn bad_input_is_told_in_a_sentence() -> Result<()> {
     let good = fs::read(own().join("basic.pcap"))?;
     let records = record::read(&good)?;
-    let interface = Interface {
-        link_type: 1,
-        resolution: 6,
-        offset: 0,
-    };
-    let ng = pcapng(false, &[interface], &records);
-    let first_packet = ng.len() - pcapng(false, &[interface], &records).len() + 28 + 52;
+    let ng = pcapng(false, &[Interface::ETHERNET], &records);
+    let first_packet = ng.len() - pcapng(false, &[Interface::ETHERNET], &records).len() + 28 + 52;
     let lying = |at: usize, length: u32| {
         let mut bytes = ng.clone();
         bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
@@ -459,6 +515,7 @@ fn bad_input_is_told_in_a_sentence() -> Result<()> {
     lying_pcap[24 + 8..24 + 12].copy_from_slice(&u32::MAX.to_le_bytes());
     let wifi = pcap(PCAP, 105, &records);
     let elsewhere = pcapng(false, &[], &[]);
+    let directory = Directory::new()?;
     for (name, bytes, wanted) in [
         ("empty", &[][..], "it is empty"),
         (
@@ -480,34 +537,27 @@ fn bad_input_is_told_in_a_sentence() -> Result<()> {
         ("pcap", &lying_pcap, "says that it has"),
         ("interface", &lying(first_packet + 8, 7), "of interface 7"),
     ] {
-        let file = Temporary::new(name, bytes)?;
+        let file = directory.write(name, bytes)?;
         for command in ["stat", "sessions", "events"] {
-            let text = fails(&file.0, &[command])?;
+            let text = fails(&file, &[command])?;
             ensure!(text.contains(wanted), "{command}, {name}: {text}");
             ensure!(text.lines().count() == 1, "{command}, {name}: {text}");
         }
     }
-    let text = fails(Path::new("/"), &["stat"])?;
+    let text = fails("/", &["stat"])?;
     ensure!(
         text.contains("cannot read /: ") && text.contains("directory"),
         "{text}"
     );
-    let text = fails(Path::new("/nonexistent"), &["stat"])?;
+    let text = fails("/nonexistent", &["stat"])?;
     ensure!(text.contains("cannot read /nonexistent"), "{text}");
-    let fifo = Temporary::new("fifo", &[])?;
-    fs::remove_file(&fifo.0)?;
-    output(Command::new("mkfifo").arg(&fifo.0))?;
+    let fifo = directory.fifo("fifo")?;
     for (bytes, wanted) in [(&[][..], "empty"), (&good[..1000], "middle of a record")] {
-        let mut command = Command::new(binary());
-        command.args(["stat", "-logFile"]).arg(&fifo.0);
-        let child = command
+        let child = command(&["stat", "-logFile", &fifo])
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()?;
-        File::options()
-            .write(true)
-            .open(&fifo.0)?
-            .write_all(bytes)?;
+        File::options().write(true).open(&fifo)?.write_all(bytes)?;
         let out = child.wait_with_output()?;
         let text = String::from_utf8_lossy(&out.stderr);
         ensure!(
@@ -522,35 +572,25 @@ fn bad_input_is_told_in_a_sentence() -> Result<()> {
 #[test]
 fn a_packet_that_cannot_be_placed_ends_the_capture() -> Result<()> {
     let records = record::read(&fs::read(own().join("basic.pcap"))?)?;
-    let interface = Interface {
-        link_type: 1,
-        resolution: 6,
-        offset: 0,
-    };
     let last = |file: &[u8], records: &[Record]| -> usize {
         let length = records[records.len() - 1].bytes.len().next_multiple_of(4);
         file.len() - 32 - length
     };
-    let mut enhanced = pcapng(false, &[interface], &records);
+    let mut enhanced = pcapng(false, &[Interface::ETHERNET], &records);
     let at = last(&enhanced, &records);
     enhanced[at + 8] = 7;
     let mut obsolete = record::packet_blocks(&records);
     let short = last(&obsolete, &records);
     obsolete[short + 20..short + 24].copy_from_slice(&5000_u32.to_be_bytes());
+    let directory = Directory::new()?;
     for (bytes, at, wanted) in [
         (enhanced, at, "a packet is of interface 7"),
         (obsolete, short, "contradict each other"),
     ] {
-        let file = Temporary::new("placed.pcapng", &bytes)?;
-        let mut command = Command::new(binary());
-        command.args(["stat", "--output", "json", "-logFile"]);
-        let out = finished(command.arg(&file.0))?;
-        let stat: Value = serde_json::from_slice(&out.stdout)?;
-        ensure!(out.status.code() == Some(1), "{}", out.status);
-        let broken = stat["source"]["broken"].as_str().context("not broken")?;
+        let (stat, reason) = broken(&directory.write("placed.pcapng", bytes)?)?;
         ensure!(
-            broken.starts_with(&format!("byte {at}:")) && broken.contains(wanted),
-            "{broken}"
+            reason.starts_with(&format!("byte {at}:")) && reason.contains(wanted),
+            "{reason}"
         );
         ensure!(
             stat["source"]["frames"] == records.len() - 1,
@@ -566,30 +606,19 @@ fn a_packet_that_cannot_be_placed_ends_the_capture() -> Result<()> {
 fn a_capture_that_is_cut_off_counts_up_to_there() -> Result<()> {
     let good = fs::read(own().join("basic.pcap"))?;
     let records = record::read(&good)?;
+    let directory = Directory::new()?;
     let mut at = 24;
     for (whole, record) in records.iter().enumerate().take(8).skip(1) {
-        let cut = Temporary::new(
-            "cut.pcap",
-            &good[..at + 16 + records[whole - 1].bytes.len() + 5],
-        )?;
         at += 16 + records[whole - 1].bytes.len();
-        let mut command = Command::new(binary());
-        command
-            .args(["stat", "-logFile"])
-            .arg(&cut.0)
-            .args(["--output", "json"]);
-        let out = finished(&mut command)?;
-        let stat: Value = serde_json::from_slice(&out.stdout)?;
-        ensure!(out.status.code() == Some(1), "{}", out.status);
+        let (stat, reason) = broken(&directory.write("cut.pcap", &good[..at + 5])?)?;
         ensure!(
             stat["source"]["frames"] == whole,
             "{} of {whole}",
             stat["source"]["frames"]
         );
-        let broken = stat["source"]["broken"].as_str().context("not broken")?;
         ensure!(
-            broken.starts_with(&format!("byte {at}:")),
-            "{broken}, at {at}"
+            reason.starts_with(&format!("byte {at}:")),
+            "{reason}, at {at}"
         );
         ensure!(!record.bytes.is_empty());
     }
@@ -599,19 +628,20 @@ fn a_capture_that_is_cut_off_counts_up_to_there() -> Result<()> {
 #[test]
 fn a_snap_length_inside_of_the_options_is_told() -> Result<()> {
     let mut records = record::read(&fs::read(own().join("basic.pcap"))?)?;
-    let whole = stat(&own().join("basic.pcap"), &[])?;
+    let whole = stat(own().join("basic.pcap"), &[])?;
     // Ethernet, IPv4 and TCP headers: all options, and no payload.
     for record in &mut records {
         let header = 34 + usize::from(record.bytes[46] >> 4) * 4;
         record.bytes.truncate(header);
     }
-    let file = Temporary::new("headers.pcap", &pcap(PCAP, 1, &records))?;
-    same("headers", &whole, &stat(&file.0, &[])?)?;
+    let directory = Directory::new()?;
+    let file = directory.write("headers.pcap", pcap(PCAP, 1, &records))?;
+    same("headers", &whole, &stat(&file, &[])?)?;
     for record in &mut records {
         record.bytes.truncate(60);
     }
-    let file = Temporary::new("cut.pcap", &pcap(PCAP, 1, &records))?;
-    let cut = stat(&file.0, &[])?;
+    let file = directory.write("cut.pcap", pcap(PCAP, 1, &records))?;
+    let cut = stat(&file, &[])?;
     let with_options = records
         .iter()
         .filter(|record| record.bytes[46] >> 4 > 6)
@@ -633,11 +663,12 @@ fn a_snap_length_inside_of_the_options_is_told() -> Result<()> {
 #[test]
 fn the_clock_does_not_go_back() -> Result<()> {
     let mut records = record::read(&fs::read(own().join("basic.pcap"))?)?;
-    let whole = stat(&own().join("basic.pcap"), &[])?;
+    let whole = stat(own().join("basic.pcap"), &[])?;
     let back = 3;
     records[back].nanoseconds -= 3_600_000_000_000;
-    let file = Temporary::new("back.pcap", &pcap(PCAP, 1, &records))?;
-    let stat = stat(&file.0, &[])?;
+    let directory = Directory::new()?;
+    let file = directory.write("back.pcap", pcap(PCAP, 1, &records))?;
+    let stat = stat(&file, &[])?;
     ensure!(stat["source"]["backward"] == 1, "{}", stat["source"]);
     same("back", &whole, &stat)
 }
@@ -647,11 +678,10 @@ fn the_clock_does_not_go_back() -> Result<()> {
 #[test]
 fn a_host_needs_to_know_what_came_in() -> Result<()> {
     let path = own().join("basic.pcap");
-    let mut command = Command::new(binary());
-    command
-        .args(["stat", "--role", "host", "-logFile"])
-        .arg(&path);
-    let text = failure(2, &mut command)?;
+    let text = failure(
+        2,
+        command(&["stat", "--role", "host", "-logFile"]).arg(&path),
+    )?;
     ensure!(text.contains("which packets came in"), "{text}");
     // Without a capture the role is that of the probe.
     for line in [
@@ -661,47 +691,41 @@ fn a_host_needs_to_know_what_came_in() -> Result<()> {
         "sessions --max-sessions 32",
         "events --role host",
     ] {
-        let text = failure(2, Command::new(binary()).args(line.split(' ')))?;
+        let text = failure(2, command(&[]).args(line.split(' ')))?;
         ensure!(text.contains("--log-file"), "{line}: {text}");
     }
     for option in ["-i lo", "-ntimes 2", "-clearstats basic"] {
-        let mut command = Command::new(binary());
-        command.args(["stat", "-logFile"]).arg(&path);
-        let text = failure(2, command.args(option.split(' ')))?;
+        let mut command = command(&["stat", "-logFile"]);
+        let text = failure(2, command.arg(&path).args(option.split(' ')))?;
         ensure!(text.contains("displayed once"), "{option}: {text}");
     }
     let mut records = record::read(&fs::read(&path)?)?;
+    let directory = Directory::new()?;
     let client: [u8; 4] = records[0].bytes[26..30].try_into()?;
     for (listens, opposite) in [(true, false), (false, true)] {
         for record in &mut records {
             let from_client = record.bytes[26..30] == client;
             record.ingress = Some(from_client == listens);
         }
-        let interface = Interface {
-            link_type: 1,
-            resolution: 6,
-            offset: 0,
-        };
-        let flagged = Temporary::new("flags.pcapng", &pcapng(true, &[interface], &records))?;
+        let flagged = directory.write(
+            "flags.pcapng",
+            pcapng(true, &[Interface::ETHERNET], &records),
+        )?;
         let cooked = with_header(&records, |record| {
             let mut header = cooked(record);
             header[1] = if record.ingress == Some(true) { 0 } else { 4 };
             header
         });
-        let cooked = Temporary::new("cooked.pcap", &pcap(PCAP, 113, &cooked))?;
+        let cooked = directory.write("cooked.pcap", pcap(PCAP, 113, &cooked))?;
         for file in [flagged, cooked] {
-            let stat = stat(&file.0, &["--role", "host"])?;
-            let received = event_of(&stat, "rx", "capable_syn");
+            let stat = stat(&file, &["--role", "host"])?;
+            let received = event_of(&stat, "rx", "capable_syn", 0);
             ensure!(received == u64::from(listens), "{}", stat["events"]);
-            let sent = event_of(&stat, "tx", "capable_syn");
+            let sent = event_of(&stat, "tx", "capable_syn", 0);
             ensure!(sent == u64::from(opposite), "{}", stat["events"]);
         }
     }
     Ok(())
-}
-
-fn event_of(stat: &Value, direction: &str, name: &str) -> u64 {
-    stat["events"][direction][name].as_u64().unwrap_or_default()
 }
 
 #[test]
@@ -718,14 +742,7 @@ fn limits_are_options_of_a_capture_too() -> Result<()> {
 #[test]
 fn sessions_and_events_of_a_capture() -> Result<()> {
     let path = own().join("session.pcap");
-    let run = |arguments: &[&str]| -> Result<String> {
-        output(
-            Command::new(binary())
-                .args(arguments)
-                .arg("--log-file")
-                .arg(&path),
-        )
-    };
+    let run = |arguments: &[&str]| output(command(arguments).arg("--log-file").arg(&path));
     let told = run(&["events", "--output", "jsonl"])?;
     let events: Vec<Value> = told
         .lines()

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
-    net::{Family, Namespace, Pair, close, finished, output, run, transfer, wait, wait_until},
+    net::{Family, Namespace, Pair, close, output, outputs, run, transfer, wait, wait_until},
     probe::{Probe, total},
     witness::Seen,
 };
@@ -332,10 +332,9 @@ fn an_interface_that_is_gone_keeps_its_counts() -> Result<()> {
     pair.server.ip("link delete s0")?;
     let status = probe.run(&["status"])?;
     ensure!(status.contains("gone"), "{status}");
-    let stat = finished(&mut probe.command(&["stat", "-i", "s0", "--output", "json"]))?;
-    let said = String::from_utf8_lossy(&stat.stderr);
-    ensure!(stat.status.success() && said.contains("is gone"), "{said}");
-    ensure!(total(&serde_json::from_slice(&stat.stdout)?, "MPSYN")? == 1);
+    let (stat, said) = outputs(&mut probe.command(&["stat", "-i", "s0", "--output", "json"]))?;
+    ensure!(said.contains("is gone"), "{said}");
+    ensure!(total(&serde_json::from_str(&stat)?, "MPSYN")? == 1);
     probe.run(&["detach", "-i", "s0", "s1"])?;
     ensure!(!probe.pins().exists());
     Ok(())

@@ -3,44 +3,21 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio, id},
-    sync::atomic::{AtomicU32, Ordering},
+    path::Path,
+    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{Family, Namespace, Pair, close, finished, output, transfer, wait, wait_until},
-    probe::{Probe, binary, failure, total},
+    files::Directory,
+    net::{Family, Namespace, Pair, close, output, outputs, transfer, wait, wait_until},
+    probe::{Probe, binary, command, failure, total, unread},
 };
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::Value;
-
-/// A directory that goes when this is dropped.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("mptcp-test-log-{}-{number}", id()));
-        fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A namespace with a probed veth pair, p0-p1.
 fn one_link() -> Result<(Namespace, Probe)> {
@@ -74,12 +51,7 @@ fn record(probe: &Probe, log: &str) -> Result<()> {
 
 /// `mptcp-user stat -logFile`, and what it says besides.
 fn read(log: &str, arguments: &[&str]) -> Result<(String, String)> {
-    let mut command = Command::new(binary());
-    command.args(["stat", "-logFile", log]).args(arguments);
-    let output = finished(&mut command)?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "{command:?}: {said}");
-    Ok((String::from_utf8(output.stdout)?, said))
+    outputs(command(&["stat", "-logFile", log]).args(arguments))
 }
 
 /// One display.
@@ -91,14 +63,15 @@ fn display(log: &str, arguments: &[&str]) -> Result<Value> {
 
 /// All displays.
 fn displays(log: &str, arguments: &[&str]) -> Result<Vec<Value>> {
-    let (text, _) = read(
-        log,
-        &[&["-ntimes", "0", "--output", "jsonl"], arguments].concat(),
-    )?;
-    Ok(text
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()?)
+    displayed(log, arguments).map(|(displays, _)| displays)
+}
+
+/// All displays, and what is said besides.
+fn displayed(log: &str, arguments: &[&str]) -> Result<(Vec<Value>, String)> {
+    let all = [&["-ntimes", "0", "--output", "jsonl"], arguments].concat();
+    let (text, said) = read(log, &all)?;
+    let displays: Result<_, _> = text.lines().map(serde_json::from_str).collect();
+    Ok((displays?, said))
 }
 
 fn rate(stat: &Value, row: &str) -> Result<f64> {
@@ -243,11 +216,26 @@ fn readings_are_chosen_by_time_and_step() -> Result<()> {
         (&["-clearstats", "basic"], 2),
         (&["-ntimes", "2", "--output", "json"], 2),
     ] {
-        let mut command = Command::new(binary());
-        failure(
-            code,
-            command.args(["stat", "-logFile", &log]).args(arguments),
-        )?;
+        failure(code, command(&["stat", "-logFile", &log]).args(arguments))?;
+    }
+    // What a log says is counted already.
+    for option in [
+        &["--role", "host"][..],
+        &["--v1-only"],
+        &["--max-sessions", "100"],
+        &["--limit-subflows", "2"],
+    ] {
+        for which in [
+            &["stat", "-logFile", &log][..],
+            &["report", "-o", "-", &log],
+        ] {
+            let said = failure(2, command(which).args(option))?;
+            ensure!(
+                said.contains("this is a log") && said.contains("next: leave out"),
+                "{option:?}: {said}"
+            );
+            ensure!(said.contains(option[0]), "{option:?}: {said}");
+        }
     }
     Ok(())
 }
@@ -385,26 +373,18 @@ fn it_ends_with_whole_lines_and_survives_being_killed() -> Result<()> {
         .write(true)
         .open(&log)?
         .set_len(length - 100)?;
-    let (text, said) = read(&log, &["-ntimes", "0", "--output", "jsonl"])?;
-    ensure!(
-        said.contains("torn") && text.lines().count() == lines - 1,
-        "{said}"
-    );
+    let (steps, said) = displayed(&log, &[])?;
+    ensure!(said.contains("torn") && steps.len() == lines - 1, "{said}");
     // What comes behind it is not lost with it.
     record(&probe, &log)?;
     record(&probe, &log)?;
-    let (text, said) = read(&log, &["-ntimes", "0", "--output", "jsonl"])?;
-    ensure!(
-        text.lines().count() == lines + 1,
-        "{}",
-        text.lines().count()
-    );
+    let (steps, said) = displayed(&log, &[])?;
+    ensure!(steps.len() == lines + 1, "{}", steps.len());
     ensure!(
         said.contains("1 lines are no readings") && said.contains(&format!("line {lines}")),
         "{said}"
     );
-    let last: Value = serde_json::from_str(text.lines().last().context("no line")?)?;
-    ensure!(last["source"]["skipped"] == 1);
+    ensure!(steps[lines]["source"]["skipped"] == 1);
     Ok(())
 }
 
@@ -424,7 +404,7 @@ fn a_full_disk_costs_what_did_not_fit_and_nothing_else() -> Result<()> {
         sleep 0.1
         kill -INT $!; wait $!
         cp \"$1/log\" \"$4/log\"";
-    let mount = directory.0.join("mount");
+    let mount = directory.path().join("mount");
     fs::create_dir(&mount)?;
     let mut command = Command::new("unshare");
     command
@@ -435,21 +415,18 @@ fn a_full_disk_costs_what_did_not_fit_and_nothing_else() -> Result<()> {
         command
             .arg(namespace.name())
             .arg(probe.pins())
-            .arg(&directory.0),
+            .arg(directory.path()),
     )?;
-    let said = fs::read_to_string(directory.0.join("said"))?;
+    let said = fs::read_to_string(directory.path().join("said"))?;
     ensure!(
         said.matches("No space left").count() == 1,
         "told again and again: {said}"
     );
     let readings = |name: &str| -> Result<(usize, String)> {
-        let (text, said) = read(
-            &directory.file(name),
-            &["-ntimes", "0", "--output", "jsonl"],
-        )?;
-        Ok((text.lines().count(), said))
+        let (steps, said) = displayed(&directory.file(name), &[])?;
+        Ok((steps.len(), said))
     };
-    let full = fs::read_to_string(directory.0.join("full"))?;
+    let full = fs::read_to_string(directory.path().join("full"))?;
     ensure!(!full.ends_with('\n'), "the disk was not full within a line");
     let (before, torn) = readings("full")?;
     ensure!(
@@ -457,7 +434,7 @@ fn a_full_disk_costs_what_did_not_fit_and_nothing_else() -> Result<()> {
         "{torn}"
     );
     let (after, skipped) = readings("log")?;
-    let text = fs::read_to_string(directory.0.join("log"))?;
+    let text = fs::read_to_string(directory.path().join("log"))?;
     ensure!(skipped.contains("1 lines are no readings"), "{skipped}");
     ensure!(
         after == text.lines().count() - 1 && after > before + 2,
@@ -472,17 +449,11 @@ fn it_rotates_by_size_and_by_age() -> Result<()> {
     let directory = Directory::new()?;
     let log = directory.file("log");
     let old = |number: u32| directory.file(&format!("log.{number}"));
-    probe.run(&[
-        "record",
-        "-o",
-        &log,
-        "--interval",
-        "10ms",
-        "--ntimes",
-        "60",
-        "--rotate-size",
-        "8K",
-    ])?;
+    let record = |log: &str, rotation: &[&str]| {
+        let often = ["record", "-o", log, "--interval", "10ms", "--ntimes", "60"];
+        probe.run(&[&often, rotation].concat())
+    };
+    record(&log, &["--rotate-size", "8K"])?;
     let files: Vec<_> = (1..=9)
         .rev()
         .map(old)
@@ -496,27 +467,14 @@ fn it_rotates_by_size_and_by_age() -> Result<()> {
         all.extend(fs::read(file)?);
     }
     // One behind the other they are the whole log.
-    let whole = directory.file("whole");
-    fs::write(&whole, &all)?;
+    let whole = directory.write("whole", &all)?;
     let steps = displays(&whole, &[])?;
     ensure!(steps.len() == 60);
     let times: Vec<_> = steps.iter().map(|stat| stat["time"].to_string()).collect();
     ensure!(times.is_sorted());
 
     // As many as are to be kept.
-    probe.run(&[
-        "record",
-        "-o",
-        &log,
-        "--interval",
-        "10ms",
-        "--ntimes",
-        "60",
-        "--rotate-age",
-        "100ms",
-        "--keep",
-        "2",
-    ])?;
+    record(&log, &["--rotate-age", "100ms", "--keep", "2"])?;
     for file in [&old(1), &old(2)] {
         let steps = displays(file, &[])?;
         let span = seconds(&steps[steps.len() - 1]["time"])? - seconds(&steps[0]["time"])?;
@@ -524,19 +482,7 @@ fn it_rotates_by_size_and_by_age() -> Result<()> {
     }
     let kept = |number| directory.file(&format!("aged.{number}"));
     let aged = directory.file("aged");
-    probe.run(&[
-        "record",
-        "-o",
-        &aged,
-        "--interval",
-        "10ms",
-        "--ntimes",
-        "60",
-        "--rotate-age",
-        "100ms",
-        "--keep",
-        "2",
-    ])?;
+    record(&aged, &["--rotate-age", "100ms", "--keep", "2"])?;
     ensure!(Path::new(&kept(2)).exists() && !Path::new(&kept(3)).exists());
 
     // Somebody else may rotate.
@@ -570,6 +516,26 @@ fn a_probe_that_goes_and_comes_is_waited_for() -> Result<()> {
     Ok(())
 }
 
+/// Who sits at a terminal is told what goes on, in a line; a unit's journal or a script is not.
+#[test]
+fn a_terminal_is_told_what_is_recorded() -> Result<()> {
+    let (_namespace, probe) = one_link()?;
+    let directory = Directory::new()?;
+    let log = directory.file("log");
+    let mut record = probe.command(&["record", "-o", &log, "--ntimes", "2", "--interval", "20ms"]);
+    let (_, said) = outputs(&mut record)?;
+    ensure!(said.is_empty(), "{said}");
+    let words = [record.get_program()].into_iter().chain(record.get_args());
+    let words: Vec<_> = words.map(|word| format!("'{}'", word.display())).collect();
+    let line = words.join(" ");
+    let said = output(Command::new("script").args(["-qec", &line, "/dev/null"]))?;
+    ensure!(
+        said.trim_end() == format!("mptcp-user: recording p0 to {log} every 20ms; Ctrl-C ends it"),
+        "{said:?}"
+    );
+    Ok(())
+}
+
 #[test]
 fn what_cannot_be_recorded_to_is_told() -> Result<()> {
     let (_namespace, probe) = one_link()?;
@@ -585,15 +551,10 @@ fn what_cannot_be_recorded_to_is_told() -> Result<()> {
     ensure!(recorder.end(Signal::SIGINT)?.success());
 
     let line = fs::read_to_string(&log)?;
-    let newer = directory.file("newer");
-    fs::write(
-        &newer,
-        line.replace("\"log_version\":1", "\"log_version\":2"),
-    )?;
-    let other = directory.file("other");
-    fs::write(&other, "something else\n")?;
-    let fifo = directory.file("fifo");
-    output(Command::new("mkfifo").arg(&fifo))?;
+    let newer = line.replace("\"log_version\":1", "\"log_version\":2");
+    let newer = directory.write("newer", newer)?;
+    let other = directory.write("other", "something else\n")?;
+    let fifo = directory.fifo("fifo")?;
     for (path, word) in [
         (&newer, "version 2"),
         (&other, "something else"),
@@ -611,6 +572,13 @@ fn what_cannot_be_recorded_to_is_told() -> Result<()> {
     }
     ensure!(fs::read_to_string(&other)? == "something else\n");
 
+    let said = probe.fails(1, &["record", "-o", &log, "-i", "nope0"])?;
+    ensure!(said == probe.fails(1, &["stat", "-i", "nope0"])?, "{said}");
+    ensure!(
+        said.contains("no interface nope0") && said.contains("next:"),
+        "{said}"
+    );
+
     // Without a probe there is no file either.
     let bare = Namespace::new("bare")?;
     let nothing = directory.file("nothing");
@@ -626,16 +594,105 @@ fn what_cannot_be_recorded_to_is_told() -> Result<()> {
     }
 
     // To standard output, until nobody reads it.
-    let (reader, writer) = io::pipe()?;
-    drop(reader);
-    let mut command = probe.command(&["record", "-o", "-", "--interval", "10ms"]);
-    let child = command.stdout(writer).stderr(Stdio::piped()).spawn()?;
-    drop(command);
-    let output = wait(child)?;
-    ensure!(
-        output.status.success() && output.stderr.is_empty(),
-        "{output:?}"
+    unread(probe.command(&["record", "-o", "-", "--interval", "10ms"]))
+}
+
+/// An interface of a line, as short as it can be.
+fn interface(name: &str, since: u32, counters: &str) -> String {
+    format!(
+        "{{\"name\":\"{name}\",\"since\":\"2026-01-01T00:00:0{since}Z\",\"attached_mid_traffic\":false,\
+         \"in_flight\":false,\"has_queues\":true,\"verifies_checksums\":true,\"counters\":{counters}}}"
+    )
+}
+
+const NOTHING: &str = r#"{"frames":0,"leaves":{},"rx":{},"tx":{},"unknown":{}}"#;
+
+/// A line of interfaces with something behind them.
+fn crafted(interfaces: impl Iterator<Item = String>, more: &str) -> String {
+    let interfaces: Vec<_> = interfaces.collect();
+    format!(
+        "{{\"log_version\":1,\"time\":\"2026-01-01T00:00:10Z\",\"role\":\"host\",\"interfaces\":[{}]{more}}}\n",
+        interfaces.join(",")
+    )
+}
+
+/// Whatever is in a log, it takes no more memory than a reading of so many interfaces; a log that names
+/// more of them is refused.
+#[test]
+fn memory_is_bounded() -> Result<()> {
+    const LINE: usize = 4 << 20;
+    let many = |from: usize, to: usize| {
+        (from..to).map(|number| interface(&format!("a{number}"), 0, NOTHING))
+    };
+    let one = crafted(many(0, 1), "");
+    let room = LINE - one.len() - 20;
+    let filled = |piece: &str| format!(",\"x\":[{}0]", piece.repeat(room / piece.len()));
+    let come_and_go: Vec<_> = (0..5)
+        .map(|line| crafted(many(1000 * line, 1000 * (line + 1)), ""))
+        .collect();
+    let directory = Directory::new()?;
+    for (name, text, refused) in [
+        ("most", crafted(many(0, 1024), ""), None),
+        (
+            "more",
+            crafted(many(0, 1025), ""),
+            Some("more than 1024 interfaces"),
+        ),
+        (
+            "wide",
+            crafted(many(0, 20_000), ""),
+            Some("more than 1024 interfaces"),
+        ),
+        ("objects", crafted(many(0, 1), &filled("{\"\":0},")), None),
+        ("arrays", crafted(many(0, 1), &filled("[0],")), None),
+        ("names", come_and_go[..4].concat(), None),
+        (
+            "more-names",
+            come_and_go.concat(),
+            Some("more than 4096 interfaces"),
+        ),
+    ] {
+        let file = directory.write(name, &text)?;
+        for what in ["stat -logFile \"$1\" --output json", "report \"$1\" -o -"] {
+            let mut command = Command::new("sh");
+            // In KiB, the program itself included.
+            let script = format!("ulimit -v 400000; exec \"$0\" {what}");
+            command.args(["-c", &script]).arg(binary()).arg(&file);
+            match refused {
+                None => drop(output(&mut command).context(name)?),
+                Some(word) => {
+                    let said = failure(1, &mut command).context(name)?;
+                    ensure!(said.contains(word), "{name}: {said}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Counts that nothing counts to are added up to a bound, from which no row overflows.
+#[test]
+fn absurd_counts_are_no_overflow() -> Result<()> {
+    let largest = (1_u64 << 52) - 1;
+    let flags = vec![largest.to_string(); 32].join(",");
+    let events = format!("{{\"dss_flags\":[{flags}]}}");
+    let counters = format!(
+        "{{\"frames\":{largest},\"leaves\":{{\"mptcp\":{largest}}},\"rx\":{events},\"tx\":{events},\
+         \"unknown\":{events}}}"
     );
+    let directory = Directory::new()?;
+    // Each line is of other probes, whose counts are all new.
+    let lines = (0..3).map(|since| {
+        let interfaces = (0..1024).map(|i| interface(&format!("a{i}"), since, &counters));
+        crafted(interfaces, "")
+    });
+    let log = directory.write("log", lines.collect::<String>())?;
+    let stat = display(&log, &[])?;
+    let bound = 1_u64 << 56;
+    ensure!(stat["source"]["frames"] == bound, "{}", stat["source"]);
+    ensure!(total(&stat, "DSSrcv")? == 32 * bound && total(&stat, "TotDSS")? == 96 * bound);
+    let page = output(&mut command(&["report", &log, "-o", "-"]))?;
+    ensure!(page.contains(&(96 * bound).to_string()));
     Ok(())
 }
 
@@ -646,11 +703,7 @@ fn bad_logs_are_told_in_a_sentence() -> Result<()> {
     let log = directory.file("log");
     probe.run(&["record", "-o", &log, "--ntimes", "3", "--interval", "10ms"])?;
     let text = fs::read_to_string(&log)?;
-    let make = |name: &str, text: &str| -> Result<String> {
-        let path = directory.file(name);
-        fs::write(&path, text)?;
-        Ok(path)
-    };
+    let make = |name: &str, text: &str| directory.write(name, text);
     let newer = format!(
         "{text}{}",
         text.replace("\"log_version\":1", "\"log_version\":7")
@@ -674,28 +727,22 @@ fn bad_logs_are_told_in_a_sentence() -> Result<()> {
         ),
         (directory.file(""), "directory"),
     ] {
-        let said = failure(1, Command::new(binary()).args(["stat", "-logFile", &path]))?;
+        let said = failure(1, &mut command(&["stat", "-logFile", &path]))?;
         ensure!(
             said.contains(word) && said.lines().count() <= 2,
             "{path}: {said}"
         );
     }
-    for command in ["sessions", "events"] {
-        let said = failure(
-            1,
-            Command::new(binary()).args([command, "--log-file", &log]),
-        )?;
+    for name in ["sessions", "events"] {
+        let said = failure(1, &mut command(&[name, "--log-file", &log]))?;
         ensure!(
             said.contains("is a log") && said.contains("next:"),
             "{said}"
         );
     }
     // A FIFO that is closed within a line.
-    let fifo = directory.file("fifo");
-    output(Command::new("mkfifo").arg(&fifo))?;
-    let mut command = Command::new(binary());
-    command.args(["stat", "-logFile", &fifo, "--output", "json"]);
-    let child = command
+    let fifo = directory.fifo("fifo")?;
+    let child = command(&["stat", "-logFile", &fifo, "--output", "json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
@@ -711,18 +758,7 @@ fn bad_logs_are_told_in_a_sentence() -> Result<()> {
     // Compressed, and cut off: what was there is shown, and the exit code says that it is not all.
     let cut = directory.file("cut.gz");
     output(Command::new("sh").args(["-c", &format!("gzip -c {log} | head -c 200 > {cut}")]))?;
-    failure(1, Command::new(binary()).args(["stat", "-logFile", &cut]))?;
+    failure(1, &mut command(&["stat", "-logFile", &cut]))?;
     // Nobody reads.
-    let (reader, writer) = io::pipe()?;
-    drop(reader);
-    let mut command = Command::new(binary());
-    command.args(["stat", "-logFile", &log, "-ntimes", "0"]);
-    let child = command.stdout(writer).stderr(Stdio::piped()).spawn()?;
-    drop(command);
-    let result = wait(child)?;
-    ensure!(
-        result.status.success() && result.stderr.is_empty(),
-        "{result:?}"
-    );
-    Ok(())
+    unread(command(&["stat", "-logFile", &log, "-ntimes", "0"]))
 }

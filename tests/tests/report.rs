@@ -1,43 +1,15 @@
 //! `mptcp-user report`: a page that says what `stat -logFile` says, and asks nothing of the world.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-    process::{Command, Stdio, id},
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
-    net::{Family, Namespace, Pair, close, finished, output, transfer, wait},
-    probe::{Probe, binary, failure},
+    files::Directory,
+    net::{Family, Namespace, Pair, close, finished, output, transfer},
+    probe::{Probe, binary, command, failure, unread},
 };
 use serde_json::Value;
-
-/// A directory that goes when this is dropped.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("mptcp-test-report-{}-{number}", id()));
-        fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A capture of the project.
 fn own(name: &str) -> String {
@@ -45,9 +17,7 @@ fn own(name: &str) -> String {
 }
 
 fn report(file: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
-    command.args(["report", file]).args(arguments);
-    command
+    command(&[&["report", file], arguments].concat())
 }
 
 fn page(file: &str) -> Result<String> {
@@ -72,8 +42,9 @@ fn table(page: &str) -> Result<BTreeMap<&str, Vec<&str>>> {
 
 /// Is the table of the page that of `stat -logFile`?
 fn is_the_table_of_stat(file: &str, page: &str) -> Result<()> {
-    let stat =
-        finished(Command::new(binary()).args(["stat", "-logFile", file, "--output", "json"]))?;
+    let stat = finished(&mut command(&[
+        "stat", "-logFile", file, "--output", "json",
+    ]))?;
     let stat: Value = serde_json::from_slice(&stat.stdout)?;
     let counters = stat["counters"].as_object().context("no counters")?;
     let table = table(page)?;
@@ -231,7 +202,7 @@ fn a_log_becomes_a_page() -> Result<()> {
     );
 
     // What was counted over the log, over both of the probes that s0 had.
-    let steps = output(Command::new(binary()).args([
+    let steps = output(&mut command(&[
         "stat", "-logFile", &log, "-i", "s0", "-ntimes", "0", "--output", "jsonl",
     ]))?;
     let counts: Vec<_> = steps
@@ -258,14 +229,12 @@ fn a_log_becomes_a_page() -> Result<()> {
     is_the_table_of_stat(&log, &page(&log)?)?;
 
     // A torn line is told on the page, too.
-    let torn = directory.file("torn");
     let whole = fs::read(&log)?;
-    fs::write(&torn, &whole[..whole.len() - 9])?;
+    let torn = directory.write("torn", &whole[..whole.len() - 9])?;
     ensure!(page(&torn)?.contains("its last line is torn"));
     let middlebox =
         fs::read_to_string(&log)?.replace("\"role\":\"host\"", "\"role\":\"middlebox\"");
-    let mixed = directory.file("mixed");
-    fs::write(&mixed, [&whole[..], middlebox.as_bytes()].concat())?;
+    let mixed = directory.write("mixed", [&whole[..], middlebox.as_bytes()].concat())?;
     let said = failure(1, &mut report(&mixed, &["-o", "-"]))?;
     ensure!(
         said.contains("another role") && said.contains("next:"),
@@ -308,8 +277,7 @@ fn a_page_is_written_as_a_whole_and_over_nothing() -> Result<()> {
     ensure!(fs::read_to_string(&out)? != first);
 
     // Not over what it is made of, nor over what is no page.
-    let fifo = directory.file("fifo");
-    output(Command::new("mkfifo").arg(&fifo))?;
+    let fifo = directory.fifo("fifo")?;
     for (file, path, word) in [
         (&out, &out, "made of"),
         (&session, &fifo, "no regular file"),
@@ -324,10 +292,7 @@ fn a_page_is_written_as_a_whole_and_over_nothing() -> Result<()> {
         "{said}"
     );
 
-    let write = |name: &str, bytes: &[u8]| -> Result<String> {
-        fs::write(directory.0.join(name), bytes)?;
-        Ok(directory.file(name))
-    };
+    let write = |name: &str, bytes: &[u8]| directory.write(name, bytes);
     let never = directory.file("never.html");
     for (file, word) in [
         (write("empty", b"")?, "it is empty"),
@@ -341,10 +306,23 @@ fn a_page_is_written_as_a_whole_and_over_nothing() -> Result<()> {
         ensure!(said.contains(word), "{file}: {said}");
         ensure!(!Path::new(&never).exists(), "{file}: a page all the same");
     }
-    failure(
-        1,
-        &mut report(&session, &["-o", &directory.file("nowhere/page.html")]),
-    )?;
+    // What is told is the page's name, and not that of a draft.
+    let nowhere = directory.file("nowhere/page.html");
+    let said = failure(1, &mut report(&session, &["-o", &nowhere]))?;
+    let wanted = format!("cannot write {nowhere}: No such file or directory (os error 2)");
+    ensure!(said.trim_end().ends_with(&wanted), "{said}");
+    let mount = directory.file("mount");
+    fs::create_dir(&mount)?;
+    let script =
+        "mount -t tmpfs -o size=8k tmpfs \"$1\"; exec \"$0\" report \"$2\" -o \"$1/page.html\"";
+    let mut full = Command::new("unshare");
+    full.args(["-m", "sh", "-ec", script]);
+    let said = failure(1, full.arg(binary()).arg(&mount).arg(&session))?;
+    ensure!(
+        said.contains(&format!("cannot write {mount}/page.html: No space left"))
+            && !said.contains(".tmp"),
+        "{said}"
+    );
     failure(
         2,
         &mut report(&session, &["-o", &never, "--since", "2026-01-01"]),
@@ -358,19 +336,9 @@ fn a_page_is_written_as_a_whole_and_over_nothing() -> Result<()> {
     ensure!(page.contains("middle of a record"));
     is_the_table_of_stat(&cut, &page)?;
     // No draft is left.
-    let left = fs::read_dir(&directory.0)?.filter_map(Result::ok);
+    let left = fs::read_dir(directory.path())?.filter_map(Result::ok);
     let hidden = left.filter(|entry| entry.file_name().to_string_lossy().starts_with('.'));
     ensure!(hidden.count() == 0);
 
-    let (reader, writer) = io::pipe()?;
-    drop(reader);
-    let mut command = report(&session, &["-o", "-"]);
-    let child = command.stdout(writer).stderr(Stdio::piped()).spawn()?;
-    drop(command);
-    let result = wait(child)?;
-    ensure!(
-        result.status.success() && result.stderr.is_empty(),
-        "{result:?}"
-    );
-    Ok(())
+    unread(report(&session, &["-o", "-"]))
 }

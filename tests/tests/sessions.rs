@@ -5,7 +5,7 @@ use mptcp_common::counter::Role;
 use mptcp_tests::{
     frame::SYN,
     kernel::host,
-    net::{Family, Namespace, Pair, close, finished, transfer, wait_until},
+    net::{Family, Namespace, Pair, close, outputs, transfer, wait_until},
     probe::{Probe, total},
     talk::{A, Talk, Twins},
     tun::Tun,
@@ -187,9 +187,8 @@ fn tables_are_shared() -> Result<()> {
     let pair = Pair::new(Family::V4)?;
     let probe = Probe::new(&pair.server);
     let attach = |arguments: &[&str]| -> Result<String> {
-        let output = finished(&mut probe.command(&[&["attach", "-i"], arguments].concat()))?;
-        ensure!(output.status.success());
-        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+        let (_, said) = outputs(&mut probe.command(&[&["attach", "-i"], arguments].concat()))?;
+        Ok(said)
     };
     let tables = || -> Result<Vec<Value>> {
         let text = probe.run(&["status", "--output", "json"])?;

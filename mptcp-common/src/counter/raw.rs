@@ -428,15 +428,21 @@ impl Events {
 /// A [`Counters`] as words.
 type Words = [u64; size_of::<Counters>() / 8];
 
+/// The sum of two counts, up to 2^56: more than anything counts to, and so little that what is made of a
+/// hundred such words is no overflow.
+pub fn bounded_sum(a: u64, b: u64) -> u64 {
+    a.saturating_add(b).min(1 << 56)
+}
+
 impl Counters {
     /// Is no packet under way in this copy?
     pub fn is_settled(&self) -> bool {
         self.leaves.sum() == self.frames
     }
 
-    /// Adds `other`, word by word.
+    /// Adds `other`, word by word, with [`bounded_sum`].
     pub fn add(&mut self, other: &Self) {
-        self.zip(other, u64::wrapping_add);
+        self.zip(other, bounded_sum);
     }
 
     /// What has come since `earlier`. A counter that went backwards (another probe took its place)

@@ -3,18 +3,25 @@
 //! Per subflow and direction one mapping at a time is added up, in the order of its bytes. A mapping
 //! of which bytes are missing when a later byte comes is given up: it is counted, and not verified.
 //! Each mapping ends in one of three counts, once, however often TCP sends it.
+//!
+//! Bytes that have a mapping keep it (RFC 8684 section 3.3.1): they are added to the one that is being added
+//! up, whatever another says of them, which then cannot be verified. (To Linux that is an invalid mapping:
+//! DSSNotMatching.)
 
 use super::{
     Happening, Stages,
     entry::{session, sum},
     seen::Seen,
-    sequence::after,
+    sequence::{Map, after},
     word::Word,
 };
 use crate::{
     engine::{UNREAD, next},
     wire::{DssFlags, Subtype, checksum},
 };
+
+/// In the facts of a [`sum`](super::entry::Sum), above them: the number of the mapping in its ring.
+const NUMBER: u32 = 19;
 
 /// Adds the packet's payload, which was summed, to the sum of its mapping.
 #[inline(always)]
@@ -23,8 +30,7 @@ pub fn checksum<T: Stages>(tables: &T) {
         return;
     };
     let packet = &seen.work.packet;
-    let is_new = seen.work.route.next.get() & next::NEW_MAPPING != 0;
-    let check = announced(&seen);
+    let (own, check) = announced(&seen);
     let way = seen.way();
     if packet.payload == 0 {
         let dss = &seen.work.dss;
@@ -37,31 +43,48 @@ pub fn checksum<T: Stages>(tables: &T) {
     }
     let relative = packet.sequence.wrapping_sub(way.base.load());
     let end = relative.wrapping_add(packet.payload);
-    let map = way.mapping_of(relative);
+    let state = &seen.subflow.sums[seen.side & 1];
+    let (reached, facts) = (state.next.load(), state.facts.load());
+    let is_open = facts & sum::OPEN != 0;
+    let open = if is_open {
+        way.numbered(facts >> NUMBER)
+    } else {
+        Map::NONE
+    };
+    let new = if seen.work.route.next.get() & next::NEW_MAPPING != 0 {
+        way.numbered(way.newest.load())
+    } else {
+        Map::NONE
+    };
+    let map = if open.holds(relative) {
+        open
+    } else if own.holds(relative) {
+        own
+    } else {
+        way.mapping_of(relative)
+    };
     if map.length == 0 {
         return;
     }
-    let state = &seen.subflow.sums[seen.side & 1];
-    let (reached, facts) = (state.next.load(), state.facts.load());
     if after(reached, relative) {
         // Sent before, or out of order and given up.
-        if is_new {
+        if new.length > 0 && after(reached, new.ssn) {
             seen.count(|events| events.checksum_unverified += 1);
         }
         return;
     }
     let map_end = map.ssn.wrapping_add(map.length);
     let starts = relative == map.ssn;
-    let is_open = facts & sum::OPEN != 0;
-    let continues = is_open && !starts && relative == reached;
-    if is_open && !continues && (starts || !map.holds(reached.wrapping_sub(1))) {
-        // The bytes that an earlier mapping lacks were not seen.
+    let is_same = is_open && map == open;
+    let continues = is_same && relative == reached;
+    if is_open && !is_same || new != map && new.holds(relative) {
+        // The bytes that an earlier mapping lacks were not seen, or those of a later one belong to it.
         seen.count(|events| events.checksum_unverified += 1);
     }
     let payload = seen.work.payload_sum.get();
     if !(starts || continues) || payload == UNREAD || after(end, map_end) {
         // One that began before what is known was counted when it was given up for another.
-        if is_open || starts || is_new || !after(reached, map.ssn) {
+        if is_same || starts || new == map || !after(reached, map.ssn) {
             seen.count(|events| events.checksum_unverified += 1);
         }
         state.facts.store(0);
@@ -74,9 +97,13 @@ pub fn checksum<T: Stages>(tables: &T) {
     let is_odd = relative.wrapping_sub(map.ssn) & 1 != 0;
     let words = if is_odd { folded.swap_bytes() } else { folded };
     let total = tables.forget(earlier + u32::from(words));
-    let check = match check {
-        0 if continues => facts & !sum::OPEN,
-        check => check,
+    // As Linux: what the first segment that has it says.
+    let check = if continues && facts & sum::KNOWN != 0 {
+        facts & (sum::OPEN - 1)
+    } else if own == map {
+        check
+    } else {
+        0
     };
     state.next.store(end);
     if end == map_end {
@@ -85,13 +112,20 @@ pub fn checksum<T: Stages>(tables: &T) {
         judge(&seen, total, map.dsn, map.ssn, map.length + fin, check);
     } else {
         state.sum.store(checksum::fold(total.into()));
-        state.facts.store(check | sum::OPEN);
+        let number = if continues {
+            facts >> NUMBER
+        } else {
+            way.number_of(map)
+        };
+        state.facts.store(check | sum::OPEN | number << NUMBER);
     }
 }
 
-/// The checksum of the packet's own mapping and the facts of it, see [`sum`]; 0 without any.
+/// The packet's own mapping, its checksum and the facts of that, see [`sum`]; empty without any.
 #[inline(always)]
-fn announced<T: Stages>(seen: &Seen<'_, T>) -> u32 {
+fn announced<T: Stages>(seen: &Seen<'_, T>) -> (Map, u32) {
+    const NONE: (Map, u32) = (Map::NONE, 0);
+    let side = &seen.session.sides[seen.side & 1];
     if seen.has(Subtype::Dss) {
         let dss = &seen.work.dss;
         let flags = dss.flags();
@@ -101,18 +135,27 @@ fn announced<T: Stages>(seen: &Seen<'_, T>) -> u32 {
             || !dss.has_checksum()
             || !(is_known || flags.all(DssFlags::DSN_8))
         {
-            return 0;
+            return NONE;
         }
-        let fin = if flags.all(DssFlags::DATA_FIN) {
-            sum::FIN
-        } else {
-            0
+        let has_fin = flags.all(DssFlags::DATA_FIN);
+        let map = Map {
+            dsn: dss.data_sequence_near(side.highest.load()),
+            ssn: dss.subflow_sequence,
+            length: dss.data_length.wrapping_sub(has_fin.into()),
         };
-        return dss.checksum & 0xffff | sum::KNOWN | fin;
+        let fin = if has_fin { sum::FIN } else { 0 };
+        return (map, dss.checksum & 0xffff | sum::KNOWN | fin);
     }
     match seen.option(Subtype::MpCapable) {
-        Some(option) if option.length() >= 24 => u32::from(option.u16(22)) | sum::KNOWN,
-        _ => 0,
+        Some(option) if option.length() >= 24 => {
+            let map = Map {
+                dsn: side.idsn.load().wrapping_add(1),
+                ssn: 1,
+                length: option.u16(20).into(),
+            };
+            (map, u32::from(option.u16(22)) | sum::KNOWN)
+        }
+        _ => NONE,
     }
 }
 

@@ -197,6 +197,13 @@ pub(super) struct Map {
 }
 
 impl Map {
+    /// Of no bytes.
+    pub(super) const NONE: Self = Self {
+        dsn: 0,
+        ssn: 0,
+        length: 0,
+    };
+
     #[inline(always)]
     pub(super) fn read<M: Memory>(mapping: &Mapping<M>) -> Self {
         Self {
@@ -271,6 +278,30 @@ impl<M: Memory> Way<M> {
         let end = map.ssn.wrapping_add(map.length);
         if after(end, self.mapped_end.load()) {
             self.mapped_end.store(end);
+        }
+    }
+
+    /// The number of a mapping that is remembered, in the order of their coming.
+    #[inline(always)]
+    pub(super) fn number_of(&self, map: Map) -> u32 {
+        let newest = self.newest.load();
+        for age in 0..MAPPINGS as u32 {
+            let number = newest.wrapping_sub(age);
+            if Map::read(&self.mappings[number as usize & (MAPPINGS - 1)]) == map {
+                return number;
+            }
+        }
+        newest
+    }
+
+    /// The mapping of a number, of which the lower 13 bits are known; of length 0 if it is forgotten.
+    #[inline(always)]
+    pub(super) fn numbered(&self, number: u32) -> Map {
+        let age = self.newest.load().wrapping_sub(number) & 0x1fff;
+        if age < MAPPINGS as u32 {
+            Map::read(&self.mappings[number as usize & (MAPPINGS - 1)])
+        } else {
+            Map::NONE
         }
     }
 

@@ -1,6 +1,9 @@
 //! `mptcp-user record`
 
-use std::path::Path;
+use std::{
+    io::{self, IsTerminal as _},
+    path::Path,
+};
 
 use anyhow::Result;
 use nix::libc::{EDQUOT, ENOSPC};
@@ -26,6 +29,9 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
     let mut output = Output::open(options)?;
     output.append(&first)?;
     let mut readings = 1;
+    if io::stderr().is_terminal() && readings != options.ntimes {
+        say(told(&first.reading, options));
+    }
     let mut missing = 0;
     let mut troubles = Remarks::default();
     while readings != options.ntimes {
@@ -38,7 +44,7 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
         // is room on the disk.
         let trouble = match read(&network, pins, options, &mut remarks).await {
             Err(error) => Some(error),
-            Ok(reading) => match output.append(&reading) {
+            Ok(line) => match output.append(&line) {
                 Err(error) if !matches!(os_error(&error), Some(ENOSPC | EDQUOT)) => {
                     return Err(error);
                 }
@@ -67,17 +73,43 @@ async fn read(
     pins: &Pins,
     options: &Record,
     remarks: &mut Remarks,
-) -> Result<Reading> {
+) -> Result<Line> {
     let _lock = pins.lock_to_read()?;
     let mut opened = Pinned::open(network, pins, &options.interfaces).await?;
     if let Some(name) = opened.absent.first() {
+        network.interface(name).await?;
         return Err(Failure::error(
             Kind::Failed,
             format!("{name} has no probe\n  next: mptcp-user attach -i {name}"),
         ));
     }
     remarks.tell(std::mem::take(&mut opened.remarks));
-    opened.live(pins)?.reading()
+    let reading = opened.live(pins)?.reading()?;
+    let text = log_line(&reading)?;
+    Ok(Line { reading, text })
+}
+
+/// A reading, and as it is written.
+struct Line {
+    reading: Reading,
+    text: String,
+}
+
+/// What is recorded, where, and until when.
+fn told(reading: &Reading, options: &Record) -> String {
+    let interfaces = reading.interfaces.iter();
+    let interfaces: Vec<_> = interfaces
+        .map(|interface| interface.name.as_str())
+        .collect();
+    let file = match options.output.to_str() {
+        Some("-") => "standard output".to_owned(),
+        _ => options.output.display().to_string(),
+    };
+    format!(
+        "recording {} to {file} every {:?}; Ctrl-C ends it",
+        interfaces.join(", "),
+        options.interval
+    )
 }
 
 /// Tells what is not as it should be once, and not with every reading.
@@ -114,10 +146,10 @@ impl Output {
         .map(Self::File)
     }
 
-    fn append(&mut self, reading: &Reading) -> Result<()> {
+    fn append(&mut self, line: &Line) -> Result<()> {
         match self {
-            Self::Standard => print(&log_line(reading)),
-            Self::File(file) => file.append(reading),
+            Self::Standard => print(&line.text),
+            Self::File(file) => file.append(&line.text, line.reading.time),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! `mptcp-user report`
 
 use std::{
-    fs::{self, Metadata, Permissions},
-    io::Write as _,
+    fs::{self, Metadata, OpenOptions},
+    io::{self, Write as _},
     ops::ControlFlow,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
@@ -52,12 +52,7 @@ fn of_capture(capture: &mut Capture, options: &Report) -> Result<String> {
 }
 
 fn of_log(log: &mut Log, options: &Report) -> Result<String> {
-    if options.analysis.role.is_some() {
-        return Err(Failure::error(
-            Kind::Usage,
-            "--role: a log has the role of its probes",
-        ));
-    }
+    options.analysis.refuse()?;
     let (statistics, history) = log.history()?;
     page(&report::Report {
         statistics: &statistics,
@@ -83,21 +78,24 @@ fn write(options: &Report, page: &str) -> Result<()> {
         _ => Path::new("."),
     };
     let cannot = |error| of_file(&format!("cannot write {}", path.display()), &error);
-    // As far as the umask lets others read it.
+    // As far as the umask lets others read it. Opened here, since errors of tempfile name the draft.
     let mut draft = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)
+        .make_in(directory, |path| {
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true).mode(0o666).open(path)
+        })
         .map_err(cannot)?;
-    draft.write_all(page.as_bytes()).map_err(cannot)?;
+    draft
+        .as_file_mut()
+        .write_all(page.as_bytes())
+        .map_err(cannot)?;
     let result = if options.force {
         draft.persist(path)
     } else {
         draft.persist_noclobber(path)
     };
     match result {
-        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(exists(options))
-        }
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(exists(options)),
         result => result.map(drop).map_err(|error| cannot(error.error)),
     }
 }

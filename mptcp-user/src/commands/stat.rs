@@ -97,11 +97,11 @@ fn show_capture(mut capture: Capture, options: &Stat) -> Result<()> {
 }
 
 fn show_log(mut log: Log, options: &Stat) -> Result<()> {
-    if options.capture.analysis.role.is_some() || options.clear_stats.is_some() {
+    options.capture.analysis.refuse()?;
+    if options.clear_stats.is_some() {
         return Err(Failure::error(
             Kind::Usage,
-            "-logFile: a log has the role of its probes, and nothing to clear\n  next: leave out \
-             --role and -clearstats",
+            "-logFile: a log has nothing to clear\n  next: leave out -clearstats",
         ));
     }
     match options.ntimes {

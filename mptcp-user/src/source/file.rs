@@ -56,6 +56,17 @@ impl File {
     }
 }
 
+/// An error if a file could not be read to its end, with the reason why.
+pub(super) fn conclude(name: &str, broken: Option<&str>) -> Result<()> {
+    let Some(reason) = broken else {
+        return Ok(());
+    };
+    Err(Failure::error(
+        Kind::Failed,
+        format!("{name} was not read to its end, and what came before is shown: {reason}"),
+    ))
+}
+
 /// The first byte, and those behind it, decompressed.
 fn unpack(mut file: impl Read + 'static) -> Result<(Vec<u8>, Box<dyn Read>)> {
     let start = take(&mut file, 4)?;

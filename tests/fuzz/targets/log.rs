@@ -3,13 +3,13 @@
 
 #![no_main]
 
-use std::{alloc::System, io::Cursor};
+use std::{alloc::System, collections::BTreeMap, io::Cursor};
 
 use cap::Cap;
 use libfuzzer_sys::fuzz_target;
 use mptcp_fuzz::Pieces;
 use mptcp_user::log::{Contents, Range, Reading, displays, line, page, read};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 /// What is read and displayed of all readings of an input at once, and their page.
 #[global_allocator]
@@ -30,7 +30,8 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(whole.readings, alone);
     chooses(&file, &whole, *how);
     // What was read is written and read as the same.
-    let again: String = whole.readings.iter().map(line).collect();
+    let lines = whole.readings.iter().map(line);
+    let again: String = lines.collect::<Result<_, _>>().expect("what was read");
     let again = contents(&[FIRST, again.as_bytes()].concat(), Range::default());
     assert_eq!(again.readings, whole.readings);
     assert!(again.broken.is_none() && again.skipped == 1, "{again:?}");
@@ -57,8 +58,13 @@ fn one_by_one(lines: &[u8], whole: &Contents) -> Vec<Reading> {
     let mut readings = Vec::new();
     let mut skipped = 1;
     for text in lines.split_inclusive(|byte| *byte == b'\n') {
-        let is_newer = serde_json::from_slice(text)
-            .is_ok_and(|object: Value| object["log_version"].as_u64() > Some(1));
+        let object = serde_json::from_slice::<BTreeMap<String, &RawValue>>(text);
+        let is_newer = object.is_ok_and(|object| {
+            let version = object
+                .get("log_version")
+                .map(|version| version.get().parse());
+            version.is_some_and(|version: Result<u64, _>| version.is_ok_and(|version| version > 1))
+        });
         let alone = contents(&[FIRST, text].concat(), Range::default());
         assert_eq!(is_newer, alone.broken.is_some(), "{alone:?}");
         if is_newer {

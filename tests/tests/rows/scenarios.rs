@@ -287,6 +287,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     s("CksumEr", 1, |t| first_data(t, 1), |t| first_data(t, 0), "of data with MP_CAPABLE"),
     s("CksumEr", 1, |t| { let mut t = Talk::checksummed(t)?; let o = t.dss_with_checksum(0, A, 101, false); t.send(0, A, ACK, &with_fin(o), 100)?; Ok(t) },
         |t| { let mut t = Talk::checksummed(t)?; let o = t.dss_with_checksum(0, A, 101, true); t.send(0, A, ACK, &o, 100)?; Ok(t) }, "the DATA_FIN is in the length, and is no byte"),
+    s("CksumEr", 1, |t| contradicted(t, 1, 1), |t| contradicted(t, 0, 1), "another mapping of the same bytes changes nothing of the first"),
+    s("CsumVerified", 1, |t| contradicted(t, 0, 1), |t| contradicted(t, 1, 1), "of two that map the same bytes, the first"),
+    s("CsumVerified", 1, |t| contradicted(t, 0, 7), |t| contradicted(t, 0, 8), "eight mappings later it is forgotten"),
+    s("CksumEr", 1, |t| overlapped(t, [1, 0]), |t| overlapped(t, [0, 1]), "bytes that are mapped belong to no other mapping"),
+    s("CksumEr", 1, |t| announced(t, 1), |t| announced(t, 0), "the checksum of a mapping that is announced is not that of the data beside it"),
     s("CsumVerified", 2, |t| { let mut t = Talk::checksummed(t)?; t.clear(); t.data(0, A, 40_000)?; t.data(0, B, 1)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.clear(); t.data(0, A, 40_000)?; Ok(t) }, "no checksums"),
     s("CsumUnverified", 1, |t| { let mut t = Talk::checksummed(t)?; let (o, map) = (t.dss_with_checksum(0, A, 300, false), 100); t.send(0, A, ACK, &o, map)?; t.flows[0].next[A] += 100; t.send(0, A, ACK, &o, map)?; t.dsn[A] += 300; t.data(0, A, 10)?; Ok(t) },
@@ -314,6 +319,67 @@ fn summed(
         talk.send(0, A, ACK, &options, *part)?;
     }
     Ok(())
+}
+
+/// A DSS that maps the next bytes to data further on than they are, with the right checksum of that.
+fn elsewhere(talk: &mut Talk<'_>, further: u64, length: u16) -> Vec<u8> {
+    talk.dsn[A] += further;
+    let options = talk.dss_with_checksum(0, A, length, false);
+    talk.dsn[A] -= further;
+    options
+}
+
+/// Half of a mapping, whose checksum is `off` from the right one; the same bytes again some times, each time
+/// mapped to other data; the other half.
+fn contradicted(twins: &mut Twins, off: u8, times: u64) -> Result<Talk<'_>> {
+    let mut talk = Talk::checksummed(twins)?;
+    talk.clear();
+    let mut options = talk.dss_with_checksum(0, A, 100, false);
+    options[27] ^= off;
+    let others: Vec<_> = (1..=times)
+        .map(|n| {
+            let other = elsewhere(&mut talk, 1000 * n, 100);
+            talk.frame(0, A, ACK, &other, 50)
+        })
+        .collect();
+    talk.send(0, A, ACK, &options, 50)?;
+    for again in &others {
+        talk.raw(A, again)?;
+    }
+    let rest = talk.dss(A, None, false);
+    talk.send(0, A, ACK, &rest, 50)?;
+    Ok(talk)
+}
+
+/// Half of a mapping; the other half, which a mapping of its own maps to other data. Their checksums are
+/// `off` from the right ones.
+fn overlapped(twins: &mut Twins, off: [u8; 2]) -> Result<Talk<'_>> {
+    let mut talk = Talk::checksummed(twins)?;
+    talk.clear();
+    let mut options = talk.dss_with_checksum(0, A, 100, false);
+    options[27] ^= off[0];
+    talk.send(0, A, ACK, &options, 50)?;
+    let mut other = elsewhere(&mut talk, 1000, 50);
+    other[27] ^= off[1];
+    talk.send(0, A, ACK, &other, 50)?;
+    Ok(talk)
+}
+
+/// A mapping without its bytes, and the bytes with the next mapping, whose checksum is `off` from the right
+/// one; then the bytes of that one.
+fn announced(twins: &mut Twins, off: u8) -> Result<Talk<'_>> {
+    let mut talk = Talk::checksummed(twins)?;
+    talk.clear();
+    let first = talk.dss_with_checksum(0, A, 100, false);
+    talk.send(0, A, ACK, &first, 0)?;
+    talk.dsn[A] += 100;
+    talk.flows[0].next[A] += 100;
+    let mut next = talk.dss_with_checksum(0, A, 60, false);
+    next[27] ^= off;
+    talk.flows[0].next[A] -= 100;
+    talk.send(0, A, ACK, &next, 100)?;
+    talk.send(0, A, ACK, &next, 60)?;
+    Ok(talk)
 }
 
 /// The first data of a session with checksums, mapped by MP_CAPABLE; `off` from the right one.

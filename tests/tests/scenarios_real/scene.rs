@@ -1,16 +1,13 @@
 //! Two probed hosts, and the verdict on their tables.
 
-use std::{
-    cell::RefCell, collections::BTreeMap, fmt::Display, net::IpAddr, process::Command,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, fmt::Display, net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
-    net::{CLIENT_INTERFACES, Family, Namespace, Pair, SERVER_INTERFACES, output, transfer},
+    net::{CLIENT_INTERFACES, Family, Namespace, Pair, SERVER_INTERFACES, transfer},
     oracle::{GAUGES, LAWS},
-    probe::{Probe, binary, total},
+    probe::{Probe, recorded, total},
 };
 use serde_json::Value;
 use socket2::Socket;
@@ -250,11 +247,8 @@ impl Scene {
             let status = probe.run(&["status", "--output", "json"])?;
             let status: Value = serde_json::from_str(&status)?;
             let limit = status["interfaces"][0]["tables"]["limits"]["subflows"].to_string();
-            let mut command = Command::new(binary());
-            command.args(["stat", "--output", "json", "--role", role]);
-            command.args(["--limit-subflows", &limit, "-logFile"]);
-            command.arg(capture.stop()?);
-            let offline: Value = serde_json::from_str(&output(&mut command)?)?;
+            let arguments = ["--role", role, "--limit-subflows", &limit];
+            let offline = recorded(capture.stop()?, &arguments)?;
             let Some((_, live)) = live.iter().find(|(at, _)| *at == place) else {
                 continue;
             };

@@ -210,7 +210,13 @@ fn throughput(traffic: &Traffic, history: &History, scale: Scale) -> Result<Mark
                 Some(others.iter().filter_map(|series| series.rates[i]).sum())
             }),
         });
-        let sum = number(others.iter().map(|series| series.sum).sum(), false);
+        let sum = number(
+            others
+                .iter()
+                .map(|series| series.sum)
+                .fold(0, u64::saturating_add),
+            false,
+        );
         keys.push((rest, format!("{} others ({sum} {unit})", others.len())));
     }
     let heading = html! { h2 { (traffic.title) } };
@@ -312,7 +318,7 @@ fn alarms(statistics: &Statistics, history: &History, scale: Scale) -> Result<Ma
                     };
                     tr {
                         th scope="row" { (label) " (" (name) ")" }
-                        td.number { (times.iter().map(|(_, count)| count).sum::<u64>()) }
+                        td.number { (times.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)) }
                         td.number { (time(times.first()).unwrap_or_default()) }
                         td.number { (time(times.last()).unwrap_or_default()) }
                     }

@@ -1,10 +1,12 @@
 //! Plots in SVG. Their text takes the page's colour, and the lines have colours that can be seen on light
 //! and dark.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use plotters::{
-    chart::ChartBuilder,
-    coord::Shift,
+    chart::{ChartBuilder, ChartContext},
+    coord::{Shift, cartesian::Cartesian2d, types::RangedCoordf64},
     element::{Circle, Rectangle},
     prelude::{DrawingArea, IntoDrawingArea as _, SVGBackend},
     series::LineSeries,
@@ -29,6 +31,8 @@ const WIDTH: u32 = 960;
 /// Room to the left for the longest name, the same in all plots so that their times stand in a line.
 const LABELS: u32 = 120;
 
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
 /// A line by its corners.
 pub(super) struct Line {
     /// An index of [`COLOURS`].
@@ -47,23 +51,7 @@ pub(super) fn lines(axis: Axis, lines: &[Line], label: &dyn Fn(&f64) -> String) 
     let values = lines.iter().flat_map(|line| &line.points);
     let highest = values.map(|(_, value)| *value).fold(1.0, f64::max);
     draw(260, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(8)
-            .margin_right(16)
-            .x_label_area_size(28)
-            .y_label_area_size(LABELS)
-            .build_cartesian_2d(0.0..axis.length, 0.0..highest * 1.05)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .axis_style(GREY.mix(0.8))
-            .bold_line_style(GREY.mix(0.3))
-            .light_line_style(GREY.mix(0.0))
-            .y_labels(5)
-            .x_label_formatter(&|time| axis.label(*time))
-            .y_label_formatter(label)
-            .label_style(("sans-serif", 15))
-            .draw()?;
+        let mut chart = chart(area, axis, 0.0..highest * 1.05, 5, label)?;
         for line in lines {
             let (red, green, blue) = COLOURS[line.colour];
             let style = RGBColor(red, green, blue).stroke_width(2);
@@ -77,12 +65,6 @@ pub(super) fn lines(axis: Axis, lines: &[Line], label: &dyn Fn(&f64) -> String) 
 pub(super) fn marks(axis: Axis, names: &[&str], marks: &[(usize, f64, f64)]) -> Result<String> {
     let rows = names.len();
     draw(44 + 24 * rows as u32, |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(8)
-            .margin_right(16)
-            .x_label_area_size(28)
-            .y_label_area_size(LABELS)
-            .build_cartesian_2d(0.0..axis.length, -0.5..rows as f64 - 0.5)?;
         // From top to bottom; only the rows themselves have labels.
         let name = |place: &f64| {
             let is_row = (place - place.round()).abs() < 1e-9;
@@ -90,17 +72,7 @@ pub(super) fn marks(axis: Axis, names: &[&str], marks: &[(usize, f64, f64)]) -> 
             let name = is_row.then(|| names.get(index as usize)).flatten();
             name.map_or(String::new(), |name| (*name).to_owned())
         };
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .axis_style(GREY.mix(0.8))
-            .bold_line_style(GREY.mix(0.3))
-            .light_line_style(GREY.mix(0.0))
-            .y_labels(rows + 2)
-            .x_label_formatter(&|time| axis.label(*time))
-            .y_label_formatter(&name)
-            .label_style(("sans-serif", 15))
-            .draw()?;
+        let mut chart = chart(area, axis, -0.5..rows as f64 - 0.5, rows + 2, &name)?;
         let place = |row: usize| (rows - 1 - row) as f64;
         chart.draw_series(marks.iter().map(|(row, from, to)| {
             Rectangle::new(
@@ -115,6 +87,34 @@ pub(super) fn marks(axis: Axis, names: &[&str], marks: &[(usize, f64, f64)]) -> 
     })
 }
 
+/// An empty chart, with about so many labels of its values.
+fn chart<'a, 'b>(
+    area: &'a Area<'b>,
+    axis: Axis,
+    values: Range<f64>,
+    labels: usize,
+    label: &dyn Fn(&f64) -> String,
+) -> Result<ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>> {
+    let mut chart = ChartBuilder::on(area)
+        .margin(8)
+        .margin_right(16)
+        .x_label_area_size(28)
+        .y_label_area_size(LABELS)
+        .build_cartesian_2d(0.0..axis.length, values)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .axis_style(GREY.mix(0.8))
+        .bold_line_style(GREY.mix(0.3))
+        .light_line_style(GREY.mix(0.0))
+        .y_labels(labels)
+        .x_label_formatter(&|time| axis.label(*time))
+        .y_label_formatter(label)
+        .label_style(("sans-serif", 15))
+        .draw()?;
+    Ok(chart)
+}
+
 impl Axis {
     fn label(self, time: f64) -> String {
         // As many decimals as tell one label from the next.
@@ -123,10 +123,7 @@ impl Axis {
     }
 }
 
-fn draw(
-    height: u32,
-    plot: impl FnOnce(&DrawingArea<SVGBackend<'_>, Shift>) -> Result<()>,
-) -> Result<String> {
+fn draw(height: u32, plot: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();

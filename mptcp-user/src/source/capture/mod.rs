@@ -27,7 +27,12 @@ use self::{
     link::Link,
     watch::Watch,
 };
-use super::{Origin, Recent, Session, Statistics, file::File, history::History, sessions};
+use super::{
+    Origin, Recent, Session, Statistics,
+    file::{File, conclude},
+    history::History,
+    sessions,
+};
 use crate::{
     failure::{Failure, Kind},
     offline::{Captured, Config, Offline},
@@ -271,16 +276,7 @@ impl Capture {
 
     /// An error if it could not be read to its end.
     pub(crate) fn conclude(&self) -> Result<()> {
-        match &self.broken {
-            None => Ok(()),
-            Some(reason) => Err(Failure::error(
-                Kind::Failed,
-                format!(
-                    "{} was not read to its end, and what came before is counted: {reason}",
-                    self.name
-                ),
-            )),
-        }
+        conclude(&self.name, self.broken.as_deref())
     }
 
     /// What its reader should know, in sentences.

@@ -13,10 +13,7 @@ use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{LONGEST_LINE, format};
-use crate::{
-    failure::{Failure, Kind, of_file},
-    source::Reading,
-};
+use crate::failure::{Failure, Kind, of_file};
 
 /// A file that readings are appended to, by nobody else meanwhile.
 pub(crate) struct Appender {
@@ -51,22 +48,21 @@ impl Appender {
         })
     }
 
-    /// Appends a reading. What of it was written when this fails is a torn line: the next one begins
+    /// Appends the line of a reading of this time. What of it was written when this fails is a torn line: the next one begins
     /// behind its end.
-    pub(crate) fn append(&mut self, reading: &Reading) -> Result<()> {
-        let line = format::line(reading);
+    pub(crate) fn append(&mut self, line: &str, time: Timestamp) -> Result<()> {
         // Somebody may have moved the file (logrotate).
         if !is_at(&self.file, &self.path)? {
             (self.file, self.began) = open(&self.path)?;
         }
-        if self.is_full(line.len() as u64, reading.time)? {
+        if self.is_full(line.len() as u64, time)? {
             self.rotate()?;
         }
         let end = if is_torn(&self.file)? { "\n" } else { "" };
         (&*self.file)
             .write_all(format!("{end}{line}").as_bytes())
             .with_context(|| format!("cannot write to {}", self.path.display()))?;
-        self.began.get_or_insert(reading.time);
+        self.began.get_or_insert(time);
         Ok(())
     }
 

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, HookCounts, Role};
+use mptcp_common::counter::{Counters, HookCounts, Role, bounded_sum};
 
-use crate::source::{Reading, Recent, since};
+use super::MOST_NAMES;
+use crate::{
+    failure::{Failure, Kind},
+    source::{Reading, Recent, since},
+};
 
 /// What was counted in a time.
 #[derive(Debug, Default)]
@@ -35,7 +40,8 @@ struct Last {
 }
 
 impl Counted {
-    pub(super) fn add(&mut self, reading: &Reading) {
+    /// Fails if there are too many interfaces.
+    pub(super) fn add(&mut self, reading: &Reading) -> Result<()> {
         if self.role.replace(reading.role) != Some(reading.role) {
             // What one role counted cannot be added to what the other did.
             *self = Self {
@@ -75,6 +81,16 @@ impl Counted {
             self.taken.add_hooks(&(seconds(from, reading.time), counts));
             self.last_hooks = Some((reading.time, hooks.counts));
         }
+        if self.last.len() > MOST_NAMES {
+            return Err(Failure::error(
+                Kind::Failed,
+                format!(
+                    "there are more than {MOST_NAMES} interfaces up to here\n  next: some of them, with \
+                     -i, or some of the lines"
+                ),
+            ));
+        }
+        Ok(())
     }
 
     pub(super) fn take(&mut self) -> Taken {
@@ -93,11 +109,7 @@ impl Taken {
     fn add_hooks(&mut self, (more, others): &(f64, HookCounts)) {
         let (seconds, counts) = &mut self.hooks;
         *seconds += more;
-        for (sum, count) in counts.iter_mut().zip(others) {
-            *sum = count
-                .map(|count| count.saturating_add(sum.unwrap_or_default()))
-                .or(*sum);
-        }
+        add_hooks(counts, others);
     }
 
     fn add(&mut self, name: &str, seconds: f64, counters: &Counters) {
@@ -107,6 +119,15 @@ impl Taken {
         });
         recent.seconds += seconds;
         recent.counters.add(counters);
+    }
+}
+
+/// Adds failures, as [`Counters::add`].
+pub(super) fn add_hooks(counts: &mut HookCounts, others: &HookCounts) {
+    for (sum, count) in counts.iter_mut().zip(others) {
+        *sum = count
+            .map(|count| bounded_sum(count, sum.unwrap_or_default()))
+            .or(*sum);
     }
 }
 

@@ -1,11 +1,15 @@
 //! A reading as a line of a log (docs/log.md).
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use bytemuck::{NoUninit, Pod, Zeroable as _};
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, Events, Gauges, KernelHook, Leaves, Role};
-use serde_json::{Map, Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json, value::RawValue};
 
+use super::{LONGEST_LINE, MOST_INTERFACES};
 use crate::{
     failure::{Failure, Kind},
     render::{
@@ -18,8 +22,43 @@ use crate::{
 /// Readers know all versions up to this one.
 const VERSION: u64 = 1;
 
+/// No count of a line is larger.
+const LARGEST: u64 = (1 << 52) - 1;
+
+/// An object, of which only what is asked for is looked into: what else a line holds takes little memory.
+type Object<'a> = BTreeMap<String, &'a RawValue>;
+
 /// A line, with its end.
-pub fn line(reading: &Reading) -> String {
+///
+/// # Errors
+/// If a reader would refuse it: it is too long, or has too many interfaces or too large counts.
+pub fn line(reading: &Reading) -> Result<String> {
+    let refuse = |why: String| Err(Failure::error(Kind::Failed, why));
+    let interfaces = reading.interfaces.len();
+    if interfaces > MOST_INTERFACES {
+        return refuse(format!(
+            "a reading of {interfaces} interfaces is none of a log, which has at most {MOST_INTERFACES} in \
+             one\n  next: a log for some of them, with -i"
+        ));
+    }
+    let mut counters = reading.interfaces.iter().map(|one| &one.counters);
+    if counters.any(|counters| words(counters).iter().any(|count| *count > LARGEST)) {
+        return refuse(format!(
+            "a count is larger than a log holds, {LARGEST}\n  next: detach and attach, to count from zero"
+        ));
+    }
+    let line = written(reading);
+    let length = line.len() as u64;
+    if length >= LONGEST_LINE {
+        return refuse(format!(
+            "a reading takes {length} bytes, and a line of a log has less than {LONGEST_LINE}\n  next: a log \
+             for some of the interfaces, with -i"
+        ));
+    }
+    Ok(line)
+}
+
+fn written(reading: &Reading) -> String {
     let object = json!({
         "log_version": VERSION,
         "time": reading.time.to_string(),
@@ -34,38 +73,55 @@ pub fn line(reading: &Reading) -> String {
 /// The reading of a line; `None` if it is none.
 ///
 /// # Errors
-/// If it is one of a newer version.
+/// If it is one of a newer version, or has too many interfaces.
 pub(super) fn parse(line: &[u8]) -> Result<Option<Reading>> {
-    let Ok(object) = serde_json::from_slice::<Value>(line) else {
+    let refuse = |why: String| Err(Failure::error(Kind::Failed, why));
+    let Ok(object) = serde_json::from_slice::<Object<'_>>(line) else {
         return Ok(None);
     };
-    match object["log_version"].as_u64() {
-        Some(version) if version > VERSION => Err(Failure::error(
-            Kind::Failed,
-            format!(
-                "a line is of log version {version}, and this program reads versions up to \
-                 {VERSION}\n  next: read it with the mptcp-user that wrote it, or a later one"
-            ),
-        )),
-        _ => Ok(reading(&object)),
+    let Some(version) = get::<u64>(&object, "log_version") else {
+        return Ok(None);
+    };
+    if version > VERSION {
+        return refuse(format!(
+            "a line is of log version {version}, and this program reads versions up to {VERSION}\n  \
+             next: read it with the mptcp-user that wrote it, or a later one"
+        ));
     }
+    let reading = parse_reading(&object);
+    if reading
+        .as_ref()
+        .is_some_and(|reading| reading.interfaces.len() > MOST_INTERFACES)
+    {
+        return refuse(format!(
+            "a reading has more than {MOST_INTERFACES} interfaces, which mptcp-user record does not write"
+        ));
+    }
+    Ok(reading)
 }
 
-fn reading(object: &Value) -> Option<Reading> {
-    object["log_version"].as_u64()?;
-    let interfaces: Option<Vec<_>> = object["interfaces"]
-        .as_array()?
-        .iter()
-        .map(parse_interface)
+/// A value of an object, if it is there and of this kind.
+fn get<'a, T: Deserialize<'a>>(object: &Object<'a>, name: &str) -> Option<T> {
+    serde_json::from_str(object.get(name)?.get()).ok()
+}
+
+/// With no more interfaces than it takes to see that there are too many.
+fn parse_reading(object: &Object<'_>) -> Option<Reading> {
+    let interfaces: Vec<&RawValue> = get(object, "interfaces")?;
+    let interfaces: Option<Vec<_>> = interfaces
+        .into_iter()
+        .take(MOST_INTERFACES + 1)
+        .map(|interface| parse_interface(&serde_json::from_str(interface.get()).ok()?))
         .collect();
+    let role: String = get(object, "role")?;
     Some(Reading {
-        time: time(&object["time"])?,
+        time: get(object, "time")?,
         role: [Role::Host, Role::Middlebox]
             .into_iter()
-            .find(|role| object["role"] == role_name(*role))?,
+            .find(|known| role == role_name(*known))?,
         interfaces: interfaces.filter(|interfaces| !interfaces.is_empty())?,
-        gauges: object["gauges"].as_object().map(parse_gauges),
-        hooks: object["hooks"].as_object().map(parse_hooks),
+        gauges: get(object, "gauges").as_ref().map(parse_gauges),
+        hooks: get(object, "hooks").as_ref().map(parse_hooks),
     })
 }
 
@@ -88,29 +144,25 @@ fn interface(interface: &Interface) -> Value {
     })
 }
 
-fn parse_interface(object: &Value) -> Option<Interface> {
+fn parse_interface(object: &Object<'_>) -> Option<Interface> {
     let cleared = |name: &str| {
-        let cleared = object[name].as_object()?;
+        let cleared = get(object, name)?;
         Some((
-            time(cleared.get("time")?)?,
-            parse_counters(cleared.get("counters")?)?,
+            get(&cleared, "time")?,
+            parse_counters(&get(&cleared, "counters")?)?,
         ))
     };
     Some(Interface {
-        name: object["name"].as_str()?.to_owned(),
-        since: time(&object["since"])?,
-        attached_mid_traffic: object["attached_mid_traffic"].as_bool()?,
-        in_flight: object["in_flight"].as_bool()?,
-        has_queues: object["has_queues"].as_bool()?,
-        verifies_checksums: object["verifies_checksums"].as_bool()?,
-        counters: parse_counters(&object["counters"])?,
+        name: get(object, "name")?,
+        since: get(object, "since")?,
+        attached_mid_traffic: get(object, "attached_mid_traffic")?,
+        in_flight: get(object, "in_flight")?,
+        has_queues: get(object, "has_queues")?,
+        verifies_checksums: get(object, "verifies_checksums")?,
+        counters: parse_counters(&get(object, "counters")?)?,
         cleared_rows: cleared("cleared_rows"),
         cleared_extras: cleared("cleared_extras"),
     })
-}
-
-fn time(value: &Value) -> Option<Timestamp> {
-    value.as_str()?.parse().ok()
 }
 
 /// The raw counters by name, those that are not 0.
@@ -132,26 +184,31 @@ fn counters(counters: &Counters) -> Value {
     })
 }
 
-fn parse_counters(object: &Value) -> Option<Counters> {
+fn parse_counters(object: &Object<'_>) -> Option<Counters> {
     let events = |name: &str| {
         let mut events = Events::zeroed();
-        fill(Events::FIELDS, &object[name], words_mut(&mut events))?;
+        fill(Events::FIELDS, &get(object, name)?, words_mut(&mut events))?;
         Some(events)
     };
     let mut leaves = Leaves::zeroed();
-    fill(Leaves::FIELDS, &object["leaves"], words_mut(&mut leaves))?;
+    fill(
+        Leaves::FIELDS,
+        &get(object, "leaves")?,
+        words_mut(&mut leaves),
+    )?;
     Some(Counters {
         leaves,
         rx: events("rx")?,
         tx: events("tx")?,
         unknown: events("unknown")?,
-        frames: number(&object["frames"])?,
+        frames: number(object.get("frames")?)?,
     })
 }
 
-/// A count. None becomes so large, and all counters of a reading can be added.
-fn number(value: &Value) -> Option<u64> {
-    value.as_u64().filter(|number| *number < 1 << 52)
+/// A count.
+fn number(value: &RawValue) -> Option<u64> {
+    let number = value.get().parse().ok();
+    number.filter(|number| *number <= LARGEST)
 }
 
 fn words<T: NoUninit>(counters: &T) -> &[u64] {
@@ -163,19 +220,20 @@ fn words_mut<T: Pod>(counters: &mut T) -> &mut [u64] {
 }
 
 /// The reverse of [`named`]. Names that are not known here are those of a later layout.
-fn fill(fields: &[Field], object: &Value, mut words: &mut [u64]) -> Option<()> {
-    let object = object.as_object()?;
+fn fill(fields: &[Field], object: &Object<'_>, mut words: &mut [u64]) -> Option<()> {
     for (name, length, _) in fields {
         let (field, rest) = words.split_at_mut(*length);
         words = rest;
-        match object.get(*name) {
-            None => {}
-            Some(Value::Array(counts)) => {
+        let Some(value) = object.get(*name) else {
+            continue;
+        };
+        match get::<Vec<&RawValue>>(object, name) {
+            Some(counts) => {
                 for (word, count) in field.iter_mut().zip(counts) {
                     *word = number(count)?;
                 }
             }
-            Some(count) => *field.first_mut()? = number(count)?,
+            None => *field.first_mut()? = number(value)?,
         }
     }
     Some(())
@@ -200,8 +258,11 @@ fn gauges(gauges: &Gauges) -> Value {
     })
 }
 
-fn parse_gauges(object: &Map<String, Value>) -> Gauges {
-    let gauge = |name: &str| object.get(name).and_then(number).unwrap_or_default();
+fn parse_gauges(object: &Object<'_>) -> Gauges {
+    let gauge = |name: &str| {
+        let value = object.get(name).copied();
+        value.and_then(number).unwrap_or_default()
+    };
     Gauges {
         sessions: gauge("sessions"),
         sessions_v1: gauge("sessions_v1"),
@@ -227,10 +288,10 @@ fn hooks(hooks: &Hooks) -> Value {
     })
 }
 
-fn parse_hooks(object: &Map<String, Value>) -> Hooks {
+fn parse_hooks(object: &Object<'_>) -> Hooks {
     let counts = |name: &str| {
-        let counts = object.get(name).and_then(Value::as_object)?;
-        Some(KernelHook::ALL.map(|hook| counts.get(hook.function()).and_then(number)))
+        let counts: Object<'_> = get(object, name)?;
+        Some(KernelHook::ALL.map(|hook| number(counts.get(hook.function())?)))
     };
     Hooks {
         counts: counts("counts").unwrap_or_default(),
@@ -280,12 +341,49 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let reading = reading();
-        let line = line(&reading);
+        let line = line(&reading).expect("a line");
         assert_eq!(line.matches('\n').count(), 1);
         let read = parse(line.as_bytes())
             .expect("of this version")
             .expect("a reading");
         assert_eq!(format!("{read:?}"), format!("{reading:?}"));
+    }
+
+    /// A reading of so many interfaces whose counters are 0.
+    fn of_many(interfaces: usize) -> Reading {
+        let mut reading = reading();
+        reading.interfaces[0].counters = Counters::zeroed();
+        reading.interfaces[0].cleared_rows = None;
+        reading.interfaces = vec![reading.interfaces[0].clone(); interfaces];
+        reading
+    }
+
+    #[test]
+    fn what_a_reader_refuses_is_not_written() {
+        let read = |line: &str| parse(line.as_bytes()).map(|reading| reading.is_some());
+        let most = of_many(MOST_INTERFACES);
+        assert!(read(&line(&most).expect("a line")).expect("not too many"));
+        let many = of_many(MOST_INTERFACES + 1);
+        let error = line(&many).expect_err("too many").to_string();
+        assert!(error.contains("next: "), "{error}");
+        let error = read(&written(&many)).expect_err("too many").to_string();
+        assert!(error.contains("more than 1024 interfaces"), "{error}");
+
+        let mut one = of_many(1);
+        for (count, is_good) in [(LARGEST, true), (LARGEST + 1, false)] {
+            one.interfaces[0].counters.tx.fail = count;
+            assert_eq!(line(&one).is_ok(), is_good);
+            assert_eq!(read(&written(&one)).expect("one"), is_good);
+        }
+
+        // As long as a line may be, and a byte longer.
+        let mut long = of_many(1);
+        let room = LONGEST_LINE as usize - 1 - line(&long).expect("a line").len();
+        long.interfaces[0].name.push_str(&"x".repeat(room));
+        assert_eq!(line(&long).expect("a line").len() as u64, LONGEST_LINE - 1);
+        long.interfaces[0].name.push('x');
+        let error = line(&long).expect_err("too long").to_string();
+        assert!(error.contains("next: "), "{error}");
     }
 
     #[test]
@@ -294,7 +392,7 @@ mod tests {
         // Not so many counters that it takes long.
         reading.interfaces[0].counters = Counters::zeroed();
         reading.interfaces[0].cleared_rows = None;
-        let line = line(&reading);
+        let line = line(&reading).expect("a line");
         let line = line.trim_end().as_bytes();
         for length in 0..line.len() {
             assert!(parse(&line[..length]).expect("of this version").is_none());

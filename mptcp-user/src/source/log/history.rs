@@ -1,16 +1,19 @@
 //! A log's history.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeMap, iter};
 
 use anyhow::Result;
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Gauges};
+use mptcp_common::counter::{Counters, bounded_sum};
 
-use super::{Log, counted::Taken};
+use super::{
+    Log,
+    counted::{Taken, add_hooks},
+};
 use crate::{
     failure::{Failure, Kind},
     source::{
-        Reading, Statistics,
+        Reading, Recent, Statistics,
         history::{History, POINTS, Point, Series, Traffic},
     },
 };
@@ -42,15 +45,15 @@ impl Log {
             partial += 1;
             if partial == stride {
                 partial = 0;
-                spans.push(Span::new(&last, self.take()));
+                spans.push(Span::new(&last, self.take(), &mut whole));
             }
             if spans.len() == POINTS {
                 stride *= 2;
-                spans = spans.chunks_exact(2).map(Span::of_two).collect();
+                spans = in_pairs(spans);
             }
         }
         if partial > 0 {
-            spans.push(Span::new(&last, self.take()));
+            spans.push(Span::new(&last, self.take(), &mut whole));
         }
         if spans.is_empty() {
             // One reading: what was counted before it.
@@ -60,66 +63,74 @@ impl Log {
                 .map(|interface| interface.since)
                 .min()
                 .unwrap_or(begin);
-            spans.push(Span::new(&last, before));
+            spans.push(Span::new(&last, before, &mut whole));
         }
-        for span in &spans {
-            whole.merge(&span.taken);
-        }
-        let history = history(begin, &spans, &whole);
+        let history = history(begin, spans, &whole);
         Ok((self.statistics(&last, whole), history))
     }
 }
 
 /// Some readings in a row.
 struct Span {
-    /// Of the last one.
-    time: Timestamp,
-    gauges: Option<Gauges>,
-    taken: Taken,
+    /// What is shown of them.
+    point: Point,
+    /// Seconds, and packets in them, by interface.
+    packets: BTreeMap<String, (f64, u64)>,
 }
 
 impl Span {
-    fn new(reading: &Reading, taken: Taken) -> Self {
+    /// What was taken up to a reading, which is added to the whole.
+    fn new(reading: &Reading, taken: Taken, whole: &mut Taken) -> Self {
+        whole.merge(&taken);
+        let mut counters = Counters::default();
+        for recent in taken.interfaces.values() {
+            counters.add(&recent.counters);
+        }
+        let packets = |recent: Recent| (recent.seconds, recent.counters.leaves.mptcp);
         Self {
-            time: reading.time,
-            gauges: reading.gauges,
-            taken,
+            point: Point {
+                time: reading.time,
+                gauges: reading.gauges,
+                counters,
+                hooks: taken.hooks.1,
+            },
+            packets: taken
+                .interfaces
+                .into_iter()
+                .map(|(name, recent)| (name, packets(recent)))
+                .collect(),
         }
     }
 
-    fn of_two(two: &[Self]) -> Self {
-        let mut taken = Taken::default();
-        two.iter().for_each(|one| taken.merge(&one.taken));
-        let last = &two[two.len() - 1];
-        Self {
-            time: last.time,
-            gauges: last.gauges,
-            taken,
+    /// This one and the next.
+    fn extended(mut self, next: Self) -> Self {
+        let before = self.point;
+        self.point = next.point;
+        self.point.counters.add(&before.counters);
+        add_hooks(&mut self.point.hooks, &before.hooks);
+        for (name, (seconds, packets)) in next.packets {
+            let sum = self.packets.entry(name).or_default();
+            *sum = (sum.0 + seconds, bounded_sum(sum.1, packets));
         }
+        self
     }
 }
 
-fn history(begin: Timestamp, spans: &[Span], whole: &Taken) -> History {
-    let points = spans.iter().map(|span| {
-        let mut counters = Counters::default();
-        for recent in span.taken.interfaces.values() {
-            counters.add(&recent.counters);
-        }
-        Point {
-            time: span.time,
-            gauges: span.gauges,
-            counters,
-            hooks: span.taken.hooks.1,
-        }
-    });
+/// Neighbours become one.
+fn in_pairs(spans: Vec<Span>) -> Vec<Span> {
+    let mut spans = spans.into_iter();
+    let pairs = iter::from_fn(|| Some(spans.next()?.extended(spans.next()?)));
+    pairs.collect()
+}
+
+fn history(begin: Timestamp, spans: Vec<Span>, whole: &Taken) -> History {
     let mut series: Vec<_> = whole
         .interfaces
         .iter()
         .map(|(name, recent)| {
             let rates = spans.iter().map(|span| {
-                let recent = span.taken.interfaces.get(name)?;
-                let packets = recent.counters.leaves.mptcp as f64;
-                (recent.seconds > 0.0).then(|| packets / recent.seconds)
+                let (seconds, packets) = *span.packets.get(name)?;
+                (seconds > 0.0).then(|| packets as f64 / seconds)
             });
             Series {
                 name: name.clone(),
@@ -131,7 +142,7 @@ fn history(begin: Timestamp, spans: &[Span], whole: &Taken) -> History {
     series.sort_by_key(|series| Reverse(series.sum));
     History {
         begin,
-        points: points.collect(),
+        points: spans.into_iter().map(|span| span.point).collect(),
         traffic: vec![Traffic {
             title: "Packets with MPTCP options",
             unit: "packets",

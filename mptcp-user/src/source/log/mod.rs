@@ -16,14 +16,25 @@ pub(crate) use self::append::Appender;
 use self::counted::{Counted, Taken};
 pub use self::format::line;
 pub use super::reading::{Hooks, Interface, Reading};
-use super::{Origin, Statistics, file::File};
+use super::{
+    Origin, Statistics,
+    file::{File, conclude},
+};
 use crate::{
     failure::{Failure, Kind},
     render::{json, report},
 };
 
-/// No line is longer: the counters of an interface take 10 KB at most, and mostly 1 KB.
+/// A line has fewer bytes, its end included: the counters of an interface take 10 KB at most, and mostly
+/// 1 KB.
 const LONGEST_LINE: u64 = 4 << 20;
+
+/// A reading has no more interfaces. As many probes take a gigabyte of the kernel's memory with a hundred
+/// CPUs, and a tenth of that here.
+const MOST_INTERFACES: usize = 1 << 10;
+
+/// All readings of a log together have no more interfaces: names that come and go.
+const MOST_NAMES: usize = 1 << 12;
 
 /// The readings that are wanted.
 #[derive(Clone, Debug, Default)]
@@ -152,7 +163,9 @@ impl Log {
             if reading.interfaces.is_empty() || self.range.until.is_some_and(|t| reading.time > t) {
                 continue;
             }
-            self.counted.add(&reading);
+            self.counted
+                .add(&reading)
+                .with_context(|| format!("cannot read {}: line {}", self.name, self.number))?;
             if self.range.since.is_none_or(|t| reading.time >= t) {
                 return Ok(Some(reading));
             }
@@ -214,16 +227,7 @@ impl Log {
 
     /// An error if it could not be read to its end.
     pub(crate) fn conclude(&self) -> Result<()> {
-        match &self.broken {
-            None => Ok(()),
-            Some(reason) => Err(Failure::error(
-                Kind::Failed,
-                format!(
-                    "{} was not read to its end, and what came before is shown: {reason}",
-                    self.name
-                ),
-            )),
-        }
+        conclude(&self.name, self.broken.as_deref())
     }
 
     /// The next reading, whatever is wanted.
