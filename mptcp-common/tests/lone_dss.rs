@@ -27,7 +27,7 @@ impl Random {
     }
 
     fn below(&mut self, end: u64) -> usize {
-        ((self.next() >> 32) * end >> 32) as usize
+        (((self.next() >> 32) * end) >> 32) as usize
     }
 }
 
@@ -87,9 +87,8 @@ impl Bytes {
             // Lengths, of the option and of the area.
             0 => area.bytes[dss + 1] = area.bytes[dss + 1] + any % 9 - 4,
             1 => {
-                area.length = (area.length + 4 * u32::from(any % 3))
-                    .saturating_sub(4)
-                    .min(40)
+                let length = area.length + 4 * u32::from(any % 3);
+                area.length = length.saturating_sub(4).min(40);
             }
             // Flags, and what is reserved among them.
             2 => area.bytes[dss + 2 + usize::from(any & 1)] ^= 1 << (any >> 5),
@@ -99,7 +98,7 @@ impl Bytes {
             4 => area.bytes[usize::from(any & 3)] ^= 1 << (any >> 5),
             5 => area.bytes[random.below(40)] = any,
             6 => {
-                area.bytes[random.below(40)] = [KIND_EOL, KIND_NOP, 8, KIND_MPTCP][random.below(4)]
+                area.bytes[random.below(40)] = [KIND_EOL, KIND_NOP, 8, KIND_MPTCP][random.below(4)];
             }
             _ => {}
         }

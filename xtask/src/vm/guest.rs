@@ -89,7 +89,7 @@ pub(super) fn last_words(text: &str) -> &str {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines()
         .find(|line| line.contains("Kernel panic"))
-        .or_else(|| lines().last())
+        .or_else(|| lines().next_back())
         .unwrap_or("it wrote nothing")
 }
 
