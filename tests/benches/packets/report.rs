@@ -10,8 +10,11 @@ use crate::feeder::Hook;
 /// The line that the others are compared with: a figure that is known from many machines.
 pub(crate) const LOOKUP: &str = "one lookup in an LRU hash map";
 
-/// Traffic as it comes: so many packets of a line at XDP ingress, by its name and its sessions.
-const MIXES: [(&str, &[(u32, &str, u32)]); 4] = [
+/// So many packets of a line at XDP ingress, by its name and its sessions.
+type Part = (u32, &'static str, u32);
+
+/// Traffic as it comes.
+const MIXES: [(&str, &[Part]); 4] = [
     (
         "bulk: an acknowledgment for two data packets",
         &[(2, "DSS data", 1000), (1, "DSS acknowledgment", 1000)],
@@ -44,7 +47,7 @@ const MIXES: [(&str, &[(u32, &str, u32)]); 4] = [
 ];
 
 /// What a packet of a mix costs, in nanoseconds: computed from the lines that it is made of.
-fn mixed(rows: &[Row], parts: &[(u32, &str, u32)]) -> f64 {
+fn mixed(rows: &[Row], parts: &[Part]) -> f64 {
     let cost = |name: &str, sessions| {
         rows.iter()
             .find(|row| row.hook == Hook::Xdp && row.name == name && row.sessions == sessions)
