@@ -2,7 +2,7 @@
 //! a session's subflows come in at different interfaces.
 
 use std::{
-    cell::RefCell,
+    cell::{OnceCell, RefCell},
     fs::{self, File},
     io::Read as _,
     os::fd::AsFd as _,
@@ -259,46 +259,54 @@ impl Agreement {
 
 /// The tables of a namespace.
 pub(crate) struct Tables {
-    /// By their names in the object.
-    maps: Vec<(&'static str, MapData)>,
+    /// By their names in the object. Opened when they are read: of many probes that share them, one is.
+    maps: OnceCell<Maps>,
+    /// `None` of programs that were just loaded.
+    pins: Option<NamespacePins>,
     agreement: Agreement,
 }
+
+type Maps = Vec<(&'static str, MapData)>;
 
 impl Tables {
     /// Those that are pinned.
     pub(crate) fn pinned(pins: &NamespacePins) -> Result<Option<Self>> {
-        let Some(agreement) = Agreement::read(pins)? else {
-            return Ok(None);
-        };
-        Self::new(agreement, |_, pin| {
-            let path = pins.table(pin);
-            MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))
-        })
-        .map(Some)
+        let agreement = Agreement::read(pins)?;
+        Ok(agreement.map(|agreement| Self {
+            maps: OnceCell::new(),
+            pins: Some(pins.clone()),
+            agreement,
+        }))
     }
 
     /// Those of programs that were just loaded.
     pub(crate) fn loaded(programs: &mut Ebpf, agreement: Agreement) -> Result<Self> {
-        Self::new(agreement, |name, _| match programs.take_map(name) {
+        let maps = open(|name, _| match programs.take_map(name) {
             Some(Map::Array(map)) => Ok(map),
             _ => anyhow::bail!("the eBPF object has no table {name}"),
-        })
-    }
-
-    fn new(
-        agreement: Agreement,
-        mut open: impl FnMut(&str, &str) -> Result<MapData>,
-    ) -> Result<Self> {
-        let maps = MAPS.map(|(name, pin, ..)| Ok((name, open(name, pin)?)));
+        })?;
         Ok(Self {
-            maps: maps.into_iter().collect::<Result<_>>()?,
+            maps: OnceCell::from(maps),
+            pins: None,
             agreement,
         })
     }
 
+    fn maps(&self) -> Result<&Maps> {
+        if let Some(maps) = self.maps.get() {
+            return Ok(maps);
+        }
+        let pins = self.pins.as_ref().context("no tables")?;
+        let maps = open(|_, pin| {
+            let path = pins.table(pin);
+            MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))
+        })?;
+        Ok(self.maps.get_or_init(|| maps))
+    }
+
     /// A map by its name in the object, and how many elements it has.
     fn map(&self, name: &str) -> Result<(&MapData, u32)> {
-        let mut maps = self.maps.iter().zip(MAPS);
+        let mut maps = self.maps()?.iter().zip(MAPS);
         let ((_, map), (_, _, ways, which)) = maps
             .find(|((known, _), _)| *known == name)
             .with_context(|| format!("there is no table {name}"))?;
@@ -377,6 +385,13 @@ impl Tables {
     pub(crate) fn note(&mut self, seeded: Seeded, pins: &NamespacePins) -> Result<()> {
         self.agreement.note(seeded, pins)
     }
+}
+
+/// Opens all maps, by their names in the object and of their pins.
+fn open(mut map: impl FnMut(&str, &str) -> Result<MapData>) -> Result<Maps> {
+    MAPS.into_iter()
+        .map(|(name, pin, ..)| Ok((name, map(name, pin)?)))
+        .collect()
 }
 
 /// The tables of a namespace, all of them in this process's memory.
