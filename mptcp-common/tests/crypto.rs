@@ -1,6 +1,8 @@
 //! Hashes and what MPTCP derives from keys: against the sha1, sha2 and hmac crates, and against
 //! keys, nonces and options that a Linux kernel sent.
 
+mod random;
+
 use hmac::{Hmac, Mac as _};
 use mptcp_common::{
     crypto::{Compress as _, Derived, Digest, Hash, add_addr_hmac, derive, join_hmac},
@@ -9,17 +11,7 @@ use mptcp_common::{
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
-/// A generator of numbers that look random (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-}
+use random::Random;
 
 fn words(bytes: &[u8]) -> Vec<u32> {
     bytes

@@ -1,6 +1,8 @@
 //! The short way of a lone DSS (`DssFields::read_lone`) and the walk over all options: on areas that
 //! are right, on those that are nearly right, and on any. Each has to say what the other says.
 
+mod random;
+
 use mptcp_common::{
     engine::{self, Work},
     wire::{
@@ -9,26 +11,17 @@ use mptcp_common::{
     },
 };
 
+use random::Random;
+
 const AREAS: u32 = 10_000_000;
 
 /// Where a DSS stands that has a timestamp in front of it.
 const BEHIND_TIMESTAMP: u32 = 12;
 const TIMESTAMP: [u8; 4] = [KIND_NOP, KIND_NOP, 8, 10];
 
-/// Numbers that look random (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: u64) -> usize {
-        (((self.next() >> 32) * end) >> 32) as usize
-    }
+/// A number below `end`.
+fn below(random: &mut Random, end: u64) -> usize {
+    (((random.next() >> 32) * end) >> 32) as usize
 }
 
 /// An option area: 40 bytes, of which those behind its length are left over from earlier packets.
@@ -45,7 +38,7 @@ impl Bytes {
         for word in bytes.chunks_exact_mut(8) {
             word.copy_from_slice(&random.next().to_ne_bytes());
         }
-        let length = 4 * random.below(11) as u32;
+        let length = 4 * below(random, 11) as u32;
         Self { bytes, length }
     }
 
@@ -53,16 +46,16 @@ impl Bytes {
     fn right(random: &mut Random) -> Self {
         let mut area = Self::any(random);
         let mut at = 0;
-        if random.below(2) == 0 {
+        if below(random, 2) == 0 {
             area.bytes[..4].copy_from_slice(&TIMESTAMP);
             at = BEHIND_TIMESTAMP as usize;
         }
-        let mut flags = DssFlags(random.below(32) as u8);
+        let mut flags = DssFlags(below(random, 32) as u8);
         if !flags.all(DssFlags::MAPPING) {
             flags.0 &= !DssFlags::DATA_FIN;
         }
         let mut length = Dss::length_without_checksum(flags) as usize;
-        if flags.all(DssFlags::MAPPING) && random.below(2) == 0 {
+        if flags.all(DssFlags::MAPPING) && below(random, 2) == 0 {
             length += 2;
         }
         let head = [KIND_MPTCP, length as u8, (Subtype::Dss as u8) << 4, flags.0];
@@ -83,7 +76,7 @@ impl Bytes {
         };
         let any = random.next() as u8;
         let last = (area.length as usize).saturating_sub(1);
-        match random.below(8) {
+        match below(random, 8) {
             // Lengths, of the option and of the area.
             0 => area.bytes[dss + 1] = area.bytes[dss + 1] + any % 9 - 4,
             1 => {
@@ -96,9 +89,10 @@ impl Bytes {
             3 => area.bytes[last - usize::from(any & 1)] = any >> 6,
             // What stands in front of it.
             4 => area.bytes[usize::from(any & 3)] ^= 1 << (any >> 5),
-            5 => area.bytes[random.below(40)] = any,
+            5 => area.bytes[below(random, 40)] = any,
             6 => {
-                area.bytes[random.below(40)] = [KIND_EOL, KIND_NOP, 8, KIND_MPTCP][random.below(4)];
+                area.bytes[below(random, 40)] =
+                    [KIND_EOL, KIND_NOP, 8, KIND_MPTCP][below(random, 4)];
             }
             _ => {}
         }
