@@ -19,6 +19,7 @@ pub mod relay;
 pub mod sessions;
 pub mod tables;
 pub mod talk;
+pub mod tshark;
 pub mod tun;
 pub mod version_0;
 pub mod witness;

@@ -8,6 +8,7 @@ use mptcp_tests::{
     net::{CLIENT_INTERFACES, Family, Namespace, Pair, SERVER_INTERFACES, transfer},
     oracle::{GAUGES, LAWS},
     probe::{Probe, recorded, total},
+    tshark,
 };
 use serde_json::Value;
 use socket2::Socket;
@@ -236,7 +237,8 @@ impl Scene {
         Ok(())
     }
 
-    /// The probes' numbers against those of the captures, in all that both can know.
+    /// The captures' numbers against tshark's, and the probes' against those of the captures in all that
+    /// both can know.
     fn compare_captures(&self, live: &[(Place, &Value)], verdict: &mut Verdict) -> Result<()> {
         for (place, mut capture) in self.captures.take() {
             let role = if place == Middle { "middlebox" } else { "host" };
@@ -248,7 +250,11 @@ impl Scene {
             let status: Value = serde_json::from_str(&status)?;
             let limit = status["interfaces"][0]["tables"]["limits"]["subflows"].to_string();
             let arguments = ["--role", role, "--limit-subflows", &limit];
-            let offline = recorded(capture.stop()?, &arguments)?;
+            let path = capture.stop()?;
+            let offline = recorded(path, &arguments)?;
+            for what in tshark::differences(path, &offline)? {
+                verdict.0.push(format!("{place:?} captured: {what}"));
+            }
             let Some((_, live)) = live.iter().find(|(at, _)| *at == place) else {
                 continue;
             };
