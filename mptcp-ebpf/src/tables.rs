@@ -83,7 +83,7 @@ macro_rules! table {
 
             $(
                 #[inline(always)]
-                fn cell(&self, tag: u64) -> Option<&Shared<u32>> {
+                fn cell(&self, tag: u64) -> Option<&Shared<u64>> {
                     $filter.get(cell_of(tag, SUBFLOW_BUCKETS.load()))
                 }
             )?
@@ -96,7 +96,7 @@ table!(Subflows, Subflow: SUBFLOW_TAGS, SUBFLOWS, SUBFLOW_BUCKETS, FILTER);
 table!(Sessions, Session: SESSION_TAGS, SESSIONS, SESSION_BUCKETS);
 /// Of subflows and handshakes: who is in neither table is known from one cell.
 #[map]
-static FILTER: Array<Shared<u32>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static FILTER: Array<Shared<u64>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// As many buckets as the sessions have.
 #[map]
 static INITIATORS: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);

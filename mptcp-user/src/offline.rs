@@ -4,7 +4,10 @@
 use std::{
     cell::{Cell, RefCell, RefMut},
     ops::DerefMut,
-    sync::{Arc, atomic::AtomicU32},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64},
+    },
 };
 
 use bytemuck::{AnyBitPattern, Zeroable};
@@ -84,11 +87,11 @@ impl Default for Config {
 pub struct Owned<S> {
     tags: Box<[Bucket<Atomics>]>,
     slots: Box<[S]>,
-    filter: Arc<[AtomicU32]>,
+    filter: Arc<[AtomicU64]>,
 }
 
 impl<S: Zeroable> Owned<S> {
-    pub(crate) fn new(entries: u32, filter: &Arc<[AtomicU32]>) -> Self {
+    pub(crate) fn new(entries: u32, filter: &Arc<[AtomicU64]>) -> Self {
         let buckets = buckets_for(entries);
         Self {
             tags: bytemuck::zeroed_slice_box(buckets as usize),
@@ -114,7 +117,7 @@ impl<S> Table for Owned<S> {
         self.slots.get(slot as usize)
     }
 
-    fn cell(&self, tag: u64) -> Option<&AtomicU32> {
+    fn cell(&self, tag: u64) -> Option<&AtomicU64> {
         self.filter
             .get(cell_of(tag, self.filter.len() as u32 / CELLS) as usize)
     }
@@ -161,8 +164,8 @@ impl std::fmt::Debug for Offline {
 impl Offline {
     /// An engine that has seen nothing.
     pub fn new(config: Config) -> Self {
-        let filter: Arc<[AtomicU32]> = (0..buckets_for(config.sizes.subflows) * CELLS)
-            .map(|_| AtomicU32::new(0))
+        let filter: Arc<[AtomicU64]> = (0..buckets_for(config.sizes.subflows) * CELLS)
+            .map(|_| AtomicU64::new(0))
             .collect();
         let sessions = Owned::new(config.sizes.sessions, &Arc::default());
         let (buckets, slots) = (sessions.tags.len(), sessions.slots.len());
@@ -261,7 +264,7 @@ impl Offline {
     }
 
     /// The cells of the filter that subflows and handshakes share (see [`Table::cell`]).
-    pub fn filter(&self) -> &[AtomicU32] {
+    pub fn filter(&self) -> &[AtomicU64] {
         &self.subflows.filter
     }
 

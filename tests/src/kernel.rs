@@ -282,12 +282,12 @@ impl Kernel {
         self.compare::<Tags, _>("INITIATORS", |i| engine.initiators(i))?;
         self.compare::<Pair, _>("KEYS", |i| engine.keys(i))?;
         self.compare::<[u8; 4], _>("PENDING_JOINS", |_| engine.pending_joins())?;
-        self.compare::<[u8; 4], _>("FILTER", |i| engine.filter().get(i as usize))
+        self.compare::<[u8; 8], _>("FILTER", |i| engine.filter().get(i as usize))
     }
 
     /// Fails unless the filter says how many tags there are, cell by cell.
     pub fn check_filter(&self) -> Result<()> {
-        let cells = self.values::<u32>("FILTER")?;
+        let cells = self.values::<u64>("FILTER")?;
         let mut words = Vec::new();
         for name in ["HALF_OPEN_TAGS", "SUBFLOW_TAGS"] {
             for [tags @ .., _] in self.values::<[u64; 8]>(name)? {

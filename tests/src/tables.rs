@@ -34,7 +34,7 @@ pub fn bytes(engine: &Offline) -> Vec<u8> {
 
 /// Fails unless the filter says how many tags there are, cell by cell.
 pub fn check_filter(engine: &Offline) -> Result<()> {
-    let cells: Vec<u32> = engine.filter().iter().map(|c| c.load(Relaxed)).collect();
+    let cells: Vec<u64> = engine.filter().iter().map(|c| c.load(Relaxed)).collect();
     check_cells(
         &cells,
         tags(engine.half_opens()).chain(tags(engine.subflows())),
@@ -42,7 +42,7 @@ pub fn check_filter(engine: &Offline) -> Result<()> {
 }
 
 /// The same of cells and of words in the places of tags.
-pub fn check_cells(cells: &[u32], words: impl Iterator<Item = u64>) -> Result<()> {
+pub fn check_cells(cells: &[u64], words: impl Iterator<Item = u64>) -> Result<()> {
     let mut wanted = vec![0; cells.len()];
     // A tag is odd.
     for tag in words.filter(|word| word & 1 != 0) {

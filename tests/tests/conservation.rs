@@ -435,10 +435,10 @@ fn check_filter(probe: &Probe, namespace: &Namespace) -> Result<()> {
         }
     }
     let cells = dump(probe, namespace, "filter")?;
-    let cells: Vec<u32> = cells
+    let cells: Vec<u64> = cells
         .iter()
         .flat_map(|cell| cell.as_chunks().0)
-        .map(|cell| u32::from_ne_bytes(*cell))
+        .map(|cell| u64::from_ne_bytes(*cell))
         .collect();
     tables::check_cells(&cells, words.into_iter())
 }

@@ -56,9 +56,9 @@ pub trait Table {
     /// A slot; `None` only where the memory is not there.
     fn slot(&self, slot: u32) -> Option<&Self::Slot>;
     /// The cell of a tag in the filter, if the table has one: how many tags with this cell are in it,
-    /// and in the tables that share the filter.
+    /// and in the tables that share the filter. 8 bytes, as every value of a BPF array takes at least.
     #[inline(always)]
-    fn cell(&self, tag: u64) -> Option<&<Self::Memory as Memory>::W32> {
+    fn cell(&self, tag: u64) -> Option<&<Self::Memory as Memory>::W64> {
         let _ = tag;
         None
     }
@@ -90,13 +90,13 @@ fn exchange<T: Table>(
 ) -> bool {
     count(table, tag, 1);
     let is_done = word.replace(present, tag);
-    count(table, if is_done { present } else { tag }, u32::MAX);
+    count(table, if is_done { present } else { tag }, u64::MAX);
     is_done
 }
 
 /// Counts a tag in its cell; what is none is not counted.
 #[inline(always)]
-fn count<T: Table>(table: &T, tag: u64, change: u32) {
+fn count<T: Table>(table: &T, tag: u64, change: u64) {
     if tag & 1 != 0
         && let Some(cell) = table.cell(tag)
     {

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::c_void, marker::PhantomData, num::NonZeroUsize, ops::Range, os::fd::AsFd as _,
-    ptr::NonNull, sync::atomic::AtomicU32,
+    ptr::NonNull, sync::atomic::AtomicU64,
 };
 
 use anyhow::{Context as _, Result};
@@ -201,7 +201,7 @@ impl<'a, S: Zeroable> Windows<'a, S> {
 pub(super) struct Whole<S> {
     tags: Mapping<Bucket<Atomics>>,
     slots: Mapping<S>,
-    filter: Option<Mapping<AtomicU32>>,
+    filter: Option<Mapping<AtomicU64>>,
 }
 
 impl<S: Zeroable> Whole<S> {
@@ -236,9 +236,9 @@ impl<S: Zeroable> Table for Whole<S> {
         self.slots.get(slot)
     }
 
-    fn cell(&self, tag: u64) -> Option<&AtomicU32> {
+    fn cell(&self, tag: u64) -> Option<&AtomicU64> {
         let filter = self.filter.as_ref()?;
-        let cells = filter.bytes.len() / size_of::<AtomicU32>();
+        let cells = filter.bytes.len() / size_of::<AtomicU64>();
         filter.get(cell_of(tag, cells as u32 / CELLS))
     }
 }

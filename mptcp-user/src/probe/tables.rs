@@ -138,7 +138,7 @@ impl Agreement {
         table(Which::Handshakes, handshake)
             + table(Which::Subflows, subflow)
             + table(Which::Sessions, session)
-            + u64::from(self.buckets(Which::Subflows) * CELLS) * size_of::<u32>() as u64
+            + u64::from(self.buckets(Which::Subflows) * CELLS) * size_of::<u64>() as u64
     }
 
     /// Memory of a handshake, a subflow and a session, in bytes, with their tags.
