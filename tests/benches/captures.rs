@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 /// How often a capture is read.
 const ROUNDS: usize = 5;
 /// Packets that tshark gets.
-const WITNESSED: u64 = 500_000;
+const WITNESSED: u64 = 200_000;
 /// How much faster than tshark this is to be.
 const TIMES: f64 = 50.0;
 
