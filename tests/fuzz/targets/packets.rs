@@ -4,10 +4,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mptcp_common::track::Report;
+use mptcp_common::{
+    engine::Work,
+    gather::{self, Buffer},
+    track::Report,
+};
 use mptcp_fuzz::{engine, packets, role};
 use mptcp_tests::{sessions::invariants, tables};
-use mptcp_user::offline::{Captured, Offline};
+use mptcp_user::offline::{Captured, Offline, Slice};
 
 fuzz_target!(|data: &[u8]| {
     let [how, stream @ ..] = data else {
@@ -36,10 +40,34 @@ fn run(how: u8, stream: &[u8]) -> (Offline, Vec<Report>, u64) {
             bytes: packet.bytes,
             length: packet.bytes.len() as u32,
             is_layer_3: false,
-            ingress: packet.ingress,
+            ingress: comes_in(&engine, packet.bytes).unwrap_or(packet.ingress),
         };
         engine.captured(captured, now);
     }
     let reports = engine.take_reports();
     (engine, reports, now)
+}
+
+/// Does this segment come in? To a host, all that an end sends comes in, or all goes out: what the
+/// lesser end sends comes in. `None` if there are no ends.
+fn comes_in(engine: &Offline, bytes: &[u8]) -> Option<bool> {
+    let frame = Slice {
+        bytes,
+        length: bytes.len(),
+        stripped_tags: 0,
+        is_whole: false,
+    };
+    let (mut work, mut buffer) = (Work::default(), Buffer::ONE);
+    let found = gather::find_tcp(
+        &frame,
+        engine,
+        false,
+        &Buffer::ONE,
+        |_| false,
+        || Some(&mut work),
+    );
+    let (header, work) = found.ok()?;
+    // One without options has ends as well.
+    let _ = gather::gather(&frame, engine, false, &mut buffer, &header, work);
+    Some(!work.flow.is_reversed())
 }
