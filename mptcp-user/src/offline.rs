@@ -4,10 +4,8 @@
 use std::{
     cell::{Cell, RefCell, RefMut},
     ops::DerefMut,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64},
-    },
+    rc::Rc,
+    sync::atomic::{AtomicU32, AtomicU64},
 };
 
 use bytemuck::{AnyBitPattern, Zeroable};
@@ -87,16 +85,16 @@ impl Default for Config {
 pub struct Owned<S> {
     tags: Box<[Bucket<Atomics>]>,
     slots: Box<[S]>,
-    filter: Arc<[AtomicU64]>,
+    filter: Rc<[AtomicU64]>,
 }
 
 impl<S: Zeroable> Owned<S> {
-    pub(crate) fn new(entries: u32, filter: &Arc<[AtomicU64]>) -> Self {
+    pub(crate) fn new(entries: u32, filter: &Rc<[AtomicU64]>) -> Self {
         let buckets = buckets_for(entries);
         Self {
             tags: bytemuck::zeroed_slice_box(buckets as usize),
             slots: bytemuck::zeroed_slice_box((buckets * WAYS) as usize),
-            filter: Arc::clone(filter),
+            filter: Rc::clone(filter),
         }
     }
 }
@@ -149,7 +147,9 @@ pub struct Offline {
     digest: RefCell<Digest>,
     reports: RefCell<Vec<Report>>,
     now: Cell<u64>,
-    work: Work,
+    work: Rc<Work>,
+    /// In its place while it is changed.
+    blank: Rc<Work>,
 }
 
 impl std::fmt::Debug for Offline {
@@ -164,10 +164,10 @@ impl std::fmt::Debug for Offline {
 impl Offline {
     /// An engine that has seen nothing.
     pub fn new(config: Config) -> Self {
-        let filter: Arc<[AtomicU64]> = (0..buckets_for(config.sizes.subflows) * CELLS)
+        let filter: Rc<[AtomicU64]> = (0..buckets_for(config.sizes.subflows) * CELLS)
             .map(|_| AtomicU64::new(0))
             .collect();
-        let sessions = Owned::new(config.sizes.sessions, &Arc::default());
+        let sessions = Owned::new(config.sizes.sessions, &Rc::default());
         let (buckets, slots) = (sessions.tags.len(), sessions.slots.len());
         Self {
             half_opens: Owned::new(config.sizes.handshakes, &filter),
@@ -180,7 +180,8 @@ impl Offline {
             digest: RefCell::default(),
             reports: RefCell::default(),
             now: Cell::new(0),
-            work: Work::default(),
+            work: Rc::default(),
+            blank: Rc::default(),
             config,
         }
     }
@@ -217,23 +218,16 @@ impl Offline {
 
     fn count(&mut self, frame: Slice<'_>, scope: Scope, mut buffer: Buffer, now: u64) -> Leaf {
         self.now.set(now.max(1));
-        let mut work = std::mem::take(&mut self.work);
-        work.route.flow.set(Flow::Unknown as u32);
-        let is_strange =
-            |flow: &_| !scope.is_tracking || engine::is_strange(&self.subflows, self.seed(), flow);
-        let is_layer_3 = scope.is_layer_3;
-        let gathered = gather::find_tcp(&frame, self, is_layer_3, &buffer, is_strange, || {
-            Some(&mut work)
-        })
-        .and_then(|(header, work)| {
-            gather::gather(&frame, self, scope.is_tracking, &mut buffer, &header, work)
-        });
+        // To be changed while tables are read, and too long to be copied.
+        let mut held = std::mem::replace(&mut self.work, Rc::clone(&self.blank));
+        let gathered = match Rc::get_mut(&mut held) {
+            Some(work) => self.gather(frame, scope, &mut buffer, work),
+            // Nobody else has it.
+            None => Err(Leaf::NotTcp),
+        };
+        self.work = held;
         let packets = buffer.count();
         self.counters.get_mut().frames += packets;
-        if gathered.is_ok() {
-            engine::find(&mut work, self);
-        }
-        self.work = work;
         let leaf = match gathered {
             Ok(()) => engine::packet(self, scope.is_tracking, || {
                 self.sum_payload(frame.bytes);
@@ -242,6 +236,25 @@ impl Offline {
         };
         self.counters.get_mut().leaves.add(leaf, packets);
         leaf
+    }
+
+    /// Finds headers and options.
+    fn gather(
+        &self,
+        frame: Slice<'_>,
+        scope: Scope,
+        buffer: &mut Buffer,
+        work: &mut Work,
+    ) -> Result<(), Leaf> {
+        work.route.flow.set(Flow::Unknown as u32);
+        let is_strange =
+            |flow: &_| !scope.is_tracking || engine::is_strange(&self.subflows, self.seed(), flow);
+        let is_layer_3 = scope.is_layer_3;
+        let (header, work) =
+            gather::find_tcp(&frame, self, is_layer_3, buffer, is_strange, || Some(work))?;
+        gather::gather(&frame, self, scope.is_tracking, buffer, &header, work)?;
+        engine::find(work, self);
+        Ok(())
     }
 
     /// Sums the payload of the packet in work, if the frame holds all of it.

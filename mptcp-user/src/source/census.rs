@@ -73,7 +73,7 @@ impl Census {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::rc::Rc;
 
     use mptcp_common::track::{
         self, Atomics,
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn it_counts_what_a_census_of_whole_tables_counts() {
         let mut most = Gauges::default();
-        let none = Arc::default();
+        let none = Rc::default();
         for seed in 1..100 {
             let mut random = Random(seed);
             let limits = Limits::DEFAULT;
