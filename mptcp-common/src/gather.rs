@@ -65,17 +65,6 @@ impl Buffer {
     }
 }
 
-/// How the frames begin, and how much is to be found out about them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scope {
-    /// They begin with the IP header.
-    pub is_layer_3: bool,
-    /// Flows are followed.
-    pub is_tracking: bool,
-    /// DSS checksums are verified.
-    pub is_verifying: bool,
-}
-
 /// An offset that was compared with [`MAX_OFFSET`]. The mask changes nothing: the verifier of Linux
 /// 6.1 sees the bound by it, having lost what it knew of a number that lay on the stack.
 #[inline(always)]
@@ -183,7 +172,7 @@ impl Header {
 
 /// Finds the TCP header; `Err` for a frame without one.
 ///
-/// `work` gets the packet in work, which is asked for when there may be one. The addresses go there.
+/// `is_layer_3`: frames begin with the IP header. `work` gets the packet in work, which is asked for when there may be one. The addresses go there.
 /// `is_strange` says of a flow that nobody follows it; then a segment that has no option, or only a
 /// timestamp, is done ([`Leaf::Tcp`]).
 #[inline(always)]
@@ -431,6 +420,7 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
 }
 
 /// What the engine needs of the TCP header to the packet in work, if that can be MPTCP; `Err` if not.
+/// `is_tracking`: flows are followed, and this one is looked up.
 #[inline(always)]
 pub fn gather<F: Frame, T: Tables>(
     frame: &F,

@@ -13,7 +13,7 @@ use mptcp_common::{
     counter::{Counters, Events, Gauges, Leaf, Role},
     crypto::Digest,
     engine::{self, Flow, Policy, Stages, UNREAD, Work},
-    gather::{self, Buffer, Frame, Scope},
+    gather::{self, Buffer, Frame},
     track::{
         self, Atomics, HalfOpen, Happening, Keys, Limits, Report, Session, Subflow, Tables,
         table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_of},
@@ -40,6 +40,17 @@ impl Default for Sizes {
             handshakes: 16384,
         }
     }
+}
+
+/// How the frames begin, and how much is to be found out about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// They begin with the IP header.
+    pub is_layer_3: bool,
+    /// Flows are followed.
+    pub is_tracking: bool,
+    /// DSS checksums are verified.
+    pub is_verifying: bool,
 }
 
 /// What an engine is made with.

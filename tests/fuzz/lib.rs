@@ -3,9 +3,9 @@
 
 use std::io::{self, Read};
 
-use mptcp_common::{counter::Role, gather::Scope};
+use mptcp_common::counter::Role;
 use mptcp_tests::numbers::Numbers;
-use mptcp_user::offline::{Config, Offline, Sizes};
+use mptcp_user::offline::{Config, Offline, Scope, Sizes};
 
 /// Where the packets are seen.
 pub fn role(how: u8) -> Role {

@@ -8,13 +8,12 @@ use aya::{
 };
 use mptcp_common::{
     counter::Counters,
-    gather::Scope,
     track::{
         Atomics, HalfOpen, Keys, Report, Session, Subflow, Tables as _,
         table::{Bucket, CELLS, Table as _, WAYS, buckets_for},
     },
 };
-use mptcp_user::offline::{self, Offline};
+use mptcp_user::offline::{self, Offline, Scope};
 
 use crate::tables;
 

@@ -2,15 +2,12 @@
 //! programs of this field get wrong.
 
 use anyhow::{Result, ensure};
-use mptcp_common::{
-    counter::{Counters, Leaf, Leaves},
-    gather::Scope,
-};
+use mptcp_common::counter::{Counters, Leaf, Leaves};
 use mptcp_tests::{
     frame::{ACK, Frame, SYN, SYN_ACK, option, sized},
     kernel::{self, Kernel, Program},
 };
-use mptcp_user::offline;
+use mptcp_user::offline::{self, Scope};
 
 const DSS: [u8; 8] = [30, 8, 0x20, 0x01, 0, 0, 0, 9];
 

@@ -15,14 +15,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use mptcp_common::{
     counter::{Counters, Events},
-    gather::Scope,
     wire::DssFlags,
 };
 use mptcp_tests::{
     frame::Frame,
     kernel::{Clock, Kernel, host},
 };
-use mptcp_user::offline::{Config, Sizes};
+use mptcp_user::offline::{Config, Scope, Sizes};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
