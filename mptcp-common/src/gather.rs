@@ -172,7 +172,8 @@ impl Header {
 
 /// Finds the TCP header; `Err` for a frame without one.
 ///
-/// `is_layer_3`: frames begin with the IP header. `work` gets the packet in work, which is asked for when there may be one. The addresses go there.
+/// `is_layer_3`: frames begin with the IP header. `work` gets the packet in work, which is asked for
+/// when there may be one. The addresses go there.
 /// `is_strange` says of a flow that nobody follows it; then a segment that has no option, or only a
 /// timestamp, is done ([`Leaf::Tcp`]).
 #[inline(always)]
