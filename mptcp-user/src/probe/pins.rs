@@ -260,14 +260,20 @@ impl Pins {
     }
 }
 
-/// Does this process share its mounts with the first one, so that a mount outlives it?
+/// Does this process share its mounts with the first one, so that a mount outlives it? A copy of them has
+/// other identifiers (proc_pid_mountinfo(5)). The link /proc/1/ns/mnt would say so too, but only to who has all
+/// of the first process's capabilities.
 fn is_lasting() -> bool {
-    let mounts = |process: &str| {
-        fs::metadata(format!("/proc/{process}/ns/mnt"))
-            .map(|data| data.ino())
-            .ok()
+    let mounts = |process: &str| fs::read_to_string(format!("/proc/{process}/mountinfo"));
+    let (Ok(own), Ok(first)) = (mounts("self"), mounts("1")) else {
+        return true;
     };
-    mounts("self") == mounts("1")
+    let identifier = |line: &str| line.split(' ').next().and_then(|id| id.parse::<u32>().ok());
+    let own: Vec<_> = own.lines().filter_map(identifier).collect();
+    first
+        .lines()
+        .filter_map(identifier)
+        .any(|id| own.contains(&id))
 }
 
 fn is_bpffs(path: &Path) -> bool {
