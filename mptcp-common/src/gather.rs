@@ -9,17 +9,22 @@ use bytemuck::AnyBitPattern;
 
 use crate::{
     counter::Leaf,
-    engine::{self, Flow, Work},
+    engine::{self, Flow, Packet, Work},
     track::{FlowKey, Tables},
-    wire::{Area, Forget, TcpFlags},
+    wire::{Area, DssFields, Forget, MAX_OPTIONS, TcpFlags},
 };
 
 /// Bytes of a frame, and what is known of them otherwise.
 pub trait Frame {
     /// The value at offset `at`, as it lies in memory; `None` if the frame ends before.
     fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T>;
-    /// The same if it can be read at once; `None` says nothing.
-    fn peek<T: AnyBitPattern>(&self, at: u32) -> Option<T>;
+    /// So many bytes at offset `at`, if they can be read at once; `None` says nothing.
+    fn view(&self, at: u32, length: u32) -> Option<impl View>;
+    /// The value at offset `at`, if it can be read at once; `None` says nothing.
+    #[inline(always)]
+    fn peek<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
+        Some(self.view(at, size_of::<T>() as u32)?.get(0))
+    }
     /// Copies `length` bytes (4 to 40, a multiple of 4) at offset `at` to an option area; false if
     /// the frame ends before.
     fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Forget) -> bool;
@@ -28,6 +33,12 @@ pub trait Frame {
     fn merged_length(&self) -> u32;
     /// VLAN tags that the device took out of the frame.
     fn stripped_tags(&self) -> u32;
+}
+
+/// Bytes of a frame that are there.
+pub trait View: Copy {
+    /// The value at offset `at` of these bytes, as it lies in memory. It has to end with them, or before.
+    fn get<T: AnyBitPattern>(&self, at: u32) -> T;
 }
 
 /// What a buffer holds besides bytes.
@@ -101,9 +112,9 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 
-/// Length of an option area that holds NOP, NOP and a timestamp, and its first word: the most
-/// common option area of all, and one without kind 30.
-const TIMESTAMP_ONLY: (u32, u32) = (12, 0x0101_080a);
+/// The first word of an option area that holds NOP, NOP and a timestamp, in memory order. With 12 bytes it
+/// is the most common option area of all, and one without kind 30.
+const TIMESTAMP: u32 = u32::from_ne_bytes([1, 1, 8, 10]);
 
 /// A header found: where it starts, its protocol, and how many bytes IP says there are.
 #[derive(Clone, Copy, Debug)]
@@ -122,39 +133,27 @@ impl Header {
         self.protocol == TCP
     }
 
-    /// `Err` if what stands behind it, at `at`, is done: no TCP, or a segment without options, or with a
-    /// timestamp alone, of a flow that nobody follows.
+    /// Of a frame that is [`Shape::Ipv4`].
     #[inline(always)]
-    fn judge<F: Frame>(
-        &self,
-        frame: &F,
-        at: u32,
-        addresses: [u64; 4],
-        buffer: &Buffer,
-        is_strange: impl Fn(&FlowKey) -> bool,
-    ) -> Result<(), Leaf> {
-        if !self.is_tcp() {
-            return Err(Leaf::NotTcp);
+    fn ipv4(head: &impl View) -> Self {
+        Self {
+            at: IPV4_END,
+            protocol: TCP,
+            length: u32::from(u16::from_be(head.get(16))) - 20,
+            ipv6: false,
+            is_fragment: false,
         }
-        let Some(words) = frame.peek::<[u32; 5]>(at) else {
-            return Ok(());
-        };
-        let size = (u32::from_be(words[3]) >> 28) * 4;
-        let is_bare = match size {
-            20 => true,
-            32 => frame.peek(at + 20).map(u32::from_be) == Some(TIMESTAMP_ONLY.1),
-            _ => false,
-        };
-        if !is_bare || size > self.length || buffer.is_uncounted() {
-            return Ok(());
-        }
-        let mut flow = FlowKey::default();
-        flow.set_addresses(addresses);
-        flow.words[4] = words[0].into();
-        if is_strange(&flow) {
-            Err(Leaf::Tcp)
-        } else {
-            Ok(())
+    }
+
+    /// Of a frame that is [`Shape::Ipv6`].
+    #[inline(always)]
+    fn ipv6(head: &impl View) -> Self {
+        Self {
+            at: IPV6_END,
+            protocol: TCP,
+            length: u16::from_be(head.get(18)).into(),
+            ipv6: true,
+            is_fragment: false,
         }
     }
 
@@ -172,38 +171,38 @@ impl Header {
 
 /// Finds the TCP header; `Err` for a frame without one.
 ///
-/// `is_layer_3`: frames begin with the IP header. `work` gets the packet in work, which is asked for
-/// when there may be one. The addresses go there.
-/// `is_strange` says of a flow that nobody follows it; then a segment that has no option, or only a
-/// timestamp, is done ([`Leaf::Tcp`]).
+/// `shape` is what [`judge`] said. `work` gets the packet in work, which is asked for when there may be one.
+/// The addresses go there.
 #[inline(always)]
 pub fn find_tcp<'a, F: Frame>(
     frame: &F,
     verifier: &impl Forget,
-    is_layer_3: bool,
-    buffer: &Buffer,
-    is_strange: impl Fn(&FlowKey) -> bool,
+    shape: Shape,
     work: impl FnOnce() -> Option<&'a mut Work>,
 ) -> Result<(Header, &'a mut Work), Leaf> {
-    if !is_layer_3
-        && let Some(head) = frame.peek(HEAD_AT)
-        && let Some(ip) = glance(&head)?
-    {
-        if !ip.ipv6 {
-            let addresses = mapped(head[5], head[6]);
-            ip.judge(frame, IPV4_END, addresses, buffer, is_strange)?;
-            let work = work().ok_or(Leaf::NotTcp)?;
-            work.flow.set_addresses(addresses);
-            return Ok((ip.forgotten(verifier, head[4].into()), work));
+    match shape {
+        Shape::Ipv4 => {
+            if let Some(head) = frame.view(0, HEAD) {
+                let work = work().ok_or(Leaf::NotTcp)?;
+                work.flow.set_addresses(mapped(head.get(26), head.get(30)));
+                let checksum: u16 = head.get(24);
+                return Ok((
+                    Header::ipv4(&head).forgotten(verifier, checksum.into()),
+                    work,
+                ));
+            }
         }
-        if let Some(addresses) = frame.peek(22) {
-            ip.judge(frame, IPV6_END, addresses, buffer, is_strange)?;
-            let work = work().ok_or(Leaf::NotTcp)?;
-            work.flow.set_addresses(addresses);
-            return Ok((ip.forgotten(verifier, addresses[1]), work));
+        Shape::Ipv6 => {
+            if let Some(head) = frame.view(0, HEAD) {
+                let work = work().ok_or(Leaf::NotTcp)?;
+                let addresses: [u64; 4] = head.get(22);
+                work.flow.set_addresses(addresses);
+                return Ok((Header::ipv6(&head).forgotten(verifier, addresses[1]), work));
+            }
         }
+        Shape::Other | Shape::Layer3 => {}
     }
-    let (at, ethertype) = link(frame, is_layer_3)?;
+    let (at, ethertype) = link(frame, matches!(shape, Shape::Layer3))?;
     let (ip, work) = match ethertype {
         IPV4 => ipv4(frame, verifier, at, work)?,
         IPV6 => ipv6(frame, verifier, at, work)?,
@@ -216,36 +215,157 @@ pub fn find_tcp<'a, F: Frame>(
     Ok((extensions(frame, verifier, ip)?, work))
 }
 
-/// Where the first words of a frame are read from, for those of an IP header to be aligned.
-const HEAD_AT: u32 = 6;
+/// Bytes that nearly all frames have: Ethernet, and IPv4 and TCP, or IPv6, without more.
+const HEAD: u32 = 14 + 40;
 /// Where TCP starts behind Ethernet and IPv4 or IPv6 without more.
 const IPV4_END: u32 = 14 + 20;
 const IPV6_END: u32 = 14 + 40;
+/// Bytes of the longest TCP header.
+const MAX_HEADER: u32 = 20 + MAX_OPTIONS as u32;
 
-/// The IP header of nearly all frames: behind Ethernet without VLAN tags, IPv4 without options that is
-/// no fragment, or IPv6, and in either no extension header. `None` if there is more to look at.
+/// What the first bytes of a frame say it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// Ethernet without VLAN tags, IPv4 without options that is no fragment, and TCP.
+    Ipv4,
+    /// Ethernet without VLAN tags, IPv6 without extension headers, and TCP.
+    Ipv6,
+    /// There is more to look at.
+    Other,
+    /// It begins with the IP header.
+    Layer3,
+}
+
+/// Looks at the first bytes of a frame. `Err` if it is done: no TCP, or a segment without options, or with a
+/// timestamp alone, of a flow of which `is_strange` says that nobody follows it ([`Leaf::Tcp`]).
+///
+/// `is_layer_3`: frames begin with the IP header. This is for every packet, so bytes are compared as they lie
+/// in memory, several fields at once.
 #[inline(always)]
-fn glance(head: &[u32; 7]) -> Result<Option<Header>, Leaf> {
-    let [_, ethertype, first, second, third, ..] = head.map(u32::from_be);
-    let header = match ethertype as u16 {
-        IPV4 if first >> 24 == 0x45 && second & 0x3fff == 0 && first & 0xffff >= 20 => Header {
-            at: IPV4_END,
-            protocol: (third >> 16) as u8,
-            length: (first & 0xffff) - 20,
-            ipv6: false,
-            is_fragment: false,
-        },
-        IPV6 if first >> 28 == 6 && second >> 16 != 0 => Header {
-            at: IPV6_END,
-            protocol: (second >> 8) as u8,
-            length: second >> 16,
-            ipv6: true,
-            is_fragment: false,
-        },
-        IPV4 | IPV6 | VLAN_C | VLAN_S => return Ok(None),
-        _ => return Err(Leaf::NotIp),
+pub fn judge<F: Frame>(
+    frame: &F,
+    is_layer_3: bool,
+    buffer: &Buffer,
+    is_strange: impl Fn(&FlowKey) -> bool,
+) -> Result<Shape, Leaf> {
+    const fn word(bytes: [u8; 4]) -> u32 {
+        u32::from_ne_bytes(bytes)
+    }
+    if is_layer_3 {
+        return Ok(Shape::Layer3);
+    }
+    let Some(head) = frame.view(0, HEAD) else {
+        return Ok(Shape::Other);
     };
-    Ok((!is_extension(header.protocol, header.ipv6)).then_some(header))
+    // EtherType, then the IP header's first byte.
+    let kind: u32 = head.get(12);
+    let mut flow = FlowKey::default();
+    if kind & word([0xff, 0xff, 0xff, 0]) == word([0x08, 0x00, 0x45, 0]) {
+        const FRAGMENT_BITS: u32 = word([0x3f, 0xff, 0, 0]);
+        const PROTOCOL_BITS: u32 = word([0, 0, 0, 0xff]);
+        let length = u32::from(u16::from_be(head.get(16)));
+        // Fragment, time to live, protocol.
+        let fields: u32 = head.get(20);
+        if fields & FRAGMENT_BITS != 0 || length < 20 {
+            return Ok(Shape::Other);
+        }
+        if fields & PROTOCOL_BITS != word([0, 0, 0, TCP]) {
+            return not_tcp(head.get(23), false);
+        }
+        let is_bare = match head.get::<u8>(46) >> 4 {
+            5 => length >= 40,
+            8 => length >= 52 && frame.peek(IPV4_END + 20) == Some(TIMESTAMP),
+            _ => false,
+        };
+        if is_bare && !buffer.is_uncounted() {
+            flow.set_addresses(mapped(head.get(26), head.get(30)));
+            flow.words[4] = head.get::<u32>(34).into();
+            if is_strange(&flow) {
+                return Err(Leaf::Tcp);
+            }
+        }
+        return Ok(Shape::Ipv4);
+    }
+    if kind & word([0xff, 0xff, 0xf0, 0]) == word([0x86, 0xdd, 0x60, 0]) {
+        let length = u32::from(u16::from_be(head.get(18)));
+        if length == 0 {
+            return Ok(Shape::Other);
+        }
+        if head.get::<u8>(20) != TCP {
+            return not_tcp(head.get(20), true);
+        }
+        let Some(header) = frame.view(IPV6_END, 20) else {
+            return Ok(Shape::Ipv6);
+        };
+        let is_bare = match header.get::<u8>(12) >> 4 {
+            5 => length >= 20,
+            8 => length >= 32 && frame.peek(IPV6_END + 20) == Some(TIMESTAMP),
+            _ => false,
+        };
+        if is_bare && !buffer.is_uncounted() {
+            flow.set_addresses(head.get(22));
+            flow.words[4] = header.get::<u32>(0).into();
+            if is_strange(&flow) {
+                return Err(Leaf::Tcp);
+            }
+        }
+        return Ok(Shape::Ipv6);
+    }
+    match u16::from_be(head.get(12)) {
+        IPV4 | IPV6 | VLAN_C | VLAN_S => Ok(Shape::Other),
+        _ => Err(Leaf::NotIp),
+    }
+}
+
+/// A segment whose options are a lone DSS, all of it read in place: what can be counted where no flows are
+/// followed. Of the packet only what [`engine::count_lone_dss`] needs. `None` if there is more to look at.
+#[inline(always)]
+pub fn peek_dss<F: Frame>(frame: &F, shape: Shape, buffer: &Buffer) -> Option<(Packet, DssFields)> {
+    match shape {
+        Shape::Ipv4 => {
+            let view = frame.view(0, IPV4_END + MAX_HEADER)?;
+            lone_dss(&view, Header::ipv4(&view), buffer)
+        }
+        Shape::Ipv6 => {
+            let view = frame.view(0, IPV6_END + MAX_HEADER)?;
+            lone_dss(&view, Header::ipv6(&view), buffer)
+        }
+        Shape::Other | Shape::Layer3 => None,
+    }
+}
+
+/// The same in bytes that hold the longest TCP header.
+#[inline(always)]
+fn lone_dss(view: &impl View, header: Header, buffer: &Buffer) -> Option<(Packet, DssFields)> {
+    let at = header.at;
+    let size = u32::from(view.get::<u8>(at + 12) >> 4) * 4;
+    let flags = TcpFlags(view.get(at + 13));
+    let dss = DssFields::read_lone(
+        |index| view.get(at + 20 + 4 * index as u32),
+        size.wrapping_sub(20),
+    )?;
+    if size > header.length || buffer.is_uncounted() || flags.any(TcpFlags::SYN | TcpFlags::RST) {
+        return None;
+    }
+    let packet = Packet {
+        payload: header.length - size,
+        packets: buffer.packets.max(1),
+        segment_size: buffer.segment_size,
+        options: size - 20,
+        flags,
+        ..Packet::default()
+    };
+    Some((packet, dss))
+}
+
+/// Behind an IP header of this protocol, which is not TCP.
+#[inline(always)]
+fn not_tcp(protocol: u8, ipv6: bool) -> Result<Shape, Leaf> {
+    if is_extension(protocol, ipv6) {
+        Ok(Shape::Other)
+    } else {
+        Err(Leaf::NotTcp)
+    }
 }
 
 /// May TCP stand behind a header of this protocol (RFC 8200 section 4; AH also over IPv4, RFC 4302)?
@@ -461,7 +581,7 @@ pub fn gather<F: Frame, T: Tables>(
         let first: u32 = frame
             .load(bounded(tables, at) + 20)
             .ok_or(Leaf::Truncated)?;
-        (options, u32::from_be(first)) != TIMESTAMP_ONLY
+        (options, first) != (12, TIMESTAMP)
     };
     work.flow.words[4] = words[0].into();
     let mut flow = Flow::Unknown as u32;

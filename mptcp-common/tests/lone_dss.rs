@@ -167,7 +167,7 @@ fn a_lone_dss_is_the_same_by_the_short_way_and_by_the_walk() {
             _ => Bytes::nearly_right(&mut random),
         };
         let area = Area::from_bytes(&bytes.bytes);
-        let short = DssFields::read_lone(&area, bytes.length);
+        let short = DssFields::read_lone(|index| area.word(index), bytes.length);
         let walked = Walked::new(&area, bytes.length);
         assert_eq!(short, walked.lone_dss(&bytes), "{bytes:x?} {walked:?}");
         let Some(dss) = short else {

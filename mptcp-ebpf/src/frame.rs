@@ -11,7 +11,7 @@ use aya_ebpf::{
 use bytemuck::AnyBitPattern;
 use mptcp_common::{
     engine::UNREAD,
-    gather::{Buffer, Frame},
+    gather::{Buffer, Frame, View},
     wire::{Area, Forget, MAX_OPTIONS},
 };
 
@@ -98,22 +98,31 @@ fn sum_payload(frame: &impl Bytes) {
         .set(if is_read { sum as u64 } else { UNREAD });
 }
 
+/// The address of bytes that can be read in place.
+#[derive(Clone, Copy)]
+struct Here(usize);
+
+impl View for Here {
+    #[inline(always)]
+    fn get<T: AnyBitPattern>(&self, at: u32) -> T {
+        let from = (self.0 + at as usize) as *const T;
+        // SAFETY: of bytes that are there, as the verifier makes sure, and any bytes are a T. The
+        // address may be unaligned for T, which Rust does not allow and this relies on: on this target
+        // the read becomes one load of T's words, which the kernel accepts on machines with unaligned
+        // access and refuses on others. `read_unaligned` would load byte by byte, at several times the
+        // cost.
+        unsafe { *from }
+    }
+}
+
 /// Reads in place what can be.
 pub(crate) struct InPlace<B>(pub(crate) B);
 
 impl<B: Bytes> Frame for InPlace<B> {
     #[inline(always)]
-    fn peek<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
+    fn view(&self, at: u32, length: u32) -> Option<impl View> {
         let from = self.0.address(at);
-        if from + size_of::<T>() > self.0.end() {
-            return None;
-        }
-        // SAFETY: inside start..end, as just compared (and as the verifier makes sure), and any
-        // bytes are a T. The address may be unaligned for T, which Rust does not allow and this
-        // relies on: on this target the read becomes one load of T's words, which the kernel
-        // accepts on machines with unaligned access and refuses on others. `read_unaligned`
-        // would load byte by byte, at several times the cost.
-        Some(unsafe { *(from as *const T) })
+        (from + length as usize <= self.0.end()).then_some(Here(from))
     }
 
     #[inline(always)]

@@ -30,10 +30,10 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use mptcp_common::{
-    counter::{Counters, Leaf},
-    engine,
+    counter::{Counters, Direction, Leaf},
+    engine::{self, Packet},
     gather::{self, Buffer},
-    wire::Subtype,
+    wire::{DssFields, Subtype, TcpFlags},
 };
 
 use crate::{
@@ -70,16 +70,19 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     let Some(counters) = tables::counters() else {
         return;
     };
-    let verifier = Verifier::of(counters.frames);
     let mut buffer = frame.0.buffer(ingress);
-    let found = gather::find_tcp(
-        frame,
-        &verifier,
-        tables::is_layer_3(),
-        &buffer,
-        tables::is_strange,
-        tables::work,
-    );
+    let judged = gather::judge(frame, tables::is_layer_3(), &buffer, tables::is_strange);
+    let shape = match judged {
+        Ok(shape) => shape,
+        Err(leaf) => return pass(counters, leaf, &buffer),
+    };
+    if !tables::is_tracking()
+        && let Some((packet, dss)) = gather::peek_dss(frame, shape, &buffer)
+    {
+        return count_dss(counters, frame, ingress, &packet, &dss);
+    }
+    let verifier = Verifier::of(counters.frames);
+    let found = gather::find_tcp(frame, &verifier, shape, tables::work);
     let (header, work) = match found {
         Ok(found) => found,
         Err(leaf) => return pass(counters, leaf, &buffer),
@@ -101,17 +104,54 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
         if work.route.seen.get() != Subtype::Dss.bit() {
             tables::wipe(&mut work.area);
         }
-        aya_log_ebpf::debug!(
-            frame.0.context(),
-            "MPTCP: TCP flags {}, {} option bytes, {} bytes of payload in {} packets",
-            work.packet.flags.0,
-            work.packet.options,
-            work.packet.payload,
-            work.packet.packets
-        );
+        tell(frame, &work.packet);
     }
     tables::barrier();
     counters.leaves.add(leaf, work.packet.packets.into());
+}
+
+/// Counts a segment whose options are a lone DSS, by itself.
+#[inline(always)]
+fn count_dss<B: Bytes>(
+    counters: &mut Counters,
+    frame: &InPlace<B>,
+    ingress: bool,
+    packet: &Packet,
+    dss: &DssFields,
+) {
+    let packets = u64::from(packet.packets);
+    counters.frames += packets;
+    tables::barrier();
+    let events = match engine::direction(tables::role(), ingress, None) {
+        Direction::Rx => &mut counters.rx,
+        Direction::Tx => &mut counters.tx,
+        Direction::Unknown => &mut counters.unknown,
+    };
+    engine::count_lone_dss(packet, dss, events);
+    tell(frame, packet);
+    tables::barrier();
+    counters.leaves.add(Leaf::Mptcp, packets);
+}
+
+/// Logs a packet, where somebody wants that.
+#[inline(always)]
+fn tell<B: Bytes>(frame: &InPlace<B>, packet: &Packet) {
+    // Copies, or the packet has to be in memory.
+    let Packet {
+        flags: TcpFlags(flags),
+        options,
+        payload,
+        packets,
+        ..
+    } = *packet;
+    aya_log_ebpf::debug!(
+        frame.0.context(),
+        "MPTCP: TCP flags {}, {} option bytes, {} bytes of payload in {} packets",
+        flags,
+        options,
+        payload,
+        packets
+    );
 }
 
 /// Counts a frame that is done.

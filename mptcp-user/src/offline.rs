@@ -13,7 +13,7 @@ use mptcp_common::{
     counter::{Counters, Events, Gauges, Leaf, Role},
     crypto::Digest,
     engine::{self, Flow, Policy, Stages, UNREAD, Work},
-    gather::{self, Buffer, Frame},
+    gather::{self, Buffer, Frame, View},
     track::{
         self, Atomics, HalfOpen, Happening, Keys, Limits, Report, Session, Subflow, Tables,
         table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_of},
@@ -260,9 +260,8 @@ impl Offline {
         work.route.flow.set(Flow::Unknown as u32);
         let is_strange =
             |flow: &_| !scope.is_tracking || engine::is_strange(&self.subflows, self.seed(), flow);
-        let is_layer_3 = scope.is_layer_3;
-        let (header, work) =
-            gather::find_tcp(&frame, self, is_layer_3, buffer, is_strange, || Some(work))?;
+        let shape = gather::judge(&frame, scope.is_layer_3, buffer, is_strange)?;
+        let (header, work) = gather::find_tcp(&frame, self, shape, || Some(work))?;
         gather::gather(&frame, self, scope.is_tracking, buffer, &header, work)?;
         engine::find(work, self);
         Ok(())
@@ -327,14 +326,25 @@ pub struct Slice<'a> {
     pub is_whole: bool,
 }
 
+/// Bytes that are there.
+#[derive(Clone, Copy)]
+struct Bytes<'a>(&'a [u8]);
+
+impl View for Bytes<'_> {
+    fn get<T: AnyBitPattern>(&self, at: u32) -> T {
+        bytemuck::pod_read_unaligned(&self.0[at as usize..][..size_of::<T>()])
+    }
+}
+
 impl Frame for Slice<'_> {
     fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
         let bytes = self.bytes.get(at as usize..)?.get(..size_of::<T>())?;
         Some(bytemuck::pod_read_unaligned(bytes))
     }
 
-    fn peek<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
-        self.is_whole.then(|| self.load(at)).flatten()
+    fn view(&self, at: u32, length: u32) -> Option<impl View> {
+        let bytes = self.bytes.get(at as usize..)?.get(..length as usize)?;
+        self.is_whole.then_some(Bytes(bytes))
     }
 
     fn copy_options(&self, at: u32, length: u32, area: &mut Area, _: &impl Forget) -> bool {

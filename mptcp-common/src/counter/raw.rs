@@ -97,19 +97,7 @@ impl Leaves {
     /// Adds to one leaf.
     #[inline(always)]
     pub fn add(&mut self, leaf: Leaf, packets: u64) {
-        let field = match leaf {
-            Leaf::NotIp => &mut self.not_ip,
-            Leaf::VlanDepth => &mut self.vlan_depth,
-            Leaf::NotTcp => &mut self.not_tcp,
-            Leaf::Fragment => &mut self.fragment,
-            Leaf::Ipv6Extensions => &mut self.ipv6_extensions,
-            Leaf::Truncated => &mut self.truncated,
-            Leaf::MalformedIp => &mut self.malformed_ip,
-            Leaf::MalformedTcp => &mut self.malformed_tcp,
-            Leaf::Tcp => &mut self.tcp,
-            Leaf::Mptcp => &mut self.mptcp,
-        };
-        *field += packets;
+        bytemuck::cast_mut::<Self, [u64; Leaf::ALL.len()]>(self)[leaf as usize] += packets;
     }
 
     /// All of them.

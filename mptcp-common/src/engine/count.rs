@@ -102,11 +102,10 @@ pub(super) fn find(area: &Area, length: u32, found: &mut Found, verifier: &impl 
 /// Counts a packet whose options are a lone DSS ([`DssFields::read_lone`]) that belongs where it
 /// stands, as [`count`] does.
 #[inline(always)]
-pub(super) fn count_lone_dss(work: &Work, events: &mut Events) {
-    let packet = &work.packet;
+pub fn count_lone_dss(packet: &Packet, fields: &DssFields, events: &mut Events) {
     let n = u64::from(packet.packets);
     events.option[Subtype::Dss as usize] += n;
-    dss(&work.dss, packet, n, events);
+    dss(fields, packet, n, events);
     events.fin += u64::from(packet.flags.any(TcpFlags::FIN));
 }
 

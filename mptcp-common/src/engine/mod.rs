@@ -9,8 +9,8 @@ mod count;
 
 use core::cell::Cell;
 
-pub use self::count::Found;
 pub(crate) use self::count::Options;
+pub use self::count::{Found, count_lone_dss};
 use crate::{
     counter::{Direction, Leaf, Role},
     track::{
@@ -213,7 +213,9 @@ pub(crate) fn opposite(direction: u32) -> u32 {
     }
 }
 
-/// The tag of a flow, the same in both directions: a keyed hash of each end, added.
+/// The tag of a flow, the same in both directions. Its upper half is from a keyed hash of each end, added.
+/// The lower half, which alone finds a filter's cell ([`table::cell_of`]), is for every packet, and so costs
+/// one multiplication by the key: of both ends together, exclusive or.
 #[inline(always)]
 pub fn flow_tag(seed: u64, flow: &FlowKey) -> u64 {
     const ODD: [u64; 3] = [
@@ -229,12 +231,18 @@ pub fn flow_tag(seed: u64, flow: &FlowKey) -> u64 {
             .wrapping_add(high.wrapping_mul(ODD[1]));
         (sum ^ (sum >> 32)).wrapping_mul(ODD[2])
     };
-    let sum = end(source_high, source, ports).wrapping_add(end(
+    let upper = end(source_high, source, ports).wrapping_add(end(
         destination_high,
         destination,
         ports >> 16,
     ));
-    table::tag(sum ^ (sum >> 32))
+    let low = source ^ destination ^ ((ports ^ (ports >> 16)) & 0xffff);
+    let high = source_high ^ destination_high;
+    let key = seed | 1;
+    let lower = low
+        .wrapping_mul(key)
+        .wrapping_add(high.wrapping_mul(key.wrapping_mul(ODD[1])));
+    table::tag((upper & !u64::from(u32::MAX)) | (lower >> 32))
 }
 
 /// Whose flow is it? To be asked before the options are looked at: most packets are done then.
@@ -277,7 +285,7 @@ pub fn find_common(work: &mut Work, tables: &impl Tables) -> bool {
         return false;
     }
     if !work.packet.flags.any(TcpFlags::SYN | TcpFlags::RST)
-        && let Some(dss) = DssFields::read_lone(&work.area, length)
+        && let Some(dss) = DssFields::read_lone(|index| work.area.word(index), length)
     {
         work.dss = dss;
         work.route.seen.set(Subtype::Dss.bit());
@@ -331,7 +339,7 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
         route.valid.set(0);
     } else if route.is_lone.get() != 0 {
         let mut events = stages.events(route.direction.get());
-        count::count_lone_dss(work, &mut events);
+        count_lone_dss(&work.packet, &work.dss, &mut events);
         route.valid.set(seen);
     } else {
         stages.examine();
@@ -369,10 +377,23 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
     if seen == 0 { Leaf::Tcp } else { Leaf::Mptcp }
 }
 
-/// Finds the packet's side and direction.
+/// The direction of a packet that this side of its session sent, if that is known.
 ///
 /// On a host, what comes in was received. On a middlebox, what the session's initiator sends was
-/// received, and of a packet without a session nothing is known but what its SYN says.
+/// received.
+#[inline(always)]
+pub fn direction(role: Role, ingress: bool, side: Option<u32>) -> Direction {
+    match (role, side) {
+        (Role::Host, _) if ingress => Direction::Rx,
+        (Role::Host, _) => Direction::Tx,
+        (Role::Middlebox, Some(0)) => Direction::Rx,
+        (Role::Middlebox, Some(_)) => Direction::Tx,
+        (Role::Middlebox, None) => Direction::Unknown,
+    }
+}
+
+/// Finds the packet's side and direction. Of a packet without a session nothing is known but what its SYN
+/// says.
 #[inline(always)]
 fn direct(tables: &impl Tables, work: &Work, flow: u32) {
     let second = u32::from(work.packet.sender_is_second);
@@ -402,13 +423,7 @@ fn direct(tables: &impl Tables, work: &Work, flow: u32) {
         (Stage::SynAck, None) if capable => Some(1),
         (_, side) => side,
     };
-    let direction = match (tables.role(), side) {
-        (Role::Host, _) if work.packet.ingress => Direction::Rx,
-        (Role::Host, _) => Direction::Tx,
-        (Role::Middlebox, Some(0)) => Direction::Rx,
-        (Role::Middlebox, Some(_)) => Direction::Tx,
-        (Role::Middlebox, None) => Direction::Unknown,
-    };
+    let direction = direction(tables.role(), work.packet.ingress, side);
     work.route.side.set(side.unwrap_or(0));
     work.route.direction.set(direction as u32);
 }

@@ -67,10 +67,11 @@ pub trait Table {
 /// Cells of a filter for each bucket of its largest table.
 pub const CELLS: u32 = 8;
 
-/// The cell of a tag: its lower half, scaled to the number of cells for so many buckets.
+/// The cell of a tag: its lower half but for the bit that every tag has, scaled to the number of cells for so
+/// many buckets.
 #[inline(always)]
 pub fn cell_of(tag: u64, buckets: u32) -> u32 {
-    ((u64::from(tag as u32) * u64::from(buckets)) >> (32 - CELLS.ilog2())) as u32
+    ((u64::from(tag as u32 >> 1) * u64::from(buckets)) >> (31 - CELLS.ilog2())) as u32
 }
 
 /// Is a tag in no table of this filter? False if that is not sure.

@@ -9,7 +9,7 @@
 //! checksum            M, and only if negotiated: 2 bytes
 //! ```
 
-use super::{Area, Fault, KIND_MPTCP, KIND_NOP, RawOption, Segment, Subtype};
+use super::{Fault, KIND_MPTCP, KIND_NOP, RawOption, Segment, Subtype};
 
 /// The number with these lower 32 bits that is nearest to `near` (RFC 8684 section 3.3.1).
 #[inline(always)]
@@ -155,26 +155,27 @@ impl DssFields {
 
     /// Reads the option area of nearly every data segment and acknowledgment: a timestamp behind two
     /// NOPs, or nothing, then a DSS that NOPs fill up to the next word. `None` for every other area,
-    /// and if the DSS is malformed or has reserved bits. `length` is the area's, a multiple of 4.
+    /// and if the DSS is malformed or has reserved bits. `word` is the area's word with this index, below
+    /// 10, in memory order; `length` is the area's, a multiple of 4.
     ///
     /// Words at known places, one branch per flag: this runs for every packet.
     #[inline(always)]
-    pub fn read_lone(area: &Area, length: u32) -> Option<Self> {
+    pub fn read_lone(word: impl Fn(usize) -> u32, length: u32) -> Option<Self> {
         /// NOP, NOP, kind 8, length 10, in memory order.
         const TIMESTAMP: u32 = u32::from_ne_bytes([1, 1, 8, 10]);
-        if area.word(0) == TIMESTAMP {
-            Self::read_from(area, 3, length)
+        if word(0) == TIMESTAMP {
+            Self::read_from(word, 3, length)
         } else {
-            Self::read_from(area, 0, length)
+            Self::read_from(word, 0, length)
         }
     }
 
     /// A DSS from the word `first` to the area's end.
     #[inline(always)]
-    fn read_from(area: &Area, first: usize, length: u32) -> Option<Self> {
+    fn read_from(area: impl Fn(usize) -> u32, first: usize, length: u32) -> Option<Self> {
         const FORM: u32 = u32::from_be_bytes([KIND_MPTCP, 0, (Subtype::Dss as u8) << 4, 0]);
         const FORM_BITS: u32 = 0xff00_ff00 | DssFlags::RESERVED as u32;
-        let word = |index| u32::from_be(area.word(first + index));
+        let word = |index| u32::from_be(area(first + index));
         let mut fields = Self {
             head: word(0),
             ..Self::default()
@@ -196,8 +197,14 @@ impl DssFields {
 
     /// The mapping, if there is one, `at` so many words behind the option's `first`; then its end.
     #[inline(always)]
-    fn read_mapping(mut self, area: &Area, first: usize, at: usize, length: u32) -> Option<Self> {
-        let word = |index| u32::from_be(area.word(first + at + index));
+    fn read_mapping(
+        mut self,
+        area: impl Fn(usize) -> u32,
+        first: usize,
+        at: usize,
+        length: u32,
+    ) -> Option<Self> {
+        let word = |index| u32::from_be(area(first + at + index));
         let flags = self.flags();
         if !flags.all(DssFlags::MAPPING) {
             let is_whole = self.ends(first, at, 0, length) && !flags.all(DssFlags::DATA_FIN);
