@@ -8,7 +8,7 @@ use mptcp_tests::{
     numbers::Numbers,
     options::agree,
 };
-use mptcp_user::offline::Offline;
+use mptcp_user::offline::{Config, Offline, Scope};
 
 /// The programs in the kernel, and the same engine over ordinary memory.
 struct Both {
@@ -18,12 +18,24 @@ struct Both {
 }
 
 impl Both {
-    fn new() -> Result<Self> {
-        Ok(Self {
-            kernel: Kernel::new()?,
-            offline: Offline::new(kernel::host()),
-            before: Counters::default(),
-        })
+    /// Of programs that follow flows, and of those that do not, which read a lone DSS in place.
+    fn all() -> Result<[Self; 2]> {
+        let of = |is_tracking| -> Result<Self> {
+            let scope = Scope {
+                is_tracking,
+                ..kernel::host().scope
+            };
+            let config = Config {
+                scope,
+                ..kernel::host()
+            };
+            Ok(Self {
+                kernel: Kernel::with(config)?,
+                offline: Offline::new(config),
+                before: Counters::default(),
+            })
+        };
+        Ok([of(true)?, of(false)?])
     }
 
     /// What the engine counts of a frame that comes in.
@@ -41,7 +53,14 @@ impl Both {
 }
 
 /// Compares kernel, engine and decoder over one option area, a multiple of 4 bytes.
-fn compare(both: &mut Both, flags: u8, options: &[u8], payload: usize) -> Result<()> {
+fn compare(all: &mut [Both; 2], flags: u8, options: &[u8], payload: usize) -> Result<()> {
+    for both in all {
+        compare_one(both, flags, options, payload)?;
+    }
+    Ok(())
+}
+
+fn compare_one(both: &mut Both, flags: u8, options: &[u8], payload: usize) -> Result<()> {
     let ipv6 = options.len().is_multiple_of(8);
     let frame = Frame {
         ipv6,
@@ -70,12 +89,17 @@ fn compare(both: &mut Both, flags: u8, options: &[u8], payload: usize) -> Result
     agree(&events, flags, payload > 0, options)
 }
 
+/// NOP, NOP, timestamp: what nearly every option area begins with.
+const TIMESTAMP: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
+
 /// Segments that an option can stand on.
-const SEGMENTS: [(u8, usize); 8] = [
+const SEGMENTS: [(u8, usize); 10] = [
     (SYN, 0),
     (SYN_ACK, 0),
     (ACK, 0),
     (ACK, 7),
+    (ACK, 100),
+    (FIN | ACK, 100),
     (RST, 0),
     (RST | ACK, 3),
     (SYN | RST, 0),
@@ -84,7 +108,7 @@ const SEGMENTS: [(u8, usize); 8] = [
 
 #[test]
 fn every_subtype_length_and_truncation() -> Result<()> {
-    let mut both = Both::new()?;
+    let mut all = Both::all()?;
     let mut numbers = Numbers::new(1);
     for subtype in 0..16_u8 {
         for length in 2..=40_u8 {
@@ -100,7 +124,7 @@ fn every_subtype_length_and_truncation() -> Result<()> {
                     }
                     options.resize(options.len().max(end), 0);
                     options.truncate(end);
-                    compare(&mut both, flags, &options, payload)?;
+                    compare(&mut all, flags, &options, payload)?;
                 }
             }
         }
@@ -110,12 +134,16 @@ fn every_subtype_length_and_truncation() -> Result<()> {
 
 #[test]
 fn every_byte_of_flags_of_a_dss_in_every_length() -> Result<()> {
-    let mut both = Both::new()?;
+    let mut all = Both::all()?;
     for flags in 0..=255_u8 {
         for length in 2..=40_u8 {
-            let mut options = vec![30, length, 0x20, flags];
-            options.resize(usize::from(length).next_multiple_of(4), 0);
-            compare(&mut both, ACK, &options, 9)?;
+            for (start, fill, payload) in [(0, 0, 9), (0, 1, 100), (TIMESTAMP.len(), 1, 100)] {
+                let mut options = TIMESTAMP[..start].to_vec();
+                options.extend([30, length, 0x20, flags]);
+                options.resize(start + usize::from(length).next_multiple_of(4), fill);
+                options.truncate(40);
+                compare(&mut all, ACK, &options, payload)?;
+            }
         }
     }
     Ok(())
@@ -123,7 +151,7 @@ fn every_byte_of_flags_of_a_dss_in_every_length() -> Result<()> {
 
 #[test]
 fn options_at_random() -> Result<()> {
-    let mut both = Both::new()?;
+    let mut all = Both::all()?;
     let mut numbers = Numbers::new(2);
     for _ in 0..60_000 {
         let end = 4 + numbers.below(10) as usize * 4;
@@ -145,9 +173,12 @@ fn options_at_random() -> Result<()> {
                 }
             }
         }
+        if numbers.below(4) == 0 {
+            options.splice(0..0, TIMESTAMP);
+        }
         options.truncate(end);
-        let (flags, payload) = SEGMENTS[numbers.below(8) as usize];
-        compare(&mut both, flags, &options, payload)?;
+        let (flags, payload) = SEGMENTS[numbers.below(10) as usize];
+        compare(&mut all, flags, &options, payload)?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
     engine::Work,
     gather::{self, Buffer},
-    wire::Area,
+    wire::{Area, DssFields},
 };
 use mptcp_fuzz::engine;
 use mptcp_tests::headers::{self, Kind, Segment};
@@ -30,15 +30,28 @@ fuzz_target!(|data: &[u8]| {
     };
     let mut work = Work::default();
     let tables = engine(*how);
-    let gathered = gather::find_tcp(
-        &slice,
-        &tables,
-        is_layer_3,
-        &buffer,
-        |_| false,
-        || Some(&mut work),
-    )
-    .and_then(|(header, work)| gather::gather(&slice, &tables, false, &mut buffer, &header, work));
+    let shape = gather::judge(&slice, is_layer_3, &buffer, |_| false);
+    let dss = shape
+        .ok()
+        .and_then(|shape| gather::peek_dss(&slice, shape, &buffer));
+    let gathered = shape
+        .and_then(|shape| gather::find_tcp(&slice, &tables, shape, || Some(&mut work)))
+        .and_then(|(header, work)| {
+            gather::gather(&slice, &tables, false, &mut buffer, &header, work)
+        });
+    // What is read in place is what is read of the copy.
+    if let Some((packet, dss)) = dss {
+        let is = &work.packet;
+        assert_eq!(gathered, Ok(()));
+        assert_eq!(
+            (packet.payload, packet.packets, packet.flags, packet.options),
+            (is.payload, is.packets, is.flags, is.options)
+        );
+        assert_eq!(
+            Some(dss),
+            DssFields::read_lone(|index| work.area.word(index), is.options)
+        );
+    }
     let wanted = headers::read(
         frame,
         Kind {

@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
     engine::Work,
-    gather::{self, Buffer},
+    gather::{self, Buffer, Shape},
     track::Report,
 };
 use mptcp_fuzz::{engine, packets, role};
@@ -58,14 +58,7 @@ fn comes_in(engine: &Offline, bytes: &[u8]) -> Option<bool> {
         is_whole: false,
     };
     let (mut work, mut buffer) = (Work::default(), Buffer::ONE);
-    let found = gather::find_tcp(
-        &frame,
-        engine,
-        false,
-        &Buffer::ONE,
-        |_| false,
-        || Some(&mut work),
-    );
+    let found = gather::find_tcp(&frame, engine, Shape::Other, || Some(&mut work));
     let (header, work) = found.ok()?;
     // One without options has ends as well.
     let _ = gather::gather(&frame, engine, false, &mut buffer, &header, work);
