@@ -10,7 +10,7 @@ use bytemuck::AnyBitPattern;
 use crate::{
     counter::Leaf,
     engine::{self, Flow, Packet, Work},
-    track::{FlowKey, Tables},
+    track::{FlowKey, Tables, table},
     wire::{Area, DssFields, Forget, MAX_OPTIONS, TcpFlags},
 };
 
@@ -65,7 +65,7 @@ impl Buffer {
 
     /// Are its packets still to be counted, by payload and segment size?
     #[inline(always)]
-    fn is_uncounted(&self) -> bool {
+    pub fn is_uncounted(&self) -> bool {
         self.packets == 0 && self.segment_size != 0
     }
 
@@ -171,7 +171,7 @@ impl Header {
 
 /// Finds the TCP header; `Err` for a frame without one.
 ///
-/// `shape` is what [`judge`] said. `work` gets the packet in work, which is asked for when there may be one.
+/// `shape` is what [`judge`] said, and not that it is done. `work` gets the packet in work, which is asked for when there may be one.
 /// The addresses go there.
 #[inline(always)]
 pub fn find_tcp<'a, F: Frame>(
@@ -200,9 +200,9 @@ pub fn find_tcp<'a, F: Frame>(
                 return Ok((Header::ipv6(&head).forgotten(verifier, addresses[1]), work));
             }
         }
-        Shape::Other | Shape::Layer3 => {}
+        _ => {}
     }
-    let (at, ethertype) = link(frame, matches!(shape, Shape::Layer3))?;
+    let (at, ethertype) = link(frame, shape == Shape::Layer3)?;
     let (ip, work) = match ethertype {
         IPV4 => ipv4(frame, verifier, at, work)?,
         IPV6 => ipv6(frame, verifier, at, work)?,
@@ -224,7 +224,8 @@ const IPV6_END: u32 = 14 + 40;
 const MAX_HEADER: u32 = 20 + MAX_OPTIONS as u32;
 
 /// What the first bytes of a frame say it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Shape {
     /// Ethernet without VLAN tags, IPv4 without options that is no fragment, and TCP.
     Ipv4,
@@ -234,28 +235,47 @@ pub enum Shape {
     Other,
     /// It begins with the IP header.
     Layer3,
+    /// Done: neither IPv4 nor IPv6.
+    NotIp,
+    /// Done: no TCP.
+    NotTcp,
+    /// Done: a segment without options, or with a timestamp alone, of a flow that nobody follows.
+    Strange,
 }
 
-/// Looks at the first bytes of a frame. `Err` if it is done: no TCP, or a segment without options, or with a
-/// timestamp alone, of a flow of which `is_strange` says that nobody follows it ([`Leaf::Tcp`]).
+impl Shape {
+    /// The leaf of a frame that is done.
+    #[inline(always)]
+    pub fn leaf(self) -> Option<Leaf> {
+        match self {
+            Self::NotIp => Some(Leaf::NotIp),
+            Self::NotTcp => Some(Leaf::NotTcp),
+            Self::Strange => Some(Leaf::Tcp),
+            _ => None,
+        }
+    }
+}
+
+/// Looks at the first bytes of a frame. This is for every packet, so they are compared as they lie in memory,
+/// several fields at once.
 ///
-/// `is_layer_3`: frames begin with the IP header. This is for every packet, so bytes are compared as they lie
-/// in memory, several fields at once.
+/// `is_layer_3`: frames begin with the IP header. `is_uncounted` says that the buffer's packets still have to
+/// be counted, `is_strange` of a flow that nobody follows it.
 #[inline(always)]
 pub fn judge<F: Frame>(
     frame: &F,
     is_layer_3: bool,
-    buffer: &Buffer,
+    is_uncounted: impl Fn() -> bool,
     is_strange: impl Fn(&FlowKey) -> bool,
-) -> Result<Shape, Leaf> {
+) -> Shape {
     const fn word(bytes: [u8; 4]) -> u32 {
         u32::from_ne_bytes(bytes)
     }
     if is_layer_3 {
-        return Ok(Shape::Layer3);
+        return Shape::Layer3;
     }
     let Some(head) = frame.view(0, HEAD) else {
-        return Ok(Shape::Other);
+        return Shape::Other;
     };
     // EtherType, then the IP header's first byte.
     let kind: u32 = head.get(12);
@@ -266,54 +286,62 @@ pub fn judge<F: Frame>(
         let length = u32::from(u16::from_be(head.get(16)));
         // Fragment, time to live, protocol.
         let fields: u32 = head.get(20);
-        if fields & FRAGMENT_BITS != 0 || length < 20 {
-            return Ok(Shape::Other);
-        }
-        if fields & PROTOCOL_BITS != word([0, 0, 0, TCP]) {
-            return not_tcp(head.get(23), false);
+        if fields & (FRAGMENT_BITS | PROTOCOL_BITS) != word([0, 0, 0, TCP]) {
+            let protocol = head.get(23);
+            return if fields & FRAGMENT_BITS != 0 || length < 20 || is_extension(protocol, false) {
+                Shape::Other
+            } else {
+                Shape::NotTcp
+            };
         }
         let is_bare = match head.get::<u8>(46) >> 4 {
             5 => length >= 40,
             8 => length >= 52 && frame.peek(IPV4_END + 20) == Some(TIMESTAMP),
             _ => false,
         };
-        if is_bare && !buffer.is_uncounted() {
+        if is_bare && !is_uncounted() {
             flow.set_addresses(mapped(head.get(26), head.get(30)));
             flow.words[4] = head.get::<u32>(34).into();
             if is_strange(&flow) {
-                return Err(Leaf::Tcp);
+                return Shape::Strange;
             }
         }
-        return Ok(Shape::Ipv4);
+        return if length < 20 {
+            Shape::Other
+        } else {
+            Shape::Ipv4
+        };
     }
     if kind & word([0xff, 0xff, 0xf0, 0]) == word([0x86, 0xdd, 0x60, 0]) {
         let length = u32::from(u16::from_be(head.get(18)));
-        if length == 0 {
-            return Ok(Shape::Other);
+        let protocol = head.get(20);
+        // A length of 0 is none (BIG TCP).
+        if length == 0 || is_extension(protocol, true) {
+            return Shape::Other;
         }
-        if head.get::<u8>(20) != TCP {
-            return not_tcp(head.get(20), true);
+        if protocol != TCP {
+            return Shape::NotTcp;
         }
         let Some(header) = frame.view(IPV6_END, 20) else {
-            return Ok(Shape::Ipv6);
+            return Shape::Ipv6;
         };
         let is_bare = match header.get::<u8>(12) >> 4 {
             5 => length >= 20,
             8 => length >= 32 && frame.peek(IPV6_END + 20) == Some(TIMESTAMP),
             _ => false,
         };
-        if is_bare && !buffer.is_uncounted() {
+        if is_bare && !is_uncounted() {
             flow.set_addresses(head.get(22));
             flow.words[4] = header.get::<u32>(0).into();
             if is_strange(&flow) {
-                return Err(Leaf::Tcp);
+                return Shape::Strange;
             }
         }
-        return Ok(Shape::Ipv6);
+        return Shape::Ipv6;
     }
     match u16::from_be(head.get(12)) {
-        IPV4 | IPV6 | VLAN_C | VLAN_S => Ok(Shape::Other),
-        _ => Err(Leaf::NotIp),
+        IPV4 | IPV6 | VLAN_C | VLAN_S => Shape::Other,
+        _ => Shape::NotIp,
     }
 }
 
@@ -330,7 +358,7 @@ pub fn peek_dss<F: Frame>(frame: &F, shape: Shape, buffer: &Buffer) -> Option<(P
             let view = frame.view(0, IPV6_END + MAX_HEADER)?;
             lone_dss(&view, Header::ipv6(&view), buffer)
         }
-        Shape::Other | Shape::Layer3 => None,
+        _ => None,
     }
 }
 
@@ -356,16 +384,6 @@ fn lone_dss(view: &impl View, header: Header, buffer: &Buffer) -> Option<(Packet
         ..Packet::default()
     };
     Some((packet, dss))
-}
-
-/// Behind an IP header of this protocol, which is not TCP.
-#[inline(always)]
-fn not_tcp(protocol: u8, ipv6: bool) -> Result<Shape, Leaf> {
-    if is_extension(protocol, ipv6) {
-        Ok(Shape::Other)
-    } else {
-        Err(Leaf::NotTcp)
-    }
 }
 
 /// May TCP stand behind a header of this protocol (RFC 8200 section 4; AH also over IPv4, RFC 4302)?
@@ -588,7 +606,12 @@ pub fn gather<F: Frame, T: Tables>(
     let mut slot = 0;
     if is_tracking {
         work.tag = engine::flow_tag(tables.seed(), &work.flow);
-        let (found, place) = engine::locate(tables, work.tag);
+        let is_syn = offset_and_flags & u32::from(TcpFlags::SYN) << 16 != 0;
+        let (found, place) = if is_syn && table::is_absent(tables.subflows(), work.tag) {
+            (Flow::Unknown, 0)
+        } else {
+            engine::locate(tables, work.tag)
+        };
         flow = tables.forget(found as u32);
         slot = place;
     }

@@ -305,13 +305,17 @@ impl Bytes for Skb {
 
     #[inline(always)]
     fn buffer(&self, ingress: bool) -> Buffer {
-        // SAFETY: the context is valid for the program's run; the kernel turns these into loads.
-        let (segments, segment_size) = unsafe {
-            let skb = self.skb();
-            ((*skb).gso_segs, (*skb).gso_size)
+        let skb = self.skb();
+        // SAFETY: the context is valid for the program's run; the kernel turns this into loads.
+        let segment_size = unsafe { (*skb).gso_size };
+        let packets = if segment_size == 0 {
+            1
+        } else {
+            // SAFETY: as above.
+            unsafe { (*skb).gso_segs }
         };
         Buffer {
-            packets: segments,
+            packets,
             segment_size,
             queue: 0,
             ingress,

@@ -70,12 +70,17 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     let Some(counters) = tables::counters() else {
         return;
     };
+    let is_uncounted = || frame.0.buffer(ingress).is_uncounted();
+    let shape = gather::judge(
+        frame,
+        tables::is_layer_3(),
+        is_uncounted,
+        tables::is_strange,
+    );
     let mut buffer = frame.0.buffer(ingress);
-    let judged = gather::judge(frame, tables::is_layer_3(), &buffer, tables::is_strange);
-    let shape = match judged {
-        Ok(shape) => shape,
-        Err(leaf) => return pass(counters, leaf, &buffer),
-    };
+    if let Some(leaf) = shape.leaf() {
+        return pass(counters, leaf, &buffer);
+    }
     if !tables::is_tracking()
         && let Some((packet, dss)) = gather::peek_dss(frame, shape, &buffer)
     {

@@ -260,7 +260,15 @@ impl Offline {
         work.route.flow.set(Flow::Unknown as u32);
         let is_strange =
             |flow: &_| !scope.is_tracking || engine::is_strange(&self.subflows, self.seed(), flow);
-        let shape = gather::judge(&frame, scope.is_layer_3, buffer, is_strange)?;
+        let shape = gather::judge(
+            &frame,
+            scope.is_layer_3,
+            || buffer.is_uncounted(),
+            is_strange,
+        );
+        if let Some(leaf) = shape.leaf() {
+            return Err(leaf);
+        }
         let (header, work) = gather::find_tcp(&frame, self, shape, || Some(work))?;
         gather::gather(&frame, self, scope.is_tracking, buffer, &header, work)?;
         engine::find(work, self);

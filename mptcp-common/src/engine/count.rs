@@ -25,7 +25,9 @@ pub struct Found {
     count: [u8; 24],
     /// The nibble plus 1 of an option that runs past the area's end, [`NO_NIBBLE`] where that is
     /// not in the area either, 0 if there is no such option.
-    overrun: u64,
+    overrun: u32,
+    /// The nibble of the last option that fits the area.
+    last: u32,
 }
 
 /// Index of the MSS option in [`Found`].
@@ -33,7 +35,7 @@ const MSS: usize = 16;
 /// Index of options without a subtype.
 const SHORTS: usize = 16;
 /// See [`Found::overrun`].
-const NO_NIBBLE: u64 = 17;
+const NO_NIBBLE: u32 = 17;
 
 impl Found {
     #[inline(always)]
@@ -80,6 +82,7 @@ pub(super) fn find(area: &Area, length: u32, found: &mut Found, verifier: &impl 
                 found.length[nibble] = option.length() as u8;
             }
             found.add(nibble);
+            found.last = nibble as u32;
             seen = verifier.forget(seen | bit);
         }
         _ => {}
@@ -91,7 +94,7 @@ pub(super) fn find(area: &Area, length: u32, found: &mut Found, verifier: &impl 
     if let Some((fault, subtype)) = stop.mptcp_fault(area) {
         seen |= SHORT;
         match (fault, subtype) {
-            (_, Some(nibble)) => found.overrun = u64::from(nibble & 15) + 1,
+            (_, Some(nibble)) => found.overrun = u32::from(nibble & 15) + 1,
             (Fault::Short, None) => found.add(SHORTS),
             (_, None) => found.overrun = NO_NIBBLE,
         }
@@ -120,7 +123,7 @@ pub(super) fn count(
 ) -> u32 {
     let packet = &work.packet;
     let n = u64::from(packet.packets);
-    tally(&work.found, n, verifier, events);
+    tally(&work.found, seen, n, verifier, events);
     let options = Options {
         area: &work.area,
         found: &work.found,
@@ -153,7 +156,16 @@ pub(super) fn count(
 
 /// Counts the options themselves.
 #[inline(always)]
-fn tally(found: &Found, n: u64, verifier: &impl Forget, events: &mut Events) {
+fn tally(found: &Found, seen: u32, n: u64, verifier: &impl Forget, events: &mut Events) {
+    let last = verifier.forget(found.last) & 15;
+    if verifier.forget(seen) == 1 << last && found.count[last as usize] == 1 {
+        // One option, as nearly always.
+        events.option[last as usize] += n;
+        if UNASSIGNED & (1 << last) != 0 {
+            events.subtype_unassigned += n;
+        }
+        return;
+    }
     for nibble in 0..16 {
         let count = u64::from(verifier.forget(found.count[nibble].into()));
         if count == 0 {
@@ -177,7 +189,7 @@ fn tally(found: &Found, n: u64, verifier: &impl Forget, events: &mut Events) {
             invalid(events, Fault::Overrun, n);
         }
         nibble => {
-            let nibble = verifier.forget(nibble as u32).wrapping_sub(1) & 15;
+            let nibble = verifier.forget(nibble).wrapping_sub(1) & 15;
             let bit = 1 << nibble;
             events.option[nibble as usize] += n;
             if UNASSIGNED & bit != 0 {

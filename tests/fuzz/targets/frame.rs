@@ -30,12 +30,12 @@ fuzz_target!(|data: &[u8]| {
     };
     let mut work = Work::default();
     let tables = engine(*how);
-    let shape = gather::judge(&slice, is_layer_3, &buffer, |_| false);
-    let dss = shape
-        .ok()
-        .and_then(|shape| gather::peek_dss(&slice, shape, &buffer));
+    let shape = gather::judge(&slice, is_layer_3, || false, |_| false);
+    let dss = gather::peek_dss(&slice, shape, &buffer);
     let gathered = shape
-        .and_then(|shape| gather::find_tcp(&slice, &tables, shape, || Some(&mut work)))
+        .leaf()
+        .map_or(Ok(()), Err)
+        .and_then(|()| gather::find_tcp(&slice, &tables, shape, || Some(&mut work)))
         .and_then(|(header, work)| {
             gather::gather(&slice, &tables, false, &mut buffer, &header, work)
         });
