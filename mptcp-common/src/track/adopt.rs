@@ -141,7 +141,7 @@ fn has_begun<T: Shared>(tables: &T, subflow: &PresentSubflow) -> bool {
     let tag = flow_tag(tables.seed(), &subflow.flow);
     table::find(tables.half_opens(), tag)
         .and_then(|slot| tables.half_opens().slot(slot))
-        .is_some_and(|entry| entry.kind.load() != Kind::Stray as u32)
+        .is_some_and(|entry| entry.kind() != Kind::Stray as u32)
 }
 
 fn open_session<T: Shared>(tables: &T, present: &Present, now: u64) -> Option<u32> {

@@ -8,7 +8,10 @@
 
 use bytemuck::Zeroable;
 
-use super::word::Memory;
+use super::{
+    Kind,
+    word::{Memory, Word as _},
+};
 
 /// Two ends of a TCP connection, the lesser first, so that both directions have the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,45 +55,100 @@ impl FlowKey {
     }
 }
 
-/// A handshake that is not complete, or an option on a flow that nobody knows.
+/// A handshake that is not complete, or an option on a flow that nobody knows: a cache line, since a flood of
+/// SYNs writes one each. Whose it is says its tag.
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct HalfOpen<M: Memory> {
     /// Tag of the flow, 0 while free.
     pub tag: M::W64,
     /// When its first packet was seen.
     pub created: M::W64,
-    /// The flow.
-    pub key: [M::W64; 5],
-    /// MP_CAPABLE: keys of opener and responder, 0 where not known.
-    pub keys: [M::W64; 2],
-    /// A [`super::Kind`], by its discriminant.
-    pub kind: M::W32,
-    /// See [`half_open`].
+    /// Of opener and responder: MP_CAPABLE keys, 0 where not known; MP_JOIN nonces.
+    pub secrets: [M::W64; 2],
+    /// See [`half_open`]; above the facts are kind and direction.
     pub flags: M::W32,
+    /// Address identifiers of opener and responder (8 bits each, MP_JOIN), version (4 bits), receive
+    /// queue (12 bits).
+    pub facts: M::W32,
     /// Initial sequence numbers of opener and responder.
     pub isn: [M::W32; 2],
     /// What the responder acknowledged in its SYN/ACK.
     pub syn_acked: M::W32,
     /// Highest sequence number that the responder sent, plus 1.
     pub next: M::W32,
-    /// Version of the SYN/ACK, or of the SYN before that.
-    pub version: M::W32,
     /// MP_JOIN: the session's slot.
     pub session: M::W32,
     /// MP_JOIN: the session's generation.
     pub generation: M::W32,
-    /// MP_JOIN: nonces of opener and responder.
-    pub nonces: [M::W32; 2],
-    /// MP_JOIN: address identifiers of opener and responder.
-    pub ids: [M::W32; 2],
-    /// Receive queue and CPU of the SYN, plus 1; 0 where not known.
-    pub queue: M::W32,
-    /// The direction that the SYN counted in.
-    pub direction: M::W32,
-    /// 0.
-    pub reserved: M::W32,
+}
+
+impl<M: Memory> HalfOpen<M> {
+    const KIND: u32 = 20;
+    const DIRECTION: u32 = 22;
+    const VERSION: u32 = 16;
+    const QUEUE: u32 = 20;
+
+    /// The flags of an entry of this kind, whose SYN counts in this direction, for [`flags`](Self::flags).
+    #[inline(always)]
+    pub fn flags_of(kind: Kind, direction: u32, facts: u32) -> u32 {
+        facts | (kind as u32) << Self::KIND | direction << Self::DIRECTION
+    }
+
+    /// A [`Kind`], by its discriminant; 0 if the entry was never used.
+    #[inline(always)]
+    pub fn kind(&self) -> u32 {
+        (self.flags.load() >> Self::KIND) & 3
+    }
+
+    /// The direction that the SYN counted in, by its discriminant.
+    #[inline(always)]
+    pub(super) fn direction(&self) -> u32 {
+        (self.flags.load() >> Self::DIRECTION) & 3
+    }
+
+    /// Begins with the SYN's version, and its receive queue plus 1: 0 where that is not known, as of one
+    /// above 4094.
+    #[inline(always)]
+    pub(super) fn set_syn(&self, version: u32, queue: u32) {
+        let queue = if queue < 1 << 12 { queue } else { 0 };
+        self.facts
+            .store((version & 15) << Self::VERSION | queue << Self::QUEUE);
+    }
+
+    /// Version of the SYN/ACK, or of the SYN before that.
+    #[inline(always)]
+    pub(super) fn version(&self) -> u32 {
+        (self.facts.load() >> Self::VERSION) & 15
+    }
+
+    /// Sets the version.
+    #[inline(always)]
+    pub(super) fn set_version(&self, version: u32) {
+        let others = self.facts.load() & !(15 << Self::VERSION);
+        self.facts.store(others | (version & 15) << Self::VERSION);
+    }
+
+    /// Receive queue of the SYN, plus 1; 0 where not known.
+    #[inline(always)]
+    pub(super) fn queue(&self) -> u32 {
+        self.facts.load() >> Self::QUEUE
+    }
+
+    /// Address identifiers of opener and responder.
+    #[inline(always)]
+    pub(super) fn ids(&self) -> [u32; 2] {
+        let facts = self.facts.load();
+        [facts & 0xff, facts >> 8 & 0xff]
+    }
+
+    /// Sets the address identifier of the opener (0) or the responder (1).
+    #[inline(always)]
+    pub(super) fn set_id(&self, end: u32, id: u8) {
+        let others = self.facts.load() & !(0xff << (8 * end));
+        self.facts.store(others | u32::from(id) << (8 * end));
+    }
 }
 
 /// Facts of a [`HalfOpen`].

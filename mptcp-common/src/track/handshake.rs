@@ -46,7 +46,7 @@ fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
     }
     let first = entry.flags.load() & half_open::OPENER_IS_FIRST != 0;
     let by_opener = first != work.packet.sender_is_second;
-    let kind = stages.forget(entry.kind.load());
+    let kind = stages.forget(entry.kind());
     match stage {
         Stage::SynAck if by_opener => {}
         Stage::SynAck if kind == CAPABLE => syn_ack(stages, work, entry),
@@ -111,7 +111,7 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
     let entry = stages.half_opens().slot(slot)?;
     let over = entry.tag.load() != work.tag || is_half_open_over(entry, &stages.limits(), now);
     let same = !over && entry.isn[0].load() == work.packet.sequence;
-    let present = entry.kind.load();
+    let present = entry.kind();
     if same && present == kind as u32 {
         let n = u64::from(work.packet.packets);
         stages.count(route.direction.get(), |events| match kind {
@@ -198,30 +198,16 @@ fn claim<S: Stages>(stages: &S, work: &Work, now: u64) -> Option<u32> {
         }
     };
     let entry = stages.half_opens().slot(slot)?;
-    if entry.tag.load() != 0 && entry.kind.load() == JOIN {
+    if entry.tag.load() != 0 && entry.kind() == JOIN {
         join::undo(stages, entry);
     }
     Some(slot)
-}
-
-/// The key of the flow: the lesser end first.
-#[inline(always)]
-fn key_of(work: &Work) -> [u64; 5] {
-    if work.packet.sender_is_second {
-        work.flow.reversed().words
-    } else {
-        work.flow.words
-    }
 }
 
 #[inline(always)]
 fn fill<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, kind: Kind, now: u64) {
     entry.tag.store(0);
     entry.created.store(now);
-    for (word, value) in entry.key.iter().zip(key_of(work)) {
-        word.store(value);
-    }
-    entry.kind.store(kind as u32);
     let mut flags = u32::from(!work.packet.sender_is_second);
     let mut key = 0;
     let mut version = 1;
@@ -248,26 +234,27 @@ fn fill<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, kind: K
             flags |= half_open::CAPABLE;
         }
     }
-    entry.keys[0].store(key);
-    entry.keys[1].store(0);
-    entry.flags.store(flags);
+    entry.secrets[0].store(key);
+    entry.secrets[1].store(0);
+    entry.flags.store(HalfOpen::<T::Memory>::flags_of(
+        kind,
+        work.route.direction.get(),
+        flags,
+    ));
+    entry.set_syn(
+        version,
+        if work.packet.ingress {
+            tables.queue()
+        } else {
+            0
+        },
+    );
     entry.isn[0].store(work.packet.sequence);
     entry.isn[1].store(0);
     entry.syn_acked.store(work.packet.sequence.wrapping_add(1));
     entry.next.store(0);
-    entry.version.store(version);
     entry.session.store(0);
     entry.generation.store(0);
-    for i in 0..2 {
-        entry.nonces[i].store(0);
-        entry.ids[i].store(0);
-    }
-    entry.queue.store(if work.packet.ingress {
-        tables.queue()
-    } else {
-        0
-    });
-    entry.direction.store(work.route.direction.get());
 }
 
 /// What a SYN/ACK says of sequence numbers, to any kind of handshake. Is it the same once more?
@@ -304,8 +291,8 @@ fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
     if MpCapable::flags_of(&option).any(CapableFlags::CHECKSUM_REQUIRED) {
         flags |= half_open::CHECKSUM;
     }
-    entry.keys[1].store(option.u64(4));
-    entry.version.store(MpCapable::version_of(&option).into());
+    entry.secrets[1].store(option.u64(4));
+    entry.set_version(MpCapable::version_of(&option).into());
     entry.flags.store(flags);
 }
 
@@ -326,7 +313,7 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
     if flags & half_open::ANSWERED == 0 || !packet.flags.any(TcpFlags::ACK) {
         return;
     }
-    let version = entry.version.load();
+    let version = entry.version();
     let options = Options::new(work, work.route.valid.get(), tables);
     if let Some(option) = options.get(Subtype::MpCapable) {
         let (sender, receiver) = (option.u64(4), option.u64(12));
@@ -334,8 +321,8 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
         let first = entry.isn[1].load().wrapping_add(1);
         let wrong = acknowledged.wrapping_sub(first)
             > entry.next.load().wrapping_sub(first).wrapping_add(SLACK)
-            || receiver != entry.keys[1].load()
-            || (version == 0 && sender != entry.keys[0].load());
+            || receiver != entry.secrets[1].load()
+            || (version == 0 && sender != entry.secrets[0].load());
         if flags & half_open::CONFIRMED == 0 {
             entry.flags.or(half_open::CONFIRMED);
             tables.count(direction, |events| {
@@ -352,7 +339,7 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
         if version == 1 && option.length() == 20 && packet.payload > 0 {
             tables.count(direction, |events| events.capable_no_length += n);
         }
-        entry.keys[0].store(sender);
+        entry.secrets[0].store(sender);
         return complete(tables, work, entry);
     }
     // Data before the listener can know the initiator's key.
@@ -376,8 +363,8 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
 #[inline(always)]
 fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
     let direction = work.route.direction.get();
-    let is_v1 = entry.version.load() == 1;
-    let home = entry.queue.load();
+    let is_v1 = entry.version() == 1;
+    let home = entry.queue();
     let here = tables.queue();
     let steered = work.packet.ingress && home != 0 && here != 0 && home != here;
     tables.count(direction, |events| {
@@ -395,9 +382,9 @@ fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
 /// A handshake is reset.
 #[inline(always)]
 fn reset<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) {
-    let kind = entry.kind.load();
+    let kind = entry.kind();
     let flags = entry.flags.load();
-    let direction = entry.direction.load();
+    let direction = entry.direction();
     if kind == JOIN {
         join::reset(tables, work, entry, by_opener);
     } else if kind == Kind::Stray as u32

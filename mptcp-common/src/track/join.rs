@@ -53,9 +53,10 @@ pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     let Some(option) = options.get(Subtype::MpJoin) else {
         return;
     };
-    let id = u32::from(MpJoin::address_id_of(&option));
-    entry.nonces[0].store(option.u32(8));
-    entry.ids[0].store(id);
+    let id = MpJoin::address_id_of(&option);
+    entry.secrets[0].store(option.u32(8).into());
+    entry.set_id(0, id);
+    let id = u32::from(id);
     let mut flags = entry.flags.load();
     if MpJoin::backup_of(&option) {
         flags |= half_open::BACKUP;
@@ -75,7 +76,7 @@ pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     }
     entry.session.store(slot);
     entry.generation.store(session.generation.load());
-    entry.version.store(session.version.load());
+    entry.set_version(session.version.load());
     let side = &session.sides[work.route.side.get() as usize & 1];
     if id != 0 && has_bit(&side.used, id) {
         tables.count(direction, |events| events.join_id_in_use += 1);
@@ -144,8 +145,8 @@ pub fn verify_join<T: Stages>(tables: &T) {
         .map(|keys| [keys.keys[0].load(), keys.keys[1].load()])
         .filter(|keys| keys[0] != 0 && keys[1] != 0);
     let verdict = known.and_then(|keys| {
-        let hash = Hash::of_version(entry.version.load());
-        let nonces = [entry.nonces[0].load(), entry.nonces[1].load()];
+        let hash = Hash::of_version(entry.version());
+        let nonces = [0, 1].map(|end: usize| entry.secrets[end].load() as u32);
         // Keys and nonces, the sender's first.
         let opener_listens = entry.flags.load() & half_open::OPENER_LISTENS != 0;
         let keys = if by_responder != opener_listens {
@@ -208,8 +209,8 @@ pub(super) fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
         tables.count(direction, |events| events.join_synack_repeated += n);
         return;
     }
-    entry.nonces[1].store(option.u32(12));
-    entry.ids[1].store(MpJoin::address_id_of(&option).into());
+    entry.secrets[1].store(option.u32(12).into());
+    entry.set_id(1, MpJoin::address_id_of(&option));
     let mut flags = half_open::ANSWERED;
     if MpJoin::backup_of(&option) {
         flags |= half_open::BACKUP << 1;
@@ -314,7 +315,7 @@ pub(super) fn reset<T: Stages>(
         return;
     }
     let flags = entry.flags.load();
-    let opened = entry.direction.load();
+    let opened = entry.direction();
     let set = work.route.valid.get();
     let reason = match Options::new(work, set, tables).get(Subtype::MpTcpRst) {
         Some(option) => option.u8(3),

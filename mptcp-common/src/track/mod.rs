@@ -252,7 +252,7 @@ pub fn census<M: Memory>(
         gauges.subflows += u64::from(lives && is_subflow_open(subflow, limits, now));
     }
     for (_, handshake) in table::entries(half_opens) {
-        let is_join = handshake.kind.load() == Kind::Join as u32
+        let is_join = handshake.kind() == Kind::Join as u32
             && handshake.flags.load() & half_open::RESOLVED != 0
             && sessions
                 .slot(handshake.session.load())

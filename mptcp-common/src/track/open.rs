@@ -76,7 +76,7 @@ pub fn open_session<T: Stages>(tables: &T) {
         Some(slot) => {
             route.session.set(slot + 1);
             let token = tables.sessions().slot(slot).map_or(0, token_of);
-            tables.report(Happening::SessionCreated, entry.version.load(), token);
+            tables.report(Happening::SessionCreated, entry.version(), token);
         }
         None => {
             route.next.set(0);
@@ -88,8 +88,8 @@ pub fn open_session<T: Stages>(tables: &T) {
 
 #[inline(always)]
 fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> Option<u32> {
-    let hash = Hash::of_version(entry.version.load());
-    let listener = entry.keys[1].load();
+    let hash = Hash::of_version(entry.version());
+    let listener = entry.secrets[1].load();
     let derived = tables.with_digest(|digest| derive(digest, hash, Key(listener)))?;
     let tag = session_tag(tables.seed(), derived.token);
     let direction = work.route.direction.get();
@@ -117,7 +117,7 @@ fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     session.tag.store(0);
     fill_session(session, entry, now);
     fill_side(session, 1, listener, derived);
-    let initiator = entry.keys[0].load();
+    let initiator = entry.secrets[0].load();
     let derived = tables.with_digest(|digest| derive(digest, hash, Key(initiator)))?;
     fill_side(session, 0, initiator, derived);
     if let Some(place) = tables.keys(slot) {
@@ -137,12 +137,12 @@ fn fill_session<M: Memory>(session: &Session<M>, entry: &HalfOpen<M>, now: u64) 
     if entry.flags.load() & half_open::CHECKSUM != 0 {
         flags |= session::CHECKSUM;
     }
-    if entry.direction.load() == Direction::Rx as u32 {
+    if entry.direction() == Direction::Rx as u32 {
         flags |= session::LISTENER_HERE;
     }
     reset_session(session, flags, now);
-    session.version.store(entry.version.load());
-    session.queue.store(entry.queue.load());
+    session.version.store(entry.version());
+    session.queue.store(entry.queue());
     session.created.store(now);
 }
 
@@ -270,14 +270,14 @@ pub fn open_subflow<T: Stages>(tables: &T) {
         leave(tables, subflow, now);
     }
     subflow.tag.store(0);
-    fill_subflow(subflow, entry, now);
+    fill_subflow(subflow, work, entry, now);
     subflow.session.store(session_slot);
     subflow.generation.store(session.generation.load());
     if session.open.add(1) >= limits.subflows {
         session.newcomer.store(slot);
         session.over_limit.store(now);
     }
-    let is_join = entry.kind.load() == Kind::Join as u32;
+    let is_join = entry.kind() == Kind::Join as u32;
     if is_join {
         session.flags.or(session::JOINED);
         tables.report(Happening::SubflowJoined, 0, token_of(session));
@@ -292,12 +292,22 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     });
 }
 
+/// The key of the flow of the packet in work: the lesser end first.
 #[inline(always)]
-fn fill_subflow<M: Memory>(subflow: &Subflow<M>, entry: &HalfOpen<M>, now: u64) {
+fn key_of(work: &Work) -> [u64; 5] {
+    if work.packet.sender_is_second {
+        work.flow.reversed().words
+    } else {
+        work.flow.words
+    }
+}
+
+#[inline(always)]
+fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M>, now: u64) {
     let facts = entry.flags.load();
     let opener = u32::from(facts & half_open::OPENER_LISTENS != 0);
     let opener_is_first = facts & half_open::OPENER_IS_FIRST;
-    let is_join = entry.kind.load() == Kind::Join as u32;
+    let is_join = entry.kind() == Kind::Join as u32;
     let mut flags = (opener ^ opener_is_first ^ 1) & subflow::FIRST_IS_LISTENER;
     flags |= subflow::FOLLOWED | subflow::FOLLOWED << 1;
     if is_join {
@@ -309,15 +319,15 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, entry: &HalfOpen<M>, now: u64) 
             flags |= subflow::BACKUP << (opener ^ 1);
         }
     }
-    let ids = [entry.ids[0].load() & 0xff, entry.ids[1].load() & 0xff];
+    let ids = entry.ids();
     subflow
         .ids
         .store(ids[0] << (8 * opener) | ids[1] << (8 * (opener ^ 1)));
     subflow.created.store(now);
     subflow.last_seen.store(now);
     subflow.closed.store(0);
-    for (word, value) in subflow.key.iter().zip(&entry.key) {
-        word.store(value.load());
+    for (word, value) in subflow.key.iter().zip(key_of(work)) {
+        word.store(value);
     }
     // The opener's data starts where its SYN was acknowledged: data in a SYN has no mapping.
     let bases = [entry.syn_acked.load().wrapping_sub(1), entry.isn[1].load()];
@@ -365,9 +375,8 @@ pub(super) fn fill_way<M: Memory>(way: &Way<M>, base: u32, last_ack: u32) {
 #[inline(always)]
 pub(super) fn free<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>, slot: u32, tag: u64) {
     entry.tag.store(0);
-    for i in 0..2 {
-        entry.keys[i].store(0);
-        entry.nonces[i].store(0);
+    for secret in &entry.secrets {
+        secret.store(0);
     }
     table::release(tables.half_opens(), slot, tag);
 }

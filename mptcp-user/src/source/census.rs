@@ -54,7 +54,7 @@ impl Census {
     /// The slot and generation of the session that a pending join is for; `None` of any other
     /// handshake.
     pub(crate) fn joins<M: Memory>(&self, entry: &HalfOpen<M>) -> Option<[u32; 2]> {
-        let is_join = entry.kind.load() == Kind::Join as u32
+        let is_join = entry.kind() == Kind::Join as u32
             && entry.flags.load() & half_open::RESOLVED != 0
             && !is_half_open_over(entry, &self.limits, self.now);
         is_join.then(|| [entry.session.load(), entry.generation.load()])
@@ -142,8 +142,9 @@ mod tests {
 
     fn any_handshake<M: Memory>(entry: &HalfOpen<M>, random: &mut Random, slots: u32) {
         entry.tag.store(random.below(9).min(1).into());
-        entry.kind.store(1 + random.below(3));
-        entry.flags.store(random.bit(&[half_open::RESOLVED]));
+        let kind = [Kind::Capable, Kind::Join, Kind::Stray][random.below(3) as usize];
+        let facts = random.bit(&[half_open::RESOLVED]);
+        entry.flags.store(HalfOpen::<M>::flags_of(kind, 0, facts));
         entry.session.store(random.below(slots + 1));
         entry.generation.store(random.below(3));
         entry
