@@ -11,7 +11,7 @@ use crate::{
     counter::Leaf,
     engine::{self, Flow, Packet, Work},
     track::{FlowKey, Tables, table},
-    wire::{Area, DssFields, Forget, MAX_OPTIONS, TcpFlags},
+    wire::{Area, DssFields, Forget, MAX_OPTIONS, TIMESTAMP, TIMESTAMP_WORDS, TcpFlags},
 };
 
 /// Bytes of a frame, and what is known of them otherwise.
@@ -111,10 +111,6 @@ const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
-
-/// The first word of an option area that holds NOP, NOP and a timestamp, in memory order. With 12 bytes it
-/// is the most common option area of all, and one without kind 30.
-const TIMESTAMP: u32 = u32::from_ne_bytes([1, 1, 8, 10]);
 
 /// A header found: where it starts, its protocol, and how many bytes IP says there are.
 #[derive(Clone, Copy, Debug)]
@@ -345,18 +341,39 @@ pub fn judge<F: Frame>(
     }
 }
 
-/// A segment whose options are a lone DSS, all of it read in place: what can be counted where no flows are
-/// followed. Of the packet only what [`engine::count_lone_dss`] needs. `None` if there is more to look at.
+/// A segment whose options are a timestamp and a DSS. One packet, and not a buffer of several.
+#[derive(Clone, Copy, Debug)]
+pub struct Lone {
+    /// The header, as far as [`engine::count_lone_dss`] and [`predict_flow`](crate::track::predict_flow)
+    /// need it.
+    pub packet: Packet,
+    /// The DSS.
+    pub dss: DssFields,
+    /// The flow's tag.
+    pub tag: u64,
+}
+
+/// Reads such a segment in place. `None` if there is more to look at.
+///
+/// `is_data`: none without payload is looked for. `tag` makes the tag of a flow.
 #[inline(always)]
-pub fn peek_dss<F: Frame>(frame: &F, shape: Shape, buffer: &Buffer) -> Option<(Packet, DssFields)> {
+pub fn peek_lone<F: Frame>(
+    frame: &F,
+    shape: Shape,
+    buffer: &Buffer,
+    is_data: bool,
+    tag: impl Fn(&FlowKey) -> u64,
+) -> Option<Lone> {
     match shape {
         Shape::Ipv4 => {
             let view = frame.view(0, IPV4_END + MAX_HEADER)?;
-            lone_dss(&view, Header::ipv4(&view), buffer)
+            let addresses = mapped(view.get(26), view.get(30));
+            lone(&view, Header::ipv4(&view), addresses, buffer, is_data, tag)
         }
         Shape::Ipv6 => {
             let view = frame.view(0, IPV6_END + MAX_HEADER)?;
-            lone_dss(&view, Header::ipv6(&view), buffer)
+            let addresses = view.get(22);
+            lone(&view, Header::ipv6(&view), addresses, buffer, is_data, tag)
         }
         _ => None,
     }
@@ -364,26 +381,44 @@ pub fn peek_dss<F: Frame>(frame: &F, shape: Shape, buffer: &Buffer) -> Option<(P
 
 /// The same in bytes that hold the longest TCP header.
 #[inline(always)]
-fn lone_dss(view: &impl View, header: Header, buffer: &Buffer) -> Option<(Packet, DssFields)> {
+fn lone(
+    view: &impl View,
+    header: Header,
+    addresses: [u64; 4],
+    buffer: &Buffer,
+    is_data: bool,
+    tag: impl Fn(&FlowKey) -> u64,
+) -> Option<Lone> {
     let at = header.at;
     let size = u32::from(view.get::<u8>(at + 12) >> 4) * 4;
     let flags = TcpFlags(view.get(at + 13));
-    let dss = DssFields::read_lone(
-        |index| view.get(at + 20 + 4 * index as u32),
-        size.wrapping_sub(20),
-    )?;
-    if size > header.length || buffer.is_uncounted() || flags.any(TcpFlags::SYN | TcpFlags::RST) {
+    if view.get::<u32>(at + 20) != TIMESTAMP
+        || size < 20
+        || size > header.length
+        || (is_data && size == header.length)
+    {
+        return None;
+    }
+    // Now, since it takes fewer registers than a flow.
+    let mut flow = FlowKey::default();
+    flow.set_addresses(addresses);
+    flow.words[4] = view.get::<u32>(at).into();
+    let (tag, sender_is_second) = (tag(&flow), flow.is_reversed());
+    let word = |index| view.get(at + 20 + 4 * index as u32);
+    let dss = DssFields::read_from(word, TIMESTAMP_WORDS, size - 20)?;
+    if buffer.packets > 1 || buffer.is_uncounted() || flags.any(TcpFlags::SYN | TcpFlags::RST) {
         return None;
     }
     let packet = Packet {
         payload: header.length - size,
-        packets: buffer.packets.max(1),
-        segment_size: buffer.segment_size,
-        options: size - 20,
+        packets: 1,
+        sequence: u32::from_be(view.get(at + 4)),
+        acknowledgment: u32::from_be(view.get(at + 8)),
         flags,
+        sender_is_second,
         ..Packet::default()
     };
-    Some((packet, dss))
+    Some(Lone { packet, dss, tag })
 }
 
 /// May TCP stand behind a header of this protocol (RFC 8200 section 4; AH also over IPv4, RFC 4302)?
@@ -599,7 +634,7 @@ pub fn gather<F: Frame, T: Tables>(
         let first: u32 = frame
             .load(bounded(tables, at) + 20)
             .ok_or(Leaf::Truncated)?;
-        (options, first) != (12, TIMESTAMP)
+        (options, first) != (4 * TIMESTAMP_WORDS as u32, TIMESTAMP)
     };
     work.flow.words[4] = words[0].into();
     let mut flow = Flow::Unknown as u32;

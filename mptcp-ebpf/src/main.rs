@@ -29,11 +29,13 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
+use aya_log_ebpf::macro_support::{Level, level_enabled};
 use mptcp_common::{
-    counter::{Counters, Direction, Leaf},
-    engine::{self, Packet},
-    gather::{self, Buffer},
-    wire::{DssFields, Subtype, TcpFlags},
+    counter::{Counters, Direction, Events, Leaf},
+    engine,
+    gather::{self, Buffer, Lone},
+    track::{self, NOT_PREDICTED},
+    wire::Subtype,
 };
 
 use crate::{
@@ -43,6 +45,7 @@ use crate::{
 
 /// Ingress of a device whose driver runs XDP, or of any device in generic mode.
 #[xdp(frags)]
+#[inline(always)]
 pub fn xdp_ingress(ctx: XdpContext) -> u32 {
     observe(&InPlace(Xdp(ctx)), true);
     XDP_PASS
@@ -50,6 +53,7 @@ pub fn xdp_ingress(ctx: XdpContext) -> u32 {
 
 /// Ingress where XDP cannot be had.
 #[classifier]
+#[inline(always)]
 pub fn tc_ingress(ctx: TcContext) -> i32 {
     observe(&InPlace(Skb(ctx)), true);
     TC_ACT_UNSPEC
@@ -57,6 +61,7 @@ pub fn tc_ingress(ctx: TcContext) -> i32 {
 
 /// Egress.
 #[classifier]
+#[inline(always)]
 pub fn tc_egress(ctx: TcContext) -> i32 {
     observe(&InPlace(Skb(ctx)), false);
     TC_ACT_UNSPEC
@@ -81,10 +86,22 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     if let Some(leaf) = shape.leaf() {
         return pass(counters, leaf, &buffer);
     }
-    if !tables::is_tracking()
-        && let Some((packet, dss)) = gather::peek_dss(frame, shape, &buffer)
-    {
-        return count_dss(counters, frame, ingress, &packet, &dss);
+    let is_tracking = tables::is_tracking();
+    // Twice, since each needs but a part of what is read. Neither logs.
+    if level_enabled(Level::Debug) {
+    } else if is_tracking {
+        if let Some(lone) = gather::peek_lone(frame, shape, &buffer, true, tables::tag) {
+            let side = predict(counters, &lone);
+            if side != NOT_PREDICTED {
+                let events = begin(counters, ingress, Some(side));
+                engine::count_predicted(&lone.dss, events);
+                return end(counters);
+            }
+        }
+    } else if let Some(lone) = gather::peek_lone(frame, shape, &buffer, false, |_| 0) {
+        let events = begin(counters, ingress, None);
+        engine::count_lone_dss(&lone.packet, &lone.dss, events);
+        return end(counters);
     }
     let verifier = Verifier::of(counters.frames);
     let found = gather::find_tcp(frame, &verifier, shape, tables::work);
@@ -94,7 +111,6 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     };
     buffer.queue = frame.0.queue();
     let kernel = Kernel::with(counters, work, verifier);
-    let is_tracking = tables::is_tracking();
     let gathered = gather::gather(frame, &kernel, is_tracking, &mut buffer, &header, work);
     if let Err(leaf) = gathered {
         return pass(counters, leaf, &buffer);
@@ -109,54 +125,50 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
         if work.route.seen.get() != Subtype::Dss.bit() {
             tables::wipe(&mut work.area);
         }
-        tell(frame, &work.packet);
+        aya_log_ebpf::debug!(
+            frame.0.context(),
+            "MPTCP: TCP flags {}, {} option bytes, {} bytes of payload in {} packets",
+            work.packet.flags.0,
+            work.packet.options,
+            work.packet.payload,
+            work.packet.packets
+        );
     }
     tables::barrier();
     counters.leaves.add(leaf, work.packet.packets.into());
 }
 
-/// Counts a segment whose options are a lone DSS, by itself.
+/// See [`track::predict_flow`].
 #[inline(always)]
-fn count_dss<B: Bytes>(
-    counters: &mut Counters,
-    frame: &InPlace<B>,
-    ingress: bool,
-    packet: &Packet,
-    dss: &DssFields,
-) {
-    let packets = u64::from(packet.packets);
-    counters.frames += packets;
+fn predict(counters: &mut Counters, lone: &Lone) -> u32 {
+    let verifier = Verifier::of(counters.frames);
+    match tables::work() {
+        Some(work) => {
+            let kernel = Kernel::with(counters, work, verifier);
+            track::predict_flow(&kernel, &lone.packet, &lone.dss, lone.tag)
+        }
+        None => NOT_PREDICTED,
+    }
+}
+
+/// Begins to count a [`Lone`] segment that this side of its session sent, if that is known: where its events
+/// belong.
+#[inline(always)]
+fn begin(counters: &mut Counters, ingress: bool, side: Option<u32>) -> &mut Events {
+    counters.frames += 1;
     tables::barrier();
-    let events = match engine::direction(tables::role(), ingress, None) {
+    match engine::direction(tables::role(), ingress, side) {
         Direction::Rx => &mut counters.rx,
         Direction::Tx => &mut counters.tx,
         Direction::Unknown => &mut counters.unknown,
-    };
-    engine::count_lone_dss(packet, dss, events);
-    tell(frame, packet);
-    tables::barrier();
-    counters.leaves.add(Leaf::Mptcp, packets);
+    }
 }
 
-/// Logs a packet, where somebody wants that.
+/// Ends it.
 #[inline(always)]
-fn tell<B: Bytes>(frame: &InPlace<B>, packet: &Packet) {
-    // Copies, or the packet has to be in memory.
-    let Packet {
-        flags: TcpFlags(flags),
-        options,
-        payload,
-        packets,
-        ..
-    } = *packet;
-    aya_log_ebpf::debug!(
-        frame.0.context(),
-        "MPTCP: TCP flags {}, {} option bytes, {} bytes of payload in {} packets",
-        flags,
-        options,
-        payload,
-        packets
-    );
+fn end(counters: &mut Counters) {
+    tables::barrier();
+    counters.leaves.add(Leaf::Mptcp, 1);
 }
 
 /// Counts a frame that is done.

@@ -216,6 +216,12 @@ pub(crate) fn is_strange(flow: &FlowKey) -> bool {
     !is_tracking() || engine::is_strange(&Subflows, SEED.load(), flow)
 }
 
+/// The tag of a flow.
+#[inline(always)]
+pub(crate) fn tag(flow: &FlowKey) -> u64 {
+    engine::flow_tag(SEED.load(), flow)
+}
+
 /// Are flows followed?
 #[inline(always)]
 pub(crate) fn is_tracking() -> bool {

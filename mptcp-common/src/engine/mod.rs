@@ -10,7 +10,7 @@ mod count;
 use core::cell::Cell;
 
 pub(crate) use self::count::Options;
-pub use self::count::{Found, count_lone_dss};
+pub use self::count::{Found, count_lone_dss, count_predicted};
 use crate::{
     counter::{Direction, Leaf, Role},
     track::{

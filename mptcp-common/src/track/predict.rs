@@ -1,50 +1,108 @@
 //! The short way of data in order, as TCP's header prediction.
 
 use super::{
-    Stages,
-    entry::{session, subflow},
+    Stages, Tables,
+    entry::{Subflow, session, subflow},
     established::touch,
-    seen::Seen,
     sequence::{Map, after, after_64},
+    table::{self, Table as _},
     word::{Word, bump},
 };
-use crate::wire::{DssFlags, TcpFlags};
+use crate::{
+    engine::Packet,
+    wire::{DssFields, DssFlags, TcpFlags},
+};
 
-/// Is this packet the next data in order of an established subflow, mapped by the DSS that it comes
-/// with, and nothing else new? Then does all that [`established`](super::established()) would, for a
-/// third of the cost. It is what most data packets are.
+/// Is the packet in work the next data in order of an established subflow? Then [`predict`] has done all that
+/// [`established`](super::established()) would, for a third of the cost. It is what most data packets are.
 #[inline(always)]
 pub fn is_predicted<T: Stages>(tables: &T) -> bool {
-    const DSS: u8 = DssFlags::ACK | DssFlags::MAPPING;
     let work = tables.work();
-    let (packet, dss) = (&work.packet, &work.dss);
     if work.route.is_lone.get() == 0
-        || dss.flags().0 & (DSS | DssFlags::DATA_FIN) != DSS
-        || dss.has_checksum()
-        || dss.data_length != packet.payload
-        || packet.payload == 0
-        || packet.is_fragment
-        || packet.flags.0 & (TcpFlags::ACK | TcpFlags::FIN) != TcpFlags::ACK
         || !tables.takes_short_ways()
+        || !may_be_next(&work.packet, &work.dss)
     {
         return false;
     }
-    let Some(seen) = Seen::new(tables) else {
+    match tables.subflows().slot(work.route.slot.get()) {
+        Some(subflow) if subflow.tag.load() == work.tag => predict(
+            tables,
+            &work.packet,
+            &work.dss,
+            subflow,
+            work.route.side.get(),
+        ),
+        _ => false,
+    }
+}
+
+/// The side that sent a packet, if that is the next data in order of an established subflow; then as
+/// [`is_predicted`]. Else [`NOT_PREDICTED`].
+///
+/// `dss` is all that its options are, but for a timestamp. `tag` is the flow's.
+#[inline(always)]
+pub fn predict_flow<T: Tables>(tables: &T, packet: &Packet, dss: &DssFields, tag: u64) -> u32 {
+    if !may_be_next(packet, dss) {
+        return NOT_PREDICTED;
+    }
+    let Some(slot) = table::find(tables.subflows(), tag) else {
+        return NOT_PREDICTED;
+    };
+    let Some(subflow) = tables.subflows().slot(slot) else {
+        return NOT_PREDICTED;
+    };
+    let second = u32::from(packet.sender_is_second);
+    let side = (subflow.flags.load() & subflow::FIRST_IS_LISTENER) ^ second;
+    if subflow.tag.load() == tag && predict(tables, packet, dss, subflow, side) {
+        side
+    } else {
+        NOT_PREDICTED
+    }
+}
+
+/// No side.
+pub const NOT_PREDICTED: u32 = 2;
+
+/// Can this packet be the next data in order, mapped by the DSS that it comes with, and nothing else new?
+#[inline(always)]
+fn may_be_next(packet: &Packet, dss: &DssFields) -> bool {
+    const DSS: u8 = DssFlags::ACK | DssFlags::MAPPING;
+    dss.flags().0 & (DSS | DssFlags::DATA_FIN) == DSS
+        && !dss.has_checksum()
+        && dss.data_length == packet.payload
+        && packet.payload != 0
+        && !packet.is_fragment
+        && packet.flags.0 & (TcpFlags::ACK | TcpFlags::FIN) == TcpFlags::ACK
+}
+
+/// Is it? Then it is taken into account.
+#[inline(always)]
+fn predict<T: Tables>(
+    tables: &T,
+    packet: &Packet,
+    dss: &DssFields,
+    subflow: &Subflow<T::Memory>,
+    side: u32,
+) -> bool {
+    let Some(session) = tables.sessions().slot(subflow.session.load()) else {
         return false;
     };
+    if session.generation.load() != subflow.generation.load() {
+        return false;
+    }
     // What is set early in a session's life and stays, and what comes at its end or never.
     const SET: u32 = subflow::FOLLOWED | subflow::CONFIRMED | subflow::MAPPED | subflow::SPOKEN;
     const CLEAR: u32 = subflow::CLOSED | subflow::FIN | subflow::FIN << 1;
     const KNOWN: u32 = session::KNOWN | session::KNOWN << 1;
-    let facts = seen.subflow.flags.load();
+    let facts = subflow.flags.load();
+    let side = side as usize & 1;
     if facts & CLEAR != 0
-        || facts >> seen.side & SET != SET
-        || seen.session.flags.load() & (KNOWN | session::CHECKSUM | session::FALLBACK) != KNOWN
+        || facts >> side & SET != SET
+        || session.flags.load() & (KNOWN | session::CHECKSUM | session::FALLBACK) != KNOWN
     {
         return false;
     }
-    let way = seen.way();
-    let side = &seen.session.sides[seen.side & 1];
+    let (way, side) = (&subflow.ways[side], &session.sides[side]);
     let (dsn, acked) = (side.highest.load(), side.data_ack.load());
     let map = Map {
         dsn,
@@ -63,9 +121,10 @@ pub fn is_predicted<T: Stages>(tables: &T) -> bool {
     {
         return false;
     }
-    touch(&seen.subflow.last_seen, seen.now);
-    touch(&seen.session.last_seen, seen.now);
-    bump(&way.packets, seen.n());
+    let now = tables.now();
+    touch(&subflow.last_seen, now);
+    touch(&session.last_seen, now);
+    bump(&way.packets, packet.packets.into());
     bump(&way.bytes, packet.payload.into());
     way.remember(map);
     way.next.store(packet.sequence.wrapping_add(packet.payload));

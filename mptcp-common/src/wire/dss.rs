@@ -9,7 +9,7 @@
 //! checksum            M, and only if negotiated: 2 bytes
 //! ```
 
-use super::{Fault, KIND_MPTCP, KIND_NOP, RawOption, Segment, Subtype};
+use super::{Fault, KIND_MPTCP, KIND_NOP, RawOption, Segment, Subtype, TIMESTAMP, TIMESTAMP_WORDS};
 
 /// The number with these lower 32 bits that is nearest to `near` (RFC 8684 section 3.3.1).
 #[inline(always)]
@@ -161,18 +161,16 @@ impl DssFields {
     /// Words at known places, one branch per flag: this runs for every packet.
     #[inline(always)]
     pub fn read_lone(word: impl Fn(usize) -> u32, length: u32) -> Option<Self> {
-        /// NOP, NOP, kind 8, length 10, in memory order.
-        const TIMESTAMP: u32 = u32::from_ne_bytes([1, 1, 8, 10]);
         if word(0) == TIMESTAMP {
-            Self::read_from(word, 3, length)
+            Self::read_from(word, TIMESTAMP_WORDS, length)
         } else {
             Self::read_from(word, 0, length)
         }
     }
 
-    /// A DSS from the word `first` to the area's end.
+    /// The same, without a look at the words before `first`, where the DSS starts.
     #[inline(always)]
-    fn read_from(area: impl Fn(usize) -> u32, first: usize, length: u32) -> Option<Self> {
+    pub fn read_from(area: impl Fn(usize) -> u32, first: usize, length: u32) -> Option<Self> {
         const FORM: u32 = u32::from_be_bytes([KIND_MPTCP, 0, (Subtype::Dss as u8) << 4, 0]);
         const FORM_BITS: u32 = 0xff00_ff00 | DssFlags::RESERVED as u32;
         let word = |index| u32::from_be(area(first + index));

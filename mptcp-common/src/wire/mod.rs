@@ -34,6 +34,12 @@ pub const KIND_NOP: u8 = 1;
 /// TCP option kind "maximum segment size" (RFC 9293 section 3.7.1), length 4.
 pub const KIND_MSS: u8 = 2;
 
+/// The first word, in memory order, of two NOPs and a timestamp (RFC 7323 section 3.2): with it nearly every
+/// option area begins. Alone it is the most common one of all, and one without kind 30.
+pub(crate) const TIMESTAMP: u32 = u32::from_ne_bytes([KIND_NOP, KIND_NOP, 8, 10]);
+/// How long these are in words of 4 bytes.
+pub(crate) const TIMESTAMP_WORDS: usize = 3;
+
 /// MPTCP option subtype, the upper four bits of the third byte (RFC 8684 section 8.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]

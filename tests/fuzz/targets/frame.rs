@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
-    engine::Work,
-    gather::{self, Buffer},
+    engine::{Packet, Work},
+    gather::{self, Buffer, Lone},
     wire::{Area, DssFields},
 };
 use mptcp_fuzz::engine;
@@ -31,7 +31,9 @@ fuzz_target!(|data: &[u8]| {
     let mut work = Work::default();
     let tables = engine(*how);
     let shape = gather::judge(&slice, is_layer_3, || false, |_| false);
-    let dss = gather::peek_dss(&slice, shape, &buffer);
+    let lone = gather::peek_lone(&slice, shape, &buffer, *how & 16 != 0, |flow| {
+        engine::flow_tag(1, flow)
+    });
     let gathered = shape
         .leaf()
         .map_or(Ok(()), Err)
@@ -40,13 +42,21 @@ fuzz_target!(|data: &[u8]| {
             gather::gather(&slice, &tables, false, &mut buffer, &header, work)
         });
     // What is read in place is what is read of the copy.
-    if let Some((packet, dss)) = dss {
+    if let Some(Lone { packet, dss, tag }) = lone {
         let is = &work.packet;
         assert_eq!(gathered, Ok(()));
-        assert_eq!(
-            (packet.payload, packet.packets, packet.flags, packet.options),
-            (is.payload, is.packets, is.flags, is.options)
-        );
+        let numbers = |packet: &Packet| {
+            [
+                packet.payload,
+                packet.packets,
+                packet.flags.0.into(),
+                packet.sequence,
+                packet.acknowledgment,
+                packet.sender_is_second.into(),
+            ]
+        };
+        assert_eq!(numbers(&packet), numbers(is));
+        assert_eq!(tag, engine::flow_tag(1, &work.flow));
         assert_eq!(
             Some(dss),
             DssFields::read_lone(|index| work.area.word(index), is.options)
