@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
-    engine::{Packet, Work},
+    engine::{Packet, Work, flow_tag},
     gather::{self, Buffer, Lone},
     wire::{Area, DssFields},
 };
@@ -32,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
     let tables = engine(*how);
     let shape = gather::judge(&slice, is_layer_3, || false, |_| false);
     let lone = gather::peek_lone(&slice, shape, &buffer, *how & 16 != 0, |flow| {
-        engine::flow_tag(1, flow)
+        flow_tag(1, flow)
     });
     let gathered = shape
         .leaf()
@@ -56,7 +56,7 @@ fuzz_target!(|data: &[u8]| {
             ]
         };
         assert_eq!(numbers(&packet), numbers(is));
-        assert_eq!(tag, engine::flow_tag(1, &work.flow));
+        assert_eq!(tag, flow_tag(1, &work.flow));
         assert_eq!(
             Some(dss),
             DssFields::read_lone(|index| work.area.word(index), is.options)
