@@ -14,6 +14,7 @@ mod shell;
 mod smoke;
 mod test;
 mod toolchain;
+mod trace;
 mod traffic;
 mod translated;
 mod vm;
@@ -57,6 +58,12 @@ enum Command {
     /// Count the instructions that reading captures takes per packet
     Count {
         /// Write the counts down, instead of comparing
+        #[arg(long)]
+        update: bool,
+    },
+    /// Show what one packet does in the program that the kernel runs: instructions, lookups, cache lines (root)
+    Trace {
+        /// Write the figures down, instead of comparing
         #[arg(long)]
         update: bool,
     },
@@ -116,6 +123,7 @@ fn main() -> ExitCode {
         } => bench::captures(output),
         Command::Bench { output, live, .. } => bench::packets(output, live),
         Command::Count { update } => count::run(update),
+        Command::Trace { update } => trace::run(update),
         Command::Fuzz { target, time } => fuzz::run(target, time),
         Command::Vm { update } => vm::run(update),
         Command::Install { prefix } => install::run(&prefix),
