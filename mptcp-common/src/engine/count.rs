@@ -21,8 +21,9 @@ pub(super) const DEFAULT_MSS: [u16; 2] = [536, 1220];
 pub struct Found {
     at: [u8; 24],
     length: [u8; 24],
-    /// Options of each nibble that fit the area, and at [`SHORTS`] those too short to have one.
-    count: [u8; 24],
+    /// Options of each nibble that fit the area, and at [`SHORTS`] those too short to have one: a byte each,
+    /// in words, for three stores to clear them.
+    count: [u64; 3],
     /// The nibble plus 1 of an option that runs past the area's end, [`NO_NIBBLE`] where that is
     /// not in the area either, 0 if there is no such option.
     overrun: u32,
@@ -38,11 +39,14 @@ const SHORTS: usize = 16;
 const NO_NIBBLE: u32 = 17;
 
 impl Found {
+    /// With a zero of which the compiler does not know: of those that it knows it makes a call of memset,
+    /// which goes byte by byte on the kernel side.
     #[inline(always)]
-    fn clear(&mut self) {
+    fn clear(&mut self, verifier: &impl Forget) {
+        let zero = verifier.forget(0);
         self.length[MSS] = 0;
-        self.count = [0; 24];
-        self.overrun = 0;
+        self.count = [u64::from(zero); 3];
+        self.overrun = zero;
     }
 
     /// Where the DSS stands, if there is one.
@@ -55,7 +59,14 @@ impl Found {
 
     #[inline(always)]
     fn add(&mut self, index: usize) {
-        self.count[index] = self.count[index].wrapping_add(1);
+        let count: &mut [u8; 24] = bytemuck::cast_mut(&mut self.count);
+        count[index] = count[index].wrapping_add(1);
+    }
+
+    #[inline(always)]
+    fn count(&self, index: usize) -> u32 {
+        let count: &[u8; 24] = bytemuck::cast_ref(&self.count);
+        count[index].into()
     }
 }
 
@@ -63,7 +74,7 @@ impl Found {
 #[inline(always)]
 pub(super) fn find(area: &Area, length: u32, found: &mut Found, verifier: &impl Forget) -> u32 {
     let mut seen = verifier.forget(0);
-    found.clear();
+    found.clear(verifier);
     let length = verifier.forget(length);
     let stop = walk(area, length, verifier, |option| match option.kind() {
         KIND_MSS => {
@@ -166,7 +177,7 @@ pub(super) fn count(
 #[inline(always)]
 fn tally(found: &Found, seen: u32, n: u64, verifier: &impl Forget, events: &mut Events) {
     let last = verifier.forget(found.last) & 15;
-    if verifier.forget(seen) == 1 << last && found.count[last as usize] == 1 {
+    if verifier.forget(seen) == 1 << last && found.count(last as usize) == 1 {
         // One option, as nearly always.
         events.option[last as usize] += n;
         if UNASSIGNED & (1 << last) != 0 {
@@ -175,7 +186,7 @@ fn tally(found: &Found, seen: u32, n: u64, verifier: &impl Forget, events: &mut 
         return;
     }
     for nibble in 0..16 {
-        let count = u64::from(verifier.forget(found.count[nibble].into()));
+        let count = u64::from(verifier.forget(found.count(nibble)));
         if count == 0 {
             continue;
         }
@@ -187,7 +198,7 @@ fn tally(found: &Found, seen: u32, n: u64, verifier: &impl Forget, events: &mut 
             invalid_option(events, nibble as u32, Fault::Repeated, n * (count - 1));
         }
     }
-    let shorts = n * u64::from(found.count[SHORTS]);
+    let shorts = n * u64::from(found.count(SHORTS));
     events.option_short += shorts;
     invalid(events, Fault::Short, shorts);
     match found.overrun {
