@@ -131,7 +131,14 @@ fn packets() -> Result<Vec<Packets>> {
                 talk.send(0, A, SYN, &syn, 0).map(drop)
             })?,
         ),
-        ("MP_CAPABLE ACK", true, talk(|talk| talk.handshake())?),
+        (
+            "MP_CAPABLE ACK",
+            true,
+            talk(|talk| {
+                talk.handshake()?;
+                Ok(())
+            })?,
+        ),
         (
             "MP_JOIN SYN",
             true,
