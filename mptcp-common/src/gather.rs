@@ -11,7 +11,10 @@ use crate::{
     counter::Leaf,
     engine::{self, Flow, Packet, Work},
     track::{FlowKey, Tables, table},
-    wire::{Area, DssFields, Forget, MAX_OPTIONS, TIMESTAMP, TIMESTAMP_WORDS, TcpFlags},
+    wire::{
+        Area, DssFields, DssFlags, Forget, KIND_MPTCP, MAX_OPTIONS, Subtype, TIMESTAMP,
+        TIMESTAMP_WORDS, TcpFlags,
+    },
 };
 
 /// Bytes of a frame, and what is known of them otherwise.
@@ -377,6 +380,78 @@ pub fn peek_lone<F: Frame>(
         }
         _ => None,
     }
+}
+
+/// Reads in place a segment without payload whose options are a timestamp and a DSS of a DATA_ACK of 8 bytes, as
+/// `peek_lone` does: its frame is shorter than that wants it.
+#[inline(always)]
+pub fn peek_ack<F: Frame>(
+    frame: &F,
+    shape: Shape,
+    buffer: &Buffer,
+    tag: impl Fn(&FlowKey) -> u64,
+) -> Option<Lone> {
+    match shape {
+        Shape::Ipv4 => {
+            let view = frame.view(0, IPV4_END + ACK_HEADER)?;
+            let addresses = mapped(view.get(26), view.get(30));
+            ack(&view, Header::ipv4(&view), addresses, buffer, tag)
+        }
+        Shape::Ipv6 => {
+            let view = frame.view(0, IPV6_END + ACK_HEADER)?;
+            let addresses = view.get(22);
+            ack(&view, Header::ipv6(&view), addresses, buffer, tag)
+        }
+        _ => None,
+    }
+}
+
+/// Bytes of the TCP header of such a segment, and its options behind the timestamp's NOPs.
+const ACK_HEADER: u32 = 20 + 12 + 12;
+
+#[inline(always)]
+fn ack(
+    view: &impl View,
+    header: Header,
+    addresses: [u64; 4],
+    buffer: &Buffer,
+    tag: impl Fn(&FlowKey) -> u64,
+) -> Option<Lone> {
+    const DSS: u32 = u32::from_ne_bytes([
+        KIND_MPTCP,
+        12,
+        (Subtype::Dss as u8) << 4,
+        DssFlags::ACK | DssFlags::ACK_8,
+    ]);
+    let at = header.at;
+    let flags = TcpFlags(view.get(at + 13));
+    if header.length != ACK_HEADER
+        || u32::from(view.get::<u8>(at + 12) >> 4) * 4 != ACK_HEADER
+        || view.get::<u32>(at + 20) != TIMESTAMP
+        || view.get::<u32>(at + 32) != DSS
+        || buffer.packets > 1
+        || flags.any(TcpFlags::SYN | TcpFlags::RST)
+    {
+        return None;
+    }
+    let mut flow = FlowKey::default();
+    flow.set_addresses(addresses);
+    flow.words[4] = view.get::<u32>(at).into();
+    let packet = Packet {
+        packets: 1,
+        sequence: u32::from_be(view.get(at + 4)),
+        acknowledgment: u32::from_be(view.get(at + 8)),
+        flags,
+        sender_is_second: flow.is_reversed(),
+        ..Packet::default()
+    };
+    let dss = DssFields {
+        head: u32::from_be(DSS),
+        data_ack: u64::from_be(view.get(at + 36)),
+        ..DssFields::default()
+    };
+    let tag = tag(&flow);
+    Some(Lone { packet, dss, tag })
 }
 
 /// The same in bytes that hold the longest TCP header.

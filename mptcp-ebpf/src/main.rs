@@ -34,7 +34,7 @@ use mptcp_common::{
     counter::{Counters, Direction, Events, Leaf},
     engine,
     gather::{self, Buffer, Lone},
-    track::{self, NOT_PREDICTED},
+    track::{self, Predicted},
     wire::Subtype,
 };
 
@@ -90,13 +90,14 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     // Twice, since each needs but a part of what is read. Neither logs.
     if level_enabled(Level::Debug) {
     } else if is_tracking {
-        if let Some(lone) = gather::peek_lone(frame, shape, &buffer, true, tables::tag) {
-            let side = predict(counters, &lone);
-            if side != NOT_PREDICTED {
-                let events = begin(counters, ingress, Some(side));
-                engine::count_predicted(&lone.dss, events);
-                return end(counters);
+        if let Some(data) = gather::peek_lone(frame, shape, &buffer, true, tables::tag) {
+            if count_predicted(counters, ingress, &data) {
+                return;
             }
+        } else if let Some(ack) = gather::peek_ack(frame, shape, &buffer, tables::tag)
+            && count_predicted(counters, ingress, &ack)
+        {
+            return;
         }
     } else if let Some(lone) = gather::peek_lone(frame, shape, &buffer, false, |_| 0) {
         let events = begin(counters, ingress, None);
@@ -138,17 +139,22 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     counters.leaves.add(leaf, work.packet.packets.into());
 }
 
-/// See [`track::predict_flow`].
+/// Counts a segment that [`track::predict_flow`] knows; false if it does not.
 #[inline(always)]
-fn predict(counters: &mut Counters, lone: &Lone) -> u32 {
+fn count_predicted(counters: &mut Counters, ingress: bool, lone: &Lone) -> bool {
     let verifier = Verifier::of(counters.frames);
-    match tables::work() {
-        Some(work) => {
-            let kernel = Kernel::with(counters, work, verifier);
-            track::predict_flow(&kernel, &lone.packet, &lone.dss, lone.tag)
-        }
-        None => NOT_PREDICTED,
+    let Some(work) = tables::work() else {
+        return false;
+    };
+    let kernel = Kernel::with(counters, work, verifier);
+    let predicted = track::predict_flow(&kernel, &lone.packet, &lone.dss, lone.tag);
+    if predicted == Predicted::NOT {
+        return false;
     }
+    let events = begin(counters, ingress, Some(predicted.side()));
+    engine::count_predicted(&lone.dss, predicted, events);
+    end(counters);
+    true
 }
 
 /// Begins to count a [`Lone`] segment that this side of its session sent, if that is known: where its events

@@ -3,6 +3,7 @@
 use super::{Packet, Policy, Work};
 use crate::{
     counter::Events,
+    track::Predicted,
     wire::{
         AddAddr, Area, CapableFlags, DssFields, DssFlags, Fault, Forget, KIND_MPTCP, KIND_MSS,
         MpCapable, MpFail, MpFastclose, MpJoin, MpPrio, MpTcpRst, RawOption, RemoveAddr, Segment,
@@ -123,12 +124,13 @@ pub fn count_lone_dss(packet: &Packet, fields: &DssFields, events: &mut Events) 
     events.fin += u64::from(packet.flags.any(TcpFlags::FIN));
 }
 
-/// The same of a packet that [`predict_flow`](crate::track::predict_flow) knew: its mapping is as long as its
+/// The same of a packet that [`predict_flow`](crate::track::predict_flow) knew: a mapping is as long as its
 /// payload, and it has neither a checksum nor a FIN.
 #[inline(always)]
-pub fn count_predicted(fields: &DssFields, events: &mut Events) {
+pub fn count_predicted(fields: &DssFields, predicted: Predicted, events: &mut Events) {
     events.option[Subtype::Dss as usize] += 1;
     events.dss_flags[usize::from(fields.flags().0 & 31)] += 1;
+    predicted.count(events);
 }
 
 /// Counts a packet with options of kind 30, and returns the set of those that are allowed.

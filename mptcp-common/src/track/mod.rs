@@ -41,7 +41,7 @@ pub use self::{
     handshake::handshake,
     join::{lookup_join, verify_join},
     open::{open_session, open_subflow},
-    predict::{NOT_PREDICTED, is_predicted, predict_flow},
+    predict::{Predicted, is_predicted, predict_flow},
     report::{Fallback, Happening, Report},
     signals::signals,
     word::{Memory, Word},

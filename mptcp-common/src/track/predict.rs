@@ -1,20 +1,46 @@
-//! The short way of data in order, as TCP's header prediction.
+//! The short way of data in order and of acknowledgments, as TCP's header prediction.
 
 use super::{
     Stages, Tables,
-    entry::{Subflow, session, subflow},
+    entry::{Session, Subflow, session, subflow},
     established::touch,
-    sequence::{Map, after, after_64},
+    sequence::{Map, after, after_64, raise},
     table::{self, Table as _},
     word::{Word, bump},
 };
 use crate::{
+    counter::Events,
     engine::Packet,
     wire::{DssFields, DssFlags, TcpFlags},
 };
 
-/// Is the packet in work the next data in order of an established subflow? Then [`predict`] has done all that
-/// [`established`](super::established()) would, for a third of the cost. It is what most data packets are.
+/// What became of a packet that was asked about here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Predicted(u32);
+
+impl Predicted {
+    /// It is anything else, and has to take the long way.
+    pub const NOT: Self = Self(1 << 3);
+    const FRESH_ACK: u32 = 1 << 1;
+    const FRESH_DATA_ACK: u32 = 1 << 2;
+
+    /// The side that sent it.
+    #[inline(always)]
+    pub fn side(self) -> u32 {
+        self.0 & 1
+    }
+
+    /// Counts what it acknowledged anew.
+    #[inline(always)]
+    pub fn count(self, events: &mut Events) {
+        events.fresh_ack += u64::from(self.0 & Self::FRESH_ACK != 0);
+        events.fresh_data_ack += u64::from(self.0 & Self::FRESH_DATA_ACK != 0);
+    }
+}
+
+/// Is the packet in work the next data in order of an established subflow, or an acknowledgment of what was
+/// sent on it? Then [`predict`] has done all that [`established`](super::established()) would, for a third of
+/// the cost. It is what most packets are.
 #[inline(always)]
 pub fn is_predicted<T: Stages>(tables: &T) -> bool {
     let work = tables.work();
@@ -24,7 +50,7 @@ pub fn is_predicted<T: Stages>(tables: &T) -> bool {
     {
         return false;
     }
-    match tables.subflows().slot(work.route.slot.get()) {
+    let predicted = match tables.subflows().slot(work.route.slot.get()) {
         Some(subflow) if subflow.tag.load() == work.tag => predict(
             tables,
             &work.packet,
@@ -32,47 +58,57 @@ pub fn is_predicted<T: Stages>(tables: &T) -> bool {
             subflow,
             work.route.side.get(),
         ),
-        _ => false,
+        _ => Predicted::NOT,
+    };
+    if work.packet.payload == 0 && predicted != Predicted::NOT {
+        tables.count(work.route.direction.get(), |events| predicted.count(events));
     }
+    predicted != Predicted::NOT
 }
 
-/// The side that sent a packet, if that is the next data in order of an established subflow; then as
-/// [`is_predicted`]. Else [`NOT_PREDICTED`].
+/// The same of a packet that is not in work; nothing is counted.
 ///
 /// `dss` is all that its options are, but for a timestamp. `tag` is the flow's.
 #[inline(always)]
-pub fn predict_flow<T: Tables>(tables: &T, packet: &Packet, dss: &DssFields, tag: u64) -> u32 {
+pub fn predict_flow<T: Tables>(
+    tables: &T,
+    packet: &Packet,
+    dss: &DssFields,
+    tag: u64,
+) -> Predicted {
     if !may_be_next(packet, dss) {
-        return NOT_PREDICTED;
+        return Predicted::NOT;
     }
     let Some(slot) = table::find(tables.subflows(), tag) else {
-        return NOT_PREDICTED;
+        return Predicted::NOT;
     };
     let Some(subflow) = tables.subflows().slot(slot) else {
-        return NOT_PREDICTED;
+        return Predicted::NOT;
     };
     let second = u32::from(packet.sender_is_second);
     let side = (subflow.flags.load() & subflow::FIRST_IS_LISTENER) ^ second;
-    if subflow.tag.load() == tag && predict(tables, packet, dss, subflow, side) {
-        side
-    } else {
-        NOT_PREDICTED
+    if subflow.tag.load() != tag {
+        return Predicted::NOT;
     }
+    predict(tables, packet, dss, subflow, side)
 }
 
-/// No side.
-pub const NOT_PREDICTED: u32 = 2;
-
-/// Can this packet be the next data in order, mapped by the DSS that it comes with, and nothing else new?
+/// Can this packet be the next data in order, mapped by the DSS that it comes with, or an acknowledgment, and
+/// nothing else new?
 #[inline(always)]
 fn may_be_next(packet: &Packet, dss: &DssFields) -> bool {
     const DSS: u8 = DssFlags::ACK | DssFlags::MAPPING;
-    dss.flags().0 & (DSS | DssFlags::DATA_FIN) == DSS
-        && !dss.has_checksum()
-        && dss.data_length == packet.payload
-        && packet.payload != 0
-        && !packet.is_fragment
-        && packet.flags.0 & (TcpFlags::ACK | TcpFlags::FIN) == TcpFlags::ACK
+    if packet.is_fragment
+        || packet.flags.0 & (TcpFlags::ACK | TcpFlags::FIN | TcpFlags::RST) != TcpFlags::ACK
+    {
+        return false;
+    }
+    let flags = dss.flags().0 & (DSS | DssFlags::DATA_FIN);
+    if packet.payload == 0 {
+        flags == DssFlags::ACK
+    } else {
+        flags == DSS && !dss.has_checksum() && dss.data_length == packet.payload
+    }
 }
 
 /// Is it? Then it is taken into account.
@@ -83,26 +119,43 @@ fn predict<T: Tables>(
     dss: &DssFields,
     subflow: &Subflow<T::Memory>,
     side: u32,
-) -> bool {
+) -> Predicted {
     let Some(session) = tables.sessions().slot(subflow.session.load()) else {
-        return false;
+        return Predicted::NOT;
     };
     if session.generation.load() != subflow.generation.load() {
-        return false;
+        return Predicted::NOT;
     }
+    let side = side as usize & 1;
+    if packet.payload == 0 {
+        predict_ack(tables, packet, dss, subflow, session, side)
+    } else {
+        predict_data(tables, packet, dss, subflow, session, side)
+    }
+}
+
+/// The next data in order.
+#[inline(always)]
+fn predict_data<T: Tables>(
+    tables: &T,
+    packet: &Packet,
+    dss: &DssFields,
+    subflow: &Subflow<T::Memory>,
+    session: &Session<T::Memory>,
+    sender: usize,
+) -> Predicted {
     // What is set early in a session's life and stays, and what comes at its end or never.
     const SET: u32 = subflow::FOLLOWED | subflow::CONFIRMED | subflow::MAPPED | subflow::SPOKEN;
     const CLEAR: u32 = subflow::CLOSED | subflow::FIN | subflow::FIN << 1;
     const KNOWN: u32 = session::KNOWN | session::KNOWN << 1;
     let facts = subflow.flags.load();
-    let side = side as usize & 1;
     if facts & CLEAR != 0
-        || facts >> side & SET != SET
+        || facts >> sender & SET != SET
         || session.flags.load() & (KNOWN | session::CHECKSUM | session::FALLBACK) != KNOWN
     {
-        return false;
+        return Predicted::NOT;
     }
-    let (way, side) = (&subflow.ways[side], &session.sides[side]);
+    let (way, side) = (&subflow.ways[sender & 1], &session.sides[sender & 1]);
     let (dsn, acked) = (side.highest.load(), side.data_ack.load());
     let map = Map {
         dsn,
@@ -119,7 +172,7 @@ fn predict<T: Tables>(
         || !side.mapped_set().is_contiguous(dsn)
         || !side.sent_set().is_contiguous(dsn)
     {
-        return false;
+        return Predicted::NOT;
     }
     let now = tables.now();
     touch(&subflow.last_seen, now);
@@ -132,5 +185,63 @@ fn predict<T: Tables>(
     side.highest.store(end);
     side.mapped_next.store(end);
     side.sent_next.store(end);
-    true
+    Predicted(sender as u32)
+}
+
+/// An acknowledgment of what was sent.
+#[inline(always)]
+fn predict_ack<T: Tables>(
+    tables: &T,
+    packet: &Packet,
+    dss: &DssFields,
+    subflow: &Subflow<T::Memory>,
+    session: &Session<T::Memory>,
+    sender: usize,
+) -> Predicted {
+    const SET: u32 = subflow::FOLLOWED | subflow::CONFIRMED | subflow::SPOKEN;
+    const CLEAR: u32 = subflow::CLOSED | subflow::FIN | subflow::FIN << 1;
+    const KNOWN: u32 = session::KNOWN | session::KNOWN << 1;
+    const OVER: u32 = session::FALLBACK | session::FIN | session::FIN << 1;
+    let (facts, receiver) = (subflow.flags.load(), sender ^ 1);
+    if facts & CLEAR != 0
+        || facts >> sender & SET != SET
+        || facts >> receiver & subflow::FOLLOWED == 0
+        || session.flags.load() & (KNOWN | OVER) != KNOWN
+    {
+        return Predicted::NOT;
+    }
+    let (way, other) = (&subflow.ways[sender & 1], &subflow.ways[receiver & 1]);
+    let (side, theirs) = (&session.sides[sender & 1], &session.sides[receiver & 1]);
+    let highest = side.data_ack.load();
+    let data_ack = dss.data_ack_near(highest);
+    let is_data_acked = after_64(data_ack, highest);
+    let (ack, is_acked) = (
+        packet.acknowledgment,
+        packet.acknowledgment != way.last_ack.load(),
+    );
+    if after(packet.sequence, way.next.load())
+        || (is_acked && (after(ack, other.next.load()) || other.unmapped.load() != 0))
+        || (is_data_acked
+            && (after_64(data_ack, theirs.highest.load())
+                || after_64(data_ack, theirs.mapped_next.load())
+                || after_64(data_ack, theirs.sent_next.load())))
+    {
+        return Predicted::NOT;
+    }
+    let now = tables.now();
+    touch(&subflow.last_seen, now);
+    touch(&session.last_seen, now);
+    bump(&way.packets, packet.packets.into());
+    let mut predicted = sender as u32;
+    if is_data_acked && raise(&side.data_ack, data_ack) {
+        predicted |= Predicted::FRESH_DATA_ACK;
+    }
+    if is_acked {
+        way.last_ack.store(ack);
+        if after(ack, other.acked.load()) {
+            other.acked.store(ack);
+            predicted |= Predicted::FRESH_ACK;
+        }
+    }
+    Predicted(predicted)
 }
