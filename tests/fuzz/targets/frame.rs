@@ -31,9 +31,9 @@ fuzz_target!(|data: &[u8]| {
     let mut work = Work::default();
     let tables = engine(*how);
     let shape = gather::judge(&slice, is_layer_3, || false, |_| false);
-    let lone = gather::peek_lone(&slice, shape, &buffer, *how & 16 != 0, |flow| {
-        flow_tag(1, flow)
-    });
+    let tag = |flow: &_| flow_tag(1, flow);
+    let lone = gather::peek_lone(&slice, shape, &buffer, *how & 16 != 0, tag)
+        .or_else(|| gather::peek_ack(&slice, shape, &buffer, tag));
     let gathered = shape
         .leaf()
         .map_or(Ok(()), Err)
