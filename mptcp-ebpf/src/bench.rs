@@ -34,6 +34,9 @@ static RECORDS: Array<Record> = Array::with_max_entries(1, 0);
 static XDP_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(2, 0);
 #[map]
 static TC_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+/// Whether what is measured runs behind the switches: 1 or 0.
+#[map]
+static SWITCH: Array<u32> = Array::with_max_entries(1, 0);
 /// Cache lines, more than the caches hold.
 #[map]
 static LINES: Array<[u64; 8]> = Array::with_max_entries(1 << LINES_BITS, 0);
@@ -69,6 +72,38 @@ fn tc_feed(ctx: TcContext) -> i32 {
         }
     }
     TC_ACT_SHOT
+}
+
+/// On an interface: what is measured or what does nothing, as is said while it runs.
+#[xdp(frags)]
+fn xdp_switch(ctx: XdpContext) -> u32 {
+    // SAFETY: as above.
+    unsafe {
+        if is_switched() {
+            XDP_PROGRAMS.tail_call(&ctx, MEASURED);
+        } else {
+            XDP_PROGRAMS.tail_call(&ctx, NOTHING);
+        }
+    }
+    XDP_PASS
+}
+
+#[classifier]
+fn tc_switch(ctx: TcContext) -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        if is_switched() {
+            TC_PROGRAMS.tail_call(&ctx, MEASURED);
+        } else {
+            TC_PROGRAMS.tail_call(&ctx, NOTHING);
+        }
+    }
+    TC_ACT_UNSPEC
+}
+
+#[inline(always)]
+fn is_switched() -> bool {
+    SWITCH.get(0).is_some_and(|switch| *switch != 0)
 }
 
 /// Makes the frame the next packet, and sends it from the interface that it is said to be of.

@@ -51,6 +51,7 @@ enum Behind {
 pub(crate) struct Feeder {
     programs: Ebpf,
     step: Array<MapData, Step>,
+    switch: Array<MapData, u32>,
     records: Array<MapData, Record>,
     xdp: ProgramArray<MapData>,
     tc: ProgramArray<MapData>,
@@ -72,6 +73,7 @@ impl Feeder {
         };
         let mut feeder = Self {
             step: take("STEP")?.try_into()?,
+            switch: take("SWITCH")?.try_into()?,
             records: take("RECORDS")?.try_into()?,
             xdp: take("XDP_PROGRAMS")?.try_into()?,
             tc: take("TC_PROGRAMS")?.try_into()?,
@@ -84,10 +86,11 @@ impl Feeder {
             "xdp_lookup",
             "xdp_feed",
             "xdp_send",
+            "xdp_switch",
         ] {
             feeder.xdp(name)?.load()?;
         }
-        for name in ["tc_nothing", "tc_feed"] {
+        for name in ["tc_nothing", "tc_feed", "tc_switch"] {
             feeder.tc(name)?.load()?;
         }
         // A test run of an XDP program that is nowhere attached waits for all CPUs, twice.
@@ -174,6 +177,11 @@ impl Feeder {
     pub(crate) fn pass(&mut self, packets: &Packets, from: u64, count: u32) -> Result<()> {
         self.sample(Hook::Xdp, packets, from, count)?;
         Ok(())
+    }
+
+    /// Lets what is measured, or what does nothing, run behind the switches from now on.
+    pub(crate) fn switch(&mut self, is_measured: bool) -> Result<()> {
+        Ok(self.switch.set(0, u32::from(is_measured), 0)?)
     }
 
     /// Frames a second that an interface sends.

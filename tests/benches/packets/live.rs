@@ -5,15 +5,19 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::Shutdown,
     process::{Command, Stdio},
-    time::Instant,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{TcAttachType, XdpMode, loaded_programs};
 use mptcp_tests::{
     kernel::{Clock, Kernel},
-    net::{Family, Namespace, Pair, close, output, run as run_program, transfer, veth},
+    net::{Family, Namespace, Pair, output, run as run_program, veth},
     probe::{Probe, total},
 };
 use nix::{
@@ -38,8 +42,10 @@ use crate::{
 const ROUNDS: usize = 9;
 /// Frames of a round.
 const FRAMES: u32 = 300_000;
-/// Bytes of a transfer.
-const BYTES: usize = 64 << 20;
+/// A transfer: how often each program has its turn, how long that is, and what is left out of it first.
+const SLICES: usize = 100;
+const SLICE: Duration = Duration::from_millis(100);
+const SETTLE: Duration = Duration::from_millis(20);
 /// Sessions that live frames belong to.
 const SESSIONS: u32 = 1000;
 /// Displays of a `stat` that goes on.
@@ -239,33 +245,72 @@ fn dropping() -> Result<Vec<u8>> {
     Ok(object)
 }
 
-/// A bulk transfer of the kernel's MPTCP between two namespaces.
+/// A bulk transfer of the kernel's MPTCP between two namespaces, which goes on while programs take turns at its
+/// receiver's interface.
 fn transfers(feeder: &mut Feeder) -> Result<Vec<Row>> {
     let pair = Pair::apart(Family::V4)?;
     veth((&pair.client, "c0"), (&pair.server, "s0"))?;
     pair.assign(&pair.client, "c0", 0, 1)?;
     pair.assign(&pair.server, "s0", 0, 2)?;
+    let kernel = Kernel::load(config(DEFAULT, true, false), Clock::Real)?;
+    feeder.measure(&kernel)?;
+    // Of the handshake the probe has to know.
+    feeder.switch(true)?;
     let (mut none, mut empty, mut probed) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        none.push(rate(&pair)?);
-        let links = pair.server.enter(|| {
-            let xdp = feeder.xdp("xdp_nothing")?.attach("s0", XdpMode::Driver)?;
-            Ok((
-                xdp,
-                feeder
-                    .tc("tc_nothing")?
-                    .attach("s0", TcAttachType::Egress)?,
-            ))
-        })?;
-        empty.push(rate(&pair)?);
-        feeder.xdp("xdp_nothing")?.detach(links.0)?;
-        feeder.tc("tc_nothing")?.detach(links.1)?;
-        let probe = Probe::new(&pair.server);
-        probe.run(&["attach", "-i", "s0", "--xdp", "native"])?;
-        probed.push(rate(&pair)?);
-        let counted = total(&probe.stat(&[])?, "DSSrcv")?;
-        ensure!(counted > 1000, "{counted} DSS came in");
-    }
+    let links = pair.server.enter(|| {
+        let xdp = feeder.xdp("xdp_switch")?.attach("s0", XdpMode::Driver)?;
+        let tc = feeder.tc("tc_switch")?.attach("s0", TcAttachType::Egress)?;
+        Ok((xdp, tc))
+    })?;
+    let (mut client, mut server) = pair.connect()?;
+    let (received, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let rate = || {
+        thread::sleep(SETTLE);
+        let (start, before) = (Instant::now(), received.load(Relaxed));
+        thread::sleep(SLICE);
+        let bytes = received.load(Relaxed) - before;
+        bytes as f64 * 8e-9 / start.elapsed().as_secs_f64()
+    };
+    thread::scope(|scope| -> Result<()> {
+        let sender = scope.spawn(|| -> Result<()> {
+            let data = vec![0x5a; 1 << 18];
+            while !is_over.load(Relaxed) {
+                client.write_all(&data)?;
+            }
+            Ok(client.shutdown(Shutdown::Write)?)
+        });
+        let receiver = scope.spawn(|| -> Result<()> {
+            let mut buffer = vec![0; 1 << 18];
+            loop {
+                match server.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    bytes => received.fetch_add(bytes as u64, Relaxed),
+                };
+            }
+        });
+        let measure = || -> Result<()> {
+            for round in 0..SLICES {
+                // Each comes first as often.
+                for is_measured in [round % 2 == 0, round % 2 != 0] {
+                    feeder.switch(is_measured)?;
+                    let rates = if is_measured { &mut probed } else { &mut empty };
+                    rates.push(rate());
+                }
+            }
+            let counted = kernel.read()?.rx.dss();
+            ensure!(counted > 1000, "{counted} DSS came in");
+            feeder.xdp("xdp_switch")?.detach(links.0)?;
+            feeder.tc("tc_switch")?.detach(links.1)?;
+            none.extend((0..SLICES / 4).map(|_| rate()));
+            Ok(())
+        };
+        let measured = measure();
+        is_over.store(true, Relaxed);
+        for thread in [sender, receiver] {
+            thread.join().unwrap_or(Ok(()))?;
+        }
+        measured
+    })?;
     let losses = shares(&probed, &empty)
         .into_iter()
         .map(|share| 100.0 - share)
@@ -277,16 +322,6 @@ fn transfers(feeder: &mut Feeder) -> Result<Vec<Row>> {
         row("the probe, XDP and TCX", probed),
         Row::new("MPTCP transfer: lost to the probe", "%", losses).wanted(Wanted::AtMost(2.0)),
     ])
-}
-
-/// Gigabits a second of one transfer.
-fn rate(pair: &Pair) -> Result<f64> {
-    let (client, server) = pair.connect()?;
-    let start = Instant::now();
-    transfer(&client, &server, BYTES)?;
-    let seconds = start.elapsed().as_secs_f64();
-    close(client, server)?;
-    Ok(BYTES as f64 * 8e-9 / seconds)
 }
 
 /// What one `stat` takes with so many sessions in the tables.
