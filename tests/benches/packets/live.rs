@@ -43,7 +43,7 @@ const ROUNDS: usize = 9;
 /// Frames of a round.
 const FRAMES: u32 = 300_000;
 /// A transfer: how often each program has its turn, how long that is, and what is left out of it first.
-const SLICES: usize = 100;
+const SLICES: usize = 300;
 const SLICE: Duration = Duration::from_millis(100);
 const SETTLE: Duration = Duration::from_millis(20);
 /// Sessions that live frames belong to.
