@@ -367,23 +367,47 @@ pub fn peek_lone<F: Frame>(
     is_data: bool,
     tag: impl Fn(&FlowKey) -> u64,
 ) -> Option<Lone> {
+    // For each shape by itself: places that the compiler knows cost less.
     match shape {
         Shape::Ipv4 => {
             let view = frame.view(0, IPV4_END + MAX_HEADER)?;
-            let addresses = mapped(view.get(26), view.get(30));
-            lone(&view, Header::ipv4(&view), addresses, buffer, is_data, tag)
+            lone(&view, &Header::ipv4(&view), buffer, is_data, tag)
         }
         Shape::Ipv6 => {
             let view = frame.view(0, IPV6_END + MAX_HEADER)?;
-            let addresses = view.get(22);
-            lone(&view, Header::ipv6(&view), addresses, buffer, is_data, tag)
+            lone(&view, &Header::ipv6(&view), buffer, is_data, tag)
         }
         _ => None,
     }
 }
 
-/// Reads in place a segment without payload whose options are a timestamp and a DSS of a DATA_ACK of 8 bytes, as
-/// `peek_lone` does: its frame is shorter than that wants it.
+#[inline(always)]
+fn lone(
+    view: &impl View,
+    header: &Header,
+    buffer: &Buffer,
+    is_data: bool,
+    tag: impl Fn(&FlowKey) -> u64,
+) -> Option<Lone> {
+    let (size, flags) = judge_tcp(view, header, buffer)?;
+    if is_data && size == header.length {
+        return None;
+    }
+    // Now, since it takes fewer registers than a flow.
+    let flow = flow(view, header);
+    let (tag, sender_is_second) = (tag(&flow), flow.is_reversed());
+    let word = |index| view.get(header.at + 20 + 4 * index as u32);
+    let dss = DssFields::read_from(word, TIMESTAMP_WORDS, size - 20)?;
+    let payload = header.length - size;
+    let packet = packet(view, header, flags, payload, sender_is_second);
+    Some(Lone { packet, dss, tag })
+}
+
+/// Bytes of the TCP header of an acknowledgment: two NOPs and a timestamp, and a DSS.
+const ACK_HEADER: u32 = 20 + 12 + 12;
+
+/// The same of a segment without payload, and with a DATA_ACK of 8 bytes alone: its frame is shorter than
+/// [`peek_lone`] needs it.
 #[inline(always)]
 pub fn peek_ack<F: Frame>(
     frame: &F,
@@ -394,26 +418,20 @@ pub fn peek_ack<F: Frame>(
     match shape {
         Shape::Ipv4 => {
             let view = frame.view(0, IPV4_END + ACK_HEADER)?;
-            let addresses = mapped(view.get(26), view.get(30));
-            ack(&view, Header::ipv4(&view), addresses, buffer, tag)
+            ack(&view, &Header::ipv4(&view), buffer, tag)
         }
         Shape::Ipv6 => {
             let view = frame.view(0, IPV6_END + ACK_HEADER)?;
-            let addresses = view.get(22);
-            ack(&view, Header::ipv6(&view), addresses, buffer, tag)
+            ack(&view, &Header::ipv6(&view), buffer, tag)
         }
         _ => None,
     }
 }
 
-/// Bytes of the TCP header of such a segment, and its options behind the timestamp's NOPs.
-const ACK_HEADER: u32 = 20 + 12 + 12;
-
 #[inline(always)]
 fn ack(
     view: &impl View,
-    header: Header,
-    addresses: [u64; 4],
+    header: &Header,
     buffer: &Buffer,
     tag: impl Fn(&FlowKey) -> u64,
 ) -> Option<Lone> {
@@ -423,28 +441,13 @@ fn ack(
         (Subtype::Dss as u8) << 4,
         DssFlags::ACK | DssFlags::ACK_8,
     ]);
+    let (size, flags) = judge_tcp(view, header, buffer)?;
     let at = header.at;
-    let flags = TcpFlags(view.get(at + 13));
-    if header.length != ACK_HEADER
-        || u32::from(view.get::<u8>(at + 12) >> 4) * 4 != ACK_HEADER
-        || view.get::<u32>(at + 20) != TIMESTAMP
-        || view.get::<u32>(at + 32) != DSS
-        || buffer.packets > 1
-        || flags.any(TcpFlags::SYN | TcpFlags::RST)
-    {
+    if size != ACK_HEADER || header.length != ACK_HEADER || view.get::<u32>(at + 32) != DSS {
         return None;
     }
-    let mut flow = FlowKey::default();
-    flow.set_addresses(addresses);
-    flow.words[4] = view.get::<u32>(at).into();
-    let packet = Packet {
-        packets: 1,
-        sequence: u32::from_be(view.get(at + 4)),
-        acknowledgment: u32::from_be(view.get(at + 8)),
-        flags,
-        sender_is_second: flow.is_reversed(),
-        ..Packet::default()
-    };
+    let flow = flow(view, header);
+    let packet = packet(view, header, flags, 0, flow.is_reversed());
     let dss = DssFields {
         head: u32::from_be(DSS),
         data_ack: u64::from_be(view.get(at + 36)),
@@ -454,46 +457,53 @@ fn ack(
     Some(Lone { packet, dss, tag })
 }
 
-/// The same in bytes that hold the longest TCP header.
+/// The size and flags of a TCP header whose options begin with a timestamp, and that is of one packet, neither SYN
+/// nor RST.
 #[inline(always)]
-fn lone(
-    view: &impl View,
-    header: Header,
-    addresses: [u64; 4],
-    buffer: &Buffer,
-    is_data: bool,
-    tag: impl Fn(&FlowKey) -> u64,
-) -> Option<Lone> {
+fn judge_tcp(view: &impl View, header: &Header, buffer: &Buffer) -> Option<(u32, TcpFlags)> {
     let at = header.at;
     let size = u32::from(view.get::<u8>(at + 12) >> 4) * 4;
     let flags = TcpFlags(view.get(at + 13));
-    if view.get::<u32>(at + 20) != TIMESTAMP
-        || size < 20
-        || size > header.length
-        || (is_data && size == header.length)
-    {
-        return None;
-    }
-    // Now, since it takes fewer registers than a flow.
+    let is_right = view.get::<u32>(at + 20) == TIMESTAMP
+        && size >= 20
+        && size <= header.length
+        && buffer.packets <= 1
+        && !buffer.is_uncounted()
+        && !flags.any(TcpFlags::SYN | TcpFlags::RST);
+    is_right.then_some((size, flags))
+}
+
+/// The flow, the sender first.
+#[inline(always)]
+fn flow(view: &impl View, header: &Header) -> FlowKey {
     let mut flow = FlowKey::default();
-    flow.set_addresses(addresses);
-    flow.words[4] = view.get::<u32>(at).into();
-    let (tag, sender_is_second) = (tag(&flow), flow.is_reversed());
-    let word = |index| view.get(at + 20 + 4 * index as u32);
-    let dss = DssFields::read_from(word, TIMESTAMP_WORDS, size - 20)?;
-    if buffer.packets > 1 || buffer.is_uncounted() || flags.any(TcpFlags::SYN | TcpFlags::RST) {
-        return None;
-    }
-    let packet = Packet {
-        payload: header.length - size,
+    flow.set_addresses(if header.ipv6 {
+        view.get(22)
+    } else {
+        mapped(view.get(26), view.get(30))
+    });
+    flow.words[4] = view.get::<u32>(header.at).into();
+    flow
+}
+
+/// The header of one packet.
+#[inline(always)]
+fn packet(
+    view: &impl View,
+    header: &Header,
+    flags: TcpFlags,
+    payload: u32,
+    sender_is_second: bool,
+) -> Packet {
+    Packet {
+        payload,
         packets: 1,
-        sequence: u32::from_be(view.get(at + 4)),
-        acknowledgment: u32::from_be(view.get(at + 8)),
+        sequence: u32::from_be(view.get(header.at + 4)),
+        acknowledgment: u32::from_be(view.get(header.at + 8)),
         flags,
         sender_is_second,
         ..Packet::default()
-    };
-    Some(Lone { packet, dss, tag })
+    }
 }
 
 /// May TCP stand behind a header of this protocol (RFC 8200 section 4; AH also over IPv4, RFC 4302)?
