@@ -8,6 +8,7 @@ pub mod files;
 pub mod frame;
 pub mod headers;
 pub mod kernel;
+pub mod machine;
 pub mod net;
 pub mod numbers;
 pub mod options;
