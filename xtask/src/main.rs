@@ -14,6 +14,7 @@ mod shell;
 mod smoke;
 mod test;
 mod toolchain;
+mod trace;
 mod traffic;
 mod translated;
 mod vm;
@@ -57,6 +58,15 @@ enum Command {
     /// Count the instructions that reading captures takes per packet
     Count {
         /// Write the counts down, instead of comparing
+        #[arg(long)]
+        update: bool,
+    },
+    /// Run one packet of each kind through the translated programs: what it executes and touches (root)
+    Trace {
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        output: bench::Output,
+        /// Write the figures down, instead of comparing
         #[arg(long)]
         update: bool,
     },
@@ -116,6 +126,7 @@ fn main() -> ExitCode {
         } => bench::captures(output),
         Command::Bench { output, live, .. } => bench::packets(output, live),
         Command::Count { update } => count::run(update),
+        Command::Trace { output, update } => trace::run(output, update),
         Command::Fuzz { target, time } => fuzz::run(target, time),
         Command::Vm { update } => vm::run(update),
         Command::Install { prefix } => install::run(&prefix),

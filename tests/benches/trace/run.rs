@@ -81,24 +81,21 @@ struct Clock {
 }
 
 impl Clock {
-    fn now() -> Result<Self> {
-        let text = fs::read_to_string("/proc/timer_list").context("cannot ask for jiffies")?;
-        let jiffies = text.lines().find_map(|line| line.strip_prefix("jiffies: "));
-        Ok(Self {
-            time: coarse()?,
-            jiffies: jiffies
-                .context("no jiffies in /proc/timer_list; use a kernel with CONFIG_TICK_ONESHOT")?
-                .parse()?,
-        })
-    }
-
     /// As it is when it has just moved.
     fn next() -> Result<Self> {
         let before = coarse()?;
         while coarse()? == before {
             std::hint::spin_loop();
         }
-        Self::now()
+        let time = coarse()?;
+        let text = fs::read_to_string("/proc/timer_list").context("cannot ask for jiffies")?;
+        let jiffies = text.lines().find_map(|line| line.strip_prefix("jiffies: "));
+        Ok(Self {
+            time,
+            jiffies: jiffies
+                .context("no jiffies in /proc/timer_list; use a kernel with CONFIG_TICK_ONESHOT")?
+                .parse()?,
+        })
     }
 }
 
@@ -312,7 +309,7 @@ impl Probe {
         let clock = Clock::next()?;
         self.pass(first)?;
         let counted = self.pass(second)?;
-        if Clock::now()? != clock {
+        if coarse()? != clock.time {
             return Ok(None);
         }
         let reports = self.kernel.take_reports();
