@@ -515,7 +515,7 @@ mod tests {
 
     #[test]
     fn halves_are_without_sign_and_comparisons_with_theirs() {
-        // w0 = -1; r0 = -1; r0 = -1, w0 s>>= 4, r0 = be16 of r1; w0 = (s8) w1.
+        // w0 = -1; r0 = -1, and that s>>= 4 in 32 bits and in 64; r0 = be16 of r1; w0 = (s8) w1.
         assert_eq!(
             result(&[[0xb4, 0, 0, 0, 255, 255, 255, 255]], 0),
             0xffff_ffff
@@ -523,6 +523,7 @@ mod tests {
         let all = [0xb7, 0, 0, 0, 255, 255, 255, 255];
         assert_eq!(result(&[all], 0), u64::MAX);
         assert_eq!(result(&[all, [0xc4, 0, 0, 0, 4, 0, 0, 0]], 0), 0xffff_ffff);
+        assert_eq!(result(&[all, [0xc7, 0, 0, 0, 4, 0, 0, 0]], 0), u64::MAX);
         let copy = [0xbf, 0x10, 0, 0, 0, 0, 0, 0];
         let swap = [0xdc, 0, 0, 0, 16, 0, 0, 0];
         assert_eq!(result(&[copy, swap], 0x55_1234), 0x3412);
@@ -537,6 +538,7 @@ mod tests {
         };
         assert!(!taken(0x25, -1, 5) && taken(0x65, -1, 5));
         assert!(taken(0xc6, 0, 0xffff_ffff) && !taken(0xc5, 0, 0xffff_ffff));
+        assert!(taken(0x75, -1, u64::MAX) && !taken(0x65, -1, u64::MAX));
         assert!(taken(0x16, -1, 0x5_ffff_ffff) && !taken(0x15, -1, 0x5_ffff_ffff));
     }
 
