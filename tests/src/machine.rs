@@ -1,41 +1,28 @@
-//! A machine that runs eBPF programs as the kernel's verifier left them, and says what a run touched.
+//! A machine for eBPF programs as the kernel's verifier left them: it runs one instruction by
+//! instruction, and keeps what that touched.
 //!
-//! The instructions are those of Documentation/bpf/standardization/instruction-set.rst of the kernel, and
-//! what the verifier makes of lookups in arrays: additions to the address of the map, and a register
-//! that is per CPU.
+//! Such a program is no longer quite what the standard describes
+//! (Documentation/bpf/standardization/instruction-set.rst of the kernel). Lookups in arrays are
+//! instructions that compute an address, calls of the program's own functions have their distance in
+//! the offset, and there is a twelfth register.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// Where things lie: contexts, the packet, stacks, the ring buffer's entries, maps. Far apart.
-const CONTEXT: u64 = 1 << 40;
-const PACKET: u64 = 2 << 40;
-const STACK: u64 = 3 << 40;
-const RING: u64 = 4 << 40;
-const MAPS: u64 = 16 << 40;
-/// Behind a map's per-CPU values.
-const PER_CPU: u64 = 1 << 39;
-/// Bytes of a function's stack.
-const STACK_SIZE: u64 = 512;
-/// No run is longer.
-const MOST_INSTRUCTIONS: u64 = 1_000_000;
-
-/// Bytes of a cache line, and of a page.
-const LINE: u64 = 64;
-const PAGE: u64 = 4096;
-
-/// An array that a program uses.
-pub trait Array {
-    /// Bytes from one value to the next.
-    fn size(&self) -> u64;
-    /// Has each CPU values of its own?
-    fn is_per_cpu(&self) -> bool;
-    /// Is it written once, before a program runs?
-    fn is_constant(&self) -> bool;
-    /// The value of this index, of this CPU.
-    fn read(&self, index: u32) -> Result<Vec<u8>>;
-}
+/// More instructions than any packet takes: the program does not end.
+const LIMIT: u64 = 10_000_000;
+/// The kernel's limits: bytes of a function's stack, and functions that are under way.
+const STACK: u64 = 512;
+const CALLS: usize = 8;
+/// Where the stack lies. A pointer to a function's stack comes from its end.
+const STACK_START: u64 = 1 << 60;
+/// The register with the end of the function's stack.
+const FRAME: usize = 10;
+/// Bytes of a cache line.
+pub const LINE: u64 = 64;
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
 
 /// An instruction.
 #[derive(Clone, Copy, Debug)]
@@ -47,456 +34,442 @@ struct Instruction {
     immediate: i32,
 }
 
-/// What a run did.
+/// A program.
+#[derive(Clone, Debug)]
+pub struct Code(Vec<Instruction>);
+
+impl Code {
+    /// Of the kernel's dump: words of 8 bytes.
+    pub fn new(bytes: &[u8]) -> Self {
+        let instruction = |[code, registers, a, b, c, d, e, f]: &[u8; 8]| Instruction {
+            code: *code,
+            destination: usize::from(registers & 0xf),
+            source: usize::from(registers >> 4),
+            offset: i16::from_le_bytes([*a, *b]),
+            immediate: i32::from_le_bytes([*c, *d, *e, *f]),
+        };
+        Self(bytes.as_chunks().0.iter().map(instruction).collect())
+    }
+
+    fn get(&self, at: usize) -> Result<Instruction> {
+        let instruction = self.0.get(at).copied();
+        instruction.with_context(|| format!("there is no instruction {at}"))
+    }
+
+    /// What a lookup in an array begins with: r1 += offset of its values in the kernel's struct;
+    /// r0 = *(u32 *)(r2 + 0).
+    fn lookup(&self, at: usize) -> Option<i32> {
+        let (a, b) = (self.0.get(at)?, self.0.get(at + 1)?);
+        let is_lookup = (a.code, a.destination) == (0x07, 1)
+            && (b.code, b.destination, b.source, b.offset) == (0x61, 0, 2, 0);
+        is_lookup.then_some(a.immediate)
+    }
+
+    /// Where the values of an array lie in the kernel's struct, in bytes.
+    ///
+    /// # Errors
+    /// If the program looks nothing up, or at different places.
+    pub fn values_offset(&self) -> Result<u64> {
+        let offsets: BTreeSet<_> = (0..self.0.len()).filter_map(|at| self.lookup(at)).collect();
+        ensure!(offsets.len() == 1, "values of arrays at {offsets:?}");
+        Ok(offsets.into_iter().sum::<i32>().try_into()?)
+    }
+
+    /// Address of the kernel's variable that the program reads: what asking for jiffies has become.
+    ///
+    /// # Errors
+    /// If it reads several.
+    pub fn variable(&self) -> Result<Option<u64>> {
+        let mut found = BTreeSet::new();
+        for [low, high, load] in self.0.array_windows() {
+            let is_address = (low.code, low.source) == (0x18, 0);
+            if is_address && (load.code, load.source) == (0x79, low.destination) {
+                found.insert(wide(low.immediate, high.immediate));
+            }
+        }
+        ensure!(found.len() < 2, "several variables of the kernel are read");
+        Ok(found.pop_first())
+    }
+}
+
+fn wide(low: i32, high: i32) -> u64 {
+    u64::from(low as u32) | u64::from(high as u32) << 32
+}
+
+/// Bytes at neighbouring addresses.
 #[derive(Clone, Debug, Default)]
-pub struct Run {
-    /// What the program returned.
-    pub returned: u64,
-    /// Instructions.
-    pub instructions: u64,
-    /// Functions of the program that were called.
-    pub functions: u64,
-    /// The kernel's helpers that were called.
-    pub helpers: Vec<String>,
-    /// Lookups in arrays, which are instructions.
-    pub lookups: u64,
-    /// Cache lines of arrays that the CPUs share, and of those of one CPU: map and number.
-    shared: BTreeSet<(u32, u64)>,
-    own: BTreeSet<(u32, u64)>,
-    /// The values of arrays that were touched, as they are now: by map and index.
-    pub values: BTreeMap<(u32, u32), Vec<u8>>,
-}
-
-impl Run {
-    /// Cache lines that were touched of arrays that the CPUs share.
-    pub fn shared_lines(&self) -> usize {
-        self.shared.len()
-    }
-
-    /// Pages that these lie on.
-    pub fn shared_pages(&self) -> usize {
-        let pages: BTreeSet<_> = self
-            .shared
-            .iter()
-            .map(|(map, line)| (map, line * LINE / PAGE))
-            .collect();
-        pages.len()
-    }
-
-    /// Cache lines that were touched of arrays of one CPU.
-    pub fn own_lines(&self) -> usize {
-        self.own.len()
-    }
-}
-
-/// A program with its arrays.
-pub struct Machine<A> {
-    code: Vec<Instruction>,
-    arrays: BTreeMap<u32, A>,
-    /// Names of helpers by their distance from the kernel's `__bpf_call_base`.
-    helpers: BTreeMap<i32, String>,
-    /// Where values lie behind the address of a map (struct bpf_array).
-    values_at: u64,
-}
-
-impl<A: Array> Machine<A> {
-    /// Of the translated instructions (8 bytes each).
-    pub fn new(
-        bytes: &[u8],
-        arrays: BTreeMap<u32, A>,
-        helpers: BTreeMap<i32, String>,
-    ) -> Result<Self> {
-        let code: Vec<_> = bytes
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .map(|[code, registers, a, b, c, d, e, f]| Instruction {
-                code: *code,
-                destination: usize::from(registers & 15),
-                source: usize::from(registers >> 4),
-                offset: i16::from_le_bytes([*a, *b]),
-                immediate: i32::from_le_bytes([*c, *d, *e, *f]),
-            })
-            .collect();
-        let lookup = code.windows(2).find(|pair| is_lookup(&pair[0], &pair[1]));
-        let lookup = lookup.context("the program looks nothing up in an array")?;
-        Ok(Self {
-            values_at: lookup[0].immediate as u64,
-            code,
-            arrays,
-            helpers,
-        })
-    }
-
-    /// One of its arrays, by the map's number.
-    pub fn array(&self, map: u32) -> Option<&A> {
-        self.arrays.get(&map)
-    }
-
-    /// Runs it as an XDP program, on a frame.
-    pub fn run_xdp(&self, frame: &[u8]) -> Result<Run> {
-        // struct xdp_buff begins with data and data_end; of the rest nothing is known here but zeros.
-        let mut context = vec![0; 256];
-        context[..8].copy_from_slice(&PACKET.to_ne_bytes());
-        let end = PACKET + frame.len() as u64;
-        context[8..16].copy_from_slice(&end.to_ne_bytes());
-        // Behind the queue that it came from: its number, also 0.
-        context[32..40].copy_from_slice(&(CONTEXT + 64).to_ne_bytes());
-        let mut state = State {
-            machine: self,
-            registers: [0; 12],
-            context,
-            packet: frame.to_vec(),
-            stacks: Vec::new(),
-            ring: vec![0; 4096],
-            address: [0; 8],
-            run: Run::default(),
-        };
-        state.registers[1] = CONTEXT;
-        state.execute()?;
-        ensure!(state.packet == frame, "the program changed the frame");
-        Ok(state.run)
-    }
-}
-
-/// What the kernel makes of a lookup in an array begins so: r1 += where its values are; r0 = *(u32 *)(r2 + 0).
-fn is_lookup(a: &Instruction, b: &Instruction) -> bool {
-    (a.code, a.destination) == (0x07, 1)
-        && (b.code, b.destination, b.source, b.offset) == (0x61, 0, 2, 0)
-}
-
-/// A run under way.
-struct State<'a, A> {
-    machine: &'a Machine<A>,
-    /// r0 to r10, and the verifier's own for what it adds.
-    registers: [u64; 12],
-    context: Vec<u8>,
-    packet: Vec<u8>,
-    stacks: Vec<Frame>,
-    ring: Vec<u8>,
-    /// Of a per-CPU value, which the program has just asked for.
-    address: [u8; 8],
-    run: Run,
-}
-
-/// A function's stack, and what its caller gets back: r6 to r9, and where it goes on.
-struct Frame {
+struct Region {
     bytes: Vec<u8>,
-    saved: [u64; 4],
-    back: usize,
+    /// The first bytes of which cache lines were touched.
+    lines: BTreeSet<u64>,
 }
 
-impl<A: Array> State<'_, A> {
-    fn enter(&mut self, back: usize) {
-        let saved = [6, 7, 8, 9].map(|register| self.registers[register]);
-        self.stacks.push(Frame {
-            bytes: vec![0; STACK_SIZE as usize],
-            saved,
-            back,
-        });
-        self.registers[10] = STACK + self.stacks.len() as u64 * STACK_SIZE;
+/// What programs read and write.
+#[derive(Clone, Debug, Default)]
+pub struct Memory(BTreeMap<u64, Region>);
+
+impl Memory {
+    /// Puts bytes at an address.
+    pub fn add(&mut self, start: u64, bytes: Vec<u8>) {
+        let lines = BTreeSet::new();
+        self.0.insert(start, Region { bytes, lines });
     }
 
-    fn execute(&mut self) -> Result<()> {
-        self.enter(usize::MAX);
-        let mut at = 0;
-        loop {
-            self.run.instructions += 1;
-            ensure!(
-                self.run.instructions < MOST_INSTRUCTIONS,
-                "{MOST_INSTRUCTIONS} instructions were not enough"
-            );
-            let instruction = *self.machine.code.get(at).context("no instruction there")?;
-            let Some(next) = self
-                .step(at, instruction)
-                .with_context(|| format!("instruction {at}: {instruction:?}"))?
-            else {
-                self.run.returned = self.registers[0];
-                return Ok(());
-            };
-            at = next;
+    /// All bytes that were put at an address, as they are now.
+    ///
+    /// # Errors
+    /// If none were.
+    pub fn all(&self, start: u64) -> Result<&[u8]> {
+        let region = self.0.get(&start).context("nothing was put there")?;
+        Ok(&region.bytes)
+    }
+
+    /// The cache lines that were touched of what was put at an address, by their addresses.
+    pub fn lines(&self, start: u64) -> BTreeSet<u64> {
+        let region = self.0.get(&start);
+        region.map_or_else(BTreeSet::new, |region| region.lines.clone())
+    }
+
+    /// Forgets what was touched.
+    pub fn forget(&mut self) {
+        for region in self.0.values_mut() {
+            region.lines.clear();
         }
     }
 
-    /// Runs one instruction; where the next one is, `None` at the program's end.
-    fn step(&mut self, at: usize, is: Instruction) -> Result<Option<usize>> {
-        let Instruction {
-            code,
-            destination: to,
-            source: from,
-            offset,
-            immediate,
-        } = is;
-        let jump = |distance: i64| at.checked_add_signed(1 + distance as isize);
-        // Class, and whether the second operand is a register.
-        let operand = if code & 8 != 0 {
-            self.registers[from]
-        } else {
-            immediate as i64 as u64
-        };
-        match code & 7 {
-            0 if code == 0x18 => {
-                self.registers[to] = self.constant(at, is)?;
-                return Ok(Some(at + 2));
-            }
-            1 => {
-                let previous = at.checked_sub(1).and_then(|at| self.machine.code.get(at));
-                self.run.lookups += u64::from(previous.is_some_and(|a| is_lookup(a, &is)));
-                let size = size_of(code);
-                let address = self.registers[from].wrapping_add_signed(offset.into());
-                let value = self.load(address, size)?;
-                let is_signed = code & 0xe0 == 0x80;
-                self.registers[to] = if is_signed {
-                    extend(value, size)
-                } else {
-                    value
-                };
-            }
-            2 | 3 if code & 0xe0 == 0x60 => {
-                let address = self.registers[to].wrapping_add_signed(offset.into());
-                let value = if code & 7 == 2 {
-                    immediate as i64 as u64
-                } else {
-                    self.registers[from]
-                };
-                self.store(address, size_of(code), value)?;
-            }
-            3 if code & 0xe0 == 0xc0 => self.atomic(is)?,
-            4 | 7 => self.registers[to] = self.arithmetic(is, operand)?,
-            5 | 6 => match code {
-                0x05 => return Ok(jump(offset.into())),
-                0x06 => return Ok(jump(immediate.into())),
-                0x85 if from == 1 => {
-                    self.run.functions += 1;
-                    self.enter(at + 1);
-                    return Ok(jump(offset.into()));
-                }
-                0x85 => self.help(immediate)?,
-                0x95 => {
-                    let frame = self.stacks.pop().context("no function to return from")?;
-                    if self.stacks.is_empty() {
-                        return Ok(None);
-                    }
-                    self.registers[6..10].copy_from_slice(&frame.saved);
-                    self.registers[10] = STACK + self.stacks.len() as u64 * STACK_SIZE;
-                    return Ok(Some(frame.back));
-                }
-                _ => {
-                    if is_taken(code, self.registers[to], operand)? {
-                        return Ok(jump(offset.into()));
-                    }
-                }
-            },
-            _ => bail!("unknown"),
+    /// So many bytes at an address, which counts as touching them.
+    ///
+    /// # Errors
+    /// If they are not all in one piece.
+    pub fn touch(&mut self, address: u64, length: u64) -> Result<&mut [u8]> {
+        let (start, region) = self
+            .0
+            .range_mut(..=address)
+            .next_back()
+            .with_context(|| format!("nothing lies at {address:#x}"))?;
+        let at = (address - start) as usize;
+        let bytes = region.bytes.get_mut(at..at + length as usize);
+        let bytes =
+            bytes.with_context(|| format!("{length} bytes at {address:#x} are too many"))?;
+        let last = address + length.max(1) - 1;
+        for line in address / LINE..=last / LINE {
+            region.lines.insert(line * LINE);
         }
-        Ok(Some(at + 1))
-    }
-
-    /// A constant of 64 bits: a number, a map, or a place in a map's first value.
-    fn constant(&self, at: usize, is: Instruction) -> Result<u64> {
-        let upper = self
-            .machine
-            .code
-            .get(at + 1)
-            .context("half of it")?
-            .immediate as u32;
-        let map = MAPS + (u64::from(is.immediate as u32) << 40);
-        Ok(match is.source {
-            0 => u64::from(upper) << 32 | u64::from(is.immediate as u32),
-            1 => map,
-            2 => map + self.machine.values_at + u64::from(upper),
-            _ => bail!("a constant of an unknown kind"),
-        })
-    }
-
-    fn arithmetic(&self, is: Instruction, operand: u64) -> Result<u64> {
-        let is_wide = is.code & 7 == 7;
-        let value = self.registers[is.destination];
-        let (a, b) = if is_wide {
-            (value, operand)
-        } else {
-            (value & 0xffff_ffff, operand & 0xffff_ffff)
-        };
-        let bits = if is_wide { 64 } else { 32 };
-        let shift = (b % bits) as u32;
-        let result = match is.code & 0xf0 {
-            0x00 => a.wrapping_add(b),
-            0x10 => a.wrapping_sub(b),
-            0x20 => a.wrapping_mul(b),
-            0x30 => a.checked_div(b).unwrap_or(0),
-            0x40 => a | b,
-            0x50 => a & b,
-            0x60 => a << shift,
-            0x70 => a >> shift,
-            0x80 => a.wrapping_neg(),
-            0x90 => a.checked_rem(b).unwrap_or(a),
-            0xa0 => a ^ b,
-            // With a width in bits: a sign to extend. With -1: this CPU's copy, which the address is of.
-            0xb0 => match is.offset {
-                8 | 16 | 32 => extend(b, is.offset as u64 / 8),
-                _ => b,
-            },
-            0xc0 if is_wide => ((a as i64) >> shift) as u64,
-            0xc0 => ((a as i32) >> shift) as u64,
-            0xd0 => {
-                let swapped = match is.immediate {
-                    16 => u64::from((value as u16).swap_bytes()),
-                    32 => u64::from((value as u32).swap_bytes()),
-                    _ => value.swap_bytes(),
-                };
-                // To little-endian is what it is here, cut to its width.
-                let is_kept = !is_wide && is.code & 8 == 0;
-                return Ok(match (is_kept, is.immediate) {
-                    (false, _) => swapped,
-                    (true, 16) => value & 0xffff,
-                    (true, 32) => value & 0xffff_ffff,
-                    (true, _) => value,
-                });
-            }
-            _ => bail!("unknown arithmetic"),
-        };
-        Ok(if is_wide {
-            result
-        } else {
-            result & 0xffff_ffff
-        })
-    }
-
-    fn atomic(&mut self, is: Instruction) -> Result<()> {
-        let size = size_of(is.code);
-        let address = self.registers[is.destination].wrapping_add_signed(is.offset.into());
-        let (value, old) = (self.registers[is.source], self.load(address, size)?);
-        let new = match is.immediate & !1 {
-            0x00 => old.wrapping_add(value),
-            0x40 => old | value,
-            0x50 => old & value,
-            0xa0 => old ^ value,
-            0xe0 => value,
-            0xf0 => {
-                let mask = u64::MAX >> (64 - 8 * size);
-                let is_same = old == self.registers[0] & mask;
-                self.registers[0] = old;
-                if is_same { value } else { old }
-            }
-            _ => bail!("unknown atomic"),
-        };
-        self.store(address, size, new)?;
-        if is.immediate & 1 != 0 && is.immediate & !1 != 0xf0 {
-            self.registers[is.source] = old;
-        }
-        Ok(())
-    }
-
-    /// Calls one of the kernel's functions.
-    fn help(&mut self, distance: i32) -> Result<()> {
-        let name = self.machine.helpers.get(&distance);
-        let name = name.with_context(|| format!("no helper at {distance:#x} is known"))?;
-        self.registers[0] = match name.as_str() {
-            "bpf_ringbuf_reserve" => RING,
-            "bpf_ringbuf_submit" => 0,
-            _ => bail!("{name} is called, which this machine does not have"),
-        };
-        self.run.helpers.push(name.clone());
-        Ok(())
+        Ok(bytes)
     }
 
     fn load(&mut self, address: u64, size: u64) -> Result<u64> {
-        let bytes = self.memory(address, size)?;
-        let mut value = [0; 8];
-        value[..bytes.len()].copy_from_slice(bytes);
-        Ok(u64::from_le_bytes(value))
+        let mut bytes = [0; 8];
+        bytes[..size as usize].copy_from_slice(self.touch(address, size)?);
+        Ok(u64::from_le_bytes(bytes))
     }
 
     fn store(&mut self, address: u64, size: u64, value: u64) -> Result<()> {
-        let bytes = self.memory(address, size)?;
-        bytes.copy_from_slice(&value.to_le_bytes()[..size as usize]);
+        let bytes = value.to_le_bytes();
+        self.touch(address, size)?
+            .copy_from_slice(&bytes[..size as usize]);
+        Ok(())
+    }
+}
+
+/// Where a map is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Address of the kernel's struct, which is only computed with.
+    pub map: u64,
+    /// Address of the values.
+    pub values: u64,
+}
+
+/// What the program calls of the kernel: told by the call's number and arguments, it does its work on
+/// the memory, and returns what r0 is then.
+pub type Helper<'a> = dyn FnMut(i32, [u64; 5], &mut Memory) -> Result<u64> + 'a;
+
+/// What a run executed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Executed {
+    /// Instructions; one that takes two words is one.
+    pub instructions: u64,
+    /// Calls of the program's own functions.
+    pub functions: u64,
+    /// Calls of helpers, by their numbers.
+    pub helpers: Vec<i32>,
+    /// Lookups in arrays.
+    pub lookups: u64,
+    /// What the program returned.
+    pub result: u64,
+}
+
+/// Runs a program over memory that holds what it asks for; `maps` are by their ids.
+///
+/// # Errors
+/// If the program does what this machine cannot do or what a program must not.
+pub fn run(
+    code: &Code,
+    context: u64,
+    maps: &BTreeMap<u32, Place>,
+    memory: &mut Memory,
+    helper: &mut Helper<'_>,
+) -> Result<Executed> {
+    memory.add(STACK_START, vec![0; STACK as usize * CALLS]);
+    let mut run = Run {
+        registers: [0; 12],
+        callers: Vec::new(),
+        next: 0,
+        executed: Executed::default(),
+        code,
+        maps,
+        memory,
+        helper,
+    };
+    run.registers[1] = context;
+    run.registers[FRAME] = STACK_START + STACK;
+    while run.executed.instructions < LIMIT {
+        let at = run.next;
+        let is_over = run.step().with_context(|| format!("instruction {at}"))?;
+        if is_over {
+            run.executed.result = run.registers[0];
+            return Ok(run.executed);
+        }
+    }
+    bail!("{LIMIT} instructions, and no end")
+}
+
+struct Run<'a, 'b> {
+    registers: [u64; 12],
+    /// Of each function under way: where it goes on, and what registers 6 to 10 were.
+    callers: Vec<(usize, [u64; 5])>,
+    next: usize,
+    executed: Executed,
+    code: &'a Code,
+    maps: &'a BTreeMap<u32, Place>,
+    memory: &'a mut Memory,
+    helper: &'a mut Helper<'b>,
+}
+
+impl Run<'_, '_> {
+    /// Executes an instruction; true if it was the last one.
+    fn step(&mut self) -> Result<bool> {
+        let at = self.next;
+        let instruction = self.code.get(at)?;
+        let Instruction {
+            code,
+            destination,
+            source,
+            offset,
+            immediate,
+        } = instruction;
+        ensure!(destination.max(source) < 12, "there is no such register");
+        self.next += 1;
+        self.executed.instructions += 1;
+        self.executed.lookups += u64::from(self.code.lookup(at).is_some());
+        let (to, from) = (self.registers[destination], self.registers[source]);
+        let size = [4, 2, 1, 8][usize::from(code >> 3 & 3)];
+        let place = |base: u64| base.wrapping_add_signed(offset.into());
+        let operand = if code & 8 == 0 {
+            i64::from(immediate) as u64
+        } else {
+            from
+        };
+        match code {
+            0x18 => self.registers[destination] = self.load_wide(instruction)?,
+            0x61 | 0x69 | 0x71 | 0x79 => {
+                self.registers[destination] = self.memory.load(place(from), size)?;
+            }
+            0x81 | 0x89 | 0x91 => {
+                let value = self.memory.load(place(from), size)?;
+                self.registers[destination] = extend(value, size as u32 * 8);
+            }
+            0x62 | 0x6a | 0x72 | 0x7a => {
+                let value = i64::from(immediate) as u64;
+                self.memory.store(place(to), size, value)?;
+            }
+            0x63 | 0x6b | 0x73 | 0x7b => self.memory.store(place(to), size, from)?,
+            0xc3 | 0xdb => self.atomic(instruction, place(to), size)?,
+            0x85 => self.call(instruction)?,
+            0x95 => return Ok(self.exit()),
+            0x06 => self.jump(immediate as isize)?,
+            _ => match code & 7 {
+                4 => self.registers[destination] = self.short(instruction, operand)?,
+                7 => self.registers[destination] = self.long(instruction, operand)?,
+                5 if is_taken(code, to, operand)? => self.jump(offset.into())?,
+                6 if is_taken(code, widen(to), widen(operand))? => self.jump(offset.into())?,
+                5 | 6 => {}
+                _ => bail!("this machine does not know code {code:#x}"),
+            },
+        }
+        Ok(false)
+    }
+
+    fn jump(&mut self, distance: isize) -> Result<()> {
+        let next = self.next.checked_add_signed(distance);
+        self.next = next.context("a jump out of the program")?;
         Ok(())
     }
 
-    /// The bytes at an address.
-    fn memory(&mut self, address: u64, size: u64) -> Result<&mut [u8]> {
-        let (bytes, at) = match address {
-            MAPS.. => return self.map_memory(address - MAPS, size),
-            RING.. => (&mut self.ring, address - RING),
-            STACK.. => {
-                let at = address - STACK;
-                let depth = (at / STACK_SIZE) as usize;
-                let frame = self.stacks.get_mut(depth).context("beyond the stacks")?;
-                (&mut frame.bytes, at % STACK_SIZE)
+    /// A constant, or an address of a map or of one of its values.
+    fn load_wide(&mut self, instruction: Instruction) -> Result<u64> {
+        let low = instruction.immediate;
+        let high = self.code.get(self.next)?.immediate;
+        self.next += 1;
+        let map = || {
+            let place = self.maps.get(&(low as u32));
+            place.with_context(|| format!("no map has id {low}"))
+        };
+        Ok(match instruction.source {
+            0 => wide(low, high),
+            1 => map()?.map,
+            2 => map()?.values + u64::from(high as u32),
+            kind => bail!("this machine does not know addresses of kind {kind}"),
+        })
+    }
+
+    fn call(&mut self, instruction: Instruction) -> Result<()> {
+        match instruction.source {
+            0 => {
+                let [_, arguments @ .., _, _, _, _, _, _] = self.registers;
+                let number = instruction.immediate;
+                self.executed.helpers.push(number);
+                self.registers[0] = (self.helper)(number, arguments, self.memory)?;
             }
-            PACKET.. => (&mut self.packet, address - PACKET),
-            CONTEXT.. => (&mut self.context, address - CONTEXT),
-            _ => bail!("nothing is at {address:#x}"),
-        };
-        let bytes = bytes.get_mut(at as usize..(at + size) as usize);
-        bytes.with_context(|| format!("{size} bytes at {address:#x} are not all there"))
-    }
-
-    /// The bytes of an array, which are touched with that.
-    fn map_memory(&mut self, address: u64, size: u64) -> Result<&mut [u8]> {
-        let map = (address >> 40) as u32;
-        let array = self.machine.arrays.get(&map).context("no such map")?;
-        let at = address & ((1 << 40) - 1);
-        let at = at.checked_sub(self.machine.values_at);
-        let mut at = at.context("what a map has before its values is not known here")?;
-        if array.is_per_cpu() && at < PER_CPU {
-            // An array of addresses, of which each value is one CPU's.
-            ensure!(size == 8 && at.is_multiple_of(8), "part of an address");
-            let value = MAPS + (u64::from(map) << 40) + self.machine.values_at + PER_CPU;
-            let value = value + at / 8 * array.size();
-            self.address = value.to_le_bytes();
-            return Ok(&mut self.address);
+            1 => {
+                ensure!(self.callers.len() + 1 < CALLS, "too many calls");
+                self.executed.functions += 1;
+                let [_, _, _, _, _, _, saved @ .., _] = self.registers;
+                self.callers.push((self.next, saved));
+                self.registers[FRAME] += STACK;
+                self.jump(instruction.offset.into())?;
+            }
+            kind => bail!("this machine does not know calls of kind {kind}"),
         }
-        at %= PER_CPU;
-        let lines = at / LINE..=(at + size - 1) / LINE;
-        if !array.is_constant() {
-            let touched = if array.is_per_cpu() {
-                &mut self.run.own
-            } else {
-                &mut self.run.shared
-            };
-            touched.extend(lines.map(|line| (map, line)));
-        }
-        let (index, at) = ((at / array.size()) as u32, (at % array.size()) as usize);
-        let value = match self.run.values.entry((map, index)) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(array.read(index)?),
+        Ok(())
+    }
+
+    fn exit(&mut self) -> bool {
+        let Some((next, saved)) = self.callers.pop() else {
+            return true;
         };
-        let bytes = value.get_mut(at..at + size as usize);
-        bytes.context("beyond the value")
+        self.next = next;
+        self.registers[6..=FRAME].copy_from_slice(&saved);
+        false
+    }
+
+    fn atomic(&mut self, instruction: Instruction, address: u64, size: u64) -> Result<()> {
+        let Instruction {
+            source, immediate, ..
+        } = instruction;
+        let was = self.memory.load(address, size)?;
+        let by = self.registers[source];
+        let bits = |value: u64| if size == 4 { widen(value) } else { value };
+        let is = match immediate & !1 {
+            0x00 => was.wrapping_add(by),
+            0x40 => was | by,
+            0x50 => was & by,
+            0xa0 => was ^ by,
+            0xe0 => by,
+            0xf0 if was == bits(self.registers[0]) => by,
+            0xf0 => was,
+            kind => bail!("this machine does not know atomic operation {kind:#x}"),
+        };
+        self.memory.store(address, size, is)?;
+        if immediate & 0xf0 == 0xf0 {
+            self.registers[0] = was;
+        } else if immediate & 1 != 0 {
+            self.registers[source] = was;
+        }
+        Ok(())
+    }
+
+    /// Arithmetic of 32 bits.
+    fn short(&self, instruction: Instruction, operand: u64) -> Result<u64> {
+        let Instruction {
+            code,
+            destination,
+            offset,
+            immediate,
+            ..
+        } = instruction;
+        let (to, by) = (self.registers[destination] as u32, operand as u32);
+        // Of network byte order, and of this machine's.
+        match (code, immediate) {
+            (0xdc, 16) => return Ok((to as u16).swap_bytes().into()),
+            (0xdc, 32) => return Ok(to.swap_bytes().into()),
+            (0xdc, 64) => return Ok(self.registers[destination].swap_bytes()),
+            (0xd4, 16) => return Ok((to as u16).into()),
+            (0xd4, 32) => return Ok(to.into()),
+            (0xd4, 64) => return Ok(self.registers[destination]),
+            _ => {}
+        }
+        Ok(u64::from(match (code & 0xf0, offset) {
+            (0x00, 0) => to.wrapping_add(by),
+            (0x10, 0) => to.wrapping_sub(by),
+            (0x20, 0) => to.wrapping_mul(by),
+            (0x30, 0) => to.checked_div(by).unwrap_or(0),
+            (0x40, 0) => to | by,
+            (0x50, 0) => to & by,
+            (0x60, 0) => to.wrapping_shl(by),
+            (0x70, 0) => to.wrapping_shr(by),
+            (0x80, 0) => to.wrapping_neg(),
+            (0x90, 0) => to.checked_rem(by).unwrap_or(to),
+            (0xa0, 0) => to ^ by,
+            (0xb0, 0) => by,
+            (0xb0, 8 | 16) => extend(operand, offset as u32) as u32,
+            (0xc0, 0) => (to as i32).wrapping_shr(by) as u32,
+            _ => bail!("this machine does not know code {code:#x} with offset {offset}"),
+        }))
+    }
+
+    /// Arithmetic of 64 bits.
+    fn long(&self, instruction: Instruction, by: u64) -> Result<u64> {
+        let Instruction {
+            code,
+            destination,
+            offset,
+            ..
+        } = instruction;
+        let to = self.registers[destination];
+        Ok(match (code & 0xf0, offset) {
+            (0x00, 0) => to.wrapping_add(by),
+            (0x10, 0) => to.wrapping_sub(by),
+            (0x20, 0) => to.wrapping_mul(by),
+            (0x30, 0) => to.checked_div(by).unwrap_or(0),
+            (0x40, 0) => to | by,
+            (0x50, 0) => to & by,
+            (0x60, 0) => to.wrapping_shl(by as u32),
+            (0x70, 0) => to.wrapping_shr(by as u32),
+            (0x80, 0) => to.wrapping_neg(),
+            (0x90, 0) => to.checked_rem(by).unwrap_or(to),
+            (0xa0, 0) => to ^ by,
+            // -1: the address of this CPU's value, of that of any. There is only one here.
+            (0xb0, 0 | -1) => by,
+            (0xb0, 8 | 16 | 32) => extend(by, offset as u32),
+            (0xc0, 0) => (to as i64).wrapping_shr(by as u32) as u64,
+            _ => bail!("this machine does not know code {code:#x} with offset {offset}"),
+        })
     }
 }
 
-/// Bytes that an instruction loads or stores.
-fn size_of(code: u8) -> u64 {
-    match code & 0x18 {
-        0x00 => 4,
-        0x08 => 2,
-        0x10 => 1,
-        _ => 8,
-    }
+/// The lower half; its sign is kept for signed comparisons by [`is_taken`].
+fn widen(value: u64) -> u64 {
+    u64::from(value as u32)
 }
 
-fn extend(value: u64, size: u64) -> u64 {
-    let unused = 64 - 8 * size as u32;
-    ((value << unused) as i64 >> unused) as u64
+/// A number of so many bits, with its sign.
+fn extend(value: u64, bits: u32) -> u64 {
+    ((value << (64 - bits)) as i64 >> (64 - bits)) as u64
 }
 
+/// Is a jump taken that compares these? Those of 32 bits come widened.
 fn is_taken(code: u8, a: u64, b: u64) -> Result<bool> {
-    let is_wide = code & 7 == 5;
-    let (a, b) = if is_wide {
-        (a, b)
-    } else {
-        (a & 0xffff_ffff, b & 0xffff_ffff)
-    };
     let signed = |value: u64| {
-        if is_wide {
-            value as i64
-        } else {
+        if code & 7 == 6 {
             i64::from(value as i32)
+        } else {
+            value as i64
         }
     };
     Ok(match code & 0xf0 {
+        0x00 => true,
         0x10 => a == b,
         0x20 => a > b,
         0x30 => a >= b,
@@ -508,6 +481,152 @@ fn is_taken(code: u8, a: u64, b: u64) -> Result<bool> {
         0xb0 => a <= b,
         0xc0 => signed(a) < signed(b),
         0xd0 => signed(a) <= signed(b),
-        _ => bail!("an unknown jump"),
+        _ => bail!("this machine does not know code {code:#x}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the tests' map has its struct and its values, which begin 8 bytes before a line's end.
+    const MAP: Place = Place {
+        map: 0x1000,
+        values: 0x1038,
+    };
+
+    /// Runs instructions with these bytes as the map's values; r1 is what `context` says.
+    fn run_with(words: &[[u8; 8]], memory: &mut Memory, context: u64) -> Result<Executed> {
+        let code = Code::new(words.as_flattened());
+        memory.add(MAP.values, (0..=255).collect());
+        let maps = BTreeMap::from([(7, MAP)]);
+        // The helper returns its number and its first two arguments.
+        let mut helper = |number: i32, [a, b, ..]: [u64; 5], _: &mut Memory| {
+            Ok(number as u64 * 100 + a * 10 + b)
+        };
+        run(&code, context, &maps, memory, &mut helper)
+    }
+
+    fn result(words: &[[u8; 8]], context: u64) -> u64 {
+        let words = [words, &[[0x95, 0, 0, 0, 0, 0, 0, 0]]].concat();
+        let executed = run_with(&words, &mut Memory::default(), context);
+        executed.expect("it ends").result
+    }
+
+    #[test]
+    fn halves_are_without_sign_and_comparisons_with_theirs() {
+        // w0 = -1; r0 = -1, and that s>>= 4 in 32 bits and in 64; r0 = be16 of r1; w0 = (s8) w1.
+        assert_eq!(
+            result(&[[0xb4, 0, 0, 0, 255, 255, 255, 255]], 0),
+            0xffff_ffff
+        );
+        let all = [0xb7, 0, 0, 0, 255, 255, 255, 255];
+        assert_eq!(result(&[all], 0), u64::MAX);
+        assert_eq!(result(&[all, [0xc4, 0, 0, 0, 4, 0, 0, 0]], 0), 0xffff_ffff);
+        assert_eq!(result(&[all, [0xc7, 0, 0, 0, 4, 0, 0, 0]], 0), u64::MAX);
+        let copy = [0xbf, 0x10, 0, 0, 0, 0, 0, 0];
+        let swap = [0xdc, 0, 0, 0, 16, 0, 0, 0];
+        assert_eq!(result(&[copy, swap], 0x55_1234), 0x3412);
+        assert_eq!(result(&[[0xbc, 0x10, 8, 0, 0, 0, 0, 0]], 0x80), 0xffff_ff80);
+        // r0 = 1; if r1 > -1, w1 s< 0 (and so on) skip r0 = 0.
+        let taken = |code: u8, immediate: i32, r1: u64| {
+            let [a, b, c, d] = immediate.to_le_bytes();
+            let one = [0xb7, 0, 0, 0, 1, 0, 0, 0];
+            let jump = [code, 1, 1, 0, a, b, c, d];
+            let zero = [0xb7, 0, 0, 0, 0, 0, 0, 0];
+            result(&[one, jump, zero], r1) == 1
+        };
+        assert!(!taken(0x25, -1, 5) && taken(0x65, -1, 5));
+        assert!(taken(0xc6, 0, 0xffff_ffff) && !taken(0xc5, 0, 0xffff_ffff));
+        assert!(taken(0x75, -1, u64::MAX) && !taken(0x65, -1, u64::MAX));
+        assert!(taken(0x16, -1, 0x5_ffff_ffff) && !taken(0x15, -1, 0x5_ffff_ffff));
+    }
+
+    #[test]
+    fn a_lookup_touches_its_value_alone() {
+        // r1 = map; r1 += 0x38; r0 = *(u32 *)(r2 + 0); r0 <<= 3; r0 += r1; r0 = *(u64 *)(r0 + 4).
+        let lookup = [
+            [0xbf, 0x12, 0, 0, 0, 0, 0, 0],
+            [0x18, 0x11, 0, 0, 7, 0, 0, 0],
+            [0; 8],
+            [0x07, 0x01, 0, 0, 0x38, 0, 0, 0],
+            [0x61, 0x20, 0, 0, 0, 0, 0, 0],
+            [0x67, 0x00, 0, 0, 3, 0, 0, 0],
+            [0x0f, 0x10, 0, 0, 0, 0, 0, 0],
+            [0x79, 0x00, 4, 0, 0, 0, 0, 0],
+            [0x95, 0, 0, 0, 0, 0, 0, 0],
+        ];
+        let code = Code::new(lookup.as_flattened());
+        assert_eq!(code.values_offset().expect("one"), 0x38);
+        let mut memory = Memory::default();
+        memory.add(0x5000, vec![0; 4]);
+        let executed = run_with(&lookup, &mut memory, 0x5000).expect("index 0");
+        assert_eq!((executed.lookups, executed.instructions), (1, 8));
+        assert_eq!(
+            executed.result,
+            u64::from_le_bytes([4, 5, 6, 7, 8, 9, 10, 11])
+        );
+        // Its eight bytes begin four before the end of a line.
+        assert_eq!(memory.lines(MAP.values), BTreeSet::from([0x1000, 0x1040]));
+        memory.forget();
+        assert!(memory.lines(MAP.values).is_empty());
+    }
+
+    #[test]
+    fn functions_keep_registers_and_helpers_get_theirs() {
+        // r6 = 3; *(u64 *)(r10 - 8) = r6; r2 = 2; call of the function behind; r0 += r6; r6 = the
+        // stack's; r0 += r6; exit. The function: r6 = 9, *(u64 *)(r10 - 8) = r6, call of helper 5; exit.
+        let words = [
+            [0xb7, 6, 0, 0, 3, 0, 0, 0],
+            [0x7b, 0x6a, 0xf8, 0xff, 0, 0, 0, 0],
+            [0xb7, 2, 0, 0, 2, 0, 0, 0],
+            [0x85, 0x10, 4, 0, 0, 0, 0, 0],
+            [0x0f, 0x60, 0, 0, 0, 0, 0, 0],
+            [0x79, 0xa6, 0xf8, 0xff, 0, 0, 0, 0],
+            [0x0f, 0x60, 0, 0, 0, 0, 0, 0],
+            [0x95, 0, 0, 0, 0, 0, 0, 0],
+            [0xb7, 6, 0, 0, 9, 0, 0, 0],
+            [0x7b, 0x6a, 0xf8, 0xff, 0, 0, 0, 0],
+            [0x85, 0, 0, 0, 5, 0, 0, 0],
+            [0x95, 0, 0, 0, 0, 0, 0, 0],
+        ];
+        let executed = run_with(&words, &mut Memory::default(), 1).expect("it ends");
+        assert_eq!(executed.result, 512 + 3 + 3);
+        assert_eq!((executed.functions, executed.helpers), (1, vec![5]));
+    }
+
+    #[test]
+    fn a_compare_and_exchange_stores_only_what_is_expected() {
+        // r0 = r1; r2 = 5; r1 = values of map 7; lock cmpxchg *(u32 *)(r1 + 0), r0, r2; exit.
+        let words = [
+            [0xbf, 0x10, 0, 0, 0, 0, 0, 0],
+            [0xb7, 2, 0, 0, 5, 0, 0, 0],
+            [0x18, 0x21, 0, 0, 7, 0, 0, 0],
+            [0; 8],
+            [0xc3, 0x21, 0, 0, 0xf1, 0, 0, 0],
+            [0x95, 0, 0, 0, 0, 0, 0, 0],
+        ];
+        for (expected, left) in [(0x0302_0100, [5, 0, 0, 0, 4]), (1, [0, 1, 2, 3, 4])] {
+            let mut memory = Memory::default();
+            let executed = run_with(&words, &mut memory, expected).expect("it ends");
+            assert_eq!(executed.result, 0x0302_0100);
+            assert_eq!(memory.all(MAP.values).expect("the map")[..5], left);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_an_error() {
+        let error = |words: &[[u8; 8]], context| {
+            let error = run_with(words, &mut Memory::default(), context).expect_err("it is wrong");
+            format!("{error:#}")
+        };
+        // goto -1; r0 = *(u64 *)(r1 + 0) behind the map's end; an unknown map; code 0xff.
+        assert!(error(&[[0x05, 0, 0xff, 0xff, 0, 0, 0, 0]], 0).contains("no end"));
+        let load = [0x79, 0x10, 0, 0, 0, 0, 0, 0];
+        assert!(error(&[load], MAP.values + 249).contains("too many"));
+        assert!(error(&[load], 8).contains("nothing lies"));
+        assert!(error(&[[0x18, 0x11, 0, 0, 8, 0, 0, 0], [0; 8]], 0).contains("no map"));
+        assert!(error(&[[0xff; 8]], 0).contains("no such register"));
+        assert!(error(&[[0xf7, 0, 0, 0, 0, 0, 0, 0]], 0).contains("does not know code 0xf7"));
+    }
 }

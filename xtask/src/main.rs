@@ -61,8 +61,11 @@ enum Command {
         #[arg(long)]
         update: bool,
     },
-    /// Show what one packet does in the program that the kernel runs: instructions, lookups, cache lines (root)
+    /// Run one packet of each kind through the translated programs: what it executes and touches (root)
     Trace {
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        output: bench::Output,
         /// Write the figures down, instead of comparing
         #[arg(long)]
         update: bool,
@@ -123,7 +126,7 @@ fn main() -> ExitCode {
         } => bench::captures(output),
         Command::Bench { output, live, .. } => bench::packets(output, live),
         Command::Count { update } => count::run(update),
-        Command::Trace { update } => trace::run(update),
+        Command::Trace { output, update } => trace::run(output, update),
         Command::Fuzz { target, time } => fuzz::run(target, time),
         Command::Vm { update } => vm::run(update),
         Command::Install { prefix } => install::run(&prefix),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::{
+    bench::Output,
     count, fuzz, setup,
     shell::{self, cargo, show, step},
     trace, vm,
@@ -28,7 +29,7 @@ pub(crate) fn run() -> Result<()> {
     eprintln!("==> tests");
     show(cargo("test --no-fail-fast").env("MPTCP_USER", &binary))?;
     count::run(false)?;
-    trace::run(false)?;
+    trace::run(Output::Table, false)?;
     fuzz::run(None, FUZZED)?;
     vm::run(false)?;
     eprintln!("all tests passed in {:.0} s", start.elapsed().as_secs_f64());
