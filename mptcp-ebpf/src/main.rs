@@ -88,8 +88,8 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     }
     let is_tracking = tables::is_tracking();
     // Twice, since each needs but a part of what is read. Neither logs.
-    if level_enabled(Level::Debug) {
-    } else if is_tracking {
+    let is_logging = level_enabled(Level::Debug);
+    if !is_logging && is_tracking {
         if let Some(data) = gather::peek_lone(frame, shape, &buffer, true, tables::tag) {
             if count_predicted(counters, ingress, &data) {
                 return;
@@ -99,7 +99,8 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
         {
             return;
         }
-    } else if let Some(lone) = gather::peek_lone(frame, shape, &buffer, false, |_| 0) {
+    } else if !is_logging && let Some(lone) = gather::peek_lone(frame, shape, &buffer, false, |_| 0)
+    {
         let events = begin(counters, ingress, None);
         engine::count_lone_dss(&lone.packet, &lone.dss, events);
         return end(counters);

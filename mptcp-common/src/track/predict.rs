@@ -134,6 +134,11 @@ fn predict<T: Tables>(
     }
 }
 
+/// Facts of a subflow that come at its end.
+const CLEAR: u32 = subflow::CLOSED | subflow::FIN | subflow::FIN << 1;
+/// Facts of a session that are set when it begins.
+const KNOWN: u32 = session::KNOWN | session::KNOWN << 1;
+
 /// The next data in order.
 #[inline(always)]
 fn predict_data<T: Tables>(
@@ -144,10 +149,8 @@ fn predict_data<T: Tables>(
     session: &Session<T::Memory>,
     sender: usize,
 ) -> Predicted {
-    // What is set early in a session's life and stays, and what comes at its end or never.
+    // What is set early in a subflow's life, and stays.
     const SET: u32 = subflow::FOLLOWED | subflow::CONFIRMED | subflow::MAPPED | subflow::SPOKEN;
-    const CLEAR: u32 = subflow::CLOSED | subflow::FIN | subflow::FIN << 1;
-    const KNOWN: u32 = session::KNOWN | session::KNOWN << 1;
     let facts = subflow.flags.load();
     if facts & CLEAR != 0
         || facts >> sender & SET != SET
@@ -199,8 +202,6 @@ fn predict_ack<T: Tables>(
     sender: usize,
 ) -> Predicted {
     const SET: u32 = subflow::FOLLOWED | subflow::CONFIRMED | subflow::SPOKEN;
-    const CLEAR: u32 = subflow::CLOSED | subflow::FIN | subflow::FIN << 1;
-    const KNOWN: u32 = session::KNOWN | session::KNOWN << 1;
     const OVER: u32 = session::FALLBACK | session::FIN | session::FIN << 1;
     let (facts, receiver) = (subflow.flags.load(), sender ^ 1);
     if facts & CLEAR != 0
