@@ -10,7 +10,7 @@ use bytemuck::AnyBitPattern;
 use crate::{
     counter::Leaf,
     engine::{self, Flow, Packet, Work},
-    track::{FlowKey, Tables, table},
+    track::{FlowKey, Tables, Word as _, table},
     wire::{
         Area, DssFields, DssFlags, Forget, KIND_MPTCP, MAX_OPTIONS, Subtype, TIMESTAMP,
         TIMESTAMP_WORDS, TcpFlags,
@@ -224,7 +224,6 @@ const MAX_HEADER: u32 = 20 + MAX_OPTIONS as u32;
 
 /// What the first bytes of a frame say it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
 pub enum Shape {
     /// Ethernet without VLAN tags, IPv4 without options that is no fragment, and TCP.
     Ipv4,
@@ -234,12 +233,9 @@ pub enum Shape {
     Other,
     /// It begins with the IP header.
     Layer3,
-    /// Done: neither IPv4 nor IPv6.
-    NotIp,
-    /// Done: no TCP.
-    NotTcp,
-    /// Done: a segment without options, or with a timestamp alone, of a flow that nobody follows.
-    Strange,
+    /// The frame is done. Of a flow that nobody follows, that is a segment without options, or with a timestamp
+    /// alone.
+    Done(Leaf),
 }
 
 impl Shape {
@@ -247,9 +243,7 @@ impl Shape {
     #[inline(always)]
     pub fn leaf(self) -> Option<Leaf> {
         match self {
-            Self::NotIp => Some(Leaf::NotIp),
-            Self::NotTcp => Some(Leaf::NotTcp),
-            Self::Strange => Some(Leaf::Tcp),
+            Self::Done(leaf) => Some(leaf),
             _ => None,
         }
     }
@@ -290,7 +284,7 @@ pub fn judge<F: Frame>(
             return if fields & FRAGMENT_BITS != 0 || length < 20 || is_extension(protocol, false) {
                 Shape::Other
             } else {
-                Shape::NotTcp
+                Shape::Done(Leaf::NotTcp)
             };
         }
         let is_bare = match head.get::<u8>(46) >> 4 {
@@ -302,7 +296,7 @@ pub fn judge<F: Frame>(
             flow.set_addresses(mapped(head.get(26), head.get(30)));
             flow.words[4] = head.get::<u32>(34).into();
             if is_strange(&flow) {
-                return Shape::Strange;
+                return Shape::Done(Leaf::Tcp);
             }
         }
         return if length < 20 {
@@ -319,7 +313,7 @@ pub fn judge<F: Frame>(
             return Shape::Other;
         }
         if protocol != TCP {
-            return Shape::NotTcp;
+            return Shape::Done(Leaf::NotTcp);
         }
         let Some(header) = frame.view(IPV6_END, 20) else {
             return Shape::Ipv6;
@@ -333,14 +327,14 @@ pub fn judge<F: Frame>(
             flow.set_addresses(head.get(22));
             flow.words[4] = header.get::<u32>(0).into();
             if is_strange(&flow) {
-                return Shape::Strange;
+                return Shape::Done(Leaf::Tcp);
             }
         }
         return Shape::Ipv6;
     }
     match u16::from_be(head.get(12)) {
         IPV4 | IPV6 | VLAN_C | VLAN_S => Shape::Other,
-        _ => Shape::NotIp,
+        _ => Shape::Done(Leaf::NotIp),
     }
 }
 
@@ -728,6 +722,7 @@ pub fn gather<F: Frame, T: Tables>(
         work.tag = engine::flow_tag(tables.seed(), &work.flow);
         let is_syn = offset_and_flags & u32::from(TcpFlags::SYN) << 16 != 0;
         let (found, place) = if is_syn && table::is_absent(tables.subflows(), work.tag) {
+            table::prefetch(tables.half_opens(), work.tag, |entry| entry.tag.load());
             (Flow::Unknown, 0)
         } else {
             engine::locate(tables, work.tag)

@@ -75,14 +75,13 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     let Some(counters) = tables::counters() else {
         return;
     };
-    let is_uncounted = || frame.0.buffer(ingress).is_uncounted();
+    let mut buffer = frame.0.buffer(ingress);
     let shape = gather::judge(
         frame,
         tables::is_layer_3(),
-        is_uncounted,
+        || buffer.is_uncounted(),
         tables::is_strange,
     );
-    let mut buffer = frame.0.buffer(ingress);
     if let Some(leaf) = shape.leaf() {
         return pass(counters, leaf, &buffer);
     }
@@ -127,14 +126,9 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
         if work.route.seen.get() != Subtype::Dss.bit() {
             tables::wipe(&mut work.area);
         }
-        aya_log_ebpf::debug!(
-            frame.0.context(),
-            "MPTCP: TCP flags {}, {} option bytes, {} bytes of payload in {} packets",
-            work.packet.flags.0,
-            work.packet.options,
-            work.packet.payload,
-            work.packet.packets
-        );
+        if is_logging {
+            stages::log();
+        }
     }
     tables::barrier();
     counters.leaves.add(leaf, work.packet.packets.into());

@@ -134,6 +134,23 @@ pub(crate) extern "C" fn tell(happening: u32, detail: u32, token: u32) -> u32 {
     0
 }
 
+/// Logs the packet in work.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn log() -> u32 {
+    if let Some(work) = tables::work() {
+        aya_log_ebpf::debug!(
+            (),
+            "MPTCP: TCP flags {}, {} option bytes, {} bytes of payload in {} packets",
+            work.packet.flags.0,
+            work.packet.options,
+            work.packet.payload,
+            work.packet.packets
+        );
+    }
+    0
+}
+
 /// See [`engine::walk`].
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -210,10 +210,10 @@ pub(crate) fn is_layer_3() -> bool {
     LAYER_3.load() != 0
 }
 
-/// Does nobody follow this flow?
+/// Does nobody follow this flow? Where no flow is followed, the filter is empty.
 #[inline(always)]
 pub(crate) fn is_strange(flow: &FlowKey) -> bool {
-    !is_tracking() || engine::is_strange(&Subflows, SEED.load(), flow)
+    engine::is_strange(&Subflows, SEED.load(), flow)
 }
 
 /// The tag of a flow.
