@@ -46,7 +46,10 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+// Options are made of the command that is asked for, and of no other. They come after its description, so what
+// is flattened into it must not have one: no doc comment.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Put the probe on interfaces; it counts on after this command has ended
     Attach(Attach),
@@ -100,7 +103,7 @@ pub(crate) struct Attach {
     pub(crate) kernel_log: Option<KernelLog>,
 }
 
-/// What policy rows are judged by.
+// What policy rows are judged by.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Judgment {
     /// Smallest MSS over IPv4 that MSSErr accepts, in bytes
@@ -124,7 +127,7 @@ impl From<Judgment> for engine::Policy {
     }
 }
 
-/// Room in the tables.
+// Room in the tables.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Room {
     /// Sessions that there is room for (the probes of a network namespace share their tables, and
@@ -148,7 +151,7 @@ impl From<Room> for Sizes {
     }
 }
 
-/// A capture to read, or where the command knows them, a log.
+// A capture to read, or where the command knows them, a log.
 #[derive(Clone, Debug, Args)]
 #[command(
     next_help_heading = "Captures",
@@ -165,7 +168,7 @@ pub(crate) struct CaptureFile {
     pub(crate) analysis: Analysis,
 }
 
-/// How a capture is counted. The options that `attach` has too mean the same.
+// How a capture is counted. The options that `attach` has too mean the same.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Analysis {
     /// Where the capture was taken: host needs one that says which packets came in
@@ -218,7 +221,7 @@ impl Analysis {
     }
 }
 
-/// Which readings of a log.
+// Which readings of a log.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Logs")]
 pub(crate) struct Readings {
@@ -247,7 +250,7 @@ impl Readings {
     }
 }
 
-/// Limits and times that rows are judged by.
+// Limits and times that rows are judged by.
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct PolicyLimits {
@@ -666,6 +669,17 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_leave_a_command_its_description() {
+        let command = Cli::command();
+        let mut built = command.clone();
+        built.build();
+        for (before, after) in command.get_subcommands().zip(built.get_subcommands()) {
+            let about = |command: &clap::Command| command.get_about().map(ToString::to_string);
+            assert_eq!(about(before), about(after));
+        }
     }
 
     #[test]

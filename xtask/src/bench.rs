@@ -22,10 +22,7 @@ pub(crate) enum Output {
 /// How fast captures are read.
 pub(crate) fn captures(output: Output) -> Result<()> {
     setup::run(true)?;
-    step(
-        "build the release binary",
-        &mut cargo("build --release --package mptcp-user"),
-    )?;
+    shell::release_binary()?;
     let mut bench = cargo("bench --package mptcp-tests --bench captures --quiet");
     if matches!(output, Output::Json) {
         bench.args(["--", "json"]);

@@ -139,13 +139,23 @@ pub(crate) fn cargo(line: &str) -> Command {
     command
 }
 
-/// The release binary, built.
+/// The release binary, built. Where the C library is there to link with, the binary holds it: it starts in half the
+/// time, and runs where the C library is another one.
 pub(crate) fn release_binary() -> Result<PathBuf> {
-    step(
-        "build mptcp-user",
-        &mut cargo("build --release --package mptcp-user"),
-    )?;
+    let mut build = cargo("rustc --release --package mptcp-user --bin mptcp-user");
+    if has_static_libc() {
+        // Of this binary only: procedural macros, which RUSTFLAGS are for too, cannot be linked so.
+        build.args(["--", "-C", "target-feature=+crt-static"]);
+    }
+    step("build mptcp-user", &mut build)?;
     Ok(build_directory().join("release/mptcp-user"))
+}
+
+/// Has the C compiler a C library to link with? Some distributions have it in a package of its own.
+fn has_static_libc() -> bool {
+    // Of a file that it does not find, the compiler prints the bare name.
+    run(&mut command("cc -print-file-name=libc.a"))
+        .is_ok_and(|path| Path::new(path.trim()).is_absolute())
 }
 
 /// Is this process root?

@@ -207,9 +207,11 @@ impl KernelHooks {
 
     /// The failures until now.
     pub(crate) fn read(&self) -> Result<HookCounts> {
+        let pins = fs::read_dir(&self.directory).into_iter().flatten();
+        let pins: Vec<_> = pins.flatten().map(|pin| pin.file_name()).collect();
         let mut counts = HookCounts::default();
         for hook in KernelHook::ALL {
-            if self.state(hook)? == State::Attached {
+            if pins.iter().any(|pin| pin == hook.function()) {
                 let count = self.failures.get(&(hook as u32), 0);
                 counts[hook as usize] = Some(count.context("cannot read the hooks' counters")?);
             }

@@ -1,15 +1,21 @@
 //! Tables of the kernel in this process's memory: whole, or by windows.
 
 use std::{
-    ffi::c_void, marker::PhantomData, num::NonZeroUsize, ops::Range, os::fd::AsFd as _,
-    ptr::NonNull, sync::atomic::AtomicU64,
+    ffi::c_void,
+    marker::PhantomData,
+    mem,
+    num::NonZeroUsize,
+    ops::Range,
+    os::fd::{AsFd as _, BorrowedFd},
+    ptr::NonNull,
+    sync::atomic::AtomicU64,
 };
 
-use anyhow::{Context as _, Result};
-use aya::maps::MapData;
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Array, Map, MapData};
 use bytemuck::Zeroable;
 use mptcp_common::track::{
-    Atomics,
+    Atomics, HalfOpen, Session, Subflow,
     table::{self, Bucket, CELLS, Table, WAYS, cell_of},
 };
 use nix::{
@@ -18,10 +24,19 @@ use nix::{
     unistd::{SysconfVar, sysconf},
 };
 
-/// Bytes of a map that a reader has in memory at a time. To move a window costs as much as some 25
-/// pages in it: it begins small, where an entry stands alone, and grows while one follows the other.
+/// Bytes of a map that a reader has in memory at a time, a window. To move one costs as much as some 15 pages in
+/// it, or five copies of slots. So a slot that stands alone is copied; where one follows the other, a window
+/// comes, which grows as long as that is so.
 const SMALLEST: usize = 16 << 10;
 const LARGEST: usize = 1 << 20;
+
+/// The descriptor of an array.
+pub(super) fn descriptor(map: &Map) -> Result<BorrowedFd<'_>> {
+    match map {
+        Map::Array(map) => Ok(map.fd().as_fd()),
+        _ => bail!("a table of the kernel is no array"),
+    }
+}
 
 /// Part of a map of the kernel, in this process's memory. All of its pages are there from the start, and
 /// count as resident.
@@ -34,13 +49,13 @@ pub(super) struct Mapping<T> {
 
 impl<T: Zeroable> Mapping<T> {
     /// All of an array of this length, to read and to write.
-    pub(super) fn whole(map: &MapData, length: u32) -> Result<Self> {
+    pub(super) fn whole(map: &Map, length: u32) -> Result<Self> {
         let bytes = 0..length as usize * size_of::<T>();
         Self::new(map, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
     }
 
     /// `bytes` begins at a page.
-    fn new(map: &MapData, bytes: Range<usize>, protection: ProtFlags) -> Result<Self> {
+    fn new(map: &Map, bytes: Range<usize>, protection: ProtFlags) -> Result<Self> {
         let length = NonZeroUsize::new(bytes.len()).context("an empty map")?;
         // SAFETY: a new mapping, which overlaps nothing. The kernel refuses one that is longer than
         // the map's pages.
@@ -50,7 +65,7 @@ impl<T: Zeroable> Mapping<T> {
                 length,
                 protection,
                 MapFlags::MAP_SHARED,
-                map.fd().as_fd(),
+                descriptor(map)?,
                 bytes.start as off_t,
             )
         }
@@ -107,25 +122,41 @@ impl Table for Mapping<Bucket<Atomics>> {
 
 /// An array of the kernel, of which a window is in this process's memory: it moves to what is asked for.
 struct Window<'a, T> {
-    map: &'a MapData,
+    map: &'a Map,
     /// Length of the array.
     bytes: usize,
     page: usize,
-    /// Length of the window.
+    /// Length of the next window.
     window: usize,
+    /// Where what was read last ends.
+    end: usize,
     part: Option<Mapping<T>>,
 }
 
 impl<'a, T: Zeroable> Window<'a, T> {
-    fn new((map, length): (&'a MapData, u32)) -> Result<Self> {
+    /// The first one will have this length.
+    fn new((map, length): (&'a Map, u32), window: usize) -> Result<Self> {
         let page = sysconf(SysconfVar::PAGE_SIZE)?.context("pages have no size")?;
         Ok(Self {
             map,
             bytes: length as usize * size_of::<T>(),
             page: page as usize,
-            window: SMALLEST,
+            window,
+            end: 0,
             part: None,
         })
+    }
+
+    /// Does this element follow what was read last?
+    fn is_next(&self, index: u32) -> bool {
+        let start = index as usize * size_of::<T>();
+        start.abs_diff(self.end) <= self.window
+    }
+
+    /// Notes that this element was read in another way, and stands alone.
+    fn pass(&mut self, index: u32) {
+        self.end = (index as usize + 1) * size_of::<T>();
+        self.window = SMALLEST;
     }
 
     /// An element; `None` behind the array's end.
@@ -147,31 +178,79 @@ impl<'a, T: Zeroable> Window<'a, T> {
     /// Has the window begin at the page of this byte.
     fn move_to(&mut self, byte: usize) -> Result<&Mapping<T>> {
         // Gone before the next one comes.
-        let end = self.part.take().map_or(0, |part| part.bytes.end);
+        self.part = None;
         let start = byte / self.page * self.page;
-        self.window = if start.abs_diff(end) <= self.window {
-            LARGEST.min(2 * self.window)
-        } else {
-            SMALLEST
-        };
-        let end = (start + self.window.next_multiple_of(self.page)).min(self.bytes);
-        let part = Mapping::new(self.map, start..end, ProtFlags::PROT_READ)?;
+        self.end = (start + self.window.next_multiple_of(self.page)).min(self.bytes);
+        self.window = LARGEST.min(2 * self.window);
+        let part = Mapping::new(self.map, start..self.end, ProtFlags::PROT_READ)?;
         Ok(self.part.insert(part))
     }
 }
 
-/// A table of the kernel that is read by windows.
-pub(super) struct Windows<'a, S> {
-    tags: Window<'a, Bucket<Atomics>>,
-    slots: Window<'a, S>,
+/// What a slot holds: words, of 4 and 8 bytes.
+pub(super) trait Slot: Zeroable {
+    /// Plain memory of its size.
+    type Words: aya::Pod;
 }
 
-impl<'a, S: Zeroable> Windows<'a, S> {
-    /// Those of two arrays, of these lengths.
-    pub(super) fn new(tags: (&'a MapData, u32), slots: (&'a MapData, u32)) -> Result<Self> {
+impl Slot for HalfOpen<Atomics> {
+    type Words = [u64; size_of::<Self>() / 8];
+}
+
+impl Slot for Subflow<Atomics> {
+    type Words = [u64; size_of::<Self>() / 8];
+}
+
+impl Slot for Session<Atomics> {
+    type Words = [u64; size_of::<Self>() / 8];
+}
+
+/// The slots of a table of the kernel: where one follows the other by a window, else by copies.
+struct Slots<'a, S: Slot> {
+    window: Window<'a, S>,
+    lone: Array<&'a MapData, S::Words>,
+    copy: Option<S>,
+}
+
+impl<'a, S: Slot> Slots<'a, S> {
+    fn new((map, length): (&'a Map, u32)) -> Result<Self> {
         Ok(Self {
-            tags: Window::new(tags)?,
-            slots: Window::new(slots)?,
+            window: Window::new((map, length), SMALLEST)?,
+            lone: map.try_into()?,
+            copy: None,
+        })
+    }
+
+    /// What is in a slot; `None` behind the array's end.
+    fn get(&mut self, slot: u32) -> Result<Option<&S>> {
+        if self.window.is_next(slot) {
+            return self.window.get(slot);
+        }
+        if slot >= self.lone.len() {
+            return Ok(None);
+        }
+        self.window.pass(slot);
+        let words = self.lone.get(&slot, 0).context("cannot read a slot")?;
+        const { assert!(size_of::<S>() == size_of::<S::Words>()) };
+        // SAFETY: as long as S, which is made of atomics, of which any bytes are valid.
+        let copy = unsafe { mem::transmute_copy(&words) };
+        Ok(Some(self.copy.insert(copy)))
+    }
+}
+
+/// A table of the kernel that is read by windows.
+pub(super) struct Windows<'a, S: Slot> {
+    tags: Window<'a, Bucket<Atomics>>,
+    slots: Slots<'a, S>,
+}
+
+impl<'a, S: Slot> Windows<'a, S> {
+    /// Those of two arrays, of these lengths.
+    pub(super) fn new(tags: (&'a Map, u32), slots: (&'a Map, u32)) -> Result<Self> {
+        Ok(Self {
+            // All of them are read.
+            tags: Window::new(tags, LARGEST)?,
+            slots: Slots::new(slots)?,
         })
     }
 
@@ -207,9 +286,9 @@ pub(super) struct Whole<S> {
 impl<S: Zeroable> Whole<S> {
     /// That of two arrays, of these lengths, and perhaps a filter.
     pub(super) fn new(
-        tags: (&MapData, u32),
-        slots: (&MapData, u32),
-        filter: Option<(&MapData, u32)>,
+        tags: (&Map, u32),
+        slots: (&Map, u32),
+        filter: Option<(&Map, u32)>,
     ) -> Result<Self> {
         let filter = filter.map(|(map, length)| Mapping::whole(map, length));
         Ok(Self {

@@ -5,7 +5,6 @@ use std::{
     cell::{OnceCell, RefCell},
     fs::{self, File},
     io::Read as _,
-    os::fd::AsFd as _,
 };
 
 use anyhow::{Context as _, Result};
@@ -30,7 +29,7 @@ use nix::{
 use super::{
     layout::Raw,
     limits::{Origins, Policy},
-    memory::{Mapping, Whole, Windows},
+    memory::{Mapping, Slot, Whole, Windows, descriptor},
     pins::NamespacePins,
     seed::Seeded,
 };
@@ -259,21 +258,20 @@ impl Agreement {
 
 /// The tables of a namespace.
 pub(crate) struct Tables {
-    /// By their names in the object. Opened when they are read: of many probes that share them, one is.
-    maps: OnceCell<Maps>,
+    /// Those of [`MAPS`]. Each is opened when it is read: of many probes that share them, one reads them, and not
+    /// all of them. Keys are secrets that who only counts never opens.
+    maps: [OnceCell<Map>; MAPS.len()],
     /// `None` of programs that were just loaded.
     pins: Option<NamespacePins>,
     agreement: Agreement,
 }
-
-type Maps = Vec<(&'static str, MapData)>;
 
 impl Tables {
     /// Those that are pinned.
     pub(crate) fn pinned(pins: &NamespacePins) -> Result<Option<Self>> {
         let agreement = Agreement::read(pins)?;
         Ok(agreement.map(|agreement| Self {
-            maps: OnceCell::new(),
+            maps: Default::default(),
             pins: Some(pins.clone()),
             agreement,
         }))
@@ -281,39 +279,38 @@ impl Tables {
 
     /// Those of programs that were just loaded.
     pub(crate) fn loaded(programs: &mut Ebpf, agreement: Agreement) -> Result<Self> {
-        let maps = open(|name, _| match programs.take_map(name) {
-            Some(Map::Array(map)) => Ok(map),
-            _ => anyhow::bail!("the eBPF object has no table {name}"),
-        })?;
+        let maps: [OnceCell<Map>; MAPS.len()] = Default::default();
+        for (place, (name, ..)) in maps.iter().zip(MAPS) {
+            let map = programs.take_map(name);
+            let map = map.with_context(|| format!("the eBPF object has no table {name}"))?;
+            place.get_or_init(|| map);
+        }
         Ok(Self {
-            maps: OnceCell::from(maps),
+            maps,
             pins: None,
             agreement,
         })
     }
 
-    fn maps(&self) -> Result<&Maps> {
-        if let Some(maps) = self.maps.get() {
-            return Ok(maps);
-        }
-        let pins = self.pins.as_ref().context("no tables")?;
-        let maps = open(|_, pin| {
-            let path = pins.table(pin);
-            MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))
-        })?;
-        Ok(self.maps.get_or_init(|| maps))
-    }
-
     /// A map by its name in the object, and how many elements it has.
-    fn map(&self, name: &str) -> Result<(&MapData, u32)> {
-        let mut maps = self.maps()?.iter().zip(MAPS);
-        let ((_, map), (_, _, ways, which)) = maps
-            .find(|((known, _), _)| *known == name)
+    fn map(&self, name: &str) -> Result<(&Map, u32)> {
+        let mut maps = self.maps.iter().zip(MAPS);
+        let (place, (_, pin, ways, which)) = maps
+            .find(|(_, (known, ..))| *known == name)
             .with_context(|| format!("there is no table {name}"))?;
+        let map = match place.get() {
+            Some(map) => map,
+            None => {
+                let path = self.pins.as_ref().context("no tables")?.table(pin);
+                let map = MapData::from_pin(&path)
+                    .with_context(|| format!("cannot open {}", path.display()))?;
+                place.get_or_init(|| Map::Array(map))
+            }
+        };
         Ok((map, self.agreement.buckets(which) * ways.max(1)))
     }
 
-    fn windows<S: Zeroable>(&self, [tags, slots]: [&str; 2]) -> Result<Windows<'_, S>> {
+    fn windows<S: Slot>(&self, [tags, slots]: [&str; 2]) -> Result<Windows<'_, S>> {
         Windows::new(self.map(tags)?, self.map(slots)?)
     }
 
@@ -363,7 +360,7 @@ impl Tables {
     pub(crate) fn whole(&self) -> Result<WholeTables> {
         let (initiators, length) = self.map("INITIATORS")?;
         let (keys, _) = self.map("KEYS")?;
-        let keys = MapData::from_fd(keys.fd().as_fd().try_clone_to_owned()?)?;
+        let keys = MapData::from_fd(descriptor(keys)?.try_clone_to_owned()?)?;
         Ok(WholeTables {
             handshakes: self.table(HANDSHAKES, Some(FILTER))?,
             subflows: self.table(SUBFLOWS, Some(FILTER))?,
@@ -385,13 +382,6 @@ impl Tables {
     pub(crate) fn note(&mut self, seeded: Seeded, pins: &NamespacePins) -> Result<()> {
         self.agreement.note(seeded, pins)
     }
-}
-
-/// Opens all maps, by their names in the object and of their pins.
-fn open(mut map: impl FnMut(&str, &str) -> Result<MapData>) -> Result<Maps> {
-    MAPS.into_iter()
-        .map(|(name, pin, ..)| Ok((name, map(name, pin)?)))
-        .collect()
 }
 
 /// The tables of a namespace, all of them in this process's memory.

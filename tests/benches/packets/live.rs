@@ -366,7 +366,7 @@ fn stat(feeder: &mut Feeder, count: u32, milliseconds: f64) -> Result<Vec<Row>> 
     );
     let displays = DISPLAYS.to_string();
     let several = ["stat", "-ntimes", &displays, "--interval", "10ms"];
-    let [mut once, mut nothing, mut list] = [(); 3].map(|()| Vec::new());
+    let [mut once, mut nothing, mut empty, mut list] = [(); 4].map(|()| Vec::new());
     let mut displaying = Vec::new();
     for _ in 0..ROUNDS {
         let one = used(&probe.command(&["stat"]))?;
@@ -374,6 +374,7 @@ fn stat(feeder: &mut Feeder, count: u32, milliseconds: f64) -> Result<Vec<Row>> 
         displaying.push((all.processor - one.processor) / f64::from(DISPLAYS - 1));
         once.push(one);
         nothing.push(used(&probe.command(&["--version"]))?);
+        empty.push(used(&Command::new("true"))?);
         list.push(used(&probe.command(&["sessions", "--limit", "10"]))?);
     }
     let row =
@@ -385,6 +386,7 @@ fn stat(feeder: &mut Feeder, count: u32, milliseconds: f64) -> Result<Vec<Row>> 
     Ok(vec![
         row("time", "ms", times(&once)).wanted(Wanted::AtMost(milliseconds)),
         row("time of --version", "ms", times(&nothing)),
+        row("time of true", "ms", times(&empty)),
         row("processor, each further display", "ms", displaying),
         row("system calls", "calls", vec![system_calls(&probe)? as f64]),
         row("resident set", "MiB", memory(&once)).wanted(Wanted::AtMost(64.0)),
