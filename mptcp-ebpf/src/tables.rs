@@ -97,9 +97,9 @@ table!(Sessions, Session: SESSION_TAGS, SESSIONS, SESSION_BUCKETS);
 /// Of subflows and handshakes: who is in neither table is known from one cell.
 #[map]
 static FILTER: Array<Shared<u64>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-/// As many buckets as the sessions have.
+/// As [`Tables::tokens`].
 #[map]
-static INITIATORS: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static TOKENS: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// As many keys as there are sessions. Secret: pinned, and in no document.
 #[map]
 static KEYS: Array<Keys<Maps>> = Array::with_max_entries(1, 0);
@@ -370,8 +370,8 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn initiators(&self, bucket: u32) -> Option<&Bucket<Maps>> {
-        INITIATORS.get(bucket)
+    fn tokens(&self, bucket: u32) -> Option<&Bucket<Maps>> {
+        TOKENS.get(bucket)
     }
 
     #[inline(always)]
@@ -433,6 +433,17 @@ impl Tables for Kernel {
     #[inline(always)]
     fn verifies_checksums(&self) -> bool {
         VERIFY_CHECKSUMS.load() != 0
+    }
+
+    #[inline(always)]
+    fn guess(&self, value: u32, guess: u32) -> u32 {
+        let mut hidden = u64::from(guess);
+        // SAFETY: x = x. The compiler, which would take the value in either case, does not know that this is
+        // the guess.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) hidden, options(nomem, nostack));
+        }
+        if value == guess { hidden as u32 } else { value }
     }
 
     #[inline(always)]

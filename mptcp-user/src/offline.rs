@@ -17,6 +17,7 @@ use mptcp_common::{
     track::{
         self, Atomics, HalfOpen, Happening, Keys, Limits, Report, Session, Subflow, Tables,
         table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_of},
+        tokens,
     },
     wire::{Area, Forget, checksum},
 };
@@ -152,7 +153,7 @@ pub struct Offline {
     subflows: Owned<Subflow<Atomics>>,
     sessions: Owned<Session<Atomics>>,
     keys: Box<[Keys<Atomics>]>,
-    initiators: Box<[Bucket<Atomics>]>,
+    tokens: Box<[Bucket<Atomics>]>,
     pending_joins: AtomicU32,
     counters: RefCell<Counters>,
     digest: RefCell<Digest>,
@@ -185,7 +186,7 @@ impl Offline {
             subflows: Owned::new(config.sizes.subflows, &filter),
             sessions,
             keys: bytemuck::zeroed_slice_box(slots),
-            initiators: bytemuck::zeroed_slice_box(buckets),
+            tokens: bytemuck::zeroed_slice_box(buckets * tokens::BUCKETS as usize),
             pending_joins: AtomicU32::new(0),
             counters: RefCell::default(),
             digest: RefCell::default(),
@@ -410,8 +411,8 @@ impl Tables for Offline {
         self.keys.get(session as usize)
     }
 
-    fn initiators(&self, bucket: u32) -> Option<&Bucket<Atomics>> {
-        self.initiators.get(bucket as usize)
+    fn tokens(&self, bucket: u32) -> Option<&Bucket<Atomics>> {
+        self.tokens.get(bucket as usize)
     }
 
     fn pending_joins(&self) -> Option<&AtomicU32> {

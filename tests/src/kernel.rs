@@ -11,6 +11,7 @@ use mptcp_common::{
     track::{
         Atomics, HalfOpen, Keys, Report, Session, Subflow, Tables as _,
         table::{Bucket, CELLS, Table as _, WAYS, buckets_for},
+        tokens,
     },
 };
 use mptcp_user::offline::{self, Offline, Scope};
@@ -106,16 +107,14 @@ impl Kernel {
         for (names, buckets) in [
             (&["HALF_OPEN_TAGS", "HALF_OPENS"][..], buckets[0]),
             (&["SUBFLOW_TAGS", "SUBFLOWS"], buckets[1]),
-            (
-                &["SESSION_TAGS", "SESSIONS", "INITIATORS", "KEYS"],
-                buckets[2],
-            ),
+            (&["SESSION_TAGS", "SESSIONS", "KEYS"], buckets[2]),
         ] {
             for name in names {
-                let is_slots = !name.ends_with("TAGS") && *name != "INITIATORS";
-                loader.map_max_entries(name, buckets * if is_slots { WAYS } else { 1 });
+                let ways = if name.ends_with("TAGS") { 1 } else { WAYS };
+                loader.map_max_entries(name, buckets * ways);
             }
         }
+        loader.map_max_entries("TOKENS", buckets[2] * tokens::BUCKETS);
         loader.map_max_entries("FILTER", buckets[1] * CELLS);
         let mut programs = loader
             .override_global("TEST_CLOCK", &is_test, true)
@@ -278,7 +277,7 @@ impl Kernel {
         self.compare::<Subflows, _>("SUBFLOWS", |i| subflows.slot(i))?;
         self.compare::<Tags, _>("SESSION_TAGS", |i| sessions.bucket(i))?;
         self.compare::<Sessions, _>("SESSIONS", |i| sessions.slot(i))?;
-        self.compare::<Tags, _>("INITIATORS", |i| engine.initiators(i))?;
+        self.compare::<Tags, _>("TOKENS", |i| engine.tokens(i))?;
         self.compare::<Pair, _>("KEYS", |i| engine.keys(i))?;
         self.compare::<[u8; 4], _>("PENDING_JOINS", |_| engine.pending_joins())?;
         self.compare::<[u8; 8], _>("FILTER", |i| engine.filter().get(i as usize))

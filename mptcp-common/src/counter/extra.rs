@@ -343,7 +343,7 @@ pub const EXTRAS: &[Extra] = &[
     extra!("LostHandshakes" Exact |c| all!(c.lost_handshakes),
         "Handshakes that the probe forgot for newer ones"),
     extra!("LostTokens" Exact |c| all!(c.lost_tokens),
-        "Initiators' tokens that found no room in the probe's table"),
+        "Tokens that found no room in the probe's table: joins to them find no session"),
     extra!("LostRanges" Exact |c| all!(c.lost_ranges),
         "Ranges of data that found no room in their session"),
     extra!("LostReports" Exact |c| all!(c.lost_reports),

@@ -365,7 +365,7 @@ counters! {
         lost_subflows: u64,
         /// Handshakes that were forgotten for newer ones.
         lost_handshakes: u64,
-        /// Initiators' tokens that found no room in the table.
+        /// Tokens that found no room in the table: joins to them find no session.
         lost_tokens: u64,
         /// Ranges of data that found no room in their session.
         lost_ranges: u64,

@@ -12,11 +12,9 @@ use super::{
     FlowKey, Kind, Limits, Memory,
     entry::{HalfOpen, Session, Subflow, session, subflow},
     is_session_over, is_subflow_over,
-    open::{
-        claim_initiator, fill_way, find_session, reset_session, reset_side, reset_sums,
-        session_tag, set_bit,
-    },
+    open::{fill_way, reset_session, reset_side, reset_sums, set_bit},
     table::{self, Bucket, Table},
+    tokens,
     word::Word,
 };
 use crate::engine::flow_tag;
@@ -76,7 +74,7 @@ pub trait Shared {
     /// Sessions.
     fn sessions(&self) -> &impl Table<Memory = Self::Memory, Slot = Session<Self::Memory>>;
     /// As in [`super::Tables`].
-    fn initiators(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
+    fn tokens(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
     /// Overwrites the keys of a slot that is claimed; says whether they are.
     fn wipe_keys(&self, session: u32) -> bool;
     /// The secret that tags are made with.
@@ -100,16 +98,21 @@ pub fn session<T: Shared>(
     subflows: &[PresentSubflow],
     now: u64,
 ) -> (Adoption, Option<Place>) {
-    let token = present.tokens[0];
-    let tag = session_tag(tables.seed(), token);
-    let initiators = |bucket| tables.initiators(bucket);
-    let limits = tables.limits();
+    let tokens_of = |bucket| tables.tokens(bucket);
+    let (seed, limits) = (tables.seed(), tables.limits());
     // In this order: programs free a handshake when they have made what comes of it.
     let has_begun = subflows.iter().any(|subflow| has_begun(tables, subflow));
-    match find_session(tables.sessions(), initiators, tag, token, &limits, now) {
+    match tokens::find(
+        tables.sessions(),
+        tokens_of,
+        seed,
+        present.tokens[0],
+        &limits,
+        now,
+    ) {
         Some((slot, side)) => (Adoption::Known, Some(Place { slot, side })),
         None if has_begun => (Adoption::Known, None),
-        None => match open_session(tables, present, now) {
+        None => match open_session(tables, present, subflows.first(), now) {
             Some(slot) => {
                 let side = present.side;
                 (Adoption::Adopted, Some(Place { slot, side }))
@@ -144,16 +147,19 @@ fn has_begun<T: Shared>(tables: &T, subflow: &PresentSubflow) -> bool {
         .is_some_and(|entry| entry.kind() != Kind::Stray as u32)
 }
 
-fn open_session<T: Shared>(tables: &T, present: &Present, now: u64) -> Option<u32> {
-    let limits = tables.limits();
-    // By side.
+fn open_session<T: Shared>(
+    tables: &T,
+    present: &Present,
+    subflow: Option<&PresentSubflow>,
+    now: u64,
+) -> Option<u32> {
+    let (seed, limits) = (tables.seed(), tables.limits());
     let here = present.side as usize & 1;
-    let tokens = [present.tokens[here], present.tokens[here ^ 1]];
     let sessions = tables.sessions();
-    let tag = match tokens[1] {
-        // One that no token has: the initiator's alone leads here.
-        0 => table::tag(table::mix(tables.seed(), 1 << 32 | u64::from(tokens[0]))),
-        token => session_tag(tables.seed(), token),
+    let tag = match subflow {
+        Some(subflow) => flow_tag(seed, &subflow.flow),
+        // Any place will do.
+        None => table::tag(table::mix(seed, present.tokens[0].into())),
     };
     let slot = table::claim(sessions, tag, |session| {
         is_session_over(session, &limits, now)
@@ -185,13 +191,14 @@ fn open_session<T: Shared>(tables: &T, present: &Present, now: u64) -> Option<u3
         side.idsn.store(acknowledged[end]);
         side.fin.store(present.fins[end]);
     }
-    if tokens[0] != 0 {
-        let home = table::home(sessions, session_tag(tables.seed(), tokens[0]));
-        let bucket = tables.initiators(home)?;
-        claim_initiator(sessions, bucket, tokens[0], slot, &limits, now);
-    }
     fence(Release);
     session.tag.store(tag);
+    for token in present.tokens {
+        if token != 0 {
+            let tokens_of = |bucket| tables.tokens(bucket);
+            tokens::register(sessions, tokens_of, seed, (token, slot), &limits, now);
+        }
+    }
     Some(slot)
 }
 

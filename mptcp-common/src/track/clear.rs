@@ -4,6 +4,7 @@ use super::{
     adopt::Shared,
     is_session_over,
     table::{self, Table as _, WAYS},
+    tokens,
     word::Word,
 };
 
@@ -30,8 +31,8 @@ pub fn clear<T: Shared, E>(
             session.generation.add(1);
         }
     }
-    for word in (0..sessions.buckets())
-        .filter_map(|bucket| tables.initiators(bucket))
+    for word in (0..sessions.buckets() * tokens::BUCKETS)
+        .filter_map(|bucket| tables.tokens(bucket))
         .flat_map(table::Bucket::words)
     {
         let value = word.load();

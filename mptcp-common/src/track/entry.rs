@@ -394,7 +394,7 @@ pub struct Side<M: Memory> {
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C, align(64))]
 pub struct Session<M: Memory> {
-    /// Tag of the listener's token, 0 while the entry is free or being filled.
+    /// Tag of the flow that was its first subflow, 0 while the entry is free or being filled.
     pub tag: M::W64,
     /// Counts the entries that were in this slot.
     pub generation: M::W32,

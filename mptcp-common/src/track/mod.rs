@@ -26,6 +26,7 @@ mod seen;
 mod sequence;
 mod signals;
 pub mod table;
+pub mod tokens;
 mod word;
 
 #[cfg(not(target_arch = "bpf"))]
@@ -125,7 +126,7 @@ pub trait Tables: Forget {
     type HalfOpens: Table<Memory = Self::Memory, Slot = HalfOpen<Self::Memory>>;
     /// Subflows.
     type Subflows: Table<Memory = Self::Memory, Slot = Subflow<Self::Memory>>;
-    /// Sessions, by the listener's token.
+    /// Sessions, placed by the flow that was the first.
     type Sessions: Table<Memory = Self::Memory, Slot = Session<Self::Memory>>;
     /// What computes hashes.
     type Digest: Compress;
@@ -138,9 +139,9 @@ pub trait Tables: Forget {
     fn sessions(&self) -> &Self::Sessions;
     /// The keys of the session in this slot.
     fn keys(&self, session: u32) -> Option<&Keys<Self::Memory>>;
-    /// Buckets of words that lead from an initiator's token to its session: the token in the upper
-    /// half, the slot plus 1 in the lower.
-    fn initiators(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
+    /// Buckets of words that lead from [`tokens`] to sessions: [`tokens::BUCKETS`] of them for each bucket of
+    /// sessions.
+    fn tokens(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
     /// Pending joins of all sessions. Those that expired are among them until their places are
     /// taken.
     fn pending_joins(&self) -> Option<&<Self::Memory as Memory>::W32>;
@@ -169,6 +170,14 @@ pub trait Tables: Forget {
     fn report(&self, happening: Happening, detail: u32, token: u32);
     /// The events of one direction (a [`crate::counter::Direction`] by its number), to add to.
     fn events(&self, direction: u32) -> impl DerefMut<Target = Events>;
+
+    /// `value`, which is likely `guess`. Where it is, what uses it need not wait for it to be loaded: a
+    /// processor that predicts the comparison goes on with the guess.
+    #[inline(always)]
+    fn guess(&self, value: u32, guess: u32) -> u32 {
+        let _ = guess;
+        value
+    }
 
     /// Counts in one direction.
     #[inline(always)]

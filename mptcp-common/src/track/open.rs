@@ -1,10 +1,11 @@
 //! Entries of sessions and subflows whose handshake is complete.
 
 use super::{
-    Happening, Kind, Limits, Memory, Stages,
+    Happening, Kind, Memory, Stages,
     entry::{HalfOpen, Session, Side, Subflow, Way, half_open, session, subflow},
     is_session_over, is_subflow_over,
-    table::{self, Bucket, Table},
+    table::{self, Table as _},
+    tokens,
     word::Word,
 };
 use crate::{
@@ -14,53 +15,19 @@ use crate::{
     wire::Key,
 };
 
-/// The tag of a session: of its listener's token.
-#[inline(always)]
-pub(super) fn session_tag(seed: u64, token: u32) -> u64 {
-    table::tag(table::mix(seed, token.into()))
-}
-
 /// The session of a token and which side's token it is.
 #[inline(always)]
 pub(super) fn session_of<T: Stages>(tables: &T, token: u32) -> Option<(u32, u32)> {
+    let tokens_of = |bucket| tables.tokens(bucket);
     let (limits, now) = (tables.limits(), tables.now());
-    let tag = session_tag(tables.seed(), token);
-    let initiators = |bucket| tables.initiators(bucket);
-    find_session(tables.sessions(), initiators, tag, token, &limits, now)
-}
-
-/// The same in these tables. `tag` is the token's.
-#[inline(always)]
-pub(super) fn find_session<'a, M: Memory + 'a>(
-    sessions: &impl Table<Memory = M, Slot = Session<M>>,
-    initiators: impl FnOnce(u32) -> Option<&'a Bucket<M>>,
-    tag: u64,
-    token: u32,
-    limits: &Limits,
-    now: u64,
-) -> Option<(u32, u32)> {
-    let lives = |slot: u32| {
-        let session = sessions.slot(slot)?;
-        (!is_session_over(session, limits, now)).then_some(slot)
-    };
-    if let Some(slot) = table::find(sessions, tag)
-        && let Some(slot) = lives(slot)
-    {
-        return Some((slot, 1));
-    }
-    let bucket = initiators(table::home(sessions, tag))?;
-    for word in bucket.words() {
-        let value = word.load();
-        if (value >> 32) as u32 == token && value as u32 != 0 {
-            let slot = value as u32 - 1;
-            let session = sessions.slot(slot)?;
-            let known = session.flags.load() & (session::KNOWN | session::ADOPTED) != 0;
-            if known && session.sides[0].token.load() == token {
-                return lives(slot).map(|slot| (slot, 0));
-            }
-        }
-    }
-    None
+    tokens::find(
+        tables.sessions(),
+        tokens_of,
+        tables.seed(),
+        token,
+        &limits,
+        now,
+    )
 }
 
 /// Makes a session of the MP_CAPABLE handshake in work. Its slot plus 1 is in the route; if there is
@@ -91,21 +58,12 @@ fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     let hash = Hash::of_version(entry.version());
     let listener = entry.secrets[1].load();
     let derived = tables.with_digest(|digest| derive(digest, hash, Key(listener)))?;
-    let tag = session_tag(tables.seed(), derived.token);
     let direction = work.route.direction.get();
     let (limits, now) = (tables.limits(), tables.now());
-    let present = table::find(tables.sessions(), tag);
-    let over = |slot: u32| {
-        tables
-            .sessions()
-            .slot(slot)
-            .is_some_and(|session| is_session_over(session, &limits, now))
-    };
-    let slot = match present {
-        // The token of a session that is over, once more.
-        Some(slot) if over(slot) => Some(slot),
-        Some(_) => None,
-        None => table::claim(tables.sessions(), tag, |session| {
+    let slot = match session_of(tables, derived.token) {
+        // Joins to the one would be taken for joins to the other.
+        Some((_, 1)) => None,
+        _ => table::claim(tables.sessions(), work.tag, |session| {
             is_session_over(session, &limits, now)
         }),
     };
@@ -124,10 +82,12 @@ fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
         place.keys[0].store(initiator);
         place.keys[1].store(listener);
     }
-    if initiator != 0 {
-        register_initiator(tables, derived.token, slot, direction);
+    session.tag.store(work.tag);
+    for side in 0..2 {
+        if session.flags.load() & session::KNOWN << side != 0 {
+            register(tables, session.sides[side].token.load(), slot, direction);
+        }
     }
-    session.tag.store(tag);
     Some(slot)
 }
 
@@ -197,42 +157,20 @@ pub(super) fn reset_side<M: Memory>(this: &Side<M>, token: u32, first: u64) {
 }
 
 #[inline(always)]
-fn register_initiator<T: Stages>(tables: &T, token: u32, slot: u32, direction: u32) {
-    let tag = session_tag(tables.seed(), token);
+fn register<T: Stages>(tables: &T, token: u32, slot: u32, direction: u32) {
+    let tokens_of = |bucket| tables.tokens(bucket);
     let (limits, now) = (tables.limits(), tables.now());
-    let Some(bucket) = tables.initiators(table::home(tables.sessions(), tag)) else {
-        return;
-    };
-    if !claim_initiator(tables.sessions(), bucket, token, slot, &limits, now) {
+    let is_registered = tokens::register(
+        tables.sessions(),
+        tokens_of,
+        tables.seed(),
+        (token, slot),
+        &limits,
+        now,
+    );
+    if !is_registered {
         tables.count(direction, |events| events.lost_tokens += 1);
     }
-}
-
-/// Makes an initiator's token lead to its session; false if its bucket has no room.
-#[inline(always)]
-pub(super) fn claim_initiator<M: Memory>(
-    sessions: &impl Table<Memory = M, Slot = Session<M>>,
-    bucket: &Bucket<M>,
-    token: u32,
-    slot: u32,
-    limits: &Limits,
-    now: u64,
-) -> bool {
-    let word = (u64::from(token) << 32) | u64::from(slot + 1);
-    for place in bucket.words() {
-        let present = place.load();
-        let free = present as u32 == 0 || {
-            let Some(session) = sessions.slot((present as u32).wrapping_sub(1)) else {
-                return true;
-            };
-            session.sides[0].token.load() != (present >> 32) as u32
-                || is_session_over(session, limits, now)
-        };
-        if free && place.replace(present, word) {
-            return true;
-        }
-    }
-    false
 }
 
 /// Makes a subflow of the handshake in work, in the route's session, and routes the packet to it.

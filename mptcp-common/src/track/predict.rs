@@ -56,6 +56,7 @@ pub fn is_predicted<T: Stages>(tables: &T) -> bool {
             &work.packet,
             &work.dss,
             subflow,
+            subflow.session.load(),
             work.route.side.get(),
         ),
         _ => Predicted::NOT,
@@ -79,18 +80,17 @@ pub fn predict_flow<T: Tables>(
     if !may_be_next(packet, dss) {
         return Predicted::NOT;
     }
-    let Some(slot) = table::find(tables.subflows(), tag) else {
-        return Predicted::NOT;
-    };
-    let Some(subflow) = tables.subflows().slot(slot) else {
+    let Some(subflow) = table::find_entry(tables.subflows(), tag, |subflow: &Subflow<_>| {
+        subflow.tag.load()
+    }) else {
         return Predicted::NOT;
     };
     let second = u32::from(packet.sender_is_second);
     let side = (subflow.flags.load() & subflow::FIRST_IS_LISTENER) ^ second;
-    if subflow.tag.load() != tag {
-        return Predicted::NOT;
-    }
-    predict(tables, packet, dss, subflow, side)
+    // Where a session's first subflow leads to is known from its tag: both come from memory at once.
+    let likely = table::first_slot(tables.sessions(), tag);
+    let session = tables.guess(subflow.session.load(), likely);
+    predict(tables, packet, dss, subflow, session, side)
 }
 
 /// Can this packet be the next data in order, mapped by the DSS that it comes with, or an acknowledgment, and
@@ -111,16 +111,17 @@ fn may_be_next(packet: &Packet, dss: &DssFields) -> bool {
     }
 }
 
-/// Is it? Then it is taken into account.
+/// Is it? Then it is taken into account. `session` is the slot of the subflow's.
 #[inline(always)]
 fn predict<T: Tables>(
     tables: &T,
     packet: &Packet,
     dss: &DssFields,
     subflow: &Subflow<T::Memory>,
+    session: u32,
     side: u32,
 ) -> Predicted {
-    let Some(session) = tables.sessions().slot(subflow.session.load()) else {
+    let Some(session) = tables.sessions().slot(session) else {
         return Predicted::NOT;
     };
     if session.generation.load() != subflow.generation.load() {

@@ -30,7 +30,7 @@ pub struct Bucket<M: Memory> {
 }
 
 impl<M: Memory> Bucket<M> {
-    /// All eight words, where they are no tags.
+    /// The words, where they are no tags.
     #[inline(always)]
     pub(super) fn words(&self) -> &[M::W64; WAYS as usize] {
         &self.tags
@@ -120,6 +120,22 @@ pub fn find<T: Table>(table: &T, tag: u64) -> Option<u32> {
     Some((home ^ 1) * WAYS + way)
 }
 
+/// What is in the slot of a tag; `tag_of` reads the tag in a slot. Most tags have the slot that they tried first,
+/// which needs no look at the bucket.
+#[inline(always)]
+pub(super) fn find_entry<T: Table>(
+    table: &T,
+    tag: u64,
+    tag_of: impl Fn(&T::Slot) -> u64,
+) -> Option<&T::Slot> {
+    let first = table.slot(first_slot(table, tag))?;
+    if tag_of(first) == tag {
+        return Some(first);
+    }
+    let entry = table.slot(find(table, tag)?)?;
+    (tag_of(entry) == tag).then_some(entry)
+}
+
 #[inline(always)]
 fn way_of<M: Memory>(bucket: &Bucket<M>, tag: u64) -> Option<u32> {
     (0..WAYS).find(|way| bucket.tags[*way as usize].load() == tag)
@@ -152,13 +168,18 @@ pub fn claim_home<T: Table>(
 /// lines at once, and long before. `load` reads a word of a slot.
 #[inline(always)]
 pub fn prefetch<T: Table, V>(table: &T, tag: u64, load: impl Fn(&T::Slot) -> V) {
-    let home = home(table, tag);
-    if let Some(bucket) = table.bucket(home) {
+    if let Some(bucket) = table.bucket(home(table, tag)) {
         bucket.overflowed.load();
     }
-    if let Some(slot) = table.slot(home * WAYS + first_way(tag)) {
+    if let Some(slot) = table.slot(first_slot(table, tag)) {
         load(slot);
     }
+}
+
+/// The slot that a tag gets if it is free.
+#[inline(always)]
+pub(super) fn first_slot<T: Table>(table: &T, tag: u64) -> u32 {
+    home(table, tag) * WAYS + first_way(tag)
 }
 
 /// The place in its bucket that a tag gets if it is free.
@@ -254,7 +275,7 @@ pub fn free_barred<T: Table>(table: &T, slot: u32) {
 
 /// The bucket that a tag belongs in: its upper half, scaled to the number of buckets.
 #[inline(always)]
-pub(super) fn home<T: Table>(table: &T, tag: u64) -> u32 {
+fn home<T: Table>(table: &T, tag: u64) -> u32 {
     (((tag >> 32) * u64::from(table.buckets())) >> 32) as u32
 }
 

@@ -18,6 +18,7 @@ use mptcp_common::{
     track::{
         self, Atomics, HalfOpen, Keys, Limits, Session, Subflow, adopt,
         table::{Bucket, CELLS, Table, WAYS, buckets_for},
+        tokens,
     },
 };
 use nix::{
@@ -67,7 +68,7 @@ const MAPS: [(&str, &str, u32, Which); 10] = [
     ("SUBFLOWS", "subflows", WAYS, Which::Subflows),
     ("SESSION_TAGS", "session-tags", 0, Which::Sessions),
     ("SESSIONS", "sessions", WAYS, Which::Sessions),
-    ("INITIATORS", "initiators", 0, Which::Sessions),
+    ("TOKENS", "tokens", tokens::BUCKETS, Which::Sessions),
     ("KEYS", "keys", WAYS, Which::Sessions),
     ("PENDING_JOINS", "pending-joins", 0, Which::One),
     (FILTER, "filter", CELLS, Which::Subflows),
@@ -146,8 +147,10 @@ impl Agreement {
         [
             tag + size_of::<HalfOpen<Atomics>>(),
             tag + size_of::<Subflow<Atomics>>(),
-            // With its place among the initiators' tokens.
-            tag + tag + size_of::<Session<Atomics>>() + size_of::<Keys<Atomics>>(),
+            // With its tokens.
+            tag * (1 + tokens::BUCKETS as usize)
+                + size_of::<Session<Atomics>>()
+                + size_of::<Keys<Atomics>>(),
         ]
         .map(|bytes| bytes as u64)
     }
@@ -358,14 +361,14 @@ impl Tables {
 
     /// All of them in memory, to make and remove entries beside the programs.
     pub(crate) fn whole(&self) -> Result<WholeTables> {
-        let (initiators, length) = self.map("INITIATORS")?;
+        let (tokens, length) = self.map("TOKENS")?;
         let (keys, _) = self.map("KEYS")?;
         let keys = MapData::from_fd(descriptor(keys)?.try_clone_to_owned()?)?;
         Ok(WholeTables {
             handshakes: self.table(HANDSHAKES, Some(FILTER))?,
             subflows: self.table(SUBFLOWS, Some(FILTER))?,
             sessions: self.table(SESSIONS, None)?,
-            initiators: Mapping::whole(initiators, length)?,
+            tokens: Mapping::whole(tokens, length)?,
             keys: RefCell::new(Array::try_from(Map::Array(keys))?),
             agreement: self.agreement,
         })
@@ -389,7 +392,7 @@ pub(crate) struct WholeTables {
     handshakes: Whole<HalfOpen<Atomics>>,
     subflows: Whole<Subflow<Atomics>>,
     sessions: Whole<Session<Atomics>>,
-    initiators: Mapping<Bucket<Atomics>>,
+    tokens: Mapping<Bucket<Atomics>>,
     /// Secrets, which are not mapped.
     keys: RefCell<Array<MapData, [u64; 2]>>,
     agreement: Agreement,
@@ -410,8 +413,8 @@ impl adopt::Shared for WholeTables {
         &self.sessions
     }
 
-    fn initiators(&self, bucket: u32) -> Option<&Bucket<Atomics>> {
-        self.initiators.get(bucket)
+    fn tokens(&self, bucket: u32) -> Option<&Bucket<Atomics>> {
+        self.tokens.get(bucket)
     }
 
     fn wipe_keys(&self, session: u32) -> bool {

@@ -249,7 +249,7 @@ pub(crate) fn stranger(number: u32) -> Record {
 
 /// Keys of initiator and listener.
 fn keys_of(session: u32) -> [u64; 2] {
-    [mix(1, session.into()), mix(2, session.into())]
+    [0, 1].map(|side| mix(1, side << 32 | u64::from(session)))
 }
 
 /// What a handshake's packets differ in.
