@@ -180,6 +180,36 @@ fn a_full_table_of_subflows_says_so() -> Result<()> {
     Ok(())
 }
 
+/// Two hosts may have the same token: it leads to the session whose listener has it. Of two listeners the second is
+/// lost.
+#[test]
+fn a_token_of_two_hosts_leads_to_the_listener() -> Result<()> {
+    let mut twins = Twins::new(host())?;
+    let key = Talk::established(&mut twins)?.keys[A];
+    let listens = |twins: &mut Twins| -> Result<Counters> {
+        let mut talk = Talk::new(twins);
+        talk.keys[B] = key;
+        talk.dsn = [A, B].map(|side| talk.idsn(side).wrapping_add(1));
+        talk.handshake()?;
+        talk.data(0, A, 100)?;
+        talk.ack(0, B)?;
+        talk.join(A, 5)?;
+        Ok(talk.counted)
+    };
+    let second = listens(&mut twins)?;
+    ensure!(all(&second, |e| e.join_created) == 1);
+    ensure!(all(&second, |e| e.lost_sessions + e.join_token_unknown) == 0);
+    ensure!(all(&second, |e| e.join_hmac + e.join_synack_hmac) == 0);
+    let third = listens(&mut twins)?;
+    ensure!(all(&third, |e| e.lost_sessions) == 1);
+    ensure!(all(&third, |e| e.join_created) == 0);
+    // Over, it is nobody's.
+    twins.wait(Duration::from_secs(3601))?;
+    let fourth = listens(&mut twins)?;
+    ensure!(all(&fourth, |e| e.join_created) == 1);
+    twins.compare_tables()
+}
+
 /// Both directions of the same sessions at once, from two CPUs, and from one.
 #[test]
 fn two_cpus_count_what_one_counts() -> Result<()> {

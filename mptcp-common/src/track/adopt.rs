@@ -14,7 +14,7 @@ use super::{
     is_session_over, is_subflow_over,
     open::{fill_way, reset_session, reset_side, reset_sums, set_bit},
     table::{self, Bucket, Table},
-    tokens,
+    tokens::Tokens,
     word::Word,
 };
 use crate::engine::flow_tag;
@@ -98,18 +98,9 @@ pub fn session<T: Shared>(
     subflows: &[PresentSubflow],
     now: u64,
 ) -> (Adoption, Option<Place>) {
-    let tokens_of = |bucket| tables.tokens(bucket);
-    let (seed, limits) = (tables.seed(), tables.limits());
     // In this order: programs free a handshake when they have made what comes of it.
     let has_begun = subflows.iter().any(|subflow| has_begun(tables, subflow));
-    match tokens::find(
-        tables.sessions(),
-        tokens_of,
-        seed,
-        present.tokens[0],
-        &limits,
-        now,
-    ) {
+    match tokens(tables, now).find(present.tokens[0]) {
         Some((slot, side)) => (Adoption::Known, Some(Place { slot, side })),
         None if has_begun => (Adoption::Known, None),
         None => match open_session(tables, present, subflows.first(), now) {
@@ -145,6 +136,28 @@ fn has_begun<T: Shared>(tables: &T, subflow: &PresentSubflow) -> bool {
     table::find(tables.half_opens(), tag)
         .and_then(|slot| tables.half_opens().slot(slot))
         .is_some_and(|entry| entry.kind() != Kind::Stray as u32)
+}
+
+/// What tokens lead to.
+#[expect(clippy::type_complexity, reason = "a closure has no name")]
+fn tokens<'a, T: Shared>(
+    tables: &'a T,
+    now: u64,
+) -> Tokens<
+    'a,
+    impl Table<Memory = T::Memory, Slot = Session<T::Memory>>,
+    impl Fn(u32) -> Option<&'a Bucket<T::Memory>>,
+>
+where
+    T::Memory: 'a,
+{
+    Tokens {
+        sessions: tables.sessions(),
+        buckets: |bucket| tables.tokens(bucket),
+        seed: tables.seed(),
+        limits: tables.limits(),
+        now,
+    }
 }
 
 fn open_session<T: Shared>(
@@ -193,10 +206,10 @@ fn open_session<T: Shared>(
     }
     fence(Release);
     session.tag.store(tag);
-    for token in present.tokens {
+    let tokens = tokens(tables, now);
+    for (end, token) in present.tokens.into_iter().enumerate() {
         if token != 0 {
-            let tokens_of = |bucket| tables.tokens(bucket);
-            tokens::register(sessions, tokens_of, seed, (token, slot), &limits, now);
+            tokens.register(token, (end ^ here) as u32, slot);
         }
     }
     Some(slot)

@@ -36,7 +36,7 @@ pub fn clear<T: Shared, E>(
         .flat_map(table::Bucket::words)
     {
         let value = word.load();
-        if value as u32 != 0 && table::is_barred(sessions, value as u32 - 1) {
+        if tokens::slot_of(value).is_some_and(|slot| table::is_barred(sessions, slot)) {
             word.replace(value, 0);
         }
     }

@@ -4,7 +4,7 @@ use super::{
     Happening, REPLACE_TIME, Stages,
     entry::{HalfOpen, Session, half_open, session},
     handshake::{answered, drop},
-    open::{has_bit, session_of, set_bit, token_of},
+    open::{has_bit, set_bit, token_of, tokens},
     sequence::after,
     since,
     table::Table as _,
@@ -26,7 +26,7 @@ pub fn lookup_join<T: Stages>(tables: &T) {
         Some(option) if option.length() == 12 => option.u32(4),
         _ => return,
     };
-    if let Some((slot, owner)) = session_of(tables, token) {
+    if let Some((slot, owner)) = tokens(tables).find(token) {
         work.route.session.set(slot + 1);
         // Who joins names the token of the other side.
         work.route.side.set(owner ^ 1);

@@ -4,8 +4,8 @@ use super::{
     Happening, Kind, Memory, Stages,
     entry::{HalfOpen, Session, Side, Subflow, Way, half_open, session, subflow},
     is_session_over, is_subflow_over,
-    table::{self, Table as _},
-    tokens,
+    table::{self, Bucket, Table as _},
+    tokens::Tokens,
     word::Word,
 };
 use crate::{
@@ -15,19 +15,22 @@ use crate::{
     wire::Key,
 };
 
-/// The session of a token and which side's token it is.
+/// What tokens lead to.
 #[inline(always)]
-pub(super) fn session_of<T: Stages>(tables: &T, token: u32) -> Option<(u32, u32)> {
-    let tokens_of = |bucket| tables.tokens(bucket);
-    let (limits, now) = (tables.limits(), tables.now());
-    tokens::find(
-        tables.sessions(),
-        tokens_of,
-        tables.seed(),
-        token,
-        &limits,
-        now,
-    )
+#[expect(clippy::type_complexity, reason = "a closure has no name")]
+pub(super) fn tokens<'a, T: Stages>(
+    tables: &'a T,
+) -> Tokens<'a, T::Sessions, impl Fn(u32) -> Option<&'a Bucket<T::Memory>>>
+where
+    T::Memory: 'a,
+{
+    Tokens {
+        sessions: tables.sessions(),
+        buckets: |bucket| tables.tokens(bucket),
+        seed: tables.seed(),
+        limits: tables.limits(),
+        now: tables.now(),
+    }
 }
 
 /// Makes a session of the MP_CAPABLE handshake in work. Its slot plus 1 is in the route; if there is
@@ -59,8 +62,9 @@ fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     let listener = entry.secrets[1].load();
     let derived = tables.with_digest(|digest| derive(digest, hash, Key(listener)))?;
     let direction = work.route.direction.get();
-    let (limits, now) = (tables.limits(), tables.now());
-    let slot = match session_of(tables, derived.token) {
+    let tokens = tokens(tables);
+    let (limits, now) = (tokens.limits, tokens.now);
+    let slot = match tokens.find(derived.token) {
         // Joins to the one would be taken for joins to the other.
         Some((_, 1)) => None,
         _ => table::claim(tables.sessions(), work.tag, |session| {
@@ -83,10 +87,13 @@ fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
         place.keys[1].store(listener);
     }
     session.tag.store(work.tag);
-    for side in 0..2 {
-        if session.flags.load() & session::KNOWN << side != 0 {
-            register(tables, session.sides[side].token.load(), slot, direction);
-        }
+    let side = |side: usize| session.sides[side].token.load();
+    let mut lost = u64::from(!tokens.register(side(1), 1, slot));
+    if initiator != 0 {
+        lost += u64::from(!tokens.register(side(0), 0, slot));
+    }
+    if lost != 0 {
+        tables.count(direction, |events| events.lost_tokens += lost);
     }
     Some(slot)
 }
@@ -154,23 +161,6 @@ pub(super) fn reset_side<M: Memory>(this: &Side<M>, token: u32, first: u64) {
     this.used[0].store(1);
     this.mapped_set().reset(first);
     this.sent_set().reset(first);
-}
-
-#[inline(always)]
-fn register<T: Stages>(tables: &T, token: u32, slot: u32, direction: u32) {
-    let tokens_of = |bucket| tables.tokens(bucket);
-    let (limits, now) = (tables.limits(), tables.now());
-    let is_registered = tokens::register(
-        tables.sessions(),
-        tokens_of,
-        tables.seed(),
-        (token, slot),
-        &limits,
-        now,
-    );
-    if !is_registered {
-        tables.count(direction, |events| events.lost_tokens += 1);
-    }
 }
 
 /// Makes a subflow of the handshake in work, in the route's session, and routes the packet to it.

@@ -1,11 +1,11 @@
 //! Tokens lead to their sessions: who joins names the token of the other side.
 //!
-//! A word has the token in its upper half and the session's slot plus 1 in the lower. It stands in one of
-//! two neighbouring buckets, and is free when its session is over or has another token.
+//! A word has the token in its upper half, and in the lower whose it is, a bit, and the session's slot plus 1. It
+//! stands in one of two neighbouring buckets, and is free when its session is over or has another token.
 
 use super::{
     Limits,
-    entry::{Session, session},
+    entry::Session,
     is_session_over,
     table::{self, Bucket, Table},
     word::{Memory, Word},
@@ -14,84 +14,110 @@ use super::{
 /// Buckets of words for each bucket of sessions: a session has two tokens.
 pub const BUCKETS: u32 = 2;
 
-/// The first bucket of a token.
+/// Below the token: the side whose it is.
+const SIDE: u32 = 31;
+
 #[inline(always)]
-fn home(sessions: &impl Table, seed: u64, token: u32) -> u32 {
-    let buckets = sessions.buckets() * BUCKETS;
-    (((table::mix(seed, token.into()) >> 32) * u64::from(buckets)) >> 32) as u32
+fn word(token: u32, side: u32, slot: u32) -> u64 {
+    u64::from(token) << 32 | u64::from(side) << SIDE | u64::from(slot + 1)
 }
 
-/// The session that has a token, by its slot, and which side's token it is: a listener's before an initiator's,
-/// where two hosts have the same.
+/// The slot that a word leads to, if it leads anywhere.
 #[inline(always)]
-pub(super) fn find<'a, M: Memory + 'a>(
-    sessions: &impl Table<Memory = M, Slot = Session<M>>,
-    tokens: impl Fn(u32) -> Option<&'a Bucket<M>>,
-    seed: u64,
-    token: u32,
-    limits: &Limits,
-    now: u64,
-) -> Option<(u32, u32)> {
-    let home = home(sessions, seed, token);
-    let mut initiators = None;
-    for bucket in [home, home ^ 1] {
-        for word in tokens(bucket)?.words() {
+pub(super) fn slot_of(word: u64) -> Option<u32> {
+    (word as u32 & !(1 << SIDE)).checked_sub(1)
+}
+
+/// The tables of sessions and tokens, and what is needed to read them.
+pub(super) struct Tokens<'a, S, F> {
+    pub(super) sessions: &'a S,
+    /// Buckets by their numbers.
+    pub(super) buckets: F,
+    /// What tags are made with.
+    pub(super) seed: u64,
+    pub(super) limits: Limits,
+    pub(super) now: u64,
+}
+
+impl<'a, M, S, F> Tokens<'a, S, F>
+where
+    M: Memory + 'a,
+    S: Table<Memory = M, Slot = Session<M>>,
+    F: Fn(u32) -> Option<&'a Bucket<M>>,
+{
+    /// The session that has a token, by its slot, and which side's token it is: a listener's before an
+    /// initiator's, since two hosts can have the same.
+    #[inline(always)]
+    pub(super) fn find(&self, token: u32) -> Option<(u32, u32)> {
+        let home = self.home(token);
+        // One by one: in the kernel this may be no loop.
+        if let Some(slot) = self.find_in(home, token, 1) {
+            return Some((slot, 1));
+        }
+        if let Some(slot) = self.find_in(home ^ 1, token, 1) {
+            return Some((slot, 1));
+        }
+        if let Some(slot) = self.find_in(home, token, 0) {
+            return Some((slot, 0));
+        }
+        let slot = self.find_in(home ^ 1, token, 0)?;
+        Some((slot, 0))
+    }
+
+    /// Makes the token of a side lead to its session; false if its buckets have no room.
+    #[inline(always)]
+    pub(super) fn register(&self, token: u32, side: u32, slot: u32) -> bool {
+        let (home, word) = (self.home(token), word(token, side, slot));
+        self.put(home, word) || self.put(home ^ 1, word)
+    }
+
+    /// The first bucket of a token.
+    #[inline(always)]
+    fn home(&self, token: u32) -> u32 {
+        let buckets = self.sessions.buckets() * BUCKETS;
+        (((table::mix(self.seed, token.into()) >> 32) * u64::from(buckets)) >> 32) as u32
+    }
+
+    #[inline(always)]
+    fn find_in(&self, bucket: u32, token: u32, side: u32) -> Option<u32> {
+        let wanted = word(token, side, 0) >> SIDE;
+        let words = (self.buckets)(bucket)?.words();
+        let mut found = 0;
+        for word in words {
             let value = word.load();
-            if (value >> 32) as u32 != token || value as u32 == 0 {
-                continue;
-            }
-            let slot = value as u32 - 1;
-            let session = sessions.slot(slot)?;
-            if is_session_over(session, limits, now) {
-                continue;
-            }
-            match side_of(session, token) {
-                Some(1) => return Some((slot, 1)),
-                Some(_) => initiators = Some((slot, 0)),
-                None => {}
+            if found == 0 && value >> SIDE == wanted {
+                found = value;
             }
         }
+        let slot = slot_of(found)?;
+        let session = self.sessions.slot(slot)?;
+        self.is_of(session, found).then_some(slot)
     }
-    initiators
-}
 
-/// Makes a token lead to its session; false if its buckets have no room.
-#[inline(always)]
-pub(super) fn register<'a, M: Memory + 'a>(
-    sessions: &impl Table<Memory = M, Slot = Session<M>>,
-    tokens: impl Fn(u32) -> Option<&'a Bucket<M>>,
-    seed: u64,
-    (token, slot): (u32, u32),
-    limits: &Limits,
-    now: u64,
-) -> bool {
-    let home = home(sessions, seed, token);
-    let new = u64::from(token) << 32 | u64::from(slot + 1);
-    for bucket in [home, home ^ 1] {
-        let Some(bucket) = tokens(bucket) else {
+    #[inline(always)]
+    fn put(&self, bucket: u32, new: u64) -> bool {
+        let Some(bucket) = (self.buckets)(bucket) else {
             return false;
         };
         for word in bucket.words() {
             let present = word.load();
-            let is_free = present as u32 == 0
-                || sessions.slot(present as u32 - 1).is_none_or(|session| {
-                    side_of(session, (present >> 32) as u32).is_none()
-                        || is_session_over(session, limits, now)
-                });
+            let session = slot_of(present).and_then(|slot| self.sessions.slot(slot));
+            let is_free = match session {
+                Some(session) => !self.is_of(session, present),
+                None => true,
+            };
             if is_free && word.replace(present, new) {
                 return true;
             }
         }
+        false
     }
-    false
-}
 
-/// The side of a session that has a token.
-#[inline(always)]
-fn side_of<M: Memory>(entry: &Session<M>, token: u32) -> Option<u32> {
-    if entry.sides[1].token.load() == token {
-        return Some(1);
+    /// Is it this session that a word leads to, and does it live?
+    #[inline(always)]
+    fn is_of(&self, session: &Session<M>, word: u64) -> bool {
+        let side = (word as u32 >> SIDE) as usize & 1;
+        session.sides[side].token.load() == (word >> 32) as u32
+            && !is_session_over(session, &self.limits, self.now)
     }
-    let is_known = entry.flags.load() & (session::KNOWN | session::ADOPTED) != 0;
-    (is_known && entry.sides[0].token.load() == token).then_some(0)
 }
