@@ -10,7 +10,7 @@ use bytemuck::AnyBitPattern;
 use crate::{
     counter::Leaf,
     engine::{self, Flow, Packet, Work},
-    track::{FlowKey, Tables, Word as _, table},
+    track::{FlowKey, Tables, table},
     wire::{
         Area, DssFields, DssFlags, Forget, KIND_MPTCP, MAX_OPTIONS, Subtype, TIMESTAMP,
         TIMESTAMP_WORDS, TcpFlags,
@@ -722,7 +722,7 @@ pub fn gather<F: Frame, T: Tables>(
         work.tag = engine::flow_tag(tables.seed(), &work.flow);
         let is_syn = offset_and_flags & u32::from(TcpFlags::SYN) << 16 != 0;
         let (found, place) = if is_syn && table::is_absent(tables.subflows(), work.tag) {
-            table::prefetch(tables.half_opens(), work.tag, |entry| entry.tag.load());
+            table::prefetch(tables.half_opens(), work.tag);
             (Flow::Unknown, 0)
         } else {
             engine::locate(tables, work.tag)

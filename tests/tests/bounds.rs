@@ -258,6 +258,81 @@ fn two_cpus_count_what_one_counts() -> Result<()> {
     parallel.check_filter()
 }
 
+/// Sessions that two CPUs open at once in a table that is full of what is over: none takes the other's place.
+#[test]
+fn two_cpus_fill_different_places() -> Result<()> {
+    const ROUNDS: usize = 400;
+    // Of the 14 places in the smallest table.
+    const SESSIONS: usize = 5;
+    let sizes = Sizes {
+        sessions: 1,
+        subflows: 1,
+        handshakes: 256,
+    };
+    let mut kernel = Kernel::with(Config { sizes, ..host() })?;
+    let mut twins = Twins::alone(Config::default());
+    for round in 1..=ROUNDS {
+        let mut sides = [Vec::new(), Vec::new()];
+        for frames in &mut sides {
+            for _ in 0..SESSIONS {
+                frames.extend(life(&mut Talk::new(&mut twins))?);
+            }
+        }
+        kernel.set_clock(round as u64 * 4000 * 1_000_000_000)?;
+        let (program, barrier) = (kernel.xdp()?, Barrier::new(2));
+        thread::scope(|scope| -> Result<()> {
+            let runs: Vec<_> = sides
+                .iter()
+                .enumerate()
+                .map(|(cpu, frames)| {
+                    let barrier = &barrier;
+                    scope.spawn(move || -> Result<()> {
+                        let mut cpus = CpuSet::new();
+                        cpus.set(cpu)?;
+                        sched_setaffinity(Pid::from_raw(0), &cpus)?;
+                        barrier.wait();
+                        frames.iter().try_for_each(|frame| run(program, frame))
+                    })
+                })
+                .collect();
+            for run in runs {
+                run.join().expect("no panic")?;
+            }
+            Ok(())
+        })?;
+    }
+    let counted = kernel.read()?;
+    let wanted = (2 * SESSIONS * ROUNDS) as u64;
+    ensure!(all(&counted, |e| e.session_created) == wanted);
+    ensure!(all(&counted, |e| e.lost_sessions + e.lost_subflows) == 0);
+    ensure!(
+        all(&counted, |e| e.fresh_data_ack) == wanted,
+        "{} of {wanted} sessions",
+        all(&counted, |e| e.fresh_data_ack)
+    );
+    Ok(())
+}
+
+/// A session's handshake, a packet of data, and its acknowledgment.
+fn life(talk: &mut Talk<'_>) -> Result<Vec<Vec<u8>>> {
+    let mut frames = Vec::new();
+    for (from, flags, options) in [
+        (A, SYN, talk.capable_syn()),
+        (B, SYN | ACK, talk.capable_syn_ack()),
+        (A, ACK, talk.capable_ack()),
+    ] {
+        frames.push(talk.frame(0, from, flags, &options, 0).bytes());
+        talk.send(0, from, flags, &options, 0)?;
+    }
+    let data = talk.dss(A, Some(talk.map(0, A, 100)), false);
+    frames.push(talk.frame(0, A, ACK, &data, 100).bytes());
+    talk.flows[0].next[A] += 100;
+    talk.dsn[A] += 100;
+    let ack = talk.dss(B, None, false);
+    frames.push(talk.frame(0, B, ACK, &ack, 0).bytes());
+    Ok(frames)
+}
+
 /// More sessions than there is room for: those that are there stay, the rest is counted as lost.
 #[test]
 fn a_full_table_evicts_nothing() -> Result<()> {

@@ -10,6 +10,7 @@ use bytemuck::Zeroable;
 
 use super::{
     Kind,
+    table::Entry,
     word::{Memory, Word as _},
 };
 
@@ -453,6 +454,27 @@ pub mod session {
     pub const ADOPTED: u32 = 1 << 22;
     /// Nobody says which of its ends is the initiator.
     pub const ROLES_UNKNOWN: u32 = 1 << 23;
+}
+
+impl<M: Memory> Entry for HalfOpen<M> {
+    #[inline(always)]
+    fn tag(&self) -> u64 {
+        self.tag.load()
+    }
+}
+
+impl<M: Memory> Entry for Subflow<M> {
+    #[inline(always)]
+    fn tag(&self) -> u64 {
+        self.tag.load()
+    }
+}
+
+impl<M: Memory> Entry for Session<M> {
+    #[inline(always)]
+    fn tag(&self) -> u64 {
+        self.tag.load()
+    }
 }
 
 /// The keys of a session: secrets, in a table of their own.

@@ -80,9 +80,7 @@ pub fn predict_flow<T: Tables>(
     if !may_be_next(packet, dss) {
         return Predicted::NOT;
     }
-    let Some(subflow) = table::find_entry(tables.subflows(), tag, |subflow: &Subflow<_>| {
-        subflow.tag.load()
-    }) else {
+    let Some(subflow) = table::find_entry(tables.subflows(), tag) else {
         return Predicted::NOT;
     };
     let second = u32::from(packet.sender_is_second);

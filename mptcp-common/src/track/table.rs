@@ -42,6 +42,12 @@ impl<M: Memory> Bucket<M> {
     }
 }
 
+/// What a slot holds.
+pub trait Entry {
+    /// Its tag: not that of the slot's place while it is being filled.
+    fn tag(&self) -> u64;
+}
+
 /// A table in some memory.
 pub trait Table {
     /// What its words are made of.
@@ -120,20 +126,15 @@ pub fn find<T: Table>(table: &T, tag: u64) -> Option<u32> {
     Some((home ^ 1) * WAYS + way)
 }
 
-/// What is in the slot of a tag; `tag_of` reads the tag in a slot. Most tags have the slot that they tried first,
-/// which needs no look at the bucket.
+/// The entry of a tag. Most have the slot that they tried first, which needs no look at the bucket.
 #[inline(always)]
-pub(super) fn find_entry<T: Table>(
-    table: &T,
-    tag: u64,
-    tag_of: impl Fn(&T::Slot) -> u64,
-) -> Option<&T::Slot> {
+pub(super) fn find_entry<T: Table<Slot: Entry>>(table: &T, tag: u64) -> Option<&T::Slot> {
     let first = table.slot(first_slot(table, tag))?;
-    if tag_of(first) == tag {
+    if first.tag() == tag {
         return Some(first);
     }
     let entry = table.slot(find(table, tag)?)?;
-    (tag_of(entry) == tag).then_some(entry)
+    (entry.tag() == tag).then_some(entry)
 }
 
 #[inline(always)]
@@ -143,7 +144,11 @@ fn way_of<M: Memory>(bucket: &Bucket<M>, tag: u64) -> Option<u32> {
 
 /// Claims a slot for a tag that is not in the table: a free one, or one that `expired`.
 #[inline(always)]
-pub fn claim<T: Table>(table: &T, tag: u64, expired: impl Fn(&T::Slot) -> bool) -> Option<u32> {
+pub fn claim<T: Table<Slot: Entry>>(
+    table: &T,
+    tag: u64,
+    expired: impl Fn(&T::Slot) -> bool,
+) -> Option<u32> {
     let home = home(table, tag);
     if let Some(way) = claim_in(table, home, tag, &expired) {
         return Some(home * WAYS + way);
@@ -155,7 +160,7 @@ pub fn claim<T: Table>(table: &T, tag: u64, expired: impl Fn(&T::Slot) -> bool) 
 
 /// The same in the home bucket alone, for a table that evicts.
 #[inline(always)]
-pub fn claim_home<T: Table>(
+pub fn claim_home<T: Table<Slot: Entry>>(
     table: &T,
     tag: u64,
     expired: impl Fn(&T::Slot) -> bool,
@@ -165,14 +170,14 @@ pub fn claim_home<T: Table>(
 }
 
 /// Begins to fetch what [`claim`] will want of a tag that is new, its bucket and the slot that it tries first: two
-/// lines at once, and long before. `load` reads a word of a slot.
+/// lines at once, and long before.
 #[inline(always)]
-pub fn prefetch<T: Table, V>(table: &T, tag: u64, load: impl Fn(&T::Slot) -> V) {
+pub fn prefetch<T: Table<Slot: Entry>>(table: &T, tag: u64) {
     if let Some(bucket) = table.bucket(home(table, tag)) {
         bucket.overflowed.load();
     }
     if let Some(slot) = table.slot(first_slot(table, tag)) {
-        load(slot);
+        slot.tag();
     }
 }
 
@@ -189,7 +194,7 @@ fn first_way(tag: u64) -> u32 {
 }
 
 #[inline(always)]
-fn claim_in<T: Table>(
+fn claim_in<T: Table<Slot: Entry>>(
     table: &T,
     number: u32,
     tag: u64,
@@ -204,7 +209,11 @@ fn claim_in<T: Table>(
     for way in 0..WAYS {
         let word = &bucket.tags[way as usize];
         let present = word.load();
-        let free = present == 0 || (present != BARRED && expired(table.slot(number * WAYS + way)?));
+        let free = present == 0 || {
+            let entry = table.slot(number * WAYS + way)?;
+            // Not one that another CPU is filling just now, and not one that is barred.
+            entry.tag() == present && expired(entry)
+        };
         if free && exchange(table, word, present, tag) {
             return Some(way);
         }

@@ -77,7 +77,7 @@ mod tests {
 
     use mptcp_common::track::{
         self, Atomics,
-        table::{self, Table, WAYS},
+        table::{self, Entry, Table, WAYS},
     };
 
     use super::*;
@@ -107,7 +107,7 @@ mod tests {
     }
 
     /// Claims places of a table and hands what is there to `fill`.
-    fn fill<S>(table: &Owned<S>, random: &mut Random, fill: impl Fn(&S, &mut Random)) {
+    fn fill<S: Entry>(table: &Owned<S>, random: &mut Random, fill: impl Fn(&S, &mut Random)) {
         for _ in 0..200 {
             let tag = u64::from(random.below(u32::MAX)) << 32 | 1;
             let slot = table::claim(table, tag, |_| false);
