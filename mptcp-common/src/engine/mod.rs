@@ -231,11 +231,12 @@ pub fn flow_tag(seed: u64, flow: &FlowKey) -> u64 {
             .wrapping_add(high.wrapping_mul(ODD[1]));
         (sum ^ (sum >> 32)).wrapping_mul(ODD[2])
     };
-    let upper = end(source_high, source, ports).wrapping_add(end(
+    let both = end(source_high, source, ports).wrapping_add(end(
         destination_high,
         destination,
         ports >> 16,
     ));
+    let upper = (both ^ (both >> 32)).wrapping_mul(ODD[1]);
     let low = source ^ destination ^ ((ports ^ (ports >> 16)) & 0xffff);
     let high = source_high ^ destination_high;
     let key = seed | 1;

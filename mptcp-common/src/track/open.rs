@@ -79,17 +79,20 @@ fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     session.tag.store(0);
     fill_session(session, entry, now);
     fill_side(session, 1, listener, derived);
+    // Once more: less that has to stay on the stack.
+    let hash = Hash::of_version(entry.version());
     let initiator = entry.secrets[0].load();
     let derived = tables.with_digest(|digest| derive(digest, hash, Key(initiator)))?;
     fill_side(session, 0, initiator, derived);
     if let Some(place) = tables.keys(slot) {
-        place.keys[0].store(initiator);
-        place.keys[1].store(listener);
+        for (key, secret) in place.keys.iter().zip(&entry.secrets) {
+            key.store(secret.load());
+        }
     }
     session.tag.store(work.tag);
     let side = |side: usize| session.sides[side].token.load();
     let mut lost = u64::from(!tokens.register(side(1), 1, slot));
-    if initiator != 0 {
+    if session.flags.load() & session::KNOWN != 0 {
         lost += u64::from(!tokens.register(side(0), 0, slot));
     }
     if lost != 0 {

@@ -187,10 +187,11 @@ pub(super) fn first_slot<T: Table>(table: &T, tag: u64) -> u32 {
     home(table, tag) * WAYS + first_way(tag)
 }
 
-/// The place in its bucket that a tag gets if it is free.
+/// The place in its bucket that a tag gets if it is free: by the lowest bits of the half whose highest find the
+/// bucket.
 #[inline(always)]
 fn first_way(tag: u64) -> u32 {
-    ((tag as u32 >> 1 & 0xff) * WAYS) >> 8
+    (((tag >> 32) as u32 & 0xff) * WAYS) >> 8
 }
 
 #[inline(always)]
