@@ -1,7 +1,6 @@
 //! Access to the bytes of a frame, in an XDP buffer or a socket buffer.
 
 use aya_ebpf::{
-    EbpfContext,
     bindings::{__sk_buff, xdp_md},
     helpers::generated::{
         bpf_csum_diff, bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
@@ -19,9 +18,6 @@ use crate::tables::{self, Verifier};
 
 /// A frame: some of its bytes can be read in place, all through a helper.
 pub(crate) trait Bytes {
-    type Context: EbpfContext;
-
-    fn context(&self) -> &Self::Context;
     /// Address of the first byte.
     fn start(&self) -> usize;
     /// Address behind the last byte that can be read in place.
@@ -194,13 +190,6 @@ impl<B: Bytes> Frame for InPlace<B> {
 pub(crate) struct Xdp(pub(crate) XdpContext);
 
 impl Bytes for Xdp {
-    type Context = XdpContext;
-
-    #[inline(always)]
-    fn context(&self) -> &XdpContext {
-        &self.0
-    }
-
     #[inline(always)]
     fn start(&self) -> usize {
         // SAFETY: the context is valid for the program's run. Volatile, so that no packet pointer
@@ -276,13 +265,6 @@ impl Skb {
 }
 
 impl Bytes for Skb {
-    type Context = TcContext;
-
-    #[inline(always)]
-    fn context(&self) -> &TcContext {
-        &self.0
-    }
-
     #[inline(always)]
     fn start(&self) -> usize {
         // SAFETY: the context is valid for the program's run. Volatile, so that no packet pointer

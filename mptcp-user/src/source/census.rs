@@ -159,7 +159,7 @@ mod tests {
     fn it_counts_what_a_census_of_whole_tables_counts() {
         let mut most = Gauges::default();
         let none = Rc::default();
-        for seed in 1..100 {
+        for seed in 1..400 {
             let mut random = Random(seed);
             let limits = Limits::DEFAULT;
             let (half_opens, subflows, sessions) = (
@@ -196,7 +196,7 @@ mod tests {
             most.alone = most.alone.max(whole.alone);
         }
         assert!(
-            most.subflows > 4 && most.pending > 2 && most.alone > 5,
+            most.subflows > 5 && most.pending > 2 && most.alone > 5,
             "{most:?}"
         );
     }
