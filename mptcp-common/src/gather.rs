@@ -722,7 +722,6 @@ pub fn gather<F: Frame, T: Tables>(
         work.tag = engine::flow_tag(tables.seed(), &work.flow);
         let is_syn = offset_and_flags & u32::from(TcpFlags::SYN) << 16 != 0;
         let (found, place) = if is_syn && table::is_absent(tables.subflows(), work.tag) {
-            table::prefetch(tables.half_opens(), work.tag);
             (Flow::Unknown, 0)
         } else {
             engine::locate(tables, work.tag)

@@ -12,6 +12,12 @@ use mptcp_common::track::{Memory, Word};
 #[repr(transparent)]
 pub(crate) struct Shared<T>(UnsafeCell<T>);
 
+impl<T> Shared<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+}
+
 // SAFETY: all access is volatile or atomic, and no reference to the inside is handed out.
 unsafe impl<T> Sync for Shared<T> {}
 

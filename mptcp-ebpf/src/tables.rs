@@ -51,7 +51,7 @@ const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// A table of the probe: two arrays, sized when they are loaded.
 macro_rules! table {
-    ($name:ident, $slot:ident: $tags:ident, $slots:ident, $buckets:ident $(, $filter:ident)?) => {
+    ($name:ident, $slot:ident: $tags:ident, $slots:ident, $buckets:ident $(, $cell:ident)?) => {
         #[map]
         static $tags: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
         #[map]
@@ -84,19 +84,21 @@ macro_rules! table {
             $(
                 #[inline(always)]
                 fn cell(&self, tag: u64) -> Option<&Shared<u64>> {
-                    $filter.get(cell_of(tag, SUBFLOW_BUCKETS.load()))
+                    Some($cell(tag))
                 }
             )?
         }
     };
 }
 
-table!(HalfOpens, HalfOpen: HALF_OPEN_TAGS, HALF_OPENS, HALF_OPEN_BUCKETS, FILTER);
-table!(Subflows, Subflow: SUBFLOW_TAGS, SUBFLOWS, SUBFLOW_BUCKETS, FILTER);
+table!(HalfOpens, HalfOpen: HALF_OPEN_TAGS, HALF_OPENS, HALF_OPEN_BUCKETS, cell);
+table!(Subflows, Subflow: SUBFLOW_TAGS, SUBFLOWS, SUBFLOW_BUCKETS, cell);
 table!(Sessions, Session: SESSION_TAGS, SESSIONS, SESSION_BUCKETS);
-/// Of subflows and handshakes: who is in neither table is known from one cell.
-#[map]
-static FILTER: Array<Shared<u64>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// Of subflows and handshakes: who is in neither table is known from one cell. A variable, since the address of
+/// one is known without a lookup: its place is taken by the map that the loader gives (`filter::give` in
+/// mptcp-user), of `table::CELLS` for each bucket of subflows.
+#[unsafe(no_mangle)]
+static FILTER: Shared<u64> = Shared::new(0);
 /// As [`Tables::tokens`].
 #[map]
 static TOKENS: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -158,6 +160,26 @@ static MIN_MSS_V4: Global<u16> = Global::new(536);
 static MIN_MSS_V6: Global<u16> = Global::new(1220);
 #[unsafe(no_mangle)]
 static VERSION_0: Global<u8> = Global::new(1);
+
+/// The filter's cell of a tag.
+#[inline(always)]
+fn cell(tag: u64) -> &'static Shared<u64> {
+    let mut cells = &raw const FILTER;
+    let mut index = u64::from(cell_of(tag, SUBFLOW_BUCKETS.load()));
+    // SAFETY: x = x. The compiler knows no more that it is a variable of one cell, nor where the index comes
+    // from: it would scale that by bits, of which the verifier keeps less.
+    unsafe {
+        core::arch::asm!(
+            "{0} = {0}",
+            "{1} = {1}",
+            inout(reg) cells,
+            inout(reg) index,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    // SAFETY: inside of the map, as the verifier makes sure.
+    unsafe { &*cells.add(index as usize) }
+}
 
 /// This CPU's counters.
 #[inline(always)]

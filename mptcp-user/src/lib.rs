@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-pub use probe::OBJECT;
+pub use probe::{OBJECT, filter};
 pub use source::{capture, log};
 
 /// The program: reads the command line, does what it says.

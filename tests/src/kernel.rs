@@ -1,5 +1,7 @@
 //! The eBPF programs, run by the kernel on frames that a test made (BPF_PROG_TEST_RUN).
 
+use std::num::NonZeroUsize;
+
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
@@ -14,7 +16,11 @@ use mptcp_common::{
         tokens,
     },
 };
-use mptcp_user::offline::{self, Offline, Scope};
+use mptcp_user::{
+    filter,
+    offline::{self, Offline, Scope},
+};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::tables;
 
@@ -65,6 +71,7 @@ pub struct Kernel {
     counters: PerCpuArray<MapData, Raw>,
     clock: Array<MapData, u64>,
     reports: RingBuf<MapData>,
+    filter: MapData,
     before: Counters,
 }
 
@@ -115,7 +122,6 @@ impl Kernel {
             }
         }
         loader.map_max_entries("TOKENS", buckets[2] * tokens::BUCKETS);
-        loader.map_max_entries("FILTER", buckets[1] * CELLS);
         let mut programs = loader
             .override_global("TEST_CLOCK", &is_test, true)
             .override_global("ROLE", &role, true)
@@ -140,6 +146,8 @@ impl Kernel {
             .override_global("AYA_LOG_LEVEL", &log, true)
             .load(object)
             .context("cannot load the eBPF object; the tests need root")?;
+        let filter = filter::create(buckets[1] * CELLS)?;
+        filter::give(&programs, &filter)?;
         for name in ["tc_ingress", "tc_egress"] {
             classifier(&mut programs, name)?.load()?;
         }
@@ -153,6 +161,7 @@ impl Kernel {
             programs,
             clock,
             reports: RingBuf::try_from(reports)?,
+            filter,
             counters: PerCpuArray::try_from(counters)?,
             before: Counters::default(),
         })
@@ -280,12 +289,19 @@ impl Kernel {
         self.compare::<Tags, _>("TOKENS", |i| engine.tokens(i))?;
         self.compare::<Pair, _>("KEYS", |i| engine.keys(i))?;
         self.compare::<[u8; 4], _>("PENDING_JOINS", |_| engine.pending_joins())?;
-        self.compare::<[u8; 8], _>("FILTER", |i| engine.filter().get(i as usize))
+        for (is, i) in self.cells()?.iter().zip(0..) {
+            let wanted = engine.filter().get(i).context("the filter is too short")?;
+            ensure!(
+                is.to_ne_bytes() == tables::entry(wanted),
+                "cell {i} in the kernel is {is}, in user space {wanted:?}"
+            );
+        }
+        Ok(())
     }
 
     /// Fails unless the filter says how many tags there are, cell by cell.
     pub fn check_filter(&self) -> Result<()> {
-        let cells = self.values::<u64>("FILTER")?;
+        let cells = self.cells()?;
         let mut words = Vec::new();
         for name in ["HALF_OPEN_TAGS", "SUBFLOW_TAGS"] {
             for [tags @ .., _] in self.values::<[u64; 8]>(name)? {
@@ -293,6 +309,22 @@ impl Kernel {
             }
         }
         tables::check_cells(&cells, words.into_iter())
+    }
+
+    /// The cells of the filter: one value, as long as the tables want it.
+    fn cells(&self) -> Result<Vec<u64>> {
+        let length = self.filter.info()?.value_size() as usize;
+        let mapped = NonZeroUsize::new(length).context("an empty filter")?;
+        let (protection, flags) = (ProtFlags::PROT_READ, MapFlags::MAP_SHARED);
+        // SAFETY: a new mapping, which is read as long as the value is, and removed.
+        unsafe {
+            let memory = mmap(None, mapped, protection, flags, self.filter.fd(), 0)?;
+            let cells = memory.cast::<u64>();
+            let cells = (0..length / 8).map(|i| cells.add(i).read_volatile());
+            let cells = cells.collect();
+            munmap(memory, length)?;
+            Ok(cells)
+        }
     }
 
     /// All values of an array.

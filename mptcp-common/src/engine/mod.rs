@@ -332,6 +332,9 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
         return Leaf::Tcp;
     }
     let is_syn = work.packet.flags.stage() == Stage::Syn;
+    if is_tracking && is_syn && flow == Flow::UNKNOWN {
+        table::prefetch(stages.half_opens(), work.tag);
+    }
     if is_tracking && is_syn && seen & Subtype::MpJoin.bit() != 0 {
         stages.lookup_join();
     }

@@ -2,6 +2,7 @@
 
 mod btf;
 mod elsewhere;
+pub mod filter;
 mod hooks;
 mod kernel_hooks;
 mod layout;
@@ -512,9 +513,11 @@ fn load(
     if let Some(path) = counters {
         loader.map_pin_path("COUNTERS", path);
     }
-    loader
+    let programs = loader
         .load(OBJECT)
-        .with_context(|| format!("cannot load the eBPF programs for {}", interface.name))
+        .with_context(|| format!("cannot load the eBPF programs for {}", interface.name))?;
+    filter::give(&programs, &agreement.filter(shared)?)?;
+    Ok(programs)
 }
 
 async fn meta_for(interface: &Interface, settings: &Settings) -> Meta {

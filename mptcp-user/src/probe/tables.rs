@@ -28,6 +28,7 @@ use nix::{
 };
 
 use super::{
+    filter::{self, FILTER},
     layout::Raw,
     limits::{Origins, Policy},
     memory::{Mapping, Slot, Whole, Windows, descriptor},
@@ -71,15 +72,16 @@ const MAPS: [(&str, &str, u32, Which); 10] = [
     ("TOKENS", "tokens", tokens::BUCKETS, Which::Sessions),
     ("KEYS", "keys", WAYS, Which::Sessions),
     ("PENDING_JOINS", "pending-joins", 0, Which::One),
-    (FILTER, "filter", CELLS, Which::Subflows),
+    (FILTER, FILTER_PIN, CELLS, Which::Subflows),
 ];
 
 /// Tags and slots of each table.
 const HANDSHAKES: [&str; 2] = ["HALF_OPEN_TAGS", "HALF_OPENS"];
 const SUBFLOWS: [&str; 2] = ["SUBFLOW_TAGS", "SUBFLOWS"];
 const SESSIONS: [&str; 2] = ["SESSION_TAGS", "SESSIONS"];
+
 /// What handshakes and subflows share.
-const FILTER: &str = "FILTER";
+const FILTER_PIN: &str = "filter";
 
 #[derive(Clone, Copy)]
 enum Which {
@@ -226,6 +228,9 @@ impl Agreement {
         pins: Option<&NamespacePins>,
     ) {
         for (name, pin, ways, which) in MAPS {
+            if name == FILTER {
+                continue;
+            }
             loader.map_max_entries(name, self.buckets(which) * ways.max(1));
             if let Some(pins) = pins {
                 loader.map_pin_path(name, pins.table(pin));
@@ -251,6 +256,24 @@ impl Agreement {
                 &self.limits.passive_close_refused,
                 true,
             );
+    }
+
+    /// The filter for programs of the agreement: the pinned one, or a new one, pinned where there are pins.
+    pub(crate) fn filter(&self, pins: Option<&NamespacePins>) -> Result<MapData> {
+        let path = pins.map(|pins| pins.table(FILTER_PIN));
+        if let Some(path) = &path
+            && path.exists()
+        {
+            return MapData::from_pin(path)
+                .with_context(|| format!("cannot open {}", path.display()));
+        }
+        let filter = filter::create(self.buckets(Which::Subflows) * CELLS)?;
+        if let Some(path) = path {
+            filter
+                .pin(&path)
+                .with_context(|| format!("cannot pin {}", path.display()))?;
+        }
+        Ok(filter)
     }
 
     /// Buckets of handshakes, subflows and sessions.
