@@ -15,7 +15,7 @@ use mptcp_common::{
     wire::DssFlags,
 };
 use mptcp_tests::{
-    frame::{ACK, Frame},
+    frame::{ACK, Frame, SYN},
     kernel::{Clock, Kernel, Program, host},
     record::Record,
     talk::{A, B, Talk, Twins},
@@ -129,7 +129,7 @@ fn config(is_tracking: bool) -> Config {
 }
 
 /// Packets of nobody's subflows.
-fn nobodys() -> [(&'static str, Frame, Counted); 6] {
+fn nobodys() -> [(&'static str, Frame, Counted); 7] {
     let frame = |options: &[u8]| Frame::new(ACK, options, PAYLOAD.into());
     let arp = Frame {
         ethertype: Some(0x0806),
@@ -141,12 +141,18 @@ fn nobodys() -> [(&'static str, Frame, Counted); 6] {
     };
     // An option of three bytes, which holds a 30, then options of two.
     let options = [&[253, 3, 30, 1][..], &[254, 2].repeat(18)].concat();
+    // As Linux makes it: MSS, SACK permitted, timestamp, NOP, window scale.
+    let syn = [
+        2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7,
+    ];
+    let syn = Frame::new(SYN, &syn, 0);
     let tcp: Counted = |c| c.leaves.tcp;
     [
         ("not IP (ARP)", arp, |c| c.leaves.not_ip),
         ("not TCP (UDP)", udp, |c| c.leaves.not_tcp),
         ("TCP without options", frame(&[]), tcp),
         ("TCP with a timestamp", frame(&TIMESTAMP), tcp),
+        ("TCP SYN", syn, tcp),
         ("TCP with 40 one-byte options", frame(&[1; 40]), tcp),
         ("TCP with 20 options to look at", frame(&options), tcp),
     ]
