@@ -84,6 +84,7 @@ impl Feeder {
             "xdp_drop",
             "xdp_lines",
             "xdp_lookup",
+            "xdp_walk",
             "xdp_feed",
             "xdp_send",
             "xdp_switch",

@@ -271,13 +271,16 @@ impl Bench {
                 |c| c.leaves.tcp,
             ),
         ];
-        let reference = Line::new(
-            Row::new(Hook::Xdp, report::LOOKUP, 1000, None),
-            Program::Own("xdp_lookup"),
-            flows(&[]),
-            |_| 0,
-        );
-        self.lines.push(reference);
+        let mut reference = |name, program, packets| {
+            let row = Row::new(Hook::Xdp, name, 1000, None);
+            let line = Line::new(row, Program::Own(program), packets, |_| 0);
+            self.lines.push(line);
+        };
+        reference(report::LOOKUP, "xdp_lookup", flows(&[]));
+        let timestamps = flows(&traffic::TIMESTAMP);
+        reference("a timestamp, read by the helper", "xdp_walk", timestamps);
+        let data = sessions(1000).data();
+        reference("DSS data, read by the helper", "xdp_walk", data);
         let kernel = load(DEFAULT, true, false)?;
         let probe = Program::Probe(self.probe(kernel, Some(sessions(1000)))?);
         for hook in Hook::ALL {
