@@ -119,6 +119,9 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     counters.frames += u64::from(work.packet.packets);
     tables::barrier();
     if !engine::find_common(work, &kernel) {
+        if is_tracking {
+            engine::prefetch(work, &kernel);
+        }
         stages::walk();
     }
     let leaf = engine::packet(&kernel, tables::is_tracking(), || frame.0.sum_payload());

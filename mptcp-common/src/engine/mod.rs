@@ -296,6 +296,15 @@ pub fn find_common(work: &mut Work, tables: &impl Tables) -> bool {
     !work.area.contains(KIND_MPTCP)
 }
 
+/// Begins to fetch where the handshake of a SYN will stand: one of no flow that is known, and whose options may be
+/// MPTCP's.
+#[inline(always)]
+pub fn prefetch(work: &Work, tables: &impl Tables) {
+    if work.packet.flags.any(TcpFlags::SYN) && work.route.flow.get() == Flow::UNKNOWN {
+        table::prefetch(tables.half_opens(), work.tag);
+    }
+}
+
 /// Finds the options of any packet.
 #[inline(always)]
 pub fn walk(work: &mut Work, verifier: &impl Forget) {
@@ -332,9 +341,6 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
         return Leaf::Tcp;
     }
     let is_syn = work.packet.flags.stage() == Stage::Syn;
-    if is_tracking && is_syn && flow == Flow::UNKNOWN {
-        table::prefetch(stages.half_opens(), work.tag);
-    }
     if is_tracking && is_syn && seen & Subtype::MpJoin.bit() != 0 {
         stages.lookup_join();
     }
