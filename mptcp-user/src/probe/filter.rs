@@ -15,17 +15,16 @@ use aya::{
     Ebpf,
     maps::{MapData, MapType},
 };
+use aya_obj::generated::BPF_F_MMAPABLE;
 use nix::{fcntl::OFlag, unistd::dup3};
 
 use super::memory::descriptor;
 
 /// Name of the map in the object: that of the section with its variables, of which there are no others.
-pub const FILTER: &str = ".bss";
+pub(super) const FILTER: &str = ".bss";
 
-/// Lets user space map an array into its memory.
-const BPF_F_MMAPABLE: u32 = 1 << 10;
-
-/// Makes a filter of so many cells of 8 bytes. Only the address of an array of one value is known.
+/// Makes a filter of so many cells of 8 bytes, at most 2^26: the verifier knows offsets up to 2^29 bytes
+/// (BPF_MAX_VAR_OFF). It is one value, since only of such an array the address is known.
 ///
 /// # Errors
 /// Those of BPF_MAP_CREATE (bpf(2)).

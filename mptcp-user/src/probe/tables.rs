@@ -228,6 +228,7 @@ impl Agreement {
         pins: Option<&NamespacePins>,
     ) {
         for (name, pin, ways, which) in MAPS {
+            // aya takes it for a variable; see `filter`.
             if name == FILTER {
                 continue;
             }
