@@ -10,7 +10,10 @@ use bytemuck::AnyBitPattern;
 use crate::{
     counter::Leaf,
     engine::{self, Flow, Packet, Work},
-    track::{FlowKey, Tables, table},
+    track::{
+        FlowKey, Tables,
+        table::{self, Table as _},
+    },
     wire::{
         Area, DssFields, DssFlags, Forget, KIND_MPTCP, MAX_OPTIONS, Subtype, TIMESTAMP,
         TIMESTAMP_WORDS, TcpFlags,
@@ -47,7 +50,7 @@ pub trait View: Copy {
 /// What a buffer holds besides bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffer {
-    /// Packets on the wire; 0 where that still has to be found from payload and `segment_size`.
+    /// Packets on the wire; 0 where that still has to be found, from payload and `segment_size`.
     pub packets: u32,
     /// Payload bytes of each packet but the last of a GSO or GRO buffer, else 0.
     pub segment_size: u32,
@@ -66,10 +69,10 @@ impl Buffer {
         ingress: true,
     };
 
-    /// Are its packets still to be counted, by payload and segment size?
+    /// Are its packets still to be counted?
     #[inline(always)]
     pub fn is_uncounted(&self) -> bool {
-        self.packets == 0 && self.segment_size != 0
+        self.packets == 0
     }
 
     /// Packets on the wire, as far as is known: 1 or more.
@@ -252,20 +255,16 @@ impl Shape {
 /// Looks at the first bytes of a frame. This is for every packet, so they are compared as they lie in memory,
 /// several fields at once.
 ///
-/// `is_layer_3`: frames begin with the IP header. `is_uncounted` says that the buffer's packets still have to
-/// be counted, `is_strange` of a flow that nobody follows it.
+/// `is_uncounted` says that the buffer's packets still have to be counted, `is_strange` of a flow that nobody
+/// follows it. Not for frames that begin with the IP header: those are [`Shape::Layer3`].
 #[inline(always)]
 pub fn judge<F: Frame>(
     frame: &F,
-    is_layer_3: bool,
     is_uncounted: impl Fn() -> bool,
     is_strange: impl Fn(&FlowKey) -> bool,
 ) -> Shape {
     const fn word(bytes: [u8; 4]) -> u32 {
         u32::from_ne_bytes(bytes)
-    }
-    if is_layer_3 {
-        return Shape::Layer3;
     }
     let Some(head) = frame.view(0, HEAD) else {
         return Shape::Other;
@@ -289,7 +288,7 @@ pub fn judge<F: Frame>(
         }
         let is_bare = match head.get::<u8>(46) >> 4 {
             5 => length >= 40,
-            8 => length >= 52 && frame.peek(IPV4_END + 20) == Some(TIMESTAMP),
+            8 => length >= 52 && has_timestamp(frame, IPV4_END + 20),
             _ => false,
         };
         if is_bare && !is_uncounted() {
@@ -320,7 +319,7 @@ pub fn judge<F: Frame>(
         };
         let is_bare = match header.get::<u8>(12) >> 4 {
             5 => length >= 20,
-            8 => length >= 32 && frame.peek(IPV6_END + 20) == Some(TIMESTAMP),
+            8 => length >= 32 && has_timestamp(frame, IPV6_END + 20),
             _ => false,
         };
         if is_bare && !is_uncounted() {
@@ -332,10 +331,21 @@ pub fn judge<F: Frame>(
         }
         return Shape::Ipv6;
     }
-    match u16::from_be(head.get(12)) {
-        IPV4 | IPV6 | VLAN_C | VLAN_S => Shape::Other,
-        _ => Shape::Done(Leaf::NotIp),
+    if [IPV4, IPV6, VLAN_C, VLAN_S]
+        .map(u16::to_be)
+        .contains(&head.get(12))
+    {
+        Shape::Other
+    } else {
+        Shape::Done(Leaf::NotIp)
     }
+}
+
+/// Do options begin here with a timestamp, as Linux writes it?
+#[inline(always)]
+fn has_timestamp(frame: &impl Frame, at: u32) -> bool {
+    let view = frame.view(0, at + 4);
+    view.is_some_and(|view| view.get::<u32>(at) == TIMESTAMP)
 }
 
 /// A segment whose options are a timestamp and a DSS. One packet, and not a buffer of several.
@@ -461,8 +471,7 @@ fn judge_tcp(view: &impl View, header: &Header, buffer: &Buffer) -> Option<(u32,
     let is_right = view.get::<u32>(at + 20) == TIMESTAMP
         && size >= 20
         && size <= header.length
-        && buffer.packets <= 1
-        && !buffer.is_uncounted()
+        && buffer.packets == 1
         && !flags.any(TcpFlags::SYN | TcpFlags::RST);
     is_right.then_some((size, flags))
 }
@@ -721,7 +730,7 @@ pub fn gather<F: Frame, T: Tables>(
     if is_tracking {
         work.tag = engine::flow_tag(tables.seed(), &work.flow);
         let is_syn = offset_and_flags & u32::from(TcpFlags::SYN) << 16 != 0;
-        let (found, place) = if is_syn && table::is_absent(tables.subflows(), work.tag) {
+        let (found, place) = if is_syn && tables.subflows().is_absent(table::place(work.tag)) {
             (Flow::Unknown, 0)
         } else {
             engine::locate(tables, work.tag)

@@ -27,10 +27,12 @@ pub(crate) trait Bytes {
     /// # Safety
     /// `to` must be valid for `length` bytes.
     unsafe fn copy(&self, at: u32, to: *mut u8, length: u32) -> bool;
-    /// As far as it is needed for every frame: without the queue.
+    /// As far as it is needed for every frame: without queue and segment size.
     fn buffer(&self, ingress: bool) -> Buffer;
     /// As [`Buffer::queue`].
     fn queue(&self) -> u32;
+    /// As [`Buffer::segment_size`].
+    fn segment_size(&self) -> u32;
     /// As [`Frame::merged_length`].
     fn merged_length(&self) -> u32;
     /// As [`Frame::stripped_tags`].
@@ -227,6 +229,11 @@ impl Bytes for Xdp {
     }
 
     #[inline(always)]
+    fn segment_size(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
     fn merged_length(&self) -> u32 {
         // SAFETY: the context is the program's own.
         let length = unsafe { bpf_xdp_get_buff_len(self.0.ctx) as u32 };
@@ -289,16 +296,16 @@ impl Bytes for Skb {
     fn buffer(&self, ingress: bool) -> Buffer {
         let skb = self.skb();
         // SAFETY: the context is valid for the program's run; the kernel turns this into loads.
-        let segment_size = unsafe { (*skb).gso_size };
-        let packets = if segment_size == 0 {
-            1
-        } else {
-            // SAFETY: as above.
-            unsafe { (*skb).gso_segs }
+        let packets = unsafe {
+            if (*skb).gso_size == 0 {
+                1
+            } else {
+                (*skb).gso_segs
+            }
         };
         Buffer {
             packets,
-            segment_size,
+            segment_size: 0,
             queue: 0,
             ingress,
         }
@@ -307,6 +314,12 @@ impl Bytes for Skb {
     #[inline(always)]
     fn queue(&self) -> u32 {
         0
+    }
+
+    #[inline(always)]
+    fn segment_size(&self) -> u32 {
+        // SAFETY: as for the buffer.
+        unsafe { (*self.skb()).gso_size }
     }
 
     #[inline(always)]

@@ -172,22 +172,22 @@ extern "C" fn examine() -> u32 {
     0
 }
 
-/// SHA-256 of the block in [`tables::DIGEST`].
+/// SHA-256 of the block in [`tables::digest`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn compress_sha256() -> u32 {
-    if let Some(digest) = tables::DIGEST.get_ptr_mut(0) {
+    if let Some(digest) = tables::digest() {
         // SAFETY: the value belongs to this CPU and run.
         crypto::compress_sha256(unsafe { &mut *digest });
     }
     0
 }
 
-/// SHA-1 of the block in [`tables::DIGEST`].
+/// SHA-1 of the block in [`tables::digest`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn compress_sha1() -> u32 {
-    if let Some(digest) = tables::DIGEST.get_ptr_mut(0) {
+    if let Some(digest) = tables::digest() {
         // SAFETY: the value belongs to this CPU and run.
         crypto::compress_sha1(unsafe { &mut *digest });
     }

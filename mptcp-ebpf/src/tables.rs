@@ -5,7 +5,7 @@ use core::ops::DerefMut;
 use aya_ebpf::{
     Global,
     btf_maps::PerCpuArray,
-    helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns},
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_map_lookup_elem},
     macros::{btf_map, map},
     maps::{Array, RingBuf},
 };
@@ -15,7 +15,7 @@ use mptcp_common::{
     engine::{self, Policy, Stages as _, Work},
     track::{
         FlowKey, HalfOpen, Happening, Keys, Limits, Session, Subflow, Tables, Word,
-        table::{Bucket, Table, cell_of},
+        table::{Bucket, Cell, Table},
     },
     wire::{Area, Forget, MAX_OPTIONS},
 };
@@ -44,14 +44,18 @@ static PAYLOAD: PerCpuArray<[u64; CHUNK as usize / 4], 1> = PerCpuArray::new();
 
 /// What hashes are computed in.
 #[btf_map]
-pub(crate) static DIGEST: PerCpuArray<Digest, 1> = PerCpuArray::new();
+static DIGEST: PerCpuArray<Digest, 1> = PerCpuArray::new();
+
+/// The key of the only value of a map.
+#[unsafe(no_mangle)]
+static FIRST: Global<u32> = Global::new(0);
 
 /// Lets user space map an array into its memory.
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// A table of the probe: two arrays, sized when they are loaded.
 macro_rules! table {
-    ($name:ident, $slot:ident: $tags:ident, $slots:ident, $buckets:ident $(, $cell:ident)?) => {
+    ($name:ident, $slot:ident: $tags:ident, $slots:ident, $buckets:ident $(, $filter:ident)?) => {
         #[map]
         static $tags: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
         #[map]
@@ -83,22 +87,35 @@ macro_rules! table {
 
             $(
                 #[inline(always)]
-                fn cell(&self, tag: u64) -> Option<&Shared<u64>> {
-                    Some($cell(tag))
+                fn cell(&self, place: u64) -> Option<Cell<'_, Shared<u64>>> {
+                    Cell::find(place, CELL_SHIFT.load(), |word| {
+                        // SAFETY: inside of the map, as the verifier makes sure.
+                        Some(unsafe { &*$filter(word) })
+                    })
+                }
+
+                #[inline(always)]
+                fn is_absent(&self, place: u64) -> bool {
+                    let cell: *const u8 = $filter(place >> CELL_SHIFT.load());
+                    // SAFETY: inside of the map, as the verifier makes sure. Any bytes are cells.
+                    unsafe { cell.read_volatile() == 0 }
                 }
             )?
         }
     };
 }
 
-table!(HalfOpens, HalfOpen: HALF_OPEN_TAGS, HALF_OPENS, HALF_OPEN_BUCKETS, cell);
-table!(Subflows, Subflow: SUBFLOW_TAGS, SUBFLOWS, SUBFLOW_BUCKETS, cell);
+table!(HalfOpens, HalfOpen: HALF_OPEN_TAGS, HALF_OPENS, HALF_OPEN_BUCKETS, filter);
+table!(Subflows, Subflow: SUBFLOW_TAGS, SUBFLOWS, SUBFLOW_BUCKETS, filter);
 table!(Sessions, Session: SESSION_TAGS, SESSIONS, SESSION_BUCKETS);
 /// Of subflows and handshakes: who is in neither table is known from one cell. A variable, since the address of
 /// one is known without a lookup: its place is taken by the map that the loader gives (`filter::give` in
-/// mptcp-user), of `table::CELLS` for each bucket of subflows.
+/// mptcp-user).
 #[unsafe(no_mangle)]
 static FILTER: Shared<u64> = Shared::new(0);
+/// As `table::cell_shift`.
+#[unsafe(no_mangle)]
+static CELL_SHIFT: Global<u32> = Global::new(u64::BITS - 3);
 /// As [`Tables::tokens`].
 #[map]
 static TOKENS: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -161,24 +178,38 @@ static MIN_MSS_V6: Global<u16> = Global::new(1220);
 #[unsafe(no_mangle)]
 static VERSION_0: Global<u8> = Global::new(1);
 
-/// The filter's cell of a tag.
+/// The filter's part with this number: a word or, of bytes, a cell.
 #[inline(always)]
-fn cell(tag: u64) -> &'static Shared<u64> {
-    let mut cells = &raw const FILTER;
-    let mut index = u64::from(cell_of(tag, SUBFLOW_BUCKETS.load()));
-    // SAFETY: x = x. The compiler knows no more that it is a variable of one cell, nor where the index comes
+fn filter<T>(mut index: u64) -> *const T {
+    let mut filter = &raw const FILTER;
+    // SAFETY: x = x. The compiler knows no more that it is a variable of one word, nor where the index comes
     // from: it would scale that by bits, of which the verifier keeps less.
     unsafe {
         core::arch::asm!(
             "{0} = {0}",
             "{1} = {1}",
-            inout(reg) cells,
+            inout(reg) filter,
             inout(reg) index,
             options(nomem, nostack, preserves_flags),
         );
     }
-    // SAFETY: inside of the map, as the verifier makes sure.
-    unsafe { &*cells.add(index as usize) }
+    filter.cast::<T>().wrapping_add(index as usize)
+}
+
+/// This CPU's value of a map that has one. Its key stands in memory: on the stack, where aya puts it, it is made
+/// anew for each packet, by four instructions.
+#[inline(always)]
+fn only<T>(map: &'static PerCpuArray<T, 1>) -> Option<*mut T> {
+    let (map, key) = (core::ptr::from_ref(map), &raw const FIRST);
+    // SAFETY: a map, and a key of its type.
+    let value = unsafe { bpf_map_lookup_elem(map.cast_mut().cast(), key.cast()) };
+    (!value.is_null()).then_some(value.cast())
+}
+
+/// What hashes are computed in.
+#[inline(always)]
+pub(crate) fn digest() -> Option<*mut Digest> {
+    only(&DIGEST)
 }
 
 /// This CPU's counters.
@@ -186,9 +217,7 @@ fn cell(tag: u64) -> &'static Shared<u64> {
 pub(crate) fn counters() -> Option<&'static mut Counters> {
     // SAFETY: the value belongs to this CPU, and a run asks once. Runs do not nest: ingress is in
     // softirq, egress has softirqs off (a kernel without that lock, PREEMPT_RT, is not supported).
-    COUNTERS
-        .get_ptr_mut(0)
-        .map(|counters| unsafe { &mut *counters })
+    only(&COUNTERS).map(|counters| unsafe { &mut *counters })
 }
 
 /// This CPU's packet in work.
@@ -196,19 +225,19 @@ pub(crate) fn counters() -> Option<&'static mut Counters> {
 pub(crate) fn work() -> Option<&'static mut Work> {
     // SAFETY: as for the counters. Integers throughout but for `bool`s: the map starts as zeros, and
     // only `true` and `false` are written.
-    WORK.get_ptr_mut(0).map(|work| unsafe { &mut *work })
+    only(&WORK).map(|work| unsafe { &mut *work })
 }
 
 /// 64 bytes to copy to.
 #[inline(always)]
 pub(crate) fn spill() -> Option<*mut u8> {
-    SPILL.get_ptr_mut(0).map(|bytes| bytes.cast())
+    only(&SPILL).map(|bytes| bytes.cast())
 }
 
 /// Room for a chunk of payload.
 #[inline(always)]
 pub(crate) fn chunk() -> Option<*mut u8> {
-    PAYLOAD.get_ptr_mut(0).map(|bytes| bytes.cast())
+    only(&PAYLOAD).map(|bytes| bytes.cast())
 }
 
 /// Is the clock a test's?
@@ -403,7 +432,7 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn with_digest<R>(&self, hash: impl FnOnce(&mut Hasher) -> R) -> Option<R> {
-        let mut hasher = Hasher(DIGEST.get_ptr_mut(0)?);
+        let mut hasher = Hasher(digest()?);
         let result = hash(&mut hasher);
         hasher.wipe();
         Some(result)

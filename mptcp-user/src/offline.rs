@@ -13,10 +13,10 @@ use mptcp_common::{
     counter::{Counters, Events, Gauges, Leaf, Role},
     crypto::Digest,
     engine::{self, Flow, Policy, Stages, UNREAD, Work},
-    gather::{self, Buffer, Frame, View},
+    gather::{self, Buffer, Frame, Shape, View},
     track::{
         self, Atomics, HalfOpen, Happening, Keys, Limits, Report, Session, Subflow, Tables,
-        table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_of},
+        table::{self, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
     },
     wire::{Area, Forget, checksum},
@@ -97,16 +97,16 @@ impl Default for Config {
 pub struct Owned<S> {
     tags: Box<[Bucket<Atomics>]>,
     slots: Box<[S]>,
-    filter: Rc<[AtomicU64]>,
+    filter: Option<Rc<[AtomicU64]>>,
 }
 
 impl<S: Zeroable> Owned<S> {
-    pub(crate) fn new(entries: u32, filter: &Rc<[AtomicU64]>) -> Self {
+    pub(crate) fn new(entries: u32, filter: Option<&Rc<[AtomicU64]>>) -> Self {
         let buckets = buckets_for(entries);
         Self {
             tags: bytemuck::zeroed_slice_box(buckets as usize),
             slots: bytemuck::zeroed_slice_box((buckets * WAYS) as usize),
-            filter: Rc::clone(filter),
+            filter: filter.map(Rc::clone),
         }
     }
 }
@@ -127,9 +127,10 @@ impl<S> Table for Owned<S> {
         self.slots.get(slot as usize)
     }
 
-    fn cell(&self, tag: u64) -> Option<&AtomicU64> {
-        self.filter
-            .get(cell_of(tag, self.filter.len() as u32 / CELLS) as usize)
+    fn cell(&self, place: u64) -> Option<table::Cell<'_, AtomicU64>> {
+        let filter = self.filter.as_ref()?;
+        let shift = cell_shift(filter.len() as u32 * CELLS);
+        table::Cell::find(place, shift, |word| filter.get(word as usize))
     }
 }
 
@@ -176,14 +177,13 @@ impl std::fmt::Debug for Offline {
 impl Offline {
     /// An engine that has seen nothing.
     pub fn new(config: Config) -> Self {
-        let filter: Rc<[AtomicU64]> = (0..buckets_for(config.sizes.subflows) * CELLS)
-            .map(|_| AtomicU64::new(0))
-            .collect();
-        let sessions = Owned::new(config.sizes.sessions, &Rc::default());
+        let words = cells_for(buckets_for(config.sizes.subflows)) / CELLS;
+        let filter: Rc<[AtomicU64]> = (0..words).map(|_| AtomicU64::new(0)).collect();
+        let sessions = Owned::new(config.sizes.sessions, None);
         let (buckets, slots) = (sessions.tags.len(), sessions.slots.len());
         Self {
-            half_opens: Owned::new(config.sizes.handshakes, &filter),
-            subflows: Owned::new(config.sizes.subflows, &filter),
+            half_opens: Owned::new(config.sizes.handshakes, Some(&filter)),
+            subflows: Owned::new(config.sizes.subflows, Some(&filter)),
             sessions,
             keys: bytemuck::zeroed_slice_box(slots),
             tokens: bytemuck::zeroed_slice_box(buckets * tokens::BUCKETS as usize),
@@ -261,12 +261,11 @@ impl Offline {
         work.route.flow.set(Flow::Unknown as u32);
         let is_strange =
             |flow: &_| !scope.is_tracking || engine::is_strange(&self.subflows, self.seed(), flow);
-        let shape = gather::judge(
-            &frame,
-            scope.is_layer_3,
-            || buffer.is_uncounted(),
-            is_strange,
-        );
+        let shape = if scope.is_layer_3 {
+            Shape::Layer3
+        } else {
+            gather::judge(&frame, || buffer.is_uncounted(), is_strange)
+        };
         if let Some(leaf) = shape.leaf() {
             return Err(leaf);
         }
@@ -295,9 +294,9 @@ impl Offline {
         })
     }
 
-    /// The cells of the filter that subflows and handshakes share (see [`Table::cell`]).
+    /// The filter that subflows and handshakes share (see [`Table::cell`]).
     pub fn filter(&self) -> &[AtomicU64] {
-        &self.subflows.filter
+        self.subflows.filter.as_deref().unwrap_or_default()
     }
 
     /// What has happened since the last call.

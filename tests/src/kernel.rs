@@ -12,7 +12,7 @@ use mptcp_common::{
     counter::Counters,
     track::{
         Atomics, HalfOpen, Keys, Report, Session, Subflow, Tables as _,
-        table::{Bucket, CELLS, Table as _, WAYS, buckets_for},
+        table::{Bucket, Table as _, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
     },
 };
@@ -110,6 +110,8 @@ impl Kernel {
         let (role, is_test, log) = (role as u8, clock as u8, 0_u8);
         let flags = [is_layer_3, is_tracking, policy.version_0, is_verifying].map(u8::from);
         let buckets = [sizes.handshakes, sizes.subflows, sizes.sessions].map(buckets_for);
+        let cells = cells_for(buckets[1]);
+        let cell_shift = cell_shift(cells);
         let mut loader = EbpfLoader::new();
         for (names, buckets) in [
             (&["HALF_OPEN_TAGS", "HALF_OPENS"][..], buckets[0]),
@@ -134,6 +136,7 @@ impl Kernel {
             .override_global("HALF_OPEN_BUCKETS", &buckets[0], true)
             .override_global("SUBFLOW_BUCKETS", &buckets[1], true)
             .override_global("SESSION_BUCKETS", &buckets[2], true)
+            .override_global("CELL_SHIFT", &cell_shift, true)
             .override_global("SEED", &seed, true)
             .override_global("HANDSHAKE_TIME", &limits.handshake, true)
             .override_global("ALONE_TIME", &limits.alone, true)
@@ -146,7 +149,7 @@ impl Kernel {
             .override_global("AYA_LOG_LEVEL", &log, true)
             .load(object)
             .context("cannot load the eBPF object; the tests need root")?;
-        let filter = filter::create(buckets[1] * CELLS)?;
+        let filter = filter::create(cells)?;
         filter::give(&programs, &filter)?;
         for name in ["tc_ingress", "tc_egress"] {
             classifier(&mut programs, name)?.load()?;
@@ -289,11 +292,11 @@ impl Kernel {
         self.compare::<Tags, _>("TOKENS", |i| engine.tokens(i))?;
         self.compare::<Pair, _>("KEYS", |i| engine.keys(i))?;
         self.compare::<[u8; 4], _>("PENDING_JOINS", |_| engine.pending_joins())?;
-        for (is, i) in self.cells()?.iter().zip(0..) {
-            let wanted = engine.filter().get(i).context("the filter is too short")?;
+        let wanted = tables::filter(engine);
+        for (i, (is, wanted)) in self.cells()?.iter().zip(&wanted).enumerate() {
             ensure!(
-                is.to_ne_bytes() == tables::entry(wanted),
-                "cell {i} in the kernel is {is}, in user space {wanted:?}"
+                is == wanted,
+                "cell {i} in the kernel is {is}, in user space {wanted}"
             );
         }
         Ok(())
@@ -312,15 +315,15 @@ impl Kernel {
     }
 
     /// The cells of the filter: one value, as long as the tables want it.
-    fn cells(&self) -> Result<Vec<u64>> {
+    fn cells(&self) -> Result<Vec<u8>> {
         let length = self.filter.info()?.value_size() as usize;
         let mapped = NonZeroUsize::new(length).context("an empty filter")?;
         let (protection, flags) = (ProtFlags::PROT_READ, MapFlags::MAP_SHARED);
         // SAFETY: a new mapping, which is read as long as the value is, and removed.
         unsafe {
             let memory = mmap(None, mapped, protection, flags, self.filter.fd(), 0)?;
-            let cells = memory.cast::<u64>();
-            let cells = (0..length / 8).map(|i| cells.add(i).read_volatile());
+            let cells = memory.cast::<u8>();
+            let cells = (0..length).map(|i| cells.add(i).read_volatile());
             let cells = cells.collect();
             munmap(memory, length)?;
             Ok(cells)

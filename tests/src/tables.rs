@@ -1,11 +1,11 @@
 //! The engine's tables as bytes.
 
-use std::{mem::size_of_val, slice, sync::atomic::Ordering::Relaxed};
+use std::{mem::size_of_val, slice};
 
 use anyhow::{Result, ensure};
 use mptcp_common::track::{
     Tables as _,
-    table::{Bucket, CELLS, Table, cell_of},
+    table::{Bucket, Table, cell_shift, place},
 };
 use mptcp_user::offline::Offline;
 
@@ -28,25 +28,30 @@ pub fn bytes(engine: &Offline) -> Vec<u8> {
     for keys in (0..).map_while(|i| engine.keys(i)) {
         bytes.extend(entry(keys));
     }
-    bytes.extend(engine.filter().iter().flat_map(entry));
+    bytes.extend(filter(engine));
     bytes
+}
+
+/// The cells of an engine's filter.
+pub fn filter(engine: &Offline) -> Vec<u8> {
+    engine.filter().iter().flat_map(entry).copied().collect()
 }
 
 /// Fails unless the filter says how many tags there are, cell by cell.
 pub fn check_filter(engine: &Offline) -> Result<()> {
-    let cells: Vec<u64> = engine.filter().iter().map(|c| c.load(Relaxed)).collect();
     check_cells(
-        &cells,
+        &filter(engine),
         tags(engine.half_opens()).chain(tags(engine.subflows())),
     )
 }
 
 /// The same of cells and of words in the places of tags.
-pub fn check_cells(cells: &[u64], words: impl Iterator<Item = u64>) -> Result<()> {
+pub fn check_cells(cells: &[u8], words: impl Iterator<Item = u64>) -> Result<()> {
+    let shift = cell_shift(cells.len() as u32);
     let mut wanted = vec![0; cells.len()];
     // A tag is odd.
     for tag in words.filter(|word| word & 1 != 0) {
-        wanted[cell_of(tag, cells.len() as u32 / CELLS) as usize] += 1;
+        wanted[(place(tag) >> shift) as usize] += 1;
     }
     for (is, wanted) in cells.iter().zip(wanted) {
         ensure!(

@@ -434,11 +434,6 @@ fn check_filter(probe: &Probe, namespace: &Namespace) -> Result<()> {
             words.extend(places.take(WAYS as usize));
         }
     }
-    let cells = dump(probe, namespace, "filter")?;
-    let cells: Vec<u64> = cells
-        .iter()
-        .flat_map(|cell| cell.as_chunks().0)
-        .map(|cell| u64::from_ne_bytes(*cell))
-        .collect();
+    let cells = dump(probe, namespace, "filter")?.concat();
     tables::check_cells(&cells, words.into_iter())
 }

@@ -82,34 +82,63 @@ static K: [u32; 64] = [
     0xc671_78f2,
 ];
 
+/// A word twice, so that one shift rotates it to the right: eBPF has no rotation. Only the lower half of what
+/// comes of it counts.
+#[inline(always)]
+fn twice(word: u32) -> u64 {
+    let word = u64::from(word);
+    word << 32 | word
+}
+
+/// Section 6.2.2 step 3: what becomes of d and h is in their places, and the names move on by one.
+macro_rules! round {
+    ($a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident, $word:expr) => {
+        let rotated = twice($e);
+        let sum = (rotated >> 6 ^ rotated >> 11 ^ rotated >> 25) as u32;
+        let choice = $g ^ ($e & ($f ^ $g));
+        let t1 = $h
+            .wrapping_add($word)
+            .wrapping_add(choice)
+            .wrapping_add(sum);
+        let rotated = twice($a);
+        let sum = (rotated >> 2 ^ rotated >> 13 ^ rotated >> 22) as u32;
+        let majority = ($a & $b) | ($c & ($a | $b));
+        $d = $d.wrapping_add(t1);
+        $h = t1.wrapping_add(sum).wrapping_add(majority);
+    };
+}
+
 /// Section 6.2.2. The schedule takes the constants in before the rounds, which are short of
-/// registers.
+/// registers; eight of those move no word.
 #[inline(always)]
 pub(super) fn compress(digest: &mut Digest) {
     let w = &mut digest.block;
     for t in 16..64 {
-        let (w15, w2) = (w[t - 15], w[t - 2]);
-        let s0 = w15.rotate_right(7) ^ w15.rotate_right(18) ^ (w15 >> 3);
-        let s1 = w2.rotate_right(17) ^ w2.rotate_right(19) ^ (w2 >> 10);
-        w[t] = w[t - 16]
-            .wrapping_add(s0)
-            .wrapping_add(w[t - 7])
-            .wrapping_add(s1);
+        let (w15, w2) = (twice(w[t - 15]), twice(w[t - 2]));
+        let s0 = (w15 >> 7 ^ w15 >> 18) as u32 ^ (w[t - 15] >> 3);
+        let s1 = (w2 >> 17 ^ w2 >> 19) as u32 ^ (w[t - 2] >> 10);
+        let w16 = w[t - 16];
+        w[t] = w16.wrapping_add(s0).wrapping_add(w[t - 7]).wrapping_add(s1);
+        // The schedule does not need it any more.
+        w[t - 16] = w16.wrapping_add(K[t - 16]);
     }
-    for (word, constant) in w.iter_mut().zip(&K) {
+    for (word, constant) in w[48..].iter_mut().zip(&K[48..]) {
         *word = word.wrapping_add(*constant);
     }
     let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = digest.state;
-    for word in w {
-        let sum = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
-        let choice = (e & f) ^ (!e & g);
-        let t1 = h.wrapping_add(sum).wrapping_add(choice).wrapping_add(*word);
-        let sum = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
-        let majority = (a & b) ^ (a & c) ^ (b & c);
-        (h, g, f, e) = (g, f, e, d.wrapping_add(t1));
-        (d, c, b, a) = (c, b, a, t1.wrapping_add(sum).wrapping_add(majority));
+    for words in w.as_chunks::<8>().0 {
+        round!(a b c d e f g h, words[0]);
+        round!(h a b c d e f g, words[1]);
+        round!(g h a b c d e f, words[2]);
+        round!(f g h a b c d e, words[3]);
+        round!(e f g h a b c d, words[4]);
+        round!(d e f g h a b c, words[5]);
+        round!(c d e f g h a b, words[6]);
+        round!(b c d e f g h a, words[7]);
     }
-    for (word, new) in digest.state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
+    // Read once more: kept since the start, it would take room on a stack that is short.
+    let state = core::hint::black_box(&mut digest.state);
+    for (word, new) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
         *word = word.wrapping_add(new);
     }
 }

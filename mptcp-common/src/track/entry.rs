@@ -461,6 +461,11 @@ impl<M: Memory> Entry for HalfOpen<M> {
     fn tag(&self) -> u64 {
         self.tag.load()
     }
+
+    #[inline(always)]
+    fn fetch(&self) {
+        self.tag.load();
+    }
 }
 
 impl<M: Memory> Entry for Subflow<M> {
@@ -468,12 +473,35 @@ impl<M: Memory> Entry for Subflow<M> {
     fn tag(&self) -> u64 {
         self.tag.load()
     }
+
+    #[inline(always)]
+    fn fetch(&self) {
+        self.tag.load();
+        self.key[0].load();
+        for way in &self.ways {
+            way.base.load();
+            way.mappings[0].dsn.load();
+            way.mappings[MAPPINGS / 2].dsn.load();
+        }
+    }
 }
 
 impl<M: Memory> Entry for Session<M> {
     #[inline(always)]
     fn tag(&self) -> u64 {
         self.tag.load()
+    }
+
+    /// Ranges are not written.
+    #[inline(always)]
+    fn fetch(&self) {
+        self.tag.load();
+        for side in &self.sides {
+            side.data_ack.load();
+            side.known[0].load();
+            side.used[0].load();
+            side.over_pending.load();
+        }
     }
 }
 

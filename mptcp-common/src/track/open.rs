@@ -58,6 +58,9 @@ pub fn open_session<T: Stages>(tables: &T) {
 
 #[inline(always)]
 fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> Option<u32> {
+    // While the hash is computed.
+    table::prefetch(tables.sessions(), work.tag);
+    table::prefetch(tables.subflows(), work.tag);
     let hash = Hash::of_version(entry.version());
     let listener = entry.secrets[1].load();
     let derived = tables.with_digest(|digest| derive(digest, hash, Key(listener)))?;

@@ -46,6 +46,8 @@ impl<M: Memory> Bucket<M> {
 pub trait Entry {
     /// Its tag: not that of the slot's place while it is being filled.
     fn tag(&self) -> u64;
+    /// Begins to fetch what is written of a new one: reads a word of each cache line.
+    fn fetch(&self);
 }
 
 /// A table in some memory.
@@ -61,29 +63,98 @@ pub trait Table {
     fn bucket(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
     /// A slot; `None` only where the memory is not there.
     fn slot(&self, slot: u32) -> Option<&Self::Slot>;
-    /// The cell of a tag in the filter, if the table has one: how many tags with this cell are in it,
-    /// and in the tables that share the filter. 8 bytes, as every value of a BPF array takes at least.
+    /// The cell in the filter, if the table has one, of tags with this [`place`].
     #[inline(always)]
-    fn cell(&self, tag: u64) -> Option<&<Self::Memory as Memory>::W64> {
-        let _ = tag;
+    fn cell(&self, place: u64) -> Option<Cell<'_, <Self::Memory as Memory>::W64>> {
+        let _ = place;
         None
+    }
+    /// Is no tag whose [`place`] has this beginning in a table of the filter? False if that is not sure.
+    #[inline(always)]
+    fn is_absent(&self, place: u64) -> bool {
+        self.cell(place).is_some_and(|cell| cell.count() == 0)
     }
 }
 
-/// Cells of a filter for each bucket of its largest table.
+/// Cells in a word of a filter.
 pub const CELLS: u32 = 8;
 
-/// The cell of a tag: its lower half but for the bit that every tag has, scaled to the number of cells for so
-/// many buckets.
-#[inline(always)]
-pub fn cell_of(tag: u64, buckets: u32) -> u32 {
-    ((u64::from(tag as u32 >> 1) * u64::from(buckets)) >> (31 - CELLS.ilog2())) as u32
+/// Cells of a filter: about eight for each bucket of its largest table, a power of two.
+pub const fn cells_for(buckets: u32) -> u32 {
+    1 << (buckets * (CELLS + CELLS / 2)).ilog2()
 }
 
-/// Is a tag in no table of this filter? False if that is not sure.
+/// How far a [`place`] is shifted for the number of its cell, of so many.
+pub const fn cell_shift(cells: u32) -> u32 {
+    u64::BITS - cells.ilog2()
+}
+
+/// What begins with the number of a tag's cell, in any filter: its lower half.
 #[inline(always)]
-pub fn is_absent<T: Table>(table: &T, tag: u64) -> bool {
-    table.cell(tag).is_some_and(|cell| cell.load() == 0)
+pub fn place(tag: u64) -> u64 {
+    tag << 32
+}
+
+/// A cell of a filter, which several tables can share: how many tags with this cell are in them. A byte, so that
+/// what every packet asks fits a cache. Cells stand in memory one after the other.
+///
+/// A cell that has come to [`MANY`] sticks: it never changes again, and says that there are some. By chance none
+/// does; who opens connections for it can have the packets of others take longer, and no more.
+#[derive(Debug)]
+pub struct Cell<'a, W> {
+    word: &'a W,
+    /// Of its lowest bit in the word.
+    shift: u32,
+}
+
+/// A cell sticks from here on. Below is room for what others have just begun to subtract, and up to [`STUCK`] for
+/// what they have begun to add.
+const MANY: u64 = 0x40;
+/// The bit of a cell that sticks.
+const STUCK: u64 = 0x80;
+
+impl<'a, W: Word<u64>> Cell<'a, W> {
+    /// That of a [`place`], where [`cell_shift`] says so.
+    #[inline(always)]
+    pub fn find(place: u64, shift: u32, word: impl FnOnce(u64) -> Option<&'a W>) -> Option<Self> {
+        let cell = place >> shift;
+        let byte = cell as u32 % CELLS;
+        let byte = if cfg!(target_endian = "big") {
+            CELLS - 1 - byte
+        } else {
+            byte
+        };
+        Some(Self {
+            word: word(cell / u64::from(CELLS))?,
+            shift: 8 * byte,
+        })
+    }
+
+    /// What it says.
+    #[inline(always)]
+    fn count(&self) -> u64 {
+        self.word.load() >> self.shift & 0xff
+    }
+
+    /// One tag more.
+    #[inline(always)]
+    fn add(&self) {
+        if self.count() & STUCK != 0 {
+            return;
+        }
+        let before = self.word.add(1 << self.shift) >> self.shift & 0xff;
+        if before >= MANY {
+            self.word.or(STUCK << self.shift);
+        }
+    }
+
+    /// One tag less.
+    #[inline(always)]
+    fn subtract(&self) {
+        if self.count() & STUCK == 0 {
+            self.word.add(u64::MAX << self.shift);
+        }
+    }
 }
 
 /// Puts a tag in the place of what stands there; says whether it did. The filter has heard of a tag before
@@ -95,20 +166,23 @@ fn exchange<T: Table>(
     present: u64,
     tag: u64,
 ) -> bool {
-    count(table, tag, 1);
+    if let Some(cell) = cell(table, tag) {
+        cell.add();
+    }
     let is_done = word.replace(present, tag);
-    count(table, if is_done { present } else { tag }, u64::MAX);
+    if let Some(cell) = cell(table, if is_done { present } else { tag }) {
+        cell.subtract();
+    }
     is_done
 }
 
-/// Counts a tag in its cell; what is none is not counted.
+/// Where a tag is counted; what is none is not counted.
 #[inline(always)]
-fn count<T: Table>(table: &T, tag: u64, change: u64) {
-    if tag & 1 != 0
-        && let Some(cell) = table.cell(tag)
-    {
-        cell.add(change);
+fn cell<T: Table>(table: &T, tag: u64) -> Option<Cell<'_, <T::Memory as Memory>::W64>> {
+    if tag & 1 == 0 {
+        return None;
     }
+    table.cell(place(tag))
 }
 
 /// The slot of a tag.
@@ -169,7 +243,7 @@ pub fn claim_home<T: Table<Slot: Entry>>(
     Some(home * WAYS + claim_in(table, home, tag, &expired)?)
 }
 
-/// Begins to fetch what [`claim`] will want of a tag that is new, its bucket and the slot that it tries first: two
+/// Begins to fetch what [`claim`] will want of a tag that is new, its bucket and the slot that it tries first: all
 /// lines at once, and long before.
 #[inline(always)]
 pub fn prefetch<T: Table<Slot: Entry>>(table: &T, tag: u64) {
@@ -177,7 +251,7 @@ pub fn prefetch<T: Table<Slot: Entry>>(table: &T, tag: u64) {
         bucket.overflowed.load();
     }
     if let Some(slot) = table.slot(first_slot(table, tag)) {
-        slot.tag();
+        slot.fetch();
     }
 }
 

@@ -23,14 +23,12 @@ use super::memory::descriptor;
 /// Name of the map in the object: that of the section with its variables, of which there are no others.
 pub(super) const FILTER: &str = ".bss";
 
-/// Makes a filter of so many cells of 8 bytes, at most 2^26: the verifier knows offsets up to 2^29 bytes
-/// (BPF_MAX_VAR_OFF). It is one value, since only of such an array the address is known.
+/// Makes a filter of so many bytes. It is one value, since only of such an array the address is known.
 ///
 /// # Errors
 /// Those of BPF_MAP_CREATE (bpf(2)).
-pub fn create(cells: u32) -> Result<MapData> {
+pub fn create(size: u32) -> Result<MapData> {
     let kind = MapType::Array as u32;
-    let size = cells * size_of::<u64>() as u32;
     let map = aya_obj::Map::new_from_params(kind, size_of::<u32>() as u32, size, 1, BPF_F_MMAPABLE);
     MapData::create(map, "FILTER", None).context("cannot create the filter")
 }

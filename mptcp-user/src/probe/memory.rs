@@ -16,7 +16,7 @@ use aya::maps::{Array, Map, MapData};
 use bytemuck::Zeroable;
 use mptcp_common::track::{
     Atomics, HalfOpen, Session, Subflow,
-    table::{self, Bucket, CELLS, Table, WAYS, cell_of},
+    table::{self, Bucket, Cell, Table, WAYS, cell_shift},
 };
 use nix::{
     libc::off_t,
@@ -315,9 +315,9 @@ impl<S: Zeroable> Table for Whole<S> {
         self.slots.get(slot)
     }
 
-    fn cell(&self, tag: u64) -> Option<&AtomicU64> {
+    fn cell(&self, place: u64) -> Option<Cell<'_, AtomicU64>> {
         let filter = self.filter.as_ref()?;
-        let cells = filter.bytes.len() / size_of::<AtomicU64>();
-        filter.get(cell_of(tag, cells as u32 / CELLS))
+        let shift = cell_shift(filter.bytes.len() as u32);
+        Cell::find(place, shift, |word| filter.get(word as u32))
     }
 }

@@ -497,9 +497,9 @@ fn load(
     let version_0 = u8::from(!settings.v1_only);
     let track = u8::from(settings.track);
     let verify_checksums = u8::from(settings.verify_checksums);
-    let buckets = agreement.all_buckets();
+    let constants = agreement.constants();
     let mut loader = EbpfLoader::new();
-    agreement.apply(&mut loader, &buckets, shared);
+    agreement.apply(&mut loader, &constants, shared);
     loader
         .override_global("TRACK", &track, true)
         .override_global("VERIFY_CHECKSUMS", &verify_checksums, true)

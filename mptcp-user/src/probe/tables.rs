@@ -17,7 +17,7 @@ use mptcp_common::{
     counter::{Gauges, LAYOUT_VERSION},
     track::{
         self, Atomics, HalfOpen, Keys, Limits, Session, Subflow, adopt,
-        table::{Bucket, CELLS, Table, WAYS, buckets_for},
+        table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
     },
 };
@@ -72,7 +72,7 @@ const MAPS: [(&str, &str, u32, Which); 10] = [
     ("TOKENS", "tokens", tokens::BUCKETS, Which::Sessions),
     ("KEYS", "keys", WAYS, Which::Sessions),
     ("PENDING_JOINS", "pending-joins", 0, Which::One),
-    (FILTER, FILTER_PIN, CELLS, Which::Subflows),
+    (FILTER, FILTER_PIN, 0, Which::Filter),
 ];
 
 /// Tags and slots of each table.
@@ -88,6 +88,8 @@ enum Which {
     Handshakes,
     Subflows,
     Sessions,
+    /// Words of cells.
+    Filter,
     /// A single value.
     One,
 }
@@ -129,8 +131,14 @@ impl Agreement {
             Which::Handshakes => buckets_for(self.handshakes),
             Which::Subflows => buckets_for(self.subflows),
             Which::Sessions => buckets_for(self.sessions),
+            Which::Filter => self.cells() / CELLS,
             Which::One => 1,
         }
+    }
+
+    /// Of the filter.
+    fn cells(&self) -> u32 {
+        cells_for(self.buckets(Which::Subflows))
     }
 
     /// Memory of all tables, in bytes.
@@ -140,7 +148,7 @@ impl Agreement {
         table(Which::Handshakes, handshake)
             + table(Which::Subflows, subflow)
             + table(Which::Sessions, session)
-            + u64::from(self.buckets(Which::Subflows) * CELLS) * size_of::<u64>() as u64
+            + u64::from(self.cells())
     }
 
     /// Memory of a handshake, a subflow and a session, in bytes, with their tags.
@@ -224,7 +232,7 @@ impl Agreement {
     pub(crate) fn apply<'a>(
         &'a self,
         loader: &mut EbpfLoader<'a>,
-        buckets: &'a [u32; 3],
+        constants: &'a [u32; 4],
         pins: Option<&NamespacePins>,
     ) {
         for (name, pin, ways, which) in MAPS {
@@ -241,9 +249,10 @@ impl Agreement {
             loader.map_pin_path("REPORTS", pins.table("events"));
         }
         loader
-            .override_global("HALF_OPEN_BUCKETS", &buckets[0], true)
-            .override_global("SUBFLOW_BUCKETS", &buckets[1], true)
-            .override_global("SESSION_BUCKETS", &buckets[2], true)
+            .override_global("HALF_OPEN_BUCKETS", &constants[0], true)
+            .override_global("SUBFLOW_BUCKETS", &constants[1], true)
+            .override_global("SESSION_BUCKETS", &constants[2], true)
+            .override_global("CELL_SHIFT", &constants[3], true)
             .override_global("SEED", &self.seed, true)
             .override_global("HANDSHAKE_TIME", &self.limits.handshake, true)
             .override_global("ALONE_TIME", &self.limits.alone, true)
@@ -268,7 +277,7 @@ impl Agreement {
             return MapData::from_pin(path)
                 .with_context(|| format!("cannot open {}", path.display()));
         }
-        let filter = filter::create(self.buckets(Which::Subflows) * CELLS)?;
+        let filter = filter::create(self.cells())?;
         if let Some(path) = path {
             filter
                 .pin(&path)
@@ -277,9 +286,12 @@ impl Agreement {
         Ok(filter)
     }
 
-    /// Buckets of handshakes, subflows and sessions.
-    pub(crate) fn all_buckets(&self) -> [u32; 3] {
-        [Which::Handshakes, Which::Subflows, Which::Sessions].map(|which| self.buckets(which))
+    /// What the programs have to know of the sizes: buckets of handshakes, subflows and sessions, and the filter's
+    /// [`cell_shift`].
+    pub(crate) fn constants(&self) -> [u32; 4] {
+        let [handshakes, subflows, sessions] =
+            [Which::Handshakes, Which::Subflows, Which::Sessions].map(|which| self.buckets(which));
+        [handshakes, subflows, sessions, cell_shift(self.cells())]
     }
 }
 

@@ -73,8 +73,6 @@ impl Census {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use mptcp_common::track::{
         self, Atomics,
         table::{self, Entry, Table, WAYS},
@@ -158,14 +156,13 @@ mod tests {
     #[test]
     fn it_counts_what_a_census_of_whole_tables_counts() {
         let mut most = Gauges::default();
-        let none = Rc::default();
         for seed in 1..400 {
             let mut random = Random(seed);
             let limits = Limits::DEFAULT;
             let (half_opens, subflows, sessions) = (
-                Owned::new(100, &none),
-                Owned::new(200, &none),
-                Owned::new(150, &none),
+                Owned::new(100, None),
+                Owned::new(200, None),
+                Owned::new(150, None),
             );
             let slots = sessions.buckets() * WAYS;
             fill(&sessions, &mut random, any_session::<Atomics>);

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
     engine::{Packet, Work, flow_tag},
-    gather::{self, Buffer, Lone},
+    gather::{self, Buffer, Lone, Shape},
     wire::{Area, DssFields},
 };
 use mptcp_fuzz::engine;
@@ -30,7 +30,11 @@ fuzz_target!(|data: &[u8]| {
     };
     let mut work = Work::default();
     let tables = engine(*how);
-    let shape = gather::judge(&slice, is_layer_3, || false, |_| false);
+    let shape = if is_layer_3 {
+        Shape::Layer3
+    } else {
+        gather::judge(&slice, || false, |_| false)
+    };
     let tag = |flow: &_| flow_tag(1, flow);
     let lone = gather::peek_lone(&slice, shape, &buffer, *how & 16 != 0, tag)
         .or_else(|| gather::peek_ack(&slice, shape, &buffer, tag));
