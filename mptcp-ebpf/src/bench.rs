@@ -310,10 +310,21 @@ fn write(frame: &Frame, step: &mut Step) {
     let acknowledgment = moved(start.acknowledgment, stride.acknowledgment);
     frame.put(SEQUENCE, sequence.to_be());
     frame.put(ACKNOWLEDGMENT, acknowledgment.to_be());
-    let far = |start: u32, stride: u32| u64::from(start) + u64::from(round) * u64::from(stride);
-    let first = record.first.wrapping_add(far(start.first, stride.first));
-    let second = record.second.wrapping_add(far(start.second, stride.second));
-    let third = record.third.wrapping_add(moved(start.third, stride.third));
+    let far = |round: u32, start: u32, stride: u32| {
+        u64::from(start) + u64::from(round) * u64::from(stride)
+    };
+    let mapped = match step.parts {
+        0 => round,
+        parts => round - round % parts,
+    };
+    let first = record
+        .first
+        .wrapping_add(far(round, start.first, stride.first));
+    let second = record
+        .second
+        .wrapping_add(far(mapped, start.second, stride.second));
+    let third = mapped.wrapping_mul(stride.third).wrapping_add(start.third);
+    let third = record.third.wrapping_add(third);
     if step.writes & writes::FIRST != 0 {
         frame.put(FIRST, first.to_be());
     }

@@ -157,7 +157,7 @@ fn count_predicted(counters: &mut Counters, ingress: bool, lone: &Lone) -> bool 
         return false;
     }
     let events = begin(counters, ingress, Some(predicted.side()));
-    engine::count_predicted(&lone.dss, predicted, events);
+    engine::count_predicted(&lone.packet, &lone.dss, predicted, events);
     end(counters);
     true
 }

@@ -62,8 +62,8 @@ pub struct Step {
     pub stride: Numbers,
     /// Sum of the payload's 16-bit words and the mapping's length.
     pub sum: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Packets that have the same second and third number, one after the other; 0 is one.
+    pub parts: u32,
 }
 
 /// Parts of a [`Step`]'s frame.

@@ -65,8 +65,8 @@ pub fn act(
                 talk.ack(flow, from ^ 1)?;
             }
         }
-        3 if talk.capable_flags & 0x80 != 0 => mapping_in_parts(talk, numbers, flow, from)?,
-        3..=9 => {
+        3 | 4 => mapping_in_parts(talk, numbers, flow, from)?,
+        5..=9 => {
             let frame = {
                 let options = talk.dss(from, Some(talk.map(flow, from, length)), false);
                 talk.frame(flow, from, ACK, &options, length.into())
@@ -153,19 +153,29 @@ pub fn act(
     Ok(())
 }
 
-/// A mapping with a checksum that spans segments, some of which are lost, repeated or changed.
+/// A mapping that spans segments, some of which are lost, repeated, changed or longer than they should be, or have
+/// others between them.
 fn mapping_in_parts(
     talk: &mut Talk<'_>,
     numbers: &mut Numbers,
     flow: usize,
     from: usize,
 ) -> Result<()> {
-    let length = 3 + numbers.below(3000) as u16;
-    let mut options = talk.dss_with_checksum(flow, from, length, numbers.one_in(8));
+    let (length, fin) = (3 + numbers.below(3000) as u16, numbers.one_in(8));
+    let mut options = if talk.capable_flags & 0x80 != 0 {
+        talk.dss_with_checksum(flow, from, length, fin)
+    } else {
+        talk.dss(from, Some(talk.map(flow, from, length)), fin)
+    };
+    talk.dsn[from] = talk.dsn[from].wrapping_add(length.into());
     let mut left = u64::from(length);
     while left > 0 {
-        let part = 1 + numbers.below(left);
+        let share = left.div_ceil(1 + numbers.below(3));
+        let mut part = 1 + numbers.below(share);
         left -= part;
+        if numbers.one_in(20) {
+            part += numbers.below(20);
+        }
         if numbers.one_in(12) {
             let at = 4 + numbers.below(options.len() as u64 - 4) as usize;
             options[at] ^= 1 << numbers.below(8);
@@ -176,8 +186,14 @@ fn mapping_in_parts(
         }
         let next = &mut talk.flows[flow].next[from];
         *next = next.wrapping_add(part as u32);
+        if numbers.one_in(10) {
+            talk.ack(flow, from ^ 1)?;
+        }
+        let other = numbers.below(talk.flows.len() as u64) as usize;
+        if numbers.one_in(12) && other != flow {
+            talk.data(other, from, 1 + numbers.below(200) as u16)?;
+        }
     }
-    talk.dsn[from] = talk.dsn[from].wrapping_add(length.into());
     Ok(())
 }
 

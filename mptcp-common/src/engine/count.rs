@@ -124,13 +124,19 @@ pub fn count_lone_dss(packet: &Packet, fields: &DssFields, events: &mut Events) 
     events.fin += u64::from(packet.flags.any(TcpFlags::FIN));
 }
 
-/// The same of a packet that [`predict_flow`](crate::track::predict_flow) knew: a mapping is as long as its
-/// payload, and it has neither a checksum nor a FIN.
+/// The same of one packet that [`predict_flow`](crate::track::predict_flow) knew: it has neither a checksum nor a
+/// FIN.
 #[inline(always)]
-pub fn count_predicted(fields: &DssFields, predicted: Predicted, events: &mut Events) {
+pub fn count_predicted(
+    packet: &Packet,
+    fields: &DssFields,
+    predicted: Predicted,
+    events: &mut Events,
+) {
     events.option[Subtype::Dss as usize] += 1;
     events.dss_flags[usize::from(fields.flags().0 & 31)] += 1;
-    predicted.count(events);
+    events.dss_partial += u64::from(packet.payload < fields.data_length);
+    predicted.count(packet, events);
 }
 
 /// Counts a packet with options of kind 30, and returns the set of those that are allowed.

@@ -23,6 +23,7 @@ impl Predicted {
     pub const NOT: Self = Self(1 << 3);
     const FRESH_ACK: u32 = 1 << 1;
     const FRESH_DATA_ACK: u32 = 1 << 2;
+    const MAP_REPEATED: u32 = 1 << 4;
 
     /// The side that sent it.
     #[inline(always)]
@@ -30,9 +31,12 @@ impl Predicted {
         self.0 & 1
     }
 
-    /// Counts what it acknowledged anew.
+    /// Counts what it acknowledged anew, and that it has the mapping of the packet before.
     #[inline(always)]
-    pub fn count(self, events: &mut Events) {
+    pub fn count(self, packet: &Packet, events: &mut Events) {
+        if self.0 & Self::MAP_REPEATED != 0 {
+            events.map_repeated += u64::from(packet.packets);
+        }
         events.fresh_ack += u64::from(self.0 & Self::FRESH_ACK != 0);
         events.fresh_data_ack += u64::from(self.0 & Self::FRESH_DATA_ACK != 0);
     }
@@ -61,10 +65,12 @@ pub fn is_predicted<T: Stages>(tables: &T) -> bool {
         ),
         _ => Predicted::NOT,
     };
-    if work.packet.payload == 0 && predicted != Predicted::NOT {
-        tables.count(work.route.direction.get(), |events| predicted.count(events));
+    if predicted == Predicted::NOT {
+        return false;
     }
-    predicted != Predicted::NOT
+    let direction = work.route.direction.get();
+    tables.count(direction, |events| predicted.count(&work.packet, events));
+    true
 }
 
 /// The same of a packet that is not in work; nothing is counted.
@@ -91,8 +97,8 @@ pub fn predict_flow<T: Tables>(
     predict(tables, packet, dss, subflow, session, side)
 }
 
-/// Can this packet be the next data in order, mapped by the DSS that it comes with, or an acknowledgment, and
-/// nothing else new?
+/// Can this packet be the next data in order, all of it mapped by the DSS that it comes with, or an acknowledgment,
+/// and nothing else new?
 #[inline(always)]
 fn may_be_next(packet: &Packet, dss: &DssFields) -> bool {
     const DSS: u8 = DssFlags::ACK | DssFlags::MAPPING;
@@ -105,7 +111,7 @@ fn may_be_next(packet: &Packet, dss: &DssFields) -> bool {
     if packet.payload == 0 {
         flags == DssFlags::ACK
     } else {
-        flags == DSS && !dss.has_checksum() && dss.data_length == packet.payload
+        flags == DSS && !dss.has_checksum() && dss.data_length >= packet.payload
     }
 }
 
@@ -138,7 +144,8 @@ const CLEAR: u32 = subflow::CLOSED | subflow::FIN | subflow::FIN << 1;
 /// Facts of a session that are set when it begins.
 const KNOWN: u32 = session::KNOWN | session::KNOWN << 1;
 
-/// The next data in order.
+/// The next data in order: the first of a mapping, or more of it. A mapping is often longer than a packet, and all
+/// that a sender cut from one buffer come with it.
 #[inline(always)]
 fn predict_data<T: Tables>(
     tables: &T,
@@ -158,22 +165,32 @@ fn predict_data<T: Tables>(
         return Predicted::NOT;
     }
     let (way, side) = (&subflow.ways[sender & 1], &session.sides[sender & 1]);
-    let (dsn, acked) = (side.highest.load(), side.data_ack.load());
+    let (highest, acked) = (side.highest.load(), side.data_ack.load());
     let map = Map {
-        dsn,
+        dsn: dss.data_sequence_near(highest),
         ssn: dss.subflow_sequence,
-        length: packet.payload,
+        length: dss.data_length,
     };
-    if dss.data_sequence_near(dsn) != dsn
-        || after_64(dss.data_ack_near(acked), acked)
+    let relative = packet.sequence.wrapping_sub(way.base.load());
+    let offset = relative.wrapping_sub(map.ssn);
+    let start = map.dsn.wrapping_add(offset.into());
+    if after_64(dss.data_ack_near(acked), acked)
         || packet.acknowledgment != way.last_ack.load()
-        || packet.sequence.wrapping_sub(way.base.load()) != map.ssn
         || packet.sequence != way.next.load()
-        || after(way.mapped_end.load(), map.ssn)
-        || way.unmapped.load() != 0
-        || !side.mapped_set().is_contiguous(dsn)
-        || !side.sent_set().is_contiguous(dsn)
+        || !side.sent_set().is_contiguous(start)
     {
+        return Predicted::NOT;
+    }
+    let is_first = offset == 0;
+    if is_first {
+        if map.dsn != highest
+            || after(way.mapped_end.load(), map.ssn)
+            || way.unmapped.load() != 0
+            || !side.mapped_set().is_contiguous(highest)
+        {
+            return Predicted::NOT;
+        }
+    } else if offset >= map.length || packet.payload > map.length - offset || !way.is_newest(map) {
         return Predicted::NOT;
     }
     let now = tables.now();
@@ -181,12 +198,16 @@ fn predict_data<T: Tables>(
     touch(&session.last_seen, now);
     bump(&way.packets, packet.packets.into());
     bump(&way.bytes, packet.payload.into());
-    way.remember(map);
     way.next.store(packet.sequence.wrapping_add(packet.payload));
-    let end = dsn.wrapping_add(map.length.into());
+    side.sent_next
+        .store(start.wrapping_add(packet.payload.into()));
+    if !is_first {
+        return Predicted(sender as u32 | Predicted::MAP_REPEATED);
+    }
+    way.remember(map);
+    let end = highest.wrapping_add(map.length.into());
     side.highest.store(end);
     side.mapped_next.store(end);
-    side.sent_next.store(end);
     Predicted(sender as u32)
 }
 

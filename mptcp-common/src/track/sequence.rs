@@ -236,8 +236,7 @@ impl<M: Memory> Way<M> {
     /// Compares a mapping with those of this ring.
     #[inline(always)]
     pub(super) fn compare(&self, map: Map, verifier: &impl Forget) -> Known {
-        let newest = self.newest.load() as usize & (MAPPINGS - 1);
-        if Map::read(&self.mappings[newest]) == map {
+        if self.is_newest(map) {
             return Known::Same;
         }
         if !after(self.mapped_end.load(), map.ssn) {
@@ -264,6 +263,15 @@ impl<M: Memory> Way<M> {
         } else {
             Known::New
         }
+    }
+
+    /// Is it the mapping that came last?
+    #[inline(always)]
+    pub(super) fn is_newest(&self, map: Map) -> bool {
+        let newest = &self.mappings[self.newest.load() as usize & (MAPPINGS - 1)];
+        newest.dsn.load() == map.dsn
+            && newest.ssn.load() == map.ssn
+            && newest.length.load() == map.length
     }
 
     /// Remembers a mapping in the place of the oldest.

@@ -314,15 +314,31 @@ fn transfers(feeder: &mut Feeder) -> Result<Vec<Row>> {
         }
         measured
     })?;
+    // Where the transfer stood still it says nothing: of neighbours, both have to have gone on.
+    let half = report::quartiles(empty.clone())[1] / 2.0;
+    let stalls = |rates: &[f64]| rates.iter().filter(|rate| **rate < half).count() as f64;
+    let standing = [stalls(&empty), stalls(&probed)];
     let losses = shares(&probed, &empty)
         .into_iter()
-        .map(|share| 100.0 - share)
+        .zip(probed.iter().zip(&empty))
+        .filter(|(_, (probed, empty))| **probed >= half && **empty >= half)
+        .map(|(share, _)| 100.0 - share)
         .collect();
     let row = |name, samples| Row::new(format!("MPTCP transfer: {name}"), "Gbit/s", samples);
+    let stood = |name, stalls| {
+        let percent = stalls * 100.0 / SLICES as f64;
+        Row::new(
+            format!("MPTCP transfer: stood still, {name}"),
+            "% of slices",
+            vec![percent],
+        )
+    };
     Ok(vec![
         row("no program", none),
         row("empty programs, XDP and TCX", empty),
         row("the probe, XDP and TCX", probed),
+        stood("empty programs", standing[0]),
+        stood("the probe", standing[1]),
         Row::new("MPTCP transfer: lost to the probe", "%", losses).wanted(Wanted::AtMost(2.0)),
     ])
 }

@@ -40,6 +40,8 @@ const PASSES: u32 = 12;
 const TURN: Duration = Duration::from_millis(50);
 /// Payload of a data packet in bytes: a full-size frame.
 const PAYLOAD: u32 = 1400;
+/// Packets of one mapping, where it is longer than a packet.
+const PARTS: u32 = 40;
 /// Sessions that the tables have room for if nothing else is said.
 const DEFAULT: u32 = 8192;
 /// The most sessions that are measured.
@@ -304,18 +306,36 @@ impl Bench {
         Ok(())
     }
 
+    /// Data at each hook, which is acknowledged.
+    fn data(&mut self, name: &'static str, count: u32, budget: f64, of: (Program, Packets)) {
+        let (program, packets) = of;
+        for hook in Hook::ALL {
+            let row = Row::new(hook, name, count, Some(budget));
+            self.lines.push(Line {
+                after: Some(sessions(count).acknowledgments()),
+                ..Line::new(row, program, packets.clone(), new_data)
+            });
+        }
+    }
+
     /// Data and acknowledgments of sessions that take turns.
     fn established(&mut self, count: u32) -> Result<()> {
         let sessions = sessions(count);
         let kernel = load(count.max(DEFAULT), true, false)?;
         let probe = Program::Probe(self.probe(kernel, Some(sessions))?);
         let budget = if count <= 1000 { 60.0 } else { 300.0 };
-        for hook in Hook::ALL {
-            let row = Row::new(hook, "DSS data", count, Some(budget));
-            self.lines.push(Line {
-                after: Some(sessions.acknowledgments()),
-                ..Line::new(row, probe, sessions.data(), new_data)
-            });
+        self.data("DSS data", count, budget, (probe, sessions.data()));
+        if count == 1000 {
+            // In tables of its own, where nobody else's data comes between.
+            let kernel = load(DEFAULT, true, false)?;
+            let probe = Program::Probe(self.probe(kernel, Some(sessions))?);
+            let packets = sessions.data_in_parts(PARTS);
+            self.data(
+                "DSS data, part of a mapping",
+                count,
+                budget,
+                (probe, packets),
+            );
         }
         if count == MANY {
             let row = Row::new(Hook::Xdp, "two dependent cold cache lines", count, None);

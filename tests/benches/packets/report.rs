@@ -17,7 +17,10 @@ type Part = (u32, &'static str, u32);
 const MIXES: [(&str, &[Part]); 4] = [
     (
         "bulk: an acknowledgment for two data packets",
-        &[(2, "DSS data", 1000), (1, "DSS acknowledgment", 1000)],
+        &[
+            (2, "DSS data, part of a mapping", 1000),
+            (1, "DSS acknowledgment", 1000),
+        ],
     ),
     (
         "web: handshake, join, ten data packets, ten acknowledgments",

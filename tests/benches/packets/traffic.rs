@@ -17,6 +17,9 @@ const PORTS: [u16; 2] = [40_000, 5000];
 /// Option area of nearly every TCP packet: NOP, NOP, timestamp.
 pub(crate) const TIMESTAMP: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
 
+/// Where the length of a mapping stands in a frame.
+const LENGTH: usize = 14 + 20 + 20 + TIMESTAMP.len() + 24;
+
 /// Packets of one kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Packets {
@@ -140,6 +143,17 @@ impl Sessions {
         ]
     }
 
+    /// The same with a mapping for so many packets of a session, which each of them has.
+    pub(crate) fn data_in_parts(&self, parts: u32) -> Packets {
+        let Packets {
+            mut frame,
+            mut step,
+        } = self.data();
+        frame[LENGTH..LENGTH + 2].copy_from_slice(&((parts * self.payload) as u16).to_be_bytes());
+        step.parts = parts;
+        Packets { frame, step }
+    }
+
     /// Data of the initiator, in order, each packet with its mapping; the records are [`numbers`].
     pub(crate) fn data(&self) -> Packets {
         let payload = self.payload;
@@ -152,8 +166,7 @@ impl Sessions {
             length.into(),
             payload as usize,
         );
-        let at = 14 + 20 + 20 + TIMESTAMP.len() + 24;
-        frame[at..at + 2].copy_from_slice(&(payload as u16).to_be_bytes());
+        frame[LENGTH..LENGTH + 2].copy_from_slice(&(payload as u16).to_be_bytes());
         let body = &frame[frame.len() - payload as usize..];
         let sum: u32 = body
             .chunks(2)

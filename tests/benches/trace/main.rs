@@ -45,7 +45,7 @@ const TIMESTAMP: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
 type Counted = fn(&Counters) -> u64;
 
 /// Packets of a session by their numbers in [`life`].
-const LIFE: [(usize, &str, Counted); 9] = [
+const LIFE: [(usize, &str, Counted); 11] = [
     (5, "DSS data", new_data),
     (6, "DSS acknowledgment", |c| both(c, |e| e.fresh_data_ack)),
     (8, "acknowledgment without option", |c| {
@@ -68,6 +68,10 @@ const LIFE: [(usize, &str, Counted); 9] = [
         both(c, |e| {
             e.join_final_ack - e.join_hmac - e.join_hmac_unverified
         })
+    }),
+    (12, "DSS data, first of a mapping", new_data),
+    (13, "DSS data, more of a mapping", |c| {
+        both(c, |e| e.map_repeated)
     }),
 ];
 
@@ -172,6 +176,11 @@ fn life(twins: &mut Twins, hook: Program, last: usize) -> Result<Vec<Packet>> {
     talk.data(0, A, PAYLOAD)?;
     talk.send(0, B, ACK, &[], 0)?;
     talk.join_until_ack(A, 5)?;
+    // A mapping of two segments, which both have.
+    let options = talk.dss(A, Some(talk.map(0, A, 2 * PAYLOAD)), false);
+    for _ in 0..2 {
+        talk.send(0, A, ACK, &options, PAYLOAD.into())?;
+    }
     let mut records = twins.take_recorded();
     records.truncate(last + 1);
     let sender = records.last().context("no packets")?.ingress;
