@@ -7,7 +7,7 @@ use std::{
     io::Read as _,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, Map, MapData},
@@ -274,8 +274,16 @@ impl Agreement {
         if let Some(path) = &path
             && path.exists()
         {
-            return MapData::from_pin(path)
-                .with_context(|| format!("cannot open {}", path.display()));
+            let filter = MapData::from_pin(path)
+                .with_context(|| format!("cannot open {}", path.display()))?;
+            // Programs would take its cells for what they are not.
+            ensure!(
+                filter.info()?.value_size() == self.cells(),
+                "the tables in {} are of another build of this program\n  next: mptcp-user detach --all, \
+                 then attach again",
+                path.parent().unwrap_or(path).display()
+            );
+            return Ok(filter);
         }
         let filter = filter::create(self.cells())?;
         if let Some(path) = path {
