@@ -177,7 +177,8 @@ impl std::fmt::Debug for Offline {
 impl Offline {
     /// An engine that has seen nothing.
     pub fn new(config: Config) -> Self {
-        let words = cells_for(buckets_for(config.sizes.subflows)) / CELLS;
+        let largest = config.sizes.subflows.max(config.sizes.handshakes);
+        let words = cells_for(buckets_for(largest)) / CELLS;
         let filter: Rc<[AtomicU64]> = (0..words).map(|_| AtomicU64::new(0)).collect();
         let sessions = Owned::new(config.sizes.sessions, None);
         let (buckets, slots) = (sessions.tags.len(), sessions.slots.len());

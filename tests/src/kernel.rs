@@ -110,7 +110,7 @@ impl Kernel {
         let (role, is_test, log) = (role as u8, clock as u8, 0_u8);
         let flags = [is_layer_3, is_tracking, policy.version_0, is_verifying].map(u8::from);
         let buckets = [sizes.handshakes, sizes.subflows, sizes.sessions].map(buckets_for);
-        let cells = cells_for(buckets[1]);
+        let cells = cells_for(buckets[1].max(buckets[0]));
         let cell_shift = cell_shift(cells);
         let mut loader = EbpfLoader::new();
         for (names, buckets) in [

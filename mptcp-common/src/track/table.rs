@@ -98,7 +98,7 @@ pub fn place(tag: u64) -> u64 {
 /// A cell of a filter, which several tables can share: how many tags with this cell are in them. A byte, so that
 /// what every packet asks fits a cache. Cells stand in memory one after the other.
 ///
-/// A cell that has come to [`MANY`] sticks: it never changes again, and says that there are some. By chance none
+/// A cell that has come to more than [`MANY`] sticks: it never changes again, and says that there are some. By chance none
 /// does; who opens connections for it can have the packets of others take longer, and no more.
 #[derive(Debug)]
 pub struct Cell<'a, W> {
@@ -107,7 +107,7 @@ pub struct Cell<'a, W> {
     shift: u32,
 }
 
-/// A cell sticks from here on. Below is room for what others have just begun to subtract, and up to [`STUCK`] for
+/// A cell sticks above this. Below is room for what others have just begun to subtract, and up to [`STUCK`] for
 /// what they have begun to add.
 const MANY: u64 = 0x40;
 /// The bit of a cell that sticks.

@@ -138,7 +138,9 @@ impl Agreement {
 
     /// Of the filter.
     fn cells(&self) -> u32 {
-        cells_for(self.buckets(Which::Subflows))
+        let [handshakes, subflows] =
+            [Which::Handshakes, Which::Subflows].map(|which| self.buckets(which));
+        cells_for(subflows.max(handshakes))
     }
 
     /// Memory of all tables, in bytes.
