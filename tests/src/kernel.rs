@@ -292,8 +292,9 @@ impl Kernel {
         self.compare::<Tags, _>("TOKENS", |i| engine.tokens(i))?;
         self.compare::<Pair, _>("KEYS", |i| engine.keys(i))?;
         self.compare::<[u8; 4], _>("PENDING_JOINS", |_| engine.pending_joins())?;
-        let wanted = tables::filter(engine);
-        for (i, (is, wanted)) in self.cells()?.iter().zip(&wanted).enumerate() {
+        let (cells, wanted) = (self.cells()?, tables::filter(engine));
+        ensure!(cells.len() == wanted.len(), "the filters differ in length");
+        for (i, (is, wanted)) in cells.iter().zip(&wanted).enumerate() {
             ensure!(
                 is == wanted,
                 "cell {i} in the kernel is {is}, in user space {wanted}"

@@ -23,7 +23,8 @@ use super::memory::descriptor;
 /// Name of the map in the object: that of the section with its variables, of which there are no others.
 pub(super) const FILTER: &str = ".bss";
 
-/// Makes a filter of so many bytes. It is one value, since only of such an array the address is known.
+/// Makes a filter of so many bytes, less than 2^29: the verifier knows offsets up to there (BPF_MAX_VAR_OFF). It is
+/// one value, since only of such an array the address is known.
 ///
 /// # Errors
 /// Those of BPF_MAP_CREATE (bpf(2)).

@@ -278,13 +278,7 @@ impl Agreement {
         {
             let filter = MapData::from_pin(path)
                 .with_context(|| format!("cannot open {}", path.display()))?;
-            // Programs would take its cells for what they are not.
-            ensure!(
-                filter.info()?.value_size() == self.cells(),
-                "the tables in {} are of another build of this program\n  next: mptcp-user detach --all, \
-                 then attach again",
-                path.parent().unwrap_or(path).display()
-            );
+            self.check_filter(&filter)?;
             return Ok(filter);
         }
         let filter = filter::create(self.cells())?;
@@ -294,6 +288,17 @@ impl Agreement {
                 .with_context(|| format!("cannot pin {}", path.display()))?;
         }
         Ok(filter)
+    }
+
+    /// Fails if a filter that was pinned is not as this program makes it: its cells would be taken for what they are
+    /// not.
+    fn check_filter(&self, filter: &MapData) -> Result<()> {
+        ensure!(
+            filter.info()?.value_size() == self.cells(),
+            "the pinned tables are of another build of this program\n  next: mptcp-user detach --all, then \
+             attach again"
+        );
+        Ok(())
     }
 
     /// What the programs have to know of the sizes: buckets of handshakes, subflows and sessions, and the filter's
@@ -353,6 +358,9 @@ impl Tables {
                 let path = self.pins.as_ref().context("no tables")?.table(pin);
                 let map = MapData::from_pin(&path)
                     .with_context(|| format!("cannot open {}", path.display()))?;
+                if name == FILTER {
+                    self.agreement.check_filter(&map)?;
+                }
                 place.get_or_init(|| Map::Array(map))
             }
         };
