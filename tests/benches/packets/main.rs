@@ -116,9 +116,7 @@ fn main() -> Result<()> {
     if has("live") {
         return live::run(is_json);
     }
-    let mut cpu = CpuSet::new();
-    cpu.set(0)?;
-    sched_setaffinity(Pid::from_raw(0), &cpu)?;
+    pin()?;
     let machine = Machine::new();
     let mut bench = Bench::new()?;
     bench.nobodys()?;
@@ -141,6 +139,13 @@ fn main() -> Result<()> {
         report::table(&machine, &rows);
         Ok(())
     }
+}
+
+/// Stays on the first processor.
+fn pin() -> Result<()> {
+    let mut cpu = CpuSet::new();
+    cpu.set(0)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &cpu)?)
 }
 
 /// The programs as `attach` loads them.

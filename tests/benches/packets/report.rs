@@ -77,6 +77,20 @@ pub(crate) fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
     [1, 2, 3].map(|quarter| values[(values.len() - 1) * quarter / 4])
 }
 
+/// Where the median of what was sampled is, at 95 %: between two of the samples, by their ranks. A few samples do
+/// not tell.
+pub(crate) fn interval(mut values: Vec<f64>) -> Option<[f64; 2]> {
+    let count = values.len();
+    // Below the median are as many as of so many coins fall on one side.
+    let below = (count as f64 / 2.0 - 1.96 * (count as f64).sqrt() / 2.0).floor();
+    if below < 1.0 {
+        return None;
+    }
+    values.sort_by(f64::total_cmp);
+    let rank = below as usize - 1;
+    Some([values[rank], values[count - 1 - rank]])
+}
+
 /// A line of the table: times per packet without and with the program.
 pub(crate) struct Row {
     pub(crate) hook: Hook,
