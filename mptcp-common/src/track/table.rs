@@ -98,8 +98,8 @@ pub fn place(tag: u64) -> u64 {
 /// A cell of a filter, which several tables can share: how many tags with this cell are in them. A byte, so that
 /// what every packet asks fits a cache. Cells stand in memory one after the other.
 ///
-/// A cell that has come to more than [`MANY`] sticks: it never changes again, and says that there are some. By chance none
-/// does; who opens connections for it can have the packets of others take longer, and no more.
+/// A cell that has come to more than [`MANY`] sticks: it never changes again, and says that there are some. By
+/// chance none does; who opens connections for it can have the packets of others take longer, and no more.
 #[derive(Debug)]
 pub struct Cell<'a, W> {
     word: &'a W,
