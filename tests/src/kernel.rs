@@ -53,6 +53,15 @@ pub fn host() -> offline::Config {
     }
 }
 
+/// A buffer of several packets, as `struct __sk_buff` says it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Merged {
+    /// Packets (`gso_segs`); 0 where the kernel has not counted them.
+    pub packets: u32,
+    /// Payload bytes of each packet but the last (`gso_size`); 0: it is one packet.
+    pub size: u32,
+}
+
 /// When the programs' clock of a test begins, in nanoseconds.
 pub const START: u64 = 1_000_000_000_000;
 
@@ -219,6 +228,21 @@ impl Kernel {
             counted.frames
         );
         Ok(counted)
+    }
+
+    /// Runs a TC program on a buffer, for so many packets.
+    pub fn run_merged(
+        &mut self,
+        program: Program,
+        frame: &[u8],
+        merged: Merged,
+        packets: u64,
+    ) -> Result<Counters> {
+        let mut context = [0; 192];
+        // struct __sk_buff: gso_segs at offset 164, gso_size at 176.
+        context[164..168].copy_from_slice(&merged.packets.to_ne_bytes());
+        context[176..180].copy_from_slice(&merged.size.to_ne_bytes());
+        self.run_with(program, frame, Some(&context), packets)
     }
 
     /// The XDP program, to run from several threads at once.

@@ -27,6 +27,10 @@ pub fn begin<'a>(twins: &'a mut Twins, numbers: &mut Numbers) -> Result<Talk<'a>
         _ => Talk::confirmed(twins)?,
     };
     talk.timestamps = numbers.one_in(2);
+    talk.short_numbers = [numbers.one_in(3), numbers.one_in(3)];
+    if numbers.one_in(3) {
+        talk.packet_size = 1 + numbers.below(120) as usize;
+    }
     Ok(talk)
 }
 

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     frame::{ACK, Frame, RST, SYN, SYN_ACK, dss_checksum, option, payload},
-    kernel::{Kernel, Program, START},
+    kernel::{Kernel, Merged, Program, START},
     record::Record,
     tables,
 };
@@ -92,11 +92,23 @@ impl Twins {
     /// # Errors
     /// If the two differ.
     pub fn run(&mut self, frame: &[u8], from: usize) -> Result<Counters> {
+        self.run_merged(frame, from, Merged::default())
+    }
+
+    /// The same of a buffer that has several packets.
+    fn run_merged(&mut self, frame: &[u8], from: usize, merged: Merged) -> Result<Counters> {
         let ingress = self.role == Role::Middlebox || from == A;
+        let is_merged = merged.size != 0;
         let buffer = Buffer {
-            queue: if ingress { self.queue + 1 } else { 0 },
+            packets: if is_merged { merged.packets } else { 1 },
+            segment_size: merged.size,
+            // Drivers merge behind XDP, where nobody tells of queues.
+            queue: if ingress && !is_merged {
+                self.queue + 1
+            } else {
+                0
+            },
             ingress,
-            ..Buffer::ONE
         };
         self.packets += 1;
         if let Some(recorded) = &mut self.recorded {
@@ -122,14 +134,16 @@ impl Twins {
         let Some(kernel) = &mut self.kernel else {
             return Ok(wanted);
         };
-        let program = if ingress {
-            Program::XdpIngress
-        } else {
-            Program::TcEgress
-        };
-        let counted = match self.interface {
-            Some(index) if ingress => kernel.run_on_queue(frame, index, self.queue)?,
-            _ => kernel.run(program, frame)?,
+        let counted = match (self.interface, ingress) {
+            (_, true) if is_merged => {
+                kernel.run_merged(Program::TcIngress, frame, merged, wanted.frames)?
+            }
+            (_, false) if is_merged => {
+                kernel.run_merged(Program::TcEgress, frame, merged, wanted.frames)?
+            }
+            (Some(index), true) => kernel.run_on_queue(frame, index, self.queue)?,
+            (None, true) => kernel.run(Program::XdpIngress, frame)?,
+            (_, false) => kernel.run(Program::TcEgress, frame)?,
         };
         let told = kernel.take_reports();
         ensure!(
@@ -268,6 +282,10 @@ pub struct Talk<'a> {
     pub capable_flags: u8,
     /// Is there a timestamp in every option area that has room for one?
     pub timestamps: bool,
+    /// Payload bytes of a packet at most: what is longer comes as a buffer of several. 0: nothing does.
+    pub packet_size: usize,
+    /// Are DATA_ACKs, and are data sequence numbers of mappings, sent as their lower four bytes?
+    pub short_numbers: [bool; 2],
     /// Next data sequence number of each side.
     pub dsn: [u64; 2],
     /// The connections, the first one at 0.
@@ -291,6 +309,8 @@ impl<'a> Talk<'a> {
             version: 1,
             capable_flags: 1,
             timestamps: false,
+            packet_size: 0,
+            short_numbers: [false; 2],
             dsn: [0; 2],
             flows: Vec::new(),
             counted: Counters::default(),
@@ -458,7 +478,16 @@ impl<'a> Talk<'a> {
 
     /// Sends a frame as it is, not moving any number.
     pub fn raw(&mut self, from: usize, frame: &Frame) -> Result<Counters> {
-        let counted = self.twins.run(&frame.bytes(), from)?;
+        let (size, payload) = (self.packet_size, frame.payload);
+        let mut merged = Merged::default();
+        if size != 0 && payload > size {
+            merged.size = size as u32;
+            // Not every driver counts them.
+            if payload % 2 == 0 {
+                merged.packets = payload.div_ceil(size) as u32;
+            }
+        }
+        let counted = self.twins.run_merged(&frame.bytes(), from, merged)?;
         self.counted.add(&counted);
         Ok(counted)
     }
@@ -519,13 +548,16 @@ impl<'a> Talk<'a> {
     }
 
     /// A DSS: DATA_ACK of everything, and a mapping of data sequence number, subflow sequence
-    /// number and length (in a full-size number each).
+    /// number and length.
     pub fn dss(&self, from: usize, map: Option<(u64, u32, u16)>, fin: bool) -> Vec<u8> {
-        let mut flags = 0x03;
-        let mut rest = self.dsn[from ^ 1].to_be_bytes().to_vec();
+        let [ack, data] = self
+            .short_numbers
+            .map(|is_short| if is_short { 4 } else { 0 });
+        let mut flags = if ack == 0 { 0x03 } else { 0x01 };
+        let mut rest = self.dsn[from ^ 1].to_be_bytes()[ack..].to_vec();
         if let Some((dsn, ssn, length)) = map {
-            flags |= 0x0c | if fin { 0x10 } else { 0 };
-            rest.extend(dsn.to_be_bytes());
+            flags |= if data == 0 { 0x0c } else { 0x04 } | if fin { 0x10 } else { 0 };
+            rest.extend(&dsn.to_be_bytes()[data..]);
             rest.extend(ssn.to_be_bytes());
             rest.extend(length.to_be_bytes());
         }

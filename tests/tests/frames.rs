@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use mptcp_common::counter::{Counters, Leaf, Leaves};
 use mptcp_tests::{
     frame::{ACK, Frame, SYN, SYN_ACK, option, sized},
-    kernel::{self, Kernel, Program},
+    kernel::{self, Kernel, Merged, Program},
 };
 use mptcp_user::offline::{self, Scope};
 
@@ -573,10 +573,11 @@ fn a_merged_buffer_needs_no_length_in_its_ip_header() -> Result<()> {
             ipv6,
             ..Frame::new(ACK, &DSS, 250)
         };
-        let mut context = [0; 192];
-        context[164..168].copy_from_slice(&u32::to_ne_bytes(3));
-        context[176..180].copy_from_slice(&u32::to_ne_bytes(100));
-        let counted = kernel.run_with(Program::TcEgress, &frame.bytes(), Some(&context), 3)?;
+        let merged = Merged {
+            packets: 3,
+            size: 100,
+        };
+        let counted = kernel.run_merged(Program::TcEgress, &frame.bytes(), merged, 3)?;
         ensure!(counted.tx.dss() == 3, "IPv6 {ipv6}: {counted:?}");
         // A frame from the wire needs it.
         let counted = kernel.run(Program::XdpIngress, &frame.bytes())?;
@@ -590,12 +591,12 @@ fn a_buffer_counts_the_packets_it_becomes() -> Result<()> {
     let mut kernel = Kernel::new()?;
     let map = option(2, 0, &[0x04, 0, 0, 0, 5, 0, 0, 0, 1, 0, 250]);
     let frame = Frame::new(ACK, &map, 250).bytes();
-    // struct __sk_buff: gso_segs at offset 164, gso_size at 176.
     for (segments, size, packets, partial) in [(3, 100, 3, 3), (0, 100, 3, 3), (0, 0, 1, 0)] {
-        let mut context = [0; 192];
-        context[164..168].copy_from_slice(&u32::to_ne_bytes(segments));
-        context[176..180].copy_from_slice(&u32::to_ne_bytes(size));
-        let counted = kernel.run_with(Program::TcEgress, &frame, Some(&context), packets)?;
+        let merged = Merged {
+            packets: segments,
+            size,
+        };
+        let counted = kernel.run_merged(Program::TcEgress, &frame, merged, packets)?;
         ensure!(
             counted.tx.dss() == packets,
             "{segments} segments of {size}: {counted:?}"
