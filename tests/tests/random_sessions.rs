@@ -1,5 +1,5 @@
 //! Sequences of packets at random: of handshakes that are broken off, joins, data in every order,
-//! signals, resets, and frames with a byte changed. The program in the kernel and the engine in
+//! signals, resets, buffers of several packets, and frames with a byte changed. The program in the kernel and the engine in
 //! user space have to agree on every packet: what it counts, what is told of it, and what is in every
 //! table afterwards. What has to hold of the numbers holds after every sequence.
 //!
@@ -55,6 +55,8 @@ fn sequences(config: Config, seed: u64) -> Result<()> {
                 sum.rx.checksum_verified,
                 sum.rx.checksum_failed,
                 sum.rx.checksum_unverified,
+                // Buffers of several packets.
+                sum.frames - twins.packets,
             ]
             .iter()
             .all(|n| *n > 0)
