@@ -18,7 +18,7 @@ use crate::{
     failure::{Failure, Kind},
     offline::{Config, Sizes},
     probe::{Policy, Substitute},
-    source::{Range, State},
+    source::{Order, Range, Selection, State},
 };
 
 /// Counts Multipath TCP on the wire, in the kernel's fast path.
@@ -471,6 +471,30 @@ pub(crate) enum SortBy {
     Idle,
     Bytes,
     Subflows,
+}
+
+impl From<SortBy> for Order {
+    fn from(by: SortBy) -> Self {
+        match by {
+            SortBy::Age => Self::Oldest,
+            SortBy::Idle => Self::LeastIdle,
+            SortBy::Bytes => Self::MostBytes,
+            SortBy::Subflows => Self::MostSubflows,
+        }
+    }
+}
+
+impl Sessions {
+    /// Which sessions are asked for.
+    pub(crate) fn selection(&self) -> Selection {
+        Selection {
+            address: self.address,
+            port: self.port,
+            state: self.state.map(State::from),
+            order: self.sort.into(),
+            limit: self.limit,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

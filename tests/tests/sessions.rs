@@ -124,7 +124,8 @@ fn many_sessions_are_counted_exactly() -> Result<()> {
                 Talk::established(&mut twins)?.reset(0, A, 0)?;
             }
             _ => {
-                Talk::established(&mut twins)?;
+                let mut talk = Talk::established(&mut twins)?;
+                talk.data(0, A, 1 + number as u16 % 1000)?;
             }
         }
     }
@@ -166,6 +167,87 @@ fn many_sessions_are_counted_exactly() -> Result<()> {
         .flatten()
         .filter(|subflow| subflow["state"] != "closed");
     ensure!((found.len() as u64, open.count() as u64) == (SESSIONS, gauges.subflows));
+    selected(&probe, &found)
+}
+
+/// Are the sessions that are asked for the right ones of `all`, in the right order?
+fn selected(probe: &Probe, all: &[Value]) -> Result<()> {
+    fn number(value: &Value) -> f64 {
+        value.as_f64().unwrap_or(f64::INFINITY)
+    }
+    fn tokens<'a>(sessions: impl IntoIterator<Item = &'a Value>) -> Vec<&'a str> {
+        let tokens = sessions.into_iter();
+        tokens
+            .filter_map(|session| session["listener_token"].as_str())
+            .collect()
+    }
+    let keys: [(&str, fn(&Value) -> f64); 4] = [
+        ("age", |session| -number(&session["age_s"])),
+        ("idle", |session| number(&session["idle_s"])),
+        ("bytes", |session| {
+            -number(&session["bytes_from_initiator"]) - number(&session["bytes_from_listener"])
+        }),
+        ("subflows", |session| {
+            -(session["subflows"].as_array().map_or(0, Vec::len) as f64)
+        }),
+    ];
+    for (order, key) in keys {
+        let sorted = sessions(probe, &["--sort", order])?;
+        ensure!(
+            sorted.len() == all.len() && sorted.is_sorted_by_key(key),
+            "{order}"
+        );
+        for limit in [1, 10, 700, all.len(), all.len() + 1] {
+            let first = sessions(probe, &["--sort", order, "--limit", &limit.to_string()])?;
+            let wanted = sorted.iter().take(limit);
+            ensure!(tokens(&first) == tokens(wanted), "{order}, {limit}");
+        }
+    }
+    let subflow = &all[all.len() / 2]["subflows"][0];
+    let (port, address) = (
+        &subflow["initiator"]["port"],
+        &subflow["listener"]["address"],
+    );
+    let port_text = port.to_string();
+    let address_text = address.as_str().context("no address")?;
+    let has_end = |session: &Value, member: &str, wanted: &Value| {
+        let mut subflows = session["subflows"].as_array().into_iter().flatten();
+        subflows.any(|subflow| {
+            ["initiator", "listener"]
+                .map(|side| &subflow[side][member])
+                .contains(&wanted)
+        })
+    };
+    type Wanted<'a> = &'a dyn Fn(&Value) -> bool;
+    let of_address: Wanted<'_> = &|session| has_end(session, "address", address);
+    let of_port: Wanted<'_> = &|session| has_end(session, "port", port);
+    let filters: [(&[&str], Wanted<'_>); 4] = [
+        (&["--address", address_text], of_address),
+        (&["--port", &port_text], of_port),
+        (
+            &["--address", address_text, "--port", &port_text],
+            &|session| of_address(session) && of_port(session),
+        ),
+        (&["--state", "alone"], &|session| {
+            session["state"] == "alone"
+        }),
+    ];
+    for (arguments, is_wanted) in filters {
+        let found = sessions(probe, arguments)?;
+        let mut wanted = tokens(all.iter().filter(|session| is_wanted(session)));
+        let mut found = tokens(&found);
+        ensure!(
+            !wanted.is_empty() && wanted.len() < all.len(),
+            "{arguments:?}"
+        );
+        (wanted.sort_unstable(), found.sort_unstable());
+        ensure!(
+            found == wanted,
+            "{arguments:?}: {} of {}",
+            found.len(),
+            wanted.len()
+        );
+    }
     Ok(())
 }
 

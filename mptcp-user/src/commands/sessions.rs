@@ -1,6 +1,6 @@
 //! `mptcp-user sessions`
 
-use std::{cmp::Reverse, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -8,11 +8,11 @@ use mptcp_common::counter::Role;
 
 use super::{conclude_capture, print};
 use crate::{
-    cli::{Sessions, SessionsOutput, SortBy},
+    cli::{Sessions, SessionsOutput},
     failure::{Failure, Kind},
     probe::{self, Pins, Probe},
     render::sessions::{json, table},
-    source::{Capture, Session, oldest},
+    source::{Capture, Selection, Session},
 };
 
 pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
@@ -24,15 +24,11 @@ pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
             Some(capture)
         }
     };
-    let (role, time, mut sessions) = match &capture {
-        Some(capture) => capture.sessions(),
-        None => read(pins)?,
+    let selection = options.selection();
+    let (role, time, sessions) = match &capture {
+        Some(capture) => capture.sessions(&selection)?,
+        None => read(pins, &selection)?,
     };
-    sessions.retain(|session| matches(session, options));
-    sort(&mut sessions, options.sort);
-    if let Some(limit) = options.limit {
-        sessions.truncate(limit);
-    }
     let text = match options.output {
         SessionsOutput::Table if sessions.is_empty() && capture.is_some() => {
             "no sessions at the end of the capture; `events` tells of those that are over\n"
@@ -47,7 +43,7 @@ pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
 }
 
 /// The sessions of this network namespace's probes, which share their tables.
-fn read(pins: &Pins) -> Result<(Role, Timestamp, Vec<Session>)> {
+fn read(pins: &Pins, selection: &Selection) -> Result<(Role, Timestamp, Vec<Session>)> {
     let _lock = pins.lock_to_read()?;
     let namespace = probe::namespace()?;
     for here in pins.interfaces()? {
@@ -56,7 +52,7 @@ fn read(pins: &Pins) -> Result<(Role, Timestamp, Vec<Session>)> {
         }
         let probe = Probe::open(&here)?;
         if let Some(tables) = probe.tables() {
-            return Ok((probe.role(), Timestamp::now(), tables.sessions()?));
+            return Ok((probe.role(), Timestamp::now(), tables.sessions(selection)?));
         }
     }
     Err(Failure::error(
@@ -67,34 +63,4 @@ fn read(pins: &Pins) -> Result<(Role, Timestamp, Vec<Session>)> {
             pins.root().display()
         ),
     ))
-}
-
-fn matches(session: &Session, options: &Sessions) -> bool {
-    let has_end = |wanted: &dyn Fn(&std::net::SocketAddr) -> bool| {
-        session
-            .subflows
-            .iter()
-            .flat_map(|subflow| &subflow.ends)
-            .any(wanted)
-    };
-    options
-        .address
-        .is_none_or(|address| has_end(&|end| end.ip() == address))
-        && options
-            .port
-            .is_none_or(|port| has_end(&|end| end.port() == port))
-        && options
-            .state
-            .is_none_or(|state| session.state == state.into())
-}
-
-fn sort(sessions: &mut [Session], by: SortBy) {
-    match by {
-        SortBy::Age => sessions.sort_by_key(|session| Reverse(oldest(session.age))),
-        SortBy::Idle => sessions.sort_by_key(|session| session.idle),
-        SortBy::Bytes => {
-            sessions.sort_by_key(|session| Reverse(session.bytes(0) + session.bytes(1)));
-        }
-        SortBy::Subflows => sessions.sort_by_key(|session| Reverse(session.subflows.len())),
-    }
 }

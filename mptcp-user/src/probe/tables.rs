@@ -38,7 +38,7 @@ use super::{
 use crate::{
     failure::{Failure, Kind},
     offline::Sizes,
-    source::{self, Census, List},
+    source::{self, Census, Entries, Selection, select},
 };
 
 /// The one value of the map `tables/meta`: what all programs of a namespace have to agree on.
@@ -399,14 +399,9 @@ impl Tables {
         Ok(census.gauges())
     }
 
-    /// The sessions that are alive.
-    pub(crate) fn sessions(&self) -> Result<Vec<source::Session>> {
-        let mut list = List::new(self.agreement.limits, now()?);
-        self.windows::<Session<Atomics>>(SESSIONS)?
-            .each(|slot, entry| list.session(slot, entry))?;
-        self.windows::<Subflow<Atomics>>(SUBFLOWS)?
-            .each(|_, entry| list.subflow(entry))?;
-        Ok(list.sessions())
+    /// The sessions that are asked for.
+    pub(crate) fn sessions(&self, selection: &Selection) -> Result<Vec<source::Session>> {
+        select(self, selection, &self.agreement.limits, now()?)
     }
 
     pub(crate) fn agreement(&self) -> &Agreement {
@@ -438,6 +433,32 @@ impl Tables {
     /// Notes that so many sessions and subflows were adopted.
     pub(crate) fn note(&mut self, seeded: Seeded, pins: &NamespacePins) -> Result<()> {
         self.agreement.note(seeded, pins)
+    }
+}
+
+impl Entries for Tables {
+    type Memory = Atomics;
+
+    fn sessions(&self, visit: impl FnMut(u32, &Session<Atomics>)) -> Result<()> {
+        self.windows(SESSIONS)?.each(visit)
+    }
+
+    fn sessions_at(
+        &self,
+        slots: impl Iterator<Item = u32>,
+        mut visit: impl FnMut(u32, &Session<Atomics>),
+    ) -> Result<()> {
+        let mut sessions = self.windows(SESSIONS)?;
+        for slot in slots {
+            if let Some(entry) = sessions.slot(slot)? {
+                visit(slot, entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn subflows(&self, mut visit: impl FnMut(&Subflow<Atomics>)) -> Result<()> {
+        self.windows(SUBFLOWS)?.each(|_, entry| visit(entry))
     }
 }
 

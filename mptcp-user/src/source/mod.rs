@@ -8,6 +8,7 @@ mod history;
 mod live;
 pub mod log;
 mod reading;
+mod select;
 mod sessions;
 
 use std::path::Path;
@@ -29,7 +30,8 @@ pub(crate) use self::{
     live::Live,
     log::{Appender, Log, Range, line as log_line},
     reading::{Hooks, Interface, Reading},
-    sessions::{List, Session, State, Subflow, ends, flow, oldest},
+    select::{Entries, Order, Selection, select},
+    sessions::{Session, State, Subflow, ends, flow},
 };
 
 /// What was recorded before.

@@ -1,8 +1,7 @@
-//! The sessions that a probe follows, read out of its tables.
+//! The sessions that a probe follows, as they are shown, and how they are read out of entries of its tables.
 
 use std::{
     cmp::Reverse,
-    collections::HashMap,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -10,7 +9,6 @@ use std::{
 use mptcp_common::track::{
     self, FlowKey, Limits, Memory, Session as SessionEntry, Subflow as SubflowEntry, Way,
     Word as _, session, subflow,
-    table::{self, Table},
 };
 
 /// A session at a moment.
@@ -103,85 +101,24 @@ impl Session {
             .map(|subflow| subflow.packets[side])
             .sum()
     }
-}
 
-/// The sessions that are not over, in no order.
-pub(crate) fn read<M: Memory>(
-    sessions: &impl Table<Memory = M, Slot = SessionEntry<M>>,
-    subflows: &impl Table<Memory = M, Slot = SubflowEntry<M>>,
-    limits: &Limits,
-    now: u64,
-) -> Vec<Session> {
-    let mut list = List::new(*limits, now);
-    for (slot, entry) in table::entries(sessions) {
-        list.session(slot, entry);
-    }
-    for (_, entry) in table::entries(subflows) {
-        list.subflow(entry);
-    }
-    list.sessions()
-}
-
-/// Sessions that are being read entry by entry: first all of them, then their subflows.
-pub(crate) struct List {
-    limits: Limits,
-    now: u64,
-    /// By slot, with their generations.
-    found: HashMap<u32, (u32, Session)>,
-}
-
-impl List {
-    /// Those that are not over at `now`.
-    pub(crate) fn new(limits: Limits, now: u64) -> Self {
-        Self {
-            limits,
-            now,
-            found: HashMap::new(),
+    /// Adds a subflow, in any order.
+    pub(super) fn add(&mut self, subflow: Subflow) {
+        let subflows = &mut self.subflows;
+        if subflows.len() == subflows.capacity() {
+            // Most sessions have one or two, and there may be a million of them.
+            subflows.reserve_exact(subflows.len().max(1));
         }
+        subflows.push(subflow);
     }
 
-    /// Adds a session.
-    pub(crate) fn session<M: Memory>(&mut self, slot: u32, entry: &SessionEntry<M>) {
-        if !track::is_session_over(entry, &self.limits, self.now) {
-            let session = session_of(entry, self.now);
-            self.found.insert(slot, (entry.generation.load(), session));
-        }
+    /// Puts its subflows in the order in which they came.
+    pub(super) fn order(&mut self) {
+        // What was there before the probe is the oldest.
+        let age = |subflow: &Subflow| subflow.age.unwrap_or(Duration::MAX);
+        self.subflows
+            .sort_by_key(|subflow| (subflow.is_join, Reverse(age(subflow))));
     }
-
-    /// Adds a subflow, if its session is there.
-    pub(crate) fn subflow<M: Memory>(&mut self, entry: &SubflowEntry<M>) {
-        if entry.tag.load() == 0 {
-            return;
-        }
-        if let Some((generation, session)) = self.found.get_mut(&entry.session.load())
-            && *generation == entry.generation.load()
-        {
-            let subflows = &mut session.subflows;
-            if subflows.len() == subflows.capacity() {
-                // Most sessions have one or two, and there may be a million of them.
-                subflows.reserve_exact(subflows.len().max(1));
-            }
-            subflows.push(subflow_of(entry, &self.limits, self.now));
-        }
-    }
-
-    /// All of them, in no order.
-    pub(crate) fn sessions(self) -> Vec<Session> {
-        self.found
-            .into_values()
-            .map(|(_, mut session)| {
-                session
-                    .subflows
-                    .sort_by_key(|subflow| (subflow.is_join, Reverse(oldest(subflow.age))));
-                session
-            })
-            .collect()
-    }
-}
-
-/// A key by which what was there before the probe is the oldest.
-pub(crate) fn oldest(age: Option<Duration>) -> Duration {
-    age.unwrap_or(Duration::MAX)
 }
 
 /// The age of what was created then, 0 for before the probe.
@@ -194,9 +131,10 @@ fn since(then: u64, now: u64) -> Duration {
     Duration::from_nanos(now.saturating_sub(then))
 }
 
-fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Session {
+/// What a session that is not over does.
+pub(super) fn state_of<M: Memory>(entry: &SessionEntry<M>) -> State {
     let flags = entry.flags.load();
-    let state = if flags & session::FALLBACK != 0 {
+    if flags & session::FALLBACK != 0 {
         State::Fallback
     } else if entry.open.load() == 0 {
         State::Alone
@@ -204,7 +142,12 @@ fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Session {
         State::Closing
     } else {
         State::Established
-    };
+    }
+}
+
+/// A session without its subflows.
+pub(super) fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Session {
+    let flags = entry.flags.load();
     Session {
         tokens: [0, 1].map(|side| {
             let is_known = flags & (session::KNOWN << side | session::ADOPTED) != 0;
@@ -213,7 +156,7 @@ fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Session {
             (is_known && token != 0).then_some(token)
         }),
         version: entry.version.load(),
-        state,
+        state: state_of(entry),
         is_listener: (flags & session::ROLES_UNKNOWN == 0)
             .then_some(flags & session::LISTENER_HERE != 0),
         checksum: flags & session::CHECKSUM != 0,
@@ -224,7 +167,8 @@ fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Session {
     }
 }
 
-fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> Subflow {
+/// A subflow.
+pub(super) fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> Subflow {
     let flags = entry.flags.load();
     let state = if !track::is_subflow_open(entry, limits, now) {
         State::Closed
@@ -233,18 +177,26 @@ fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> 
     } else {
         State::Established
     };
-    let each = |of: fn(&Way<M>) -> u64| [of(&entry.ways[0]), of(&entry.ways[1])];
     Subflow {
         ends: subflow_ends(entry),
         ids: [0, 1].map(|side| (entry.ids.load() >> (8 * side)) as u8),
         backup: [0, 1].map(|side| flags & subflow::BACKUP << side != 0),
         is_join: flags & subflow::JOINED != 0,
         state,
-        packets: each(|way| way.packets.load()),
-        bytes: each(|way| way.bytes.load()),
+        packets: each_side(entry, |way| way.packets.load()),
+        bytes: bytes(entry),
         age: age(entry.created.load(), now),
         idle: since(entry.last_seen.load(), now),
     }
+}
+
+/// Payload bytes that each side sent.
+pub(super) fn bytes<M: Memory>(entry: &SubflowEntry<M>) -> [u64; 2] {
+    each_side(entry, |way| way.bytes.load())
+}
+
+fn each_side<M: Memory>(entry: &SubflowEntry<M>, of: fn(&Way<M>) -> u64) -> [u64; 2] {
+    [of(&entry.ways[0]), of(&entry.ways[1])]
 }
 
 /// Addresses and ports of the sides of a subflow.

@@ -28,10 +28,10 @@ use self::{
     watch::Watch,
 };
 use super::{
-    Origin, Recent, Session, Statistics,
+    Origin, Recent, Selection, Session, Statistics,
     file::{File, conclude},
     history::History,
-    sessions,
+    select,
 };
 use crate::{
     failure::{Failure, Kind},
@@ -267,11 +267,15 @@ impl Capture {
     }
 
     /// The role, the time of the last packet, and the sessions that existed then.
-    pub(crate) fn sessions(&self) -> (Role, Timestamp, Vec<Session>) {
+    pub(crate) fn sessions(
+        &self,
+        selection: &Selection,
+    ) -> Result<(Role, Timestamp, Vec<Session>)> {
         let Tally { engine, config, .. } = &self.tally;
         let last = self.tally.times.map_or(0, |times| times.last);
-        let sessions = sessions::read(engine.sessions(), engine.subflows(), &config.limits, last);
-        (config.role, timestamp(last), sessions)
+        let tables = (engine.sessions(), engine.subflows());
+        let sessions = select(&tables, selection, &config.limits, last)?;
+        Ok((config.role, timestamp(last), sessions))
     }
 
     /// An error if it could not be read to its end.
