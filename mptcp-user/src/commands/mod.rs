@@ -10,9 +10,10 @@ mod sessions;
 mod stat;
 mod status;
 
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 
 use anyhow::{Context as _, Result};
+use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -130,6 +131,16 @@ fn conclude_log(log: &Log) -> Result<()> {
 fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+}
+
+/// The same of an object, written as it is made.
+fn print_json(object: &impl Serialize) -> Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    serde_json::to_writer_pretty(&mut out, object)
+        .map_err(io::Error::from)
+        .and_then(|()| writeln!(out))
         .and_then(|()| out.flush())
         .context("cannot write to standard output")
 }

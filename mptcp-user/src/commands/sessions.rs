@@ -6,14 +6,18 @@ use anyhow::Result;
 use jiff::Timestamp;
 use mptcp_common::counter::Role;
 
-use super::{conclude_capture, print};
+use super::{conclude_capture, print, print_json};
 use crate::{
     cli::{Sessions, SessionsOutput},
     failure::{Failure, Kind},
     probe::{self, Pins, Probe},
-    render::sessions::{json, table},
+    render::sessions::{Document, table},
     source::{Capture, Selection, Session},
 };
+
+/// Sessions in a table. More come in further ones, each with its heading: a table is laid out as a whole, and takes
+/// some kilobytes for each.
+const BLOCK: usize = 10_000;
 
 pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
     let capture = match &options.capture.log_file {
@@ -29,16 +33,22 @@ pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
         Some(capture) => capture.sessions(&selection)?,
         None => read(pins, &selection)?,
     };
-    let text = match options.output {
+    match options.output {
         SessionsOutput::Table if sessions.is_empty() && capture.is_some() => {
-            "no sessions at the end of the capture; `events` tells of those that are over\n"
-                .to_owned()
+            print("no sessions at the end of the capture; `events` tells of those that are over\n")?
         }
-        SessionsOutput::Table if sessions.is_empty() => "no sessions\n".to_owned(),
-        SessionsOutput::Table => table(&sessions, role, options.full_values),
-        SessionsOutput::Json => format!("{:#}\n", json(&sessions, role, time)),
-    };
-    print(&text)?;
+        SessionsOutput::Table if sessions.is_empty() => print("no sessions\n")?,
+        SessionsOutput::Table => {
+            for block in sessions.chunks(BLOCK) {
+                print(&table(block, role, options.full_values))?;
+            }
+        }
+        SessionsOutput::Json => print_json(&Document {
+            sessions: &sessions,
+            role,
+            time,
+        })?,
+    }
     capture.as_ref().map_or(Ok(()), conclude_capture)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use comfy_table::CellAlignment;
 use jiff::Timestamp;
 use mptcp_common::counter::Role;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Value, json};
 
 use super::{
@@ -92,14 +93,32 @@ fn time(time: Duration) -> String {
     }
 }
 
-/// One object.
-pub(crate) fn json(sessions: &[Session], role: Role, now: Timestamp) -> Value {
-    json!({
-        "schema_version": 1,
-        "time": now.to_string(),
-        "role": role_name(role),
-        "sessions": sessions.iter().map(|session| object(session, role)).collect::<Vec<_>>(),
-    })
+/// One object (docs/json.md). What it says of a session is made when that is written: there may be a million.
+pub(crate) struct Document<'a> {
+    pub(crate) sessions: &'a [Session],
+    pub(crate) role: Role,
+    pub(crate) time: Timestamp,
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(4))?;
+        map.serialize_entry("schema_version", &1)?;
+        map.serialize_entry("time", &self.time)?;
+        map.serialize_entry("role", role_name(self.role))?;
+        map.serialize_entry("sessions", &Objects(self))?;
+        map.end()
+    }
+}
+
+/// The sessions of a document.
+struct Objects<'a>(&'a Document<'a>);
+
+impl Serialize for Objects<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Document { sessions, role, .. } = self.0;
+        serializer.collect_seq(sessions.iter().map(|session| object(session, *role)))
+    }
 }
 
 fn object(session: &Session, role: Role) -> Value {
