@@ -34,10 +34,12 @@ pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
         None => read(pins, &selection)?,
     };
     match options.output {
-        SessionsOutput::Table if sessions.is_empty() && capture.is_some() => {
-            print("no sessions at the end of the capture; `events` tells of those that are over\n")?
-        }
-        SessionsOutput::Table if sessions.is_empty() => print("no sessions\n")?,
+        SessionsOutput::Table if sessions.is_empty() => print(match capture {
+            Some(_) => {
+                "no sessions at the end of the capture; `events` tells of those that are over\n"
+            }
+            None => "no sessions\n",
+        })?,
         SessionsOutput::Table => {
             for block in sessions.chunks(BLOCK) {
                 print(&table(block, role, options.full_values))?;
