@@ -181,7 +181,8 @@ fn selected(probe: &Probe, all: &[Value]) -> Result<()> {
             .filter_map(|session| session["listener_token"].as_str())
             .collect()
     }
-    let keys: [(&str, fn(&Value) -> f64); 4] = [
+    type Key = fn(&Value) -> f64;
+    let keys: [(&str, Key); 4] = [
         ("age", |session| -number(&session["age_s"])),
         ("idle", |session| number(&session["idle_s"])),
         ("bytes", |session| {
@@ -240,7 +241,8 @@ fn selected(probe: &Probe, all: &[Value]) -> Result<()> {
             !wanted.is_empty() && wanted.len() < all.len(),
             "{arguments:?}"
         );
-        (wanted.sort_unstable(), found.sort_unstable());
+        wanted.sort_unstable();
+        found.sort_unstable();
         ensure!(
             found == wanted,
             "{arguments:?}: {} of {}",
