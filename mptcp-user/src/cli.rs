@@ -420,7 +420,7 @@ pub(crate) struct Sessions {
     /// Numbers in full
     #[arg(long)]
     pub(crate) full_values: bool,
-    /// Form of the output
+    /// Form of the output; a table has 10,000 sessions at most, and more come in further ones
     #[arg(long, value_enum, default_value_t = SessionsOutput::Table)]
     pub(crate) output: SessionsOutput,
     #[command(flatten)]

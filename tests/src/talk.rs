@@ -36,7 +36,7 @@ pub struct Twins {
     /// What was sent, where it is recorded.
     recorded: Option<Vec<Record>>,
     /// How many frames were run.
-    pub packets: u64,
+    pub frames: u64,
     role: Role,
     before: Counters,
     /// The time of both, in nanoseconds.
@@ -67,7 +67,7 @@ impl Twins {
                 ..config
             }),
             recorded: None,
-            packets: 0,
+            frames: 0,
             role: config.role,
             before: Counters::default(),
             now: START,
@@ -87,16 +87,11 @@ impl Twins {
         self.recorded.take().unwrap_or_default()
     }
 
-    /// Runs a frame that was sent by a side, and returns what it counted.
+    /// Runs a frame that was sent by a side, perhaps of several packets, and returns what it counted.
     ///
     /// # Errors
     /// If the two differ.
-    pub fn run(&mut self, frame: &[u8], from: usize) -> Result<Counters> {
-        self.run_merged(frame, from, Merged::default())
-    }
-
-    /// The same of a buffer that has several packets.
-    fn run_merged(&mut self, frame: &[u8], from: usize, merged: Merged) -> Result<Counters> {
+    fn run(&mut self, frame: &[u8], from: usize, merged: Merged) -> Result<Counters> {
         let ingress = self.role == Role::Middlebox || from == A;
         let is_merged = merged.size != 0;
         let buffer = Buffer {
@@ -110,7 +105,7 @@ impl Twins {
             },
             ingress,
         };
-        self.packets += 1;
+        self.frames += 1;
         if let Some(recorded) = &mut self.recorded {
             recorded.push(Record {
                 nanoseconds: self.now,
@@ -487,7 +482,7 @@ impl<'a> Talk<'a> {
                 merged.packets = payload.div_ceil(size) as u32;
             }
         }
-        let counted = self.twins.run_merged(&frame.bytes(), from, merged)?;
+        let counted = self.twins.run(&frame.bytes(), from, merged)?;
         self.counted.add(&counted);
         Ok(counted)
     }

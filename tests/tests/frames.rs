@@ -549,11 +549,12 @@ fn each_packet_of_a_buffer_is_compared_with_its_mapping() -> Result<()> {
     let mut kernel = Kernel::new()?;
     for (length, shorter) in [(50, 0), (51, 1), (100, 1), (101, 3)] {
         let map = option(2, 0, &[0x04, 0, 0, 0, 5, 0, 0, 0, 1, 0, length]);
-        let mut context = [0; 192];
-        context[164..168].copy_from_slice(&u32::to_ne_bytes(3));
-        context[176..180].copy_from_slice(&u32::to_ne_bytes(100));
+        let merged = Merged {
+            packets: 3,
+            size: 100,
+        };
         let frame = Frame::new(ACK, &map, 250).bytes();
-        let counted = kernel.run_with(Program::TcEgress, &frame, Some(&context), 3)?;
+        let counted = kernel.run_merged(Program::TcEgress, &frame, merged, 3)?;
         ensure!(
             counted.tx.dss_partial == shorter,
             "{length}: {}",

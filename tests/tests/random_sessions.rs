@@ -1,9 +1,10 @@
 //! Sequences of packets at random: of handshakes that are broken off, joins, data in every order,
-//! signals, resets, buffers of several packets, and frames with a byte changed. The program in the kernel and the engine in
-//! user space have to agree on every packet: what it counts, what is told of it, and what is in every
-//! table afterwards. What has to hold of the numbers holds after every sequence.
+//! signals, resets, buffers of several packets, and frames with a byte changed. The program in the
+//! kernel and the engine in user space have to agree on every frame: what it counts, what is told of
+//! it, and what is in every table afterwards. What has to hold of the numbers holds after every
+//! sequence.
 //!
-//! `MPTCP_SEQUENCES` says how many in each role; `--nocapture` shows how many packets that were.
+//! `MPTCP_SEQUENCES` says how many in each role; `--nocapture` shows how many frames that were.
 
 use std::env;
 
@@ -46,7 +47,7 @@ fn sequences(config: Config, seed: u64) -> Result<()> {
             twins.compare_tables().with_context(context)?;
         }
     }
-    eprintln!("{} packets", twins.packets);
+    eprintln!("{} frames", twins.frames);
     ensure!(
         count < 1000
             || [
@@ -56,7 +57,9 @@ fn sequences(config: Config, seed: u64) -> Result<()> {
                 sum.rx.checksum_failed,
                 sum.rx.checksum_unverified,
                 // Buffers of several packets.
-                sum.frames - twins.packets,
+                sum.frames - twins.frames,
+                // Numbers of four bytes, in both places.
+                sum.rx.dss_flags[0b0101] + sum.tx.dss_flags[0b0101],
             ]
             .iter()
             .all(|n| *n > 0)

@@ -439,7 +439,7 @@ impl Tables {
 impl Entries for Tables {
     type Memory = Atomics;
 
-    fn sessions(&self, visit: impl FnMut(u32, &Session<Atomics>)) -> Result<()> {
+    fn each_session(&self, visit: impl FnMut(u32, &Session<Atomics>)) -> Result<()> {
         self.windows(SESSIONS)?.each(visit)
     }
 
@@ -457,7 +457,7 @@ impl Entries for Tables {
         Ok(())
     }
 
-    fn subflows(&self, mut visit: impl FnMut(&Subflow<Atomics>)) -> Result<()> {
+    fn each_subflow(&self, mut visit: impl FnMut(&Subflow<Atomics>)) -> Result<()> {
         self.windows(SUBFLOWS)?.each(|_, entry| visit(entry))
     }
 }

@@ -1,9 +1,13 @@
 //! Which sessions are shown, and in which order.
 //!
 //! The tables are read twice: first to find out which, of which a few words are kept for each session, and then
-//! what is shown of them. So a million sessions take little memory where ten are wanted.
+//! what is shown of them. So a million sessions take little memory where ten are wanted. Of what ends in between,
+//! or is in another state then, nothing is shown, and no other session takes its place.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    cmp::Reverse,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::Result;
 use mptcp_common::track::{
@@ -47,7 +51,7 @@ pub(crate) trait Entries {
     type Memory: Memory;
 
     /// Hands out all sessions, by their slots in ascending order.
-    fn sessions(&self, visit: impl FnMut(u32, &SessionEntry<Self::Memory>)) -> Result<()>;
+    fn each_session(&self, visit: impl FnMut(u32, &SessionEntry<Self::Memory>)) -> Result<()>;
     /// Hands out the sessions of these slots.
     fn sessions_at(
         &self,
@@ -55,7 +59,7 @@ pub(crate) trait Entries {
         visit: impl FnMut(u32, &SessionEntry<Self::Memory>),
     ) -> Result<()>;
     /// Hands out all subflows.
-    fn subflows(&self, visit: impl FnMut(&SubflowEntry<Self::Memory>)) -> Result<()>;
+    fn each_subflow(&self, visit: impl FnMut(&SubflowEntry<Self::Memory>)) -> Result<()>;
 }
 
 /// Tables in this process's memory.
@@ -67,7 +71,7 @@ where
 {
     type Memory = M;
 
-    fn sessions(&self, mut visit: impl FnMut(u32, &SessionEntry<M>)) -> Result<()> {
+    fn each_session(&self, mut visit: impl FnMut(u32, &SessionEntry<M>)) -> Result<()> {
         table::entries(self.0).for_each(|(slot, entry)| visit(slot, entry));
         Ok(())
     }
@@ -83,7 +87,7 @@ where
         Ok(())
     }
 
-    fn subflows(&self, mut visit: impl FnMut(&SubflowEntry<M>)) -> Result<()> {
+    fn each_subflow(&self, mut visit: impl FnMut(&SubflowEntry<M>)) -> Result<()> {
         table::entries(self.1).for_each(|(_, entry)| visit(entry));
         Ok(())
     }
@@ -97,7 +101,19 @@ pub(crate) fn select(
     now: u64,
 ) -> Result<Vec<Session>> {
     let chosen = choose(entries, selection, limits, now)?;
-    show(entries, &chosen, limits, now)
+    let mut sessions = show(entries, &chosen, limits, now)?;
+    // Packets that came in between have changed them.
+    sessions.retain(|session| selection.state.is_none_or(|state| state == session.state));
+    match selection.order {
+        Order::Oldest => {}
+        Order::LeastIdle => sessions.sort_by_key(|session| session.idle),
+        Order::MostBytes => {
+            sessions
+                .sort_by_key(|session| Reverse(session.bytes(0).saturating_add(session.bytes(1))));
+        }
+        Order::MostSubflows => sessions.sort_by_key(|session| Reverse(session.subflows.len())),
+    }
+    Ok(sessions)
 }
 
 /// A session, as far as it decides on whether it is shown, and where.
@@ -137,7 +153,7 @@ fn choose(
 ) -> Result<Vec<Rank>> {
     let mut ranks = Vec::new();
     let mut places = Places::default();
-    entries.sessions(|slot, entry| {
+    entries.each_session(|slot, entry| {
         let is_wanted = selection.state.is_none_or(|state| state == state_of(entry));
         if !is_wanted || track::is_session_over(entry, limits, now) {
             return;
@@ -155,7 +171,7 @@ fn choose(
             has_port: selection.port.is_none(),
         });
     })?;
-    entries.subflows(|entry| {
+    entries.each_subflow(|entry| {
         let rank = places
             .get(entry.session.load())
             .and_then(|place| ranks.get_mut(place));
@@ -219,7 +235,7 @@ fn show(
             }
         },
     )?;
-    entries.subflows(|entry| {
+    entries.each_subflow(|entry| {
         if let Some(place) = places.get(entry.session.load())
             && let Some(session) = &mut sessions[place]
             && belongs(entry, chosen[place].generation)

@@ -42,8 +42,8 @@ use crate::{
 
 /// How often a command is timed.
 const ROUNDS: usize = 9;
-/// How often frames are sent to each program, and how many: so many that steps of the clock's tick, which the times come
-/// in, do not matter.
+/// How often frames are sent to each program, and how many: so many that steps of the clock's tick, which the
+/// times come in, do not matter.
 const BURSTS: usize = 40;
 const FRAMES: u32 = 1_000_000;
 /// A transfer: how often each program has its turn, how long that is, and what is left out of it first.
