@@ -19,7 +19,7 @@ use mptcp_tests::{
 use mptcp_user::offline::{Config, Sizes};
 
 fn sequences(config: Config, seed: u64) -> Result<()> {
-    /// In each of two roles: about 690,000 packets.
+    /// In each of two roles: about 1,110,000 frames.
     const COUNT: u64 = 50_000;
     let count = match env::var("MPTCP_SEQUENCES") {
         Ok(count) => count.parse().context("MPTCP_SEQUENCES is a number")?,
