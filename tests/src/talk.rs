@@ -129,16 +129,16 @@ impl Twins {
         let Some(kernel) = &mut self.kernel else {
             return Ok(wanted);
         };
-        let counted = match (self.interface, ingress) {
-            (_, true) if is_merged => {
-                kernel.run_merged(Program::TcIngress, frame, merged, wanted.frames)?
-            }
-            (_, false) if is_merged => {
-                kernel.run_merged(Program::TcEgress, frame, merged, wanted.frames)?
-            }
-            (Some(index), true) => kernel.run_on_queue(frame, index, self.queue)?,
-            (None, true) => kernel.run(Program::XdpIngress, frame)?,
-            (_, false) => kernel.run(Program::TcEgress, frame)?,
+        let tc = if ingress {
+            Program::TcIngress
+        } else {
+            Program::TcEgress
+        };
+        let counted = match self.interface {
+            _ if is_merged => kernel.run_merged(tc, frame, merged, wanted.frames)?,
+            Some(index) if ingress => kernel.run_on_queue(frame, index, self.queue)?,
+            None if ingress => kernel.run(Program::XdpIngress, frame)?,
+            _ => kernel.run(tc, frame)?,
         };
         let told = kernel.take_reports();
         ensure!(

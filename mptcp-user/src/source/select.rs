@@ -15,7 +15,9 @@ use mptcp_common::track::{
     table::{self, Table},
 };
 
-use super::sessions::{Session, State, bytes, session_of, state_of, subflow_ends, subflow_of};
+use super::sessions::{
+    Session, State, bytes, oldest, session_of, state_of, subflow_ends, subflow_of,
+};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +54,7 @@ pub(crate) trait Entries {
 
     /// Hands out all sessions, by their slots in ascending order.
     fn each_session(&self, visit: impl FnMut(u32, &SessionEntry<Self::Memory>)) -> Result<()>;
-    /// Hands out the sessions of these slots.
+    /// Hands out the sessions of these slots, best in ascending order.
     fn sessions_at(
         &self,
         slots: impl Iterator<Item = u32>,
@@ -102,10 +104,10 @@ pub(crate) fn select(
 ) -> Result<Vec<Session>> {
     let chosen = choose(entries, selection, limits, now)?;
     let mut sessions = show(entries, &chosen, limits, now)?;
-    // Packets that came in between have changed them.
+    // By what is shown: packets that came in between have changed it. Of equals, the lesser slot stays first.
     sessions.retain(|session| selection.state.is_none_or(|state| state == session.state));
     match selection.order {
-        Order::Oldest => {}
+        Order::Oldest => sessions.sort_by_key(|session| Reverse(oldest(session.age))),
         Order::LeastIdle => sessions.sort_by_key(|session| session.idle),
         Order::MostBytes => {
             sessions
@@ -116,9 +118,9 @@ pub(crate) fn select(
     Ok(sessions)
 }
 
-/// A session, as far as it decides on whether it is shown, and where.
+/// A session, as far as it decides on whether it is shown.
 struct Rank {
-    /// Of two, the lesser comes first.
+    /// Where a limit leaves one of two out, the lesser is shown; of equals, the lesser slot.
     key: u64,
     slot: u32,
     generation: u32,
@@ -145,6 +147,7 @@ impl Places {
     }
 }
 
+/// The sessions that are asked for, by their slots in ascending order.
 fn choose(
     entries: &impl Entries,
     selection: &Selection,
@@ -194,14 +197,13 @@ fn choose(
         }
     })?;
     ranks.retain(|rank| rank.has_address && rank.has_port);
-    let key = |rank: &Rank| (rank.key, rank.slot);
     if let Some(limit) = selection.limit
         && limit < ranks.len()
     {
-        ranks.select_nth_unstable_by_key(limit, key);
+        ranks.select_nth_unstable_by_key(limit, |rank| (rank.key, rank.slot));
         ranks.truncate(limit);
+        ranks.sort_unstable_by_key(|rank| rank.slot);
     }
-    ranks.sort_unstable_by_key(key);
     Ok(ranks)
 }
 
@@ -221,20 +223,16 @@ fn show(
     for (place, rank) in chosen.iter().enumerate() {
         places.set(rank.slot, place);
     }
-    let slots = 0..places.0.len() as u32;
     let mut sessions: Vec<Option<Session>> = chosen.iter().map(|_| None).collect();
-    entries.sessions_at(
-        slots.filter(|slot| places.get(*slot).is_some()),
-        |slot, entry| {
-            let place = places.get(slot);
-            if let Some((rank, session)) = place.map(|place| (&chosen[place], &mut sessions[place]))
-                && entry.generation.load() == rank.generation
-                && !track::is_session_over(entry, limits, now)
-            {
-                *session = Some(session_of(entry, now));
-            }
-        },
-    )?;
+    entries.sessions_at(chosen.iter().map(|rank| rank.slot), |slot, entry| {
+        let place = places.get(slot);
+        if let Some((rank, session)) = place.map(|place| (&chosen[place], &mut sessions[place]))
+            && entry.generation.load() == rank.generation
+            && !track::is_session_over(entry, limits, now)
+        {
+            *session = Some(session_of(entry, now));
+        }
+    })?;
     entries.each_subflow(|entry| {
         if let Some(place) = places.get(entry.session.load())
             && let Some(session) = &mut sessions[place]

@@ -114,11 +114,14 @@ impl Session {
 
     /// Puts its subflows in the order in which they came.
     pub(super) fn order(&mut self) {
-        // What was there before the probe is the oldest.
-        let age = |subflow: &Subflow| subflow.age.unwrap_or(Duration::MAX);
         self.subflows
-            .sort_by_key(|subflow| (subflow.is_join, Reverse(age(subflow))));
+            .sort_by_key(|subflow| (subflow.is_join, Reverse(oldest(subflow.age))));
     }
+}
+
+/// A key by which what was there before the probe is the oldest.
+pub(super) fn oldest(age: Option<Duration>) -> Duration {
+    age.unwrap_or(Duration::MAX)
 }
 
 /// The age of what was created then, 0 for before the probe.

@@ -204,13 +204,13 @@ fn frames(feeder: &mut Feeder) -> Result<Vec<Row>> {
             let link = feeder.xdp("xdp_drop")?.attach("v1", XdpMode::Driver)?;
             let before = came_in("v1")?;
             empty.push(feeder.send(sender, &packets, number, FRAMES)?);
-            all_are(came_in("v1")? - before)?;
+            check_arrived(came_in("v1")? - before)?;
             feeder.xdp("xdp_drop")?.detach(link)?;
             let before = probe.read()?.frames;
             let link = probe.attach("v1")?;
             counting.push(feeder.send(sender, &packets, number, FRAMES)?);
             probe.detach(link)?;
-            all_are(probe.read()?.frames - before)?;
+            check_arrived(probe.read()?.frames - before)?;
             number += u64::from(FRAMES);
             feeder.pass(
                 &followed.acknowledgments(),
@@ -247,7 +247,7 @@ fn came_in(interface: &str) -> Result<u64> {
 }
 
 /// Did all of a burst come in? The stack sends a few of its own.
-fn all_are(frames: u64) -> Result<()> {
+fn check_arrived(frames: u64) -> Result<()> {
     let is_all = frames.abs_diff(FRAMES.into()) * 100 <= u64::from(FRAMES);
     ensure!(is_all, "{frames} of {FRAMES} frames came in");
     Ok(())
