@@ -91,6 +91,9 @@ pub fn predict_flow<T: Tables>(
     };
     let second = u32::from(packet.sender_is_second);
     let side = (subflow.flags.load() & subflow::FIRST_IS_LISTENER) ^ second;
+    // What comes in at an interface is mostly of one side: what this side sent comes from memory with the rest, and
+    // not once its side is known.
+    let side = tables.guess(tables.guess(side, 0), 1);
     // Where a session's first subflow leads to is known from its tag: both come from memory at once.
     let likely = table::first_slot(tables.sessions(), tag);
     let session = tables.guess(subflow.session.load(), likely);

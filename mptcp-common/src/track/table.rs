@@ -36,6 +36,11 @@ impl<M: Memory> Bucket<M> {
         &self.tags
     }
 
+    /// Has no place of it been taken?
+    fn is_empty(&self) -> bool {
+        self.tags.iter().fold(0, |all, tag| all | tag.load()) == 0
+    }
+
     /// The tags, for a reader of the whole table.
     pub fn tags(&self) -> impl Iterator<Item = u64> {
         self.tags.iter().map(Word::load)
@@ -388,6 +393,8 @@ pub fn mix(seed: u64, number: u64) -> u64 {
 pub fn entries<T: Table>(table: &T) -> impl Iterator<Item = (u32, &T::Slot)> {
     (0..table.buckets())
         .filter_map(|number| Some((number, table.bucket(number)?)))
+        // Most are, and it takes less to see than tag by tag.
+        .filter(|(_, bucket)| !bucket.is_empty())
         .flat_map(move |(number, bucket)| {
             bucket
                 .tags()
