@@ -34,6 +34,9 @@ static RECORDS: Array<Record> = Array::with_max_entries(1, 0);
 static XDP_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(2, 0);
 #[map]
 static TC_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+/// Those for ingress.
+#[map]
+static TC_INGRESS_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(2, 0);
 /// Whether what is measured runs behind the switches: 1 or 0.
 #[map]
 static SWITCH: Array<u32> = Array::with_max_entries(1, 0);
@@ -93,12 +96,22 @@ fn xdp_switch(ctx: XdpContext) -> u32 {
 
 #[classifier]
 fn tc_switch(ctx: TcContext) -> i32 {
+    switch(&ctx, &TC_PROGRAMS)
+}
+
+#[classifier]
+fn tc_ingress_switch(ctx: TcContext) -> i32 {
+    switch(&ctx, &TC_INGRESS_PROGRAMS)
+}
+
+#[inline(always)]
+fn switch(ctx: &TcContext, programs: &'static ProgramArray) -> i32 {
     // SAFETY: as above.
     unsafe {
         if is_switched() {
-            TC_PROGRAMS.tail_call(&ctx, MEASURED);
+            programs.tail_call(ctx, MEASURED);
         } else {
-            TC_PROGRAMS.tail_call(&ctx, NOTHING);
+            programs.tail_call(ctx, NOTHING);
         }
     }
     TC_ACT_UNSPEC

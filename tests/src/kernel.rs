@@ -254,12 +254,16 @@ impl Kernel {
             .try_into()?)
     }
 
-    /// The TC program on egress.
-    pub fn tc_egress(&self) -> Result<&SchedClassifier> {
-        Ok(self
-            .programs
-            .program("tc_egress")
-            .context("no program tc_egress")?
+    /// The TC program on egress, or the one on ingress.
+    pub fn tc(&self, is_ingress: bool) -> Result<&SchedClassifier> {
+        let name = if is_ingress {
+            "tc_ingress"
+        } else {
+            "tc_egress"
+        };
+        let program = self.programs.program(name);
+        Ok(program
+            .with_context(|| format!("no program {name}"))?
             .try_into()?)
     }
 

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
-    net::{Family, Pair, close, transfer},
+    net::{Family, Pair, close, outputs, transfer},
     probe::{Probe, options, total},
     witness::{NAMES, Seen},
 };
@@ -61,6 +61,23 @@ fn counts_in_mode(family: Family, mode: &str, said_of_it: &str) -> Result<()> {
 #[test]
 fn xdp_in_the_driver_counts_what_comes_in() -> Result<()> {
     counts_in_mode(Family::V4, "native", "ingress XDP native")
+}
+
+/// Who asked for it knows; who did not is told what it costs.
+#[test]
+fn xdp_on_a_veth_is_remarked_on() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    for (mode, is_told) in [("auto", true), ("native", false), ("off", false)] {
+        let (attached, said) = outputs(&mut probe.command(&["attach", "-i", "s0", "--xdp", mode]))?;
+        ensure!(
+            attached.contains("XDP native") == (mode != "off"),
+            "{mode}: {attached}"
+        );
+        let has_said = said.contains("veth") && said.contains("--xdp off");
+        ensure!(has_said == is_told, "{mode}: {said:?}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -287,6 +287,15 @@ impl Attacher<'_> {
                     ));
                     Ok(hook)
                 }
+                Ok(hook) if self.interface.is_veth() => {
+                    say(format!(
+                        "{}: with XDP in a veth's driver the kernel copies each packet, and splits what \
+                         the peer sends as one buffer, which slows bulk transfers; --xdp off counts at \
+                         TC instead",
+                        self.interface.name
+                    ));
+                    Ok(hook)
+                }
                 result => result,
             },
         }

@@ -124,8 +124,12 @@ impl Interface {
 
     /// Do its frames cross the other one?
     pub(crate) fn lies_above(&self, lower: &Self) -> bool {
-        lower.master == Some(self.index)
-            || (self.lower == Some(lower.index) && self.kind.as_deref() != Some("veth"))
+        lower.master == Some(self.index) || (self.lower == Some(lower.index) && !self.is_veth())
+    }
+
+    /// One end of a pair?
+    pub(crate) fn is_veth(&self) -> bool {
+        self.kind.as_deref() == Some("veth")
     }
 }
 

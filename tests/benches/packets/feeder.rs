@@ -55,6 +55,7 @@ pub(crate) struct Feeder {
     records: Array<MapData, Record>,
     xdp: ProgramArray<MapData>,
     tc: ProgramArray<MapData>,
+    tc_ingress: ProgramArray<MapData>,
 }
 
 impl Feeder {
@@ -77,6 +78,7 @@ impl Feeder {
             records: take("RECORDS")?.try_into()?,
             xdp: take("XDP_PROGRAMS")?.try_into()?,
             tc: take("TC_PROGRAMS")?.try_into()?,
+            tc_ingress: take("TC_INGRESS_PROGRAMS")?.try_into()?,
             programs,
         };
         for name in [
@@ -91,7 +93,7 @@ impl Feeder {
         ] {
             feeder.xdp(name)?.load()?;
         }
-        for name in ["tc_nothing", "tc_feed", "tc_switch"] {
+        for name in ["tc_nothing", "tc_feed", "tc_switch", "tc_ingress_switch"] {
             feeder.tc(name)?.load()?;
         }
         // A test run of an XDP program that is nowhere attached waits for all CPUs, twice.
@@ -139,12 +141,15 @@ impl Feeder {
         let nothing = self.xdp("xdp_nothing")?.fd()?.try_clone()?;
         self.xdp.set(Behind::Floor as u32, &nothing, 0)?;
         let nothing = self.tc("tc_nothing")?.fd()?.try_clone()?;
-        Ok(self.tc.set(Behind::Floor as u32, &nothing, 0)?)
+        self.tc.set(Behind::Floor as u32, &nothing, 0)?;
+        Ok(self.tc_ingress.set(Behind::Floor as u32, &nothing, 0)?)
     }
 
     fn put(&mut self, behind: Behind, probe: &Kernel) -> Result<()> {
         self.xdp.set(behind as u32, probe.xdp()?.fd()?, 0)?;
-        Ok(self.tc.set(behind as u32, probe.tc_egress()?.fd()?, 0)?)
+        self.tc.set(behind as u32, probe.tc(false)?.fd()?, 0)?;
+        let ingress = probe.tc(true)?.fd()?;
+        Ok(self.tc_ingress.set(behind as u32, ingress, 0)?)
     }
 
     /// Fills records from a place on.

@@ -274,7 +274,7 @@ pub(crate) struct Probe {
 
 impl Probe {
     pub(crate) fn new(kernel: Kernel) -> Result<Self> {
-        let infos = [kernel.xdp()?.info()?, kernel.tc_egress()?.info()?];
+        let infos = [kernel.xdp()?.info()?, kernel.tc(false)?.info()?];
         let [xdp, tc] = &infos;
         let (xdp, tc) = (Translated::new(xdp)?, Translated::new(tc)?);
         let mut ids = BTreeSet::new();
