@@ -43,7 +43,7 @@ use crate::{
 /// How often frames are sent to each program, and how many: so many that steps of the clock's tick, which the
 /// times come in, do not matter.
 const BURSTS: usize = 40;
-const FRAMES: u32 = 1_000_000;
+const FRAMES: u32 = 2_000_000;
 /// A transfer: its blocks, in bytes, and how many are under way at once.
 const BLOCK: usize = 32 << 10;
 const BLOCKS: usize = 4;
