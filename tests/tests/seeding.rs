@@ -222,7 +222,7 @@ fn a_thousand_sockets_take_a_moment() -> Result<()> {
     let probe = Probe::new(&pair.server);
     // Of the processor, since others use it too.
     let attach = || -> Result<f64> {
-        let attach = probe.command(&["attach", "-i", "s0", "s1"]);
+        let attach = probe.command(&["attach", "-i", "s0", "s1", "--xdp", "native"]);
         let mut timed = Command::new("bash");
         timed.args(["-c", "TIMEFORMAT='%U %S'; time \"$@\"", "bash"]);
         let output = finished(timed.arg(attach.get_program()).args(attach.get_args()))?;

@@ -272,7 +272,8 @@ fn tables_are_shared() -> Result<()> {
     let pair = Pair::new(Family::V4)?;
     let probe = Probe::new(&pair.server);
     let attach = |arguments: &[&str]| -> Result<String> {
-        let (_, said) = outputs(&mut probe.command(&[&["attach", "-i"], arguments].concat()))?;
+        let attach = ["attach", "--xdp", "native", "-i"];
+        let (_, said) = outputs(&mut probe.command(&[&attach, arguments].concat()))?;
         Ok(said)
     };
     let tables = || -> Result<Vec<Value>> {
