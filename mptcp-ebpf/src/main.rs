@@ -89,22 +89,27 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
         Shape::Done(Leaf::NotTcp) => return pass(counters, Leaf::NotTcp, &buffer),
         Shape::Done(Leaf::NotIp) => return pass(counters, Leaf::NotIp, &buffer),
         Shape::Done(leaf) => return pass(counters, leaf, &buffer),
-        Shape::Ipv4 => {
-            if count_in_place(frame, counters, ingress, Shape::Ipv4, &buffer) {
-                return;
-            }
-        }
-        Shape::Ipv6 => {
-            if count_in_place(frame, counters, ingress, Shape::Ipv6, &buffer) {
-                return;
-            }
-        }
-        Shape::Other | Shape::Layer3 => {}
+        _ => {}
     }
     let is_tracking = tables::is_tracking();
+    // Twice, since each needs but a part of what is read. Neither logs.
     let is_logging = level_enabled(Level::Debug);
-    // Most segments that are followed do not come here: what they run lies closer together.
-    core::hint::cold_path();
+    if !is_logging && is_tracking {
+        if let Some(data) = gather::peek_lone(frame, shape, &buffer, true, tables::tag) {
+            if count_predicted(counters, ingress, &data) {
+                return;
+            }
+        } else if let Some(ack) = gather::peek_ack(frame, shape, &buffer, tables::tag)
+            && count_predicted(counters, ingress, &ack)
+        {
+            return;
+        }
+    } else if !is_logging && let Some(lone) = gather::peek_lone(frame, shape, &buffer, false, |_| 0)
+    {
+        let events = begin(counters, ingress, None);
+        engine::count_lone_dss(&lone.packet, &lone.dss, events);
+        return end(counters);
+    }
     let verifier = Verifier::of(counters.frames);
     let found = gather::find_tcp(frame, &verifier, shape, tables::work);
     let (header, work) = match found {
@@ -139,38 +144,6 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     counters.leaves.add(leaf, work.packet.packets.into());
 }
 
-/// Counts a segment whose options are a timestamp and a DSS; false if it is another.
-#[inline(always)]
-fn count_in_place<B: Bytes>(
-    frame: &InPlace<B>,
-    counters: &mut Counters,
-    ingress: bool,
-    shape: Shape,
-    buffer: &Buffer,
-) -> bool {
-    // Nothing is logged here.
-    if level_enabled(Level::Debug) {
-        return false;
-    }
-    if !tables::is_tracking() {
-        let Some(lone) = gather::peek_lone(frame, shape, buffer, false, |_| 0) else {
-            return false;
-        };
-        let events = begin(counters, ingress, None);
-        engine::count_lone_dss(&lone.packet, &lone.dss, events);
-        end(counters);
-        return true;
-    }
-    // Twice, since each needs but a part of what is read.
-    if let Some(data) = gather::peek_lone(frame, shape, buffer, true, tables::tag) {
-        count_predicted(counters, ingress, &data)
-    } else if let Some(ack) = gather::peek_ack(frame, shape, buffer, tables::tag) {
-        count_predicted(counters, ingress, &ack)
-    } else {
-        false
-    }
-}
-
 /// Counts a segment that [`track::predict_flow`] knows; false if it does not.
 #[inline(always)]
 fn count_predicted(counters: &mut Counters, ingress: bool, lone: &Lone) -> bool {
@@ -181,7 +154,6 @@ fn count_predicted(counters: &mut Counters, ingress: bool, lone: &Lone) -> bool 
     let kernel = Kernel::with(counters, work, verifier);
     let predicted = track::predict_flow(&kernel, &lone.packet, &lone.dss, lone.tag);
     if predicted == Predicted::NOT {
-        core::hint::cold_path();
         return false;
     }
     let events = begin(counters, ingress, Some(predicted.side()));

@@ -455,7 +455,6 @@ impl Tables for Kernel {
             let [tick, time] = &self.work().clock;
             let now = bpf_jiffies64();
             if now != tick.get() {
-                core::hint::cold_path();
                 time.set(bpf_ktime_get_coarse_ns());
                 tick.set(now);
             }

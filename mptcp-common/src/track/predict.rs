@@ -84,10 +84,10 @@ pub fn predict_flow<T: Tables>(
     tag: u64,
 ) -> Predicted {
     if !may_be_next(packet, dss) {
-        return not();
+        return Predicted::NOT;
     }
     let Some(subflow) = table::find_entry(tables.subflows(), tag) else {
-        return not();
+        return Predicted::NOT;
     };
     let second = u32::from(packet.sender_is_second);
     let side = (subflow.flags.load() & subflow::FIRST_IS_LISTENER) ^ second;
@@ -129,10 +129,10 @@ fn predict<T: Tables>(
     side: u32,
 ) -> Predicted {
     let Some(session) = tables.sessions().slot(session) else {
-        return not();
+        return Predicted::NOT;
     };
     if session.generation.load() != subflow.generation.load() {
-        return not();
+        return Predicted::NOT;
     }
     let side = side as usize & 1;
     if packet.payload == 0 {
@@ -165,7 +165,7 @@ fn predict_data<T: Tables>(
         || facts >> sender & SET != SET
         || session.flags.load() & (KNOWN | session::CHECKSUM | session::FALLBACK) != KNOWN
     {
-        return not();
+        return Predicted::NOT;
     }
     let (way, side) = (&subflow.ways[sender & 1], &session.sides[sender & 1]);
     let (highest, acked) = (side.highest.load(), side.data_ack.load());
@@ -182,7 +182,7 @@ fn predict_data<T: Tables>(
         || packet.sequence != way.next.load()
         || !side.sent_set().is_contiguous(start)
     {
-        return not();
+        return Predicted::NOT;
     }
     let is_first = offset == 0;
     if is_first {
@@ -191,10 +191,10 @@ fn predict_data<T: Tables>(
             || way.unmapped.load() != 0
             || !side.mapped_set().is_contiguous(highest)
         {
-            return not();
+            return Predicted::NOT;
         }
     } else if offset >= map.length || packet.payload > map.length - offset || !way.is_newest(map) {
-        return not();
+        return Predicted::NOT;
     }
     let now = tables.now();
     touch(&subflow.last_seen, now);
@@ -232,7 +232,7 @@ fn predict_ack<T: Tables>(
         || facts >> receiver & subflow::FOLLOWED == 0
         || session.flags.load() & (KNOWN | OVER) != KNOWN
     {
-        return not();
+        return Predicted::NOT;
     }
     let (way, other) = (&subflow.ways[sender & 1], &subflow.ways[receiver & 1]);
     let (side, theirs) = (&session.sides[sender & 1], &session.sides[receiver & 1]);
@@ -250,7 +250,7 @@ fn predict_ack<T: Tables>(
                 || after_64(data_ack, theirs.mapped_next.load())
                 || after_64(data_ack, theirs.sent_next.load())))
     {
-        return not();
+        return Predicted::NOT;
     }
     let now = tables.now();
     touch(&subflow.last_seen, now);
@@ -268,11 +268,4 @@ fn predict_ack<T: Tables>(
         }
     }
     Predicted(predicted)
-}
-
-/// It has to take the long way, as few do.
-#[inline(always)]
-fn not() -> Predicted {
-    core::hint::cold_path();
-    Predicted::NOT
 }

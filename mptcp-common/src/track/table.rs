@@ -212,7 +212,6 @@ pub(super) fn find_entry<T: Table<Slot: Entry>>(table: &T, tag: u64) -> Option<&
     if first.tag() == tag {
         return Some(first);
     }
-    core::hint::cold_path();
     let entry = table.slot(find(table, tag)?)?;
     (entry.tag() == tag).then_some(entry)
 }

@@ -183,7 +183,6 @@ impl DssFields {
         }
         let flags = fields.flags();
         if !flags.all(DssFlags::ACK) {
-            core::hint::cold_path();
             fields.read_mapping(area, first, 1, length)
         } else if flags.all(DssFlags::ACK_8) {
             fields.data_ack = (u64::from(word(1)) << 32) | u64::from(word(2));
