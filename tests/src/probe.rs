@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    env, io,
+    env,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -135,14 +136,21 @@ pub fn failure(code: i32, command: &mut Command) -> Result<String> {
 }
 
 /// Runs a command whose output nobody reads: it has to end well all the same, without a word.
-pub fn unread(mut command: Command) -> Result<()> {
-    let (reader, writer) = io::pipe()?;
-    drop(reader);
+pub fn unread(command: Command) -> Result<()> {
+    read_in_part(command, 0)
+}
+
+/// The same of a command of whose output so many bytes are read, of more that there are.
+pub fn read_in_part(mut command: Command, bytes: usize) -> Result<()> {
+    let (mut reader, writer) = io::pipe()?;
     let child = command.stdout(writer).stderr(Stdio::piped()).spawn()?;
     let what = format!("{command:?}");
     // Which holds an end of the pipe too.
     drop(command);
+    let read = reader.read_exact(&mut vec![0; bytes]);
+    drop(reader);
     let output = wait(child)?;
+    read.with_context(|| format!("{what}: less than {bytes} bytes"))?;
     ensure!(
         output.status.success() && output.stderr.is_empty(),
         "{what}: {output:?}"

@@ -3,10 +3,12 @@
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::counter::Role;
 use mptcp_tests::{
+    files::Directory,
     frame::SYN,
     kernel::host,
-    net::{Family, Namespace, Pair, close, outputs, transfer, wait_until},
-    probe::{Probe, total},
+    net::{Family, Namespace, Pair, close, output, outputs, transfer, wait_until},
+    probe::{Probe, command, read_in_part, total},
+    record::{PCAP, pcap},
     talk::{A, Talk, Twins},
     tun::Tun,
 };
@@ -238,6 +240,15 @@ fn selected(probe: &Probe, all: &[Value]) -> Result<()> {
         let found = sessions(probe, arguments)?;
         let mut wanted = tokens(all.iter().filter(|session| is_wanted(session)));
         let mut found = tokens(&found);
+        for limit in [1, found.len().div_ceil(2), found.len() + 1] {
+            let text = limit.to_string();
+            let limited = [arguments, &["--limit", &text]].concat();
+            let first = sessions(probe, &limited)?;
+            ensure!(
+                tokens(&first) == found[..limit.min(found.len())],
+                "{limited:?}"
+            );
+        }
         ensure!(
             !wanted.is_empty() && wanted.len() < all.len(),
             "{arguments:?}"
@@ -250,6 +261,51 @@ fn selected(probe: &Probe, all: &[Value]) -> Result<()> {
             found.len(),
             wanted.len()
         );
+    }
+    Ok(())
+}
+
+/// More than one table holds, and than fit into a pipe.
+#[test]
+fn more_sessions_than_a_table_holds() -> Result<()> {
+    const SESSIONS: usize = 12_000;
+    const TABLES: usize = 2;
+    let mut twins = Twins::alone(Config {
+        role: Role::Middlebox,
+        ..Config::default()
+    });
+    twins.record();
+    for _ in 0..SESSIONS {
+        Talk::established(&mut twins)?;
+    }
+    let files = Directory::new()?;
+    let capture = files.write("many.pcap", pcap(PCAP, 1, &twins.take_recorded()))?;
+    let listing = |arguments: &[&str]| {
+        let mut listing = command(&["sessions", "--max-sessions", "20000"]);
+        listing.args(["--log-file", &capture]).args(arguments);
+        listing
+    };
+    let text = output(&mut listing(&["--output", "json"]))?;
+    let json: Value = serde_json::from_str(&text)?;
+    let found = json["sessions"].as_array().context("no sessions")?;
+    ensure!(found.len() == SESSIONS, "{}", found.len());
+
+    let table = output(&mut listing(&[]))?;
+    let lines = |word: &str| table.lines().filter(|line| line.contains(word)).count();
+    ensure!(
+        lines("Initiator") == TABLES,
+        "{} headings",
+        lines("Initiator")
+    );
+    ensure!(lines("session ") == SESSIONS, "{}", lines("session "));
+    let last = found[SESSIONS - 1]["listener_token"].as_str();
+    ensure!(lines(last.context("no token")?) == 1, "{last:?}");
+
+    // Whoever looks at the beginning alone is no error.
+    for arguments in [&[][..], &["--output", "json"]] {
+        for bytes in [1000, 1_000_000] {
+            read_in_part(listing(arguments), bytes)?;
+        }
     }
     Ok(())
 }
