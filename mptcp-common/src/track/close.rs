@@ -5,6 +5,7 @@ use super::{
     entry::{session, subflow},
     open::leave,
     seen::Seen,
+    sequence::SLACK,
     since,
     word::Word,
 };
@@ -23,7 +24,9 @@ pub fn close<T: Stages>(tables: &T) {
         return;
     };
     if seen.flags().any(TcpFlags::RST) {
-        reset(seen);
+        if is_in_window(seen) {
+            reset(seen);
+        }
         return;
     }
     if seen.flags().any(TcpFlags::FIN) {
@@ -60,6 +63,16 @@ fn replaced<T: Stages>(seen: &Seen<'_, T>) {
         seen.session.over_limit.store(0);
         seen.count_other(|events| events.subflow_replaced += 1);
     }
+}
+
+/// Does its receiver take this reset? Not one of what it has acknowledged, nor of what is far from all that was
+/// sent (RFC 9293 section 3.10.7.4).
+#[inline(always)]
+fn is_in_window<T: Stages>(seen: &Seen<'_, T>) -> bool {
+    let way = seen.way();
+    let acked = way.acked.load();
+    let room = way.next.load().wrapping_sub(acked).wrapping_add(SLACK);
+    !seen.is(subflow::FOLLOWED) || seen.work.packet.sequence.wrapping_sub(acked) <= room
 }
 
 /// A reset: what it answers decides what it counts as.

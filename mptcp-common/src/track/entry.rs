@@ -68,16 +68,17 @@ pub struct HalfOpen<M: Memory> {
     pub created: M::W64,
     /// Of opener and responder: MP_CAPABLE keys, 0 where not known; MP_JOIN nonces.
     pub secrets: [M::W64; 2],
-    /// See [`half_open`]; above the facts are kind and direction.
+    /// See [`half_open`]; between the facts are kind and direction.
     pub flags: M::W32,
     /// Address identifiers of opener and responder (8 bits each, MP_JOIN), version (4 bits), receive
     /// queue (12 bits).
     pub facts: M::W32,
-    /// Initial sequence numbers of opener and responder.
+    /// Initial sequence numbers of opener and responder. Of stray segments: the first one's number, and what it
+    /// acknowledged.
     pub isn: [M::W32; 2],
     /// What the responder acknowledged in its SYN/ACK.
     pub syn_acked: M::W32,
-    /// Highest sequence number that the responder sent, plus 1.
+    /// Highest sequence number that the responder sent, plus 1; what the last stray segment acknowledged.
     pub next: M::W32,
     /// MP_JOIN: the session's slot.
     pub session: M::W32,
@@ -160,7 +161,7 @@ pub mod half_open {
     pub const OPENER_LISTENS: u32 = 1 << 1;
     /// A SYN/ACK with the option was seen.
     pub const ANSWERED: u32 = 1 << 2;
-    /// A SYN/ACK without the option was seen.
+    /// A SYN/ACK without the option was seen; to a stray segment, the reset of somebody who knows of no connection.
     pub const REFUSED: u32 = 1 << 3;
     /// The third segment with the option was seen.
     pub const CONFIRMED: u32 = 1 << 4;
@@ -190,6 +191,8 @@ pub mod half_open {
     pub const AFTER_FALLBACK: u32 = 1 << 18;
     /// More joins were pending in all sessions than the policy allows.
     pub const OVER_THRESHOLD: u32 = 1 << 19;
+    /// The opener's, and by `<< 1` the responder's, address identifier was used by no other subflow.
+    pub const NEW_ID: u32 = 1 << 24;
 }
 
 /// A mapping of data to a subflow.
@@ -305,8 +308,8 @@ pub mod subflow {
     pub const JOINED: u32 = 1 << 1;
     /// Per side: what it sends is to be used as a backup only.
     pub const BACKUP: u32 = 1 << 2;
-    /// Per side: it has shown that it knows the session (DSS with DATA_ACK, mapping in MP_CAPABLE,
-    /// ADD_ADDR with a right HMAC), or a join's fourth segment was seen.
+    /// Per side: it has shown here that it knows the session (DSS with DATA_ACK, mapping in MP_CAPABLE,
+    /// ADD_ADDR with a right HMAC).
     pub const CONFIRMED: u32 = 1 << 4;
     /// Per side: a segment was seen after the handshake.
     pub const SPOKEN: u32 = 1 << 6;

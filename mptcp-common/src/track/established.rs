@@ -25,8 +25,10 @@ pub fn established<T: Stages>(tables: &T) {
         return;
     };
     let (work, subflow, session) = (seen.work, seen.subflow, seen.session);
-    if work.packet.flags.stage() != Stage::Later {
-        return;
+    match work.packet.flags.stage() {
+        Stage::Later => {}
+        Stage::SynAck => return syn_ack(&seen),
+        _ => return,
     }
     if subflow.flags.load() & subflow::CLOSED != 0 {
         after_close(&seen);
@@ -55,13 +57,29 @@ pub fn established<T: Stages>(tables: &T) {
     }
     acknowledge(&seen);
     let end = work.packet.sequence.wrapping_add(work.packet.payload);
-    if after(end, way.next.load()) {
+    // Behind a FIN comes no data, and its own number is none. A reset may name any number.
+    if after(end, way.next.load()) && !seen.is(subflow::FIN) && !seen.flags().any(TcpFlags::RST) {
         way.next.store(end);
     }
     const BOTH: u32 = subflow::FIN_ACKED | subflow::FIN_ACKED << 1;
     if seen.flags().any(TcpFlags::FIN | TcpFlags::RST) || subflow.flags.load() & BOTH == BOTH {
         work.route.ask(next::CLOSE);
     }
+}
+
+/// The SYN/ACK of the handshake once more: the third segment was lost behind the probe.
+#[inline(always)]
+fn syn_ack<T: Stages>(seen: &Seen<'_, T>) {
+    if seen.work.packet.sequence != seen.way().base.load() {
+        return;
+    }
+    seen.count(|events| {
+        if seen.has(Subtype::MpCapable) {
+            events.capable_synack_repeated += seen.n();
+        } else if seen.has(Subtype::MpJoin) {
+            events.join_synack_repeated += seen.n();
+        }
+    });
 }
 
 /// Notes when something was seen. Once per tick of the clock: both directions share this cache line.
@@ -169,7 +187,10 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
                 ssn: 1,
                 length: option.u16(20).into(),
             };
-            mapping(seen, map);
+            if map.length > 0 {
+                seen.first(subflow::MAPPED);
+                mapping(seen, map);
+            }
         }
     } else if seen.work.route.seen.get() == 0 && !seen.flags().any(TcpFlags::RST) {
         plain(seen);

@@ -5,7 +5,7 @@ use super::{
     entry::{HalfOpen, half_open},
     is_half_open_over, join,
     open::{free, leave},
-    sequence::after,
+    sequence::{SLACK, after},
     table::{self, Table as _},
     word::Word,
 };
@@ -13,10 +13,6 @@ use crate::{
     engine::{Flow, Options, Packet, Work, next},
     wire::{CapableFlags, DssFlags, MpCapable, Stage, Subtype, TcpFlags},
 };
-
-/// How far an acknowledgment may lie beyond what was seen of the other end: packets overtake each
-/// other, and some reach the other end and not the probe.
-const SLACK: u32 = 1 << 20;
 
 /// A packet of a flow that has no established subflow, or a SYN.
 #[inline(always)]
@@ -58,6 +54,9 @@ fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
         Stage::Later if kind == JOIN => join::later(stages, work, entry, by_opener),
         // Known to be stray.
         Stage::Later => {
+            if by_opener && work.packet.flags.any(TcpFlags::ACK) {
+                entry.next.store(work.packet.acknowledgment);
+            }
             stray(stages, work);
         }
         _ => {}
@@ -87,6 +86,7 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
         let again = !replaces(stages, work, now);
         route.flow.set(Flow::Unknown as u32);
         if again {
+            repeated(stages, work);
             return None;
         }
         // A handshake of the same ends may have been under way too.
@@ -113,11 +113,7 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
     let same = !over && entry.isn[0].load() == work.packet.sequence;
     let present = entry.kind();
     if same && present == kind as u32 {
-        let n = u64::from(work.packet.packets);
-        stages.count(route.direction.get(), |events| match kind {
-            Kind::Capable => events.capable_syn_repeated += n,
-            _ => events.join_syn_repeated += n,
-        });
+        repeated(stages, work);
         return None;
     }
     if same && present == CAPABLE {
@@ -127,7 +123,7 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
         });
     }
     if !over && present == JOIN {
-        join::undo(stages, entry);
+        join::abandon(stages, entry);
         entry.tag.store(0);
         if kind == Kind::Join {
             stages.count(route.direction.get(), |events| events.pending_replaced += 1);
@@ -137,6 +133,20 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
         drop(stages, work, entry);
     }
     opens.map(|kind| (kind, Some(slot)))
+}
+
+/// A SYN once more.
+#[inline(always)]
+fn repeated<S: Stages>(stages: &S, work: &Work) {
+    let n = u64::from(work.packet.packets);
+    let valid = work.route.valid.get();
+    stages.count(work.route.direction.get(), |events| {
+        if valid & Subtype::MpCapable.bit() != 0 {
+            events.capable_syn_repeated += n;
+        } else if valid & Subtype::MpJoin.bit() != 0 {
+            events.join_syn_repeated += n;
+        }
+    });
 }
 
 /// Opens an entry.
@@ -199,7 +209,7 @@ fn claim<S: Stages>(stages: &S, work: &Work, now: u64) -> Option<u32> {
     };
     let entry = stages.half_opens().slot(slot)?;
     if entry.tag.load() != 0 && entry.kind() == JOIN {
-        join::undo(stages, entry);
+        join::abandon(stages, entry);
     }
     Some(slot)
 }
@@ -225,7 +235,10 @@ fn fill<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, kind: K
             }
         }
     }
+    // Of a stray segment: what it acknowledges, which a reset in answer would name.
+    let mut acknowledged = 0;
     if kind == Kind::Stray {
+        acknowledged = work.packet.acknowledgment;
         let valid = work.route.valid.get();
         if valid & Subtype::Dss.bit() != 0 {
             flags |= half_open::DSS;
@@ -250,9 +263,9 @@ fn fill<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, kind: K
         },
     );
     entry.isn[0].store(work.packet.sequence);
-    entry.isn[1].store(0);
+    entry.isn[1].store(acknowledged);
     entry.syn_acked.store(work.packet.sequence.wrapping_add(1));
-    entry.next.store(0);
+    entry.next.store(acknowledged);
     entry.session.store(0);
     entry.generation.store(0);
 }
@@ -387,11 +400,15 @@ fn reset<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
     let direction = entry.direction();
     if kind == JOIN {
         join::reset(tables, work, entry, by_opener);
-    } else if kind == Kind::Stray as u32
-        && !by_opener
-        // Whose sender knows the session.
-        && work.route.valid.get() & Subtype::MpFastclose.bit() == 0
-    {
+    } else if kind == Kind::Stray as u32 {
+        if flags & half_open::REFUSED != 0 {
+            // Once per flow: its entry stays for a while.
+            return;
+        }
+        if by_opener || !is_answer::<T>(work, entry) {
+            return drop(tables, work, entry);
+        }
+        entry.flags.or(half_open::REFUSED);
         tables.count(direction, |events| {
             if flags & half_open::CAPABLE != 0 {
                 events.cookie += 1;
@@ -402,8 +419,21 @@ fn reset<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
                 events.dss_no_subflow += 1;
             }
         });
+        return;
     }
     drop(tables, work, entry);
+}
+
+/// Is the reset in work the answer of somebody who knows of no connection (RFC 9293 section 3.10.7.1)? It names what
+/// the segments acknowledged, and acknowledges nothing itself.
+#[inline(always)]
+fn is_answer<T: Stages>(work: &Work, entry: &HalfOpen<T::Memory>) -> bool {
+    let first = entry.isn[1].load();
+    let last = entry.next.load();
+    !work.packet.flags.any(TcpFlags::ACK)
+        && work.packet.sequence.wrapping_sub(first) <= last.wrapping_sub(first)
+        // Whose sender knows the session.
+        && work.route.valid.get() & Subtype::MpFastclose.bit() == 0
 }
 
 /// A segment with an option, of a flow that nobody knows. Says what it opens.

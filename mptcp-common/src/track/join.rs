@@ -4,7 +4,7 @@ use super::{
     Happening, REPLACE_TIME, Stages,
     entry::{HalfOpen, Session, half_open, session},
     handshake::{answered, drop},
-    open::{has_bit, set_bit, token_of, tokens},
+    open::{clear_bit, has_bit, set_bit, token_of, tokens},
     sequence::after,
     since,
     table::Table as _,
@@ -78,7 +78,9 @@ pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     entry.generation.store(session.generation.load());
     entry.set_version(session.version.load());
     let side = &session.sides[work.route.side.get() as usize & 1];
-    if id != 0 && has_bit(&side.used, id) {
+    if !has_bit(&side.used, id) {
+        flags |= half_open::NEW_ID;
+    } else if id != 0 {
         tables.count(direction, |events| events.join_id_in_use += 1);
     }
     set_bit(&side.known, id);
@@ -123,6 +125,22 @@ pub(super) fn undo<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>) {
         let pending = &session.sides[side].pending;
         if pending.load() != 0 {
             pending.add(u32::MAX);
+        }
+    }
+}
+
+/// A pending join that comes to nothing: the identifiers that it brought are free again, too.
+#[inline(always)]
+pub(super) fn abandon<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>) {
+    undo(tables, entry);
+    let Some(session) = session_of_entry(tables, entry) else {
+        return;
+    };
+    let (flags, ids) = (entry.flags.load(), entry.ids());
+    let opener = usize::from(flags & half_open::OPENER_LISTENS != 0);
+    for (end, id) in ids.into_iter().enumerate() {
+        if flags & half_open::NEW_ID << end != 0 {
+            clear_bit(&session.sides[(opener ^ end) & 1].used, id);
         }
     }
 }
@@ -215,14 +233,17 @@ pub(super) fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
     if MpJoin::backup_of(&option) {
         flags |= half_open::BACKUP << 1;
     }
-    entry.flags.or(flags);
     let id = u32::from(MpJoin::address_id_of(&option));
     if let Some(session) = session_of_entry(tables, entry) {
         let opener = usize::from(entry.flags.load() & half_open::OPENER_LISTENS != 0);
         let side = &session.sides[opener ^ 1];
+        if !has_bit(&side.used, id) {
+            flags |= half_open::NEW_ID << 1;
+        }
         set_bit(&side.known, id);
         set_bit(&side.used, id);
     }
+    entry.flags.or(flags);
     work.route.ask(next::VERIFY_JOIN);
 }
 
@@ -310,7 +331,7 @@ pub(super) fn reset<T: Stages>(
     entry: &HalfOpen<T::Memory>,
     by_opener: bool,
 ) {
-    undo(tables, entry);
+    abandon(tables, entry);
     if by_opener {
         return;
     }

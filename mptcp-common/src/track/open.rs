@@ -245,7 +245,8 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
     let mut flags = (opener ^ opener_is_first ^ 1) & subflow::FIRST_IS_LISTENER;
     flags |= subflow::FOLLOWED | subflow::FOLLOWED << 1;
     if is_join {
-        flags |= subflow::JOINED | subflow::CONFIRMED | subflow::CONFIRMED << 1;
+        // The responder's fourth segment needs no option.
+        flags |= subflow::JOINED | subflow::SPOKEN << (opener ^ 1);
         if facts & half_open::BACKUP != 0 {
             flags |= subflow::BACKUP << opener;
         }

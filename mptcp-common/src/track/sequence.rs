@@ -18,6 +18,10 @@ pub(super) fn after_64(a: u64, b: u64) -> bool {
     (a.wrapping_sub(b) as i64) > 0
 }
 
+/// How far a number that a packet names may lie beyond what was seen of the other end: packets overtake each other,
+/// and some reach the other end and not the probe.
+pub(super) const SLACK: u32 = 1 << 20;
+
 /// Attempts at a change that another CPU may make at the same time.
 const TRIES: u32 = 4;
 

@@ -53,15 +53,23 @@ fn add_addr<T: Stages>(seen: &Seen<'_, T>) {
     if AddAddr::is_echo(&option) {
         return;
     }
-    let id = u32::from(option.u8(3));
-    let side = &seen.session.sides[seen.side & 1];
-    if !has_bit(&side.known, id) {
-        seen.report(Happening::AddressAdded, id);
+    // With a wrong HMAC, who gets it ignores it.
+    if is_announced(seen, &option) {
+        let id = u32::from(option.u8(3));
+        let side = &seen.session.sides[seen.side & 1];
+        if !has_bit(&side.known, id) {
+            seen.report(Happening::AddressAdded, id);
+        }
+        set_bit(&side.known, id);
+        clear_bit(&side.removed, id);
     }
-    set_bit(&side.known, id);
-    clear_bit(&side.removed, id);
-    if !AddAddr::is_v1(&option) {
-        return;
+}
+
+/// Is the HMAC of this announcement right, or not known to be wrong?
+#[inline(always)]
+fn is_announced<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> bool {
+    if !AddAddr::is_v1(option) {
+        return true;
     }
     let keys = match seen.tables.keys(seen.subflow.session.load()) {
         Some(keys) => [keys.keys[0].load(), keys.keys[1].load()],
@@ -69,14 +77,14 @@ fn add_addr<T: Stages>(seen: &Seen<'_, T>) {
     };
     if keys[0] == 0 || keys[1] == 0 {
         seen.count(|events| events.add_addr_unverified += seen.n());
-        return;
+        return true;
     }
     let keys = if seen.side == 0 {
         keys
     } else {
         [keys[1], keys[0]]
     };
-    let (is_v6, has_port) = (option.length() >= 28, AddAddr::has_port(&option));
+    let (is_v6, has_port) = (option.length() >= 28, AddAddr::has_port(option));
     let port_at = if is_v6 { 20 } else { 8 };
     let hmac_at = port_at + if has_port { 2 } else { 0 };
     let sent = RawOption::new(option.area(), option.at() + hmac_at, 8).u64(0);
@@ -103,16 +111,20 @@ fn add_addr<T: Stages>(seen: &Seen<'_, T>) {
         add_addr_hmac(digest, keys.map(Key), length)
     });
     let Some((right, left)) = verdict else {
-        return;
+        return true;
     };
-    if sent == right {
+    let is_right = sent == right || sent == left;
+    if is_right {
         seen.first(subflow::CONFIRMED);
-    } else if sent == left {
-        seen.first(subflow::CONFIRMED);
-        seen.count(|events| events.add_addr_hmac_old += seen.n());
-    } else {
-        seen.count(|events| events.add_addr_hmac += seen.n());
     }
+    seen.count(|events| {
+        if !is_right {
+            events.add_addr_hmac += seen.n();
+        } else if sent != right {
+            events.add_addr_hmac_old += seen.n();
+        }
+    });
+    is_right
 }
 
 /// Identifiers that one REMOVE_ADDR can list: 40 bytes less the header of 3.

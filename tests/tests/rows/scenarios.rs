@@ -128,6 +128,31 @@ fn mapped(
     Ok(())
 }
 
+/// 5,000 bytes of which 4,000 were acknowledged, and a reset so far from the next number.
+fn reset_at(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    talk.data(0, A, 4000)?;
+    talk.ack(0, B)?;
+    talk.data(0, A, 1000)?;
+    let next = &mut talk.flows[0].next[A];
+    *next = next.wrapping_add(offset);
+    talk.reset(0, A, 0)?;
+    Ok(talk)
+}
+
+/// An announcement of the listener, its HMAC wrong or right; then data mapped by MP_CAPABLE.
+fn first_mapped(twins: &mut Twins, wrong: bool) -> Result<Talk<'_>> {
+    let mut talk = Talk::established(twins)?;
+    let mut announcement = talk.add_addr_option(B, 9);
+    announcement[15] ^= u8::from(wrong);
+    talk.send(0, B, ACK, &announcement, 0)?;
+    let mut options = talk.capable_ack();
+    options[1] += 2;
+    options.extend([0, 9]);
+    talk.send(0, A, ACK, &options, 9)?;
+    Ok(talk)
+}
+
 /// The same segment as the last one, which had 100 bytes.
 fn again(talk: &mut Talk<'_>, flow: usize, options: &[u8]) -> Result<()> {
     talk.flows[flow].next[A] -= 100;
@@ -153,6 +178,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     s("CurSF", 2, joined, |t| { let mut t = closed(t)?; t.clear(); Ok(t) }, "closed"),
     s("CurSF", 1, |t| { let mut t = Talk::joined(t)?; t.reset(1, A, 0)?; Ok(t) },
         |t| { let mut t = Talk::established(t)?; t.reset(0, A, 0)?; Ok(t) }, "each is reset"),
+    s("CurSF", 1, |t| reset_at(t, 1 << 29), |t| reset_at(t, 0), "far from what was sent"),
+    s("CurSF", 1, |t| reset_at(t, 0_u32.wrapping_sub(1001)), |t| reset_at(t, 0_u32.wrapping_sub(1000)), "the byte before was acknowledged"),
     s("PendSF", 1, join_asked, join_refused, "refused"),
     s("PendSF", 1, |t| join_with_token(t, None, false), joined, "established"),
     s("SessNoSF", 1, |t| { let mut t = Talk::confirmed(t)?; t.reset(0, A, 0)?; Ok(t) }, closed, "both DATA_FIN were acknowledged"),
@@ -176,11 +203,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::confirmed(t)?; t.ack(0, A)?; Ok(t) }, "acknowledges nothing new"),
     s("SFfrhACK", 1, |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 50)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, A)?; t.ack(0, A)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, A)?; Ok(t) }, "a FIN is no data"),
+    s("SFfrhACK", 1, |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 50)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, B)?; t.ack(0, A)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, B)?; t.ack(0, A)?; Ok(t) }, "nor is it if more came behind it"),
     s("TotFB", 1, |t| third(t, |_| (vec![], 0)), established, "the third segment has the option"),
     s("TotFB", 1, |t| { let mut t = Talk::established(t)?; t.send(0, A, ACK, &[], 10)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[], 0)?; Ok(t) }, "fully established"),
     s("TotFB", 1, |t| { let mut t = Talk::established(t)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; Ok(t) },
         |t| { let mut t = Talk::established(t)?; t.data(0, B, 50)?; t.send(0, A, RST | ACK, &[], 0)?; Ok(t) }, "a reset is no plain ACK"),
+    s("TotFBtx", 1, |t| { let mut t = first_mapped(t, true)?; t.send(0, B, ACK, &[], 0)?; Ok(t) },
+        |t| { let mut t = first_mapped(t, false)?; t.send(0, B, ACK, &[], 0)?; Ok(t) }, "an announcement with a right HMAC says as much as a DATA_ACK"),
     s("InfSet", 1, |t| { let mut t = Talk::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.send(0, A, ACK, &o, 10)?; Ok(t) },
         |t| { let mut t = Talk::joined(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(t) }, "another subflow"),
     s("REMAddr", 2, |t| { let mut t = Talk::joined(t)?; t.add_addr(0, A, 9)?; t.remove_addr(0, A, &[5, 9])?; Ok(t) },
@@ -210,6 +241,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::joined(t)?; t.join_until_ack(A, 6)?; Ok(t) }, "another identifier"),
     s("AddrIdEr", 1, |t| { let mut t = Talk::joined(t)?; t.join_until_ack(A, 5)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.join_until_ack(A, 0)?; Ok(t) }, "identifier 0 counts elsewhere"),
+    s("AddrIdEr", 1, |t| { let mut t = Talk::joined(t)?; t.join_until_ack(A, 5)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; let f = t.join_until_ack(A, 5)?; t.reset(f, B, 3)?; t.join_until_ack(A, 5)?; Ok(t) }, "the one before was refused"),
+    s("AddrIdEr", 1, |t| { let mut t = join_asked(t)?; t.join_until_ack(A, 5)?; Ok(t) },
+        |t| { let mut t = join_asked(t)?; t.flows[1].next[A] += 5000; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(t) }, "it takes the place of the one before"),
     s("MaxsfEr", 1, join_refused, |t| { let mut t = join_asked(t)?; t.reset(1, B, 0)?; Ok(t) }, "no limit and no such reason"),
     s("MaxsfEr", 1, |t| { let mut t = Talk::confirmed(t)?; for id in 1..4 { t.join(A, id)?; } let f = t.join_until_ack(A, 9)?; t.send(f, B, RST, &[], 0)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; for id in 1..4 { t.join(A, id)?; } t.join(A, 9)?; Ok(t) }, "accepted"),
@@ -219,6 +254,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         k[23] ^= 1; t.send(f, A, SYN, &s, 0)?; t.send(f, B, SYN_ACK, &a, 0)?; t.send(f, A, ACK, &k, 0)?; t.send(f, A, ACK, &k, 0)?; Ok(t) }, joined, "the right HMAC"),
     s("OptSesEr", 1, |t| { let mut t = Talk::new(t); t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
         |t| { let mut t = Talk::new(t); t.ack(0, A)?; Ok(t) }, "no reset"),
+    s("OptSesEr", 1, |t| { let mut t = Talk::new(t); for _ in 0..2 { t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; } Ok(t) },
+        |t| { let mut t = Talk::new(t); for _ in 0..2 { t.ack(0, A)?; t.send(0, B, RST | ACK, &[], 0)?; } Ok(t) }, "once per flow; who knows the connection acknowledges"),
+    s("OptSesEr", 1, |t| { let mut t = Talk::new(t); t.ack(0, A)?; t.flows[0].next[B] += 500; t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::new(t); t.ack(0, A)?; t.flows[0].next[B] += 500; t.send(0, B, RST, &[], 0)?; Ok(t) }, "no segment asked for that number"),
+    s("REMEr", 1, |t| { let mut t = Talk::confirmed(t)?; let mut o = t.add_addr_option(A, 9); o[15] ^= 1; t.send(0, A, ACK, &o, 0)?; t.remove_addr(0, A, &[9])?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; t.add_addr(0, A, 9)?; t.remove_addr(0, A, &[9])?; Ok(t) }, "announced with the right HMAC"),
     s("REMEr", 1, |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[9])?; Ok(t) },
         |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[5])?; t.remove_addr(0, A, &[5])?; Ok(t) }, "a repetition"),
     s("OptRstEr", 1, |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[30, 3, 0x90, 0], 0)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
@@ -232,6 +273,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::joined(t)?; let f = option(6, 0, &[0; 9]); t.send(0, B, ACK, &f, 0)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(t) }, "MP_FAIL came before"),
     s("TotPArst", 1, |t| { let mut t = Talk::established(t)?; t.ack(0, B)?; t.join(A, 5)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
         |t| { let mut t = Talk::established(t)?; t.ack(0, B)?; t.join(A, 5)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; Ok(t) }, "no reset"),
+    s("TotPArst", 1, |t| { let mut t = Talk::joined(t)?; t.data(1, B, 50)?; t.send(1, A, ACK, &[], 0)?; t.send(1, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.ack(1, A)?; t.data(1, B, 50)?; t.send(1, A, ACK, &[], 0)?; t.send(1, B, RST, &[], 0)?; Ok(t) }, "a DATA_ACK came there before"),
     s("FCRcvEr", 1, |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[B]; t.fastclose(0, A, k)?; t.fastclose(0, A, k)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[A]; t.fastclose(0, A, k)?; Ok(t) }, "the sender's key"),
     s("FCkeyEr", 1, |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[A]; t.fastclose(0, A, k)?; Ok(t) },
@@ -244,6 +287,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |m| m)?; Ok(t) }, "as much as the mapping says"),
     s("MrDataEr", 1, |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 50, |m| m)?; t.send(0, A, ACK, &[], 51)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 50, |m| m)?; t.send(0, A, ACK, &[], 50)?; Ok(t) }, "the rest of the mapping"),
+    s("MrDataEr", 1, |t| third(t, |t| { let mut o = t.capable_ack(); o[1] = 22; o.extend([0, 8]); (o, 9) }),
+        |t| third(t, |t| { let mut o = t.capable_ack(); o[1] = 22; o.extend([0, 0]); (o, 9) }), "of no length"),
     s("InMapEr", 1, |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |(d, s, l)| (d, s + 500, l))?; t.send(0, B, RST, &[], 0)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |m| m)?; t.send(0, B, RST, &[], 0)?; Ok(t) }, "a mapping of what it carries"),
     s("InMapEr", 1, |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |(d, s, l)| (d + (1 << 33), s, l))?; t.send(0, B, RST, &[], 0)?; Ok(t) },
@@ -265,6 +310,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     // Numbers beyond the table.
     s("MPSYNretx", 1, |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; t.raw(A, &f)?; Ok(t) },
         |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; Ok(t) }, "once"),
+    s("MPSYNretx", 1, |t| { let mut t = Talk::established(t)?; t.flows[0].next[A] = t.flows[0].isn[A]; let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; Ok(t) },
+        |t| { let mut t = Talk::established(t)?; t.flows[0].next[A] += 77_777; let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; Ok(t) }, "another connection"),
+    s("SYNACKretx", 1, |t| { let mut t = Talk::established(t)?; t.flows[0].next[B] = t.flows[0].isn[B]; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) },
+        |t| { let mut t = Talk::established(t)?; t.flows[0].next[B] += 77_777; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) }, "another number"),
+    s("JoinSYNretx", 1, |t| { let mut t = Talk::joined(t)?; t.flows[1].next[A] = t.flows[1].isn[A]; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.flows[1].next[A] += 77_777; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(t) }, "another connection"),
+    s("JoinSynackRetx", 1, |t| { let mut t = Talk::joined(t)?; t.flows[1].next[B] = t.flows[1].isn[B]; let o = t.join_syn_ack_option(1, B); t.send(1, B, SYN_ACK, &o, 0)?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.flows[1].next[B] += 77_777; let o = t.join_syn_ack_option(1, B); t.send(1, B, SYN_ACK, &o, 0)?; Ok(t) }, "another number"),
     s("NoMpcSynack", 1, |t| { let mut t = Talk::new(t); let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; t.send(0, B, SYN_ACK, &[], 0)?; Ok(t) }, half_open, "with the option"),
     s("MpcBlackhole", 1, |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; let f = t.frame(0, A, SYN, &[], 0); t.raw(A, &f)?; Ok(t) },
         |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; t.raw(A, &f)?; Ok(t) }, "with the option"),
