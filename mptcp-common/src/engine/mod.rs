@@ -364,7 +364,7 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
         return Leaf::Mptcp;
     }
     route.next.set(0);
-    if stages.forget(flow) != Flow::SUBFLOW || is_syn {
+    if stages.forget(flow) != Flow::SUBFLOW || work.packet.flags.stage() != Stage::Later {
         stages.handshake();
         if route.next.get() & next::VERIFY_JOIN != 0 {
             stages.verify_join();

@@ -25,10 +25,8 @@ pub fn established<T: Stages>(tables: &T) {
         return;
     };
     let (work, subflow, session) = (seen.work, seen.subflow, seen.session);
-    match work.packet.flags.stage() {
-        Stage::Later => {}
-        Stage::SynAck => return syn_ack(&seen),
-        _ => return,
+    if work.packet.flags.stage() != Stage::Later {
+        return;
     }
     if subflow.flags.load() & subflow::CLOSED != 0 {
         after_close(&seen);
@@ -55,31 +53,22 @@ pub fn established<T: Stages>(tables: &T) {
     } else if work.route.seen.get() != 0 && !seen.flags().any(TcpFlags::RST) {
         seen.count(|events| events.option_after_fallback += seen.n());
     }
+    if seen.flags().any(TcpFlags::RST) {
+        // It may name any number.
+        work.route.ask(next::CLOSE);
+        return;
+    }
     acknowledge(&seen);
+    let facts = subflow.flags.load();
     let end = work.packet.sequence.wrapping_add(work.packet.payload);
-    // Behind a FIN comes no data, and its own number is none. A reset may name any number.
-    if after(end, way.next.load()) && !seen.is(subflow::FIN) && !seen.flags().any(TcpFlags::RST) {
+    // Behind a FIN comes no data, and its own number is none.
+    if after(end, way.next.load()) && facts & subflow::FIN << seen.side == 0 {
         way.next.store(end);
     }
     const BOTH: u32 = subflow::FIN_ACKED | subflow::FIN_ACKED << 1;
-    if seen.flags().any(TcpFlags::FIN | TcpFlags::RST) || subflow.flags.load() & BOTH == BOTH {
+    if seen.flags().any(TcpFlags::FIN) || facts & BOTH == BOTH {
         work.route.ask(next::CLOSE);
     }
-}
-
-/// The SYN/ACK of the handshake once more: the third segment was lost behind the probe.
-#[inline(always)]
-fn syn_ack<T: Stages>(seen: &Seen<'_, T>) {
-    if seen.work.packet.sequence != seen.way().base.load() {
-        return;
-    }
-    seen.count(|events| {
-        if seen.has(Subtype::MpCapable) {
-            events.capable_synack_repeated += seen.n();
-        } else if seen.has(Subtype::MpJoin) {
-            events.join_synack_repeated += seen.n();
-        }
-    });
 }
 
 /// Notes when something was seen. Once per tick of the clock: both directions share this cache line.
@@ -114,7 +103,7 @@ fn after_close<T: Stages>(seen: &Seen<'_, T>) {
 /// What the segment acknowledges of the other side's data, at the level of TCP.
 #[inline(always)]
 fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
-    if !seen.flags().any(TcpFlags::ACK) || seen.flags().any(TcpFlags::RST) {
+    if !seen.flags().any(TcpFlags::ACK) {
         return;
     }
     let acknowledgment = seen.work.packet.acknowledgment;
@@ -187,10 +176,7 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
                 ssn: 1,
                 length: option.u16(20).into(),
             };
-            if map.length > 0 {
-                seen.first(subflow::MAPPED);
-                mapping(seen, map);
-            }
+            mapping(seen, map);
         }
     } else if seen.work.route.seen.get() == 0 && !seen.flags().any(TcpFlags::RST) {
         plain(seen);
@@ -258,7 +244,6 @@ fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) -> Map {
         infinite(seen, dss);
         return Map::default();
     }
-    seen.first(subflow::MAPPED);
     if dss.has_checksum() != (facts & session::CHECKSUM != 0) && seen.first(subflow::CHECKSUM_ODD) {
         seen.first(subflow::BAD_MAPPING);
         seen.count(|events| events.checksum_presence += 1);
@@ -384,6 +369,10 @@ fn infinite<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
 /// A mapping of some bytes: is it one that is known, or does it contradict one?
 #[inline(always)]
 fn mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
+    if map.length == 0 {
+        return;
+    }
+    seen.first(subflow::MAPPED);
     let packet = &seen.work.packet;
     let way = seen.way();
     let relative = packet.sequence.wrapping_sub(way.base.load());

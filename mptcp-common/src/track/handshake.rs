@@ -32,6 +32,10 @@ pub fn handshake<S: Stages>(stages: &S) {
 #[inline(always)]
 fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
     let stage = work.packet.flags.stage();
+    if work.route.flow.get() == Flow::Subflow as u32 {
+        syn_ack_again(stages, work);
+        return None;
+    }
     if work.route.flow.get() != Flow::HalfOpen as u32 {
         return stray(stages, work);
     }
@@ -62,6 +66,26 @@ fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
         _ => {}
     }
     None
+}
+
+/// A SYN/ACK on a subflow: that of its handshake, where the third segment was lost behind the probe.
+#[inline(always)]
+fn syn_ack_again<S: Stages>(stages: &S, work: &Work) {
+    let Some(subflow) = stages.subflows().slot(work.route.slot.get()) else {
+        return;
+    };
+    if work.packet.sequence != subflow.ways[work.route.side.get() as usize & 1].base.load() {
+        return;
+    }
+    let n = u64::from(work.packet.packets);
+    let valid = work.route.valid.get();
+    stages.count(work.route.direction.get(), |events| {
+        if valid & Subtype::MpCapable.bit() != 0 {
+            events.capable_synack_repeated += n;
+        } else if valid & Subtype::MpJoin.bit() != 0 {
+            events.join_synack_repeated += n;
+        }
+    });
 }
 
 /// A kind of entry to open, and the slot if it takes one that the flow has.
