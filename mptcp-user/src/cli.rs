@@ -74,6 +74,8 @@ pub(crate) struct Attach {
     /// Interfaces
     #[arg(short, long = "interface", value_name = "IFACE", required = true, num_args = 1..)]
     pub(crate) interfaces: Vec<String>,
+    #[arg(hide = true, value_name = "IFACE", value_parser = misplaced)]
+    misplaced: Vec<String>,
     /// host: this machine ends the sessions; middlebox: it forwards them
     #[arg(long, value_enum, default_value_t = RoleName::Host)]
     pub(crate) role: RoleName,
@@ -292,6 +294,8 @@ pub(crate) struct Detach {
         conflicts_with = "all"
     )]
     pub(crate) interfaces: Vec<String>,
+    #[arg(hide = true, value_name = "IFACE", value_parser = misplaced)]
+    misplaced: Vec<String>,
     /// Every interface under the pin directory, in all network namespaces or in that of --netns
     #[arg(long)]
     pub(crate) all: bool,
@@ -617,6 +621,11 @@ fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Refuses an interface that stands by itself, as many commands have it.
+fn misplaced(name: &str) -> Result<String, String> {
+    Err(format!("interfaces are named by -i: -i {name}"))
+}
+
 /// Parses `FUNCTION=OTHER`.
 fn substitute(text: &str) -> Result<Substitute, String> {
     let (name, other) = text.split_once('=').ok_or("expected FUNCTION=OTHER")?;
@@ -631,10 +640,11 @@ fn substitute(text: &str) -> Result<Substitute, String> {
 }
 
 /// NetScaler's spelling of the options of `stat`, and ours.
-const SPELLINGS: [(&str, &str); 5] = [
+const SPELLINGS: [(&str, &str); 6] = [
     ("-detail", "--detail"),
     ("-fullvalues", "--full-values"),
     ("-ntimes", "--ntimes"),
+    ("-interval", "--interval"),
     ("-logfile", "--log-file"),
     ("-clearstats", "--clear-stats"),
 ];

@@ -89,6 +89,48 @@ fn nothing_attached_has_a_next_step() -> Result<()> {
     Ok(())
 }
 
+/// Of two namespaces with the same interfaces, it is told which one is meant.
+#[test]
+fn probes_of_other_namespaces_are_told_apart() -> Result<()> {
+    let ((there, probe), (here, _)) = (one_link()?, one_link()?);
+    probe.run(&["attach", "-i", "p0"])?;
+    let from_here = |arguments: &[&str]| {
+        let mut from_here = command(arguments);
+        from_here.arg("--pin-dir").arg(probe.pins());
+        from_here
+    };
+    let said = failure(
+        1,
+        from_here(&["stat", "--netns", here.name()]).arg("--full-values"),
+    )?;
+    says(
+        &said,
+        &["no probe", "next:", "mptcp-user status", "--netns"],
+    )?;
+    let label = format!("p0 in {}", there.name());
+    let status = output(&mut from_here(&["status"]))?;
+    says(
+        &status,
+        &[&format!("{label} "), &format!("Tables of {label}:")],
+    )?;
+    let json: serde_json::Value =
+        serde_json::from_str(&output(&mut from_here(&["status", "--output", "json"]))?)?;
+    ensure!(json["interfaces"][0]["netns"] == there.name(), "{json}");
+    // What is wrong there is mended there.
+    there.ip("link delete p0")?;
+    let status = output(&mut from_here(&["status"]))?;
+    let next = format!("next: mptcp-user --netns {} detach -i p0", there.name());
+    says(&status, &["gone", &next])
+}
+
+#[test]
+fn an_interface_without_its_option_is_told_where_it_belongs() -> Result<()> {
+    for arguments in [["attach", "p0"], ["detach", "p0"]] {
+        says(&failure(2, &mut command(&arguments))?, &["-i p0"])?;
+    }
+    Ok(())
+}
+
 #[test]
 fn without_root_the_sentence_says_so() -> Result<()> {
     let (namespace, probe) = one_link()?;
@@ -332,6 +374,21 @@ fn a_sys_of_its_own_holds_no_pins() -> Result<()> {
         .arg(probe.pins())
         .args(["attach", "-i", "p0"]);
     says(&failure(1, &mut command)?, &["--netns", "next:"])
+}
+
+#[test]
+fn who_sees_no_pins_is_told_why() -> Result<()> {
+    let (namespace, probe) = one_link()?;
+    probe.run(&["attach", "-i", "p0"])?;
+    let mut command = Command::new("ip");
+    command
+        .args(["netns", "exec", namespace.name()])
+        .arg(binary());
+    command.arg("--pin-dir").arg(probe.pins()).arg("stat");
+    says(
+        &failure(1, &mut command)?,
+        &["no probe", "next: mptcp-user --netns", "ip netns exec"],
+    )
 }
 
 #[test]

@@ -43,6 +43,10 @@ fn maps() -> Result<()> {
 /// A formula, in words for readers: what the source says in short is written out.
 fn formula(source: &str) -> String {
     let short = source.replace("c.", "").replace("g.", "");
+    let short = match short.split_once(".saturating_sub(") {
+        Some((from, what)) => format!("{from} - {}", what.trim_end_matches(')')),
+        None => short,
+    };
     match short
         .strip_prefix("all!(")
         .and_then(|rest| rest.strip_suffix(')'))

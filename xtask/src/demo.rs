@@ -36,7 +36,11 @@ fn demonstrate(directory: &Path, binary: &Path) -> Result<()> {
         "==> two hosts on this machine, {} and {}",
         network.client, network.server
     );
-    show(probe.command(&["attach", "-i"]).args(SERVER_INTERFACES))?;
+    show(
+        probe
+            .command(&["attach", "--xdp", "native", "-i"])
+            .args(SERVER_INTERFACES),
+    )?;
 
     // At the client's ends of the wires: behind the probe, the server's stack merges packets.
     let mut captures = Vec::new();

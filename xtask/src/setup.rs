@@ -42,7 +42,13 @@ const TESTS: &Needs = &[
 const LLVM_OF_LINKER: [u32; 3] = [21, 22, 23];
 const LINKER_VERSION: &str = "0.13.0";
 
+/// What the tests ask of cargo, and the components of a toolchain that have it.
+const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
+
 pub(crate) fn run(all: bool) -> Result<()> {
+    if all {
+        check_components()?;
+    }
     let mut missing = missing_of(BASE);
     if all {
         missing.extend(missing_of(TESTS));
@@ -57,6 +63,19 @@ pub(crate) fn run(all: bool) -> Result<()> {
         if toolchain::find().err() == Some(what) {
             bail!("{what}: installing it changed nothing");
         }
+    }
+    Ok(())
+}
+
+fn check_components() -> Result<()> {
+    let missing = COMPONENTS.iter().filter(|(command, _)| {
+        let version = cargo(command).arg("--version").output();
+        !version.is_ok_and(|output| output.status.success())
+    });
+    let missing: Vec<_> = missing.map(|(_, component)| *component).collect();
+    if !missing.is_empty() {
+        let names = missing.join(" ");
+        bail!("the Rust toolchain lacks {names}\n  next: rustup component add {names}");
     }
     Ok(())
 }

@@ -391,7 +391,7 @@ pub const ROWS: [Row; 83] = [
     row!(33 Dss "DSS with 8 octet Sequence Map" ("SeqMapm" true) false "mptcptotdss8m" Counter
         Exact, Exact, |c| c.rx.dss_with(DssFlags::MAPPING | DssFlags::DSN_8) + c.tx.dss_with(DssFlags::MAPPING | DssFlags::DSN_8) + c.unknown.dss_with(DssFlags::MAPPING | DssFlags::DSN_8)),
     row!(34 Dss "DSS with infinite map flag" ("InfMapFg" true) false "mptcptotinfinitemapfrwd" Counter
-        Exact, Derived, |c| c.rx.dss_infinite),
+        Exact, Derived, |c| c.rx.dss_infinite.saturating_sub(c.rx.infinite_too_early)),
     row!(35 Dss "Map amount of data not received" ("LDataLen" true) false "mptcptotdatalessthandatalen" Counter
         Exact, Derived, |c| c.rx.dss_partial),
     row!(36 Priority "Subflow used as backup path" ("PrioBkup" true) true "mptcppriobackuprx" Counter

@@ -77,14 +77,7 @@ impl Pinned {
             self.probes.push((name, probe));
         }
         if self.probes.is_empty() {
-            return Err(Failure::error(
-                Kind::Failed,
-                format!(
-                    "no probe is attached in this network namespace (pin directory {})\n  next: \
-                     mptcp-user attach -i IFACE, or mptcp-user stat -i IFACE for a look",
-                    pins.root().display()
-                ),
-            ));
+            return Err(none(pins)?);
         }
         Ok(())
     }
@@ -105,6 +98,25 @@ impl Pinned {
         let hooks = KernelHooks::open(&pins.hooks(self.namespace))?;
         Ok(Live::new(self.probes, role, hooks))
     }
+}
+
+/// There is no probe in this network namespace.
+fn none(pins: &Pins) -> Result<anyhow::Error> {
+    let next = if pins.are_out_of_sight() {
+        "mptcp-user --netns NAME ... from outside of the namespace: `ip netns exec` gives it a /sys of its own"
+    } else if pins.interfaces()?.is_empty() {
+        "mptcp-user attach -i IFACE, or mptcp-user stat -i IFACE for a look"
+    } else {
+        "mptcp-user attach -i IFACE; other namespaces have probes: `mptcp-user status` lists them, --netns NAME \
+         goes there"
+    };
+    let root = pins.root().display();
+    Ok(Failure::error(
+        Kind::Failed,
+        format!(
+            "no probe is attached in this network namespace (pin directory {root})\n  next: {next}"
+        ),
+    ))
 }
 
 fn gone(name: &str) -> String {

@@ -17,6 +17,8 @@ use crate::{
 struct Entry {
     pins: InterfacePins,
     name: String,
+    /// The network namespace that it is in, if that is another one and has a name.
+    netns: Option<String>,
     state: State,
     probe: Option<Probe>,
     attachments: Vec<Attachment>,
@@ -34,6 +36,24 @@ enum State {
     Unreadable,
 }
 
+impl Entry {
+    /// Its name, where several namespaces have interfaces.
+    fn label(&self) -> String {
+        match &self.netns {
+            None => self.name.clone(),
+            Some(netns) => format!("{} in {netns}", self.name),
+        }
+    }
+
+    /// What to do about its state.
+    fn advice(&self) -> Option<String> {
+        let what = self.state.advice()?;
+        let netns = self.netns.as_ref();
+        let netns = netns.map_or(String::new(), |netns| format!("--netns {netns} "));
+        Some(format!("mptcp-user {netns}{what} -i {}", self.name))
+    }
+}
+
 impl State {
     fn name(self) -> &'static str {
         match self {
@@ -48,8 +68,8 @@ impl State {
     fn advice(self) -> Option<&'static str> {
         match self {
             Self::Counting => None,
-            Self::Incomplete => Some("mptcp-user attach -i"),
-            Self::Gone | Self::Unreadable => Some("mptcp-user detach -i"),
+            Self::Incomplete => Some("attach"),
+            Self::Gone | Self::Unreadable => Some("detach"),
         }
     }
 }
@@ -80,10 +100,10 @@ async fn entries(pins: &Pins, only_here: bool) -> Result<Vec<Entry>> {
         } else if !only_here {
             let there = here.clone();
             let look = async |network: &Network| entry(network, there).await;
-            entries.push(match probe::in_namespace(here.namespace, look)? {
-                Some(entry) => entry,
-                None => gone(here),
-            });
+            let netns = probe::name_of(here.namespace);
+            let found = probe::in_namespace(here.namespace, look)?;
+            let entry = found.unwrap_or_else(|| gone(here));
+            entries.push(Entry { netns, ..entry });
         }
     }
     Ok(entries)
@@ -101,6 +121,7 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
     let Ok(probe) = Probe::open(&here) else {
         return Ok(Entry {
             name: interface.name,
+            netns: None,
             state: State::Unreadable,
             probe: None,
             attachments: Vec::new(),
@@ -119,6 +140,7 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
     };
     Ok(Entry {
         name: interface.name,
+        netns: None,
         state,
         probe: Some(probe),
         attachments,
@@ -134,6 +156,7 @@ fn gone(here: InterfacePins) -> Entry {
     };
     Entry {
         name,
+        netns: None,
         state: State::Gone,
         probe,
         attachments: Vec::new(),
@@ -163,7 +186,7 @@ fn table(pins: &Pins, entries: &[Entry]) -> String {
                 .map_or("-", |attachment| attachment.hook.name())
         };
         table.add_row([
-            entry.name.clone(),
+            entry.label(),
             entry
                 .probe
                 .as_ref()
@@ -183,8 +206,8 @@ fn table(pins: &Pins, entries: &[Entry]) -> String {
     text.push_str(&tables(entries));
     text.push_str(&hooks(pins, entries));
     for entry in entries {
-        if let Some(advice) = entry.state.advice() {
-            text.push_str(&format!("  next: {advice} {}\n", entry.name));
+        if let Some(advice) = entry.advice() {
+            text.push_str(&format!("  next: {advice}\n"));
         }
     }
     text
@@ -209,7 +232,7 @@ fn tables(entries: &[Entry]) -> String {
         text.push_str(&format!(
             "Tables of {}: {} of {} sessions ({session} bytes each), {} of {} subflows ({subflow} bytes \
              each), {:.1} MiB in all; {} sessions and {} subflows were there before the probe\n",
-            entry.name,
+            entry.label(),
             gauges.sessions,
             sizes.sessions,
             gauges.subflows,
@@ -222,7 +245,7 @@ fn tables(entries: &[Entry]) -> String {
             "Limits of {}: {} subflows ({subflows}), {} pending joins ({pending}), threshold {} \
              ({threshold}); a handshake is forgotten after {} s ({handshake}), a session alone after \
              {} s ({alone}), idle after {} s ({idle})\n",
-            entry.name,
+            entry.label(),
             limits.subflows,
             limits.pending,
             limits.threshold,
@@ -260,7 +283,7 @@ fn hooks(pins: &Pins, entries: &[Entry]) -> String {
             continue;
         };
         namespaces.push(entry.pins.namespace);
-        text.push_str(&format!("Hooks of {}:\n", entry.name));
+        text.push_str(&format!("Hooks of {}:\n", entry.label()));
         for (hook, state) in states {
             text.push_str(&format!(
                 "  {:27} {:17} {}\n",
@@ -340,6 +363,7 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                 "name": entry.name,
                 "index": entry.pins.index,
                 "namespace": entry.pins.namespace,
+                "netns": entry.netns,
                 "pins": entry.pins.directory(),
                 "state": entry.state.name(),
                 "role": entry.probe.as_ref().map(|probe| role_name(probe.role())),

@@ -41,9 +41,19 @@ pub(crate) fn is_namespace(inode: u64) -> bool {
     path_of(inode).is_some()
 }
 
+/// What `--netns` takes for it; `None` if nothing names it any more.
+pub(crate) fn name_of(inode: u64) -> Option<String> {
+    let path = path_of(inode)?;
+    let name = path.strip_prefix(NAMED).unwrap_or(&path);
+    Some(name.display().to_string())
+}
+
+/// Where `ip netns` keeps its names.
+const NAMED: &str = "/run/netns";
+
 /// A name of the namespace: one of `ip netns`, or a process in it.
 fn path_of(inode: u64) -> Option<PathBuf> {
-    let named = fs::read_dir("/run/netns")
+    let named = fs::read_dir(NAMED)
         .into_iter()
         .flatten()
         .flatten()

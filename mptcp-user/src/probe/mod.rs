@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use mptcp_common::counter::{Counters, LAYOUT_VERSION, Role};
 
 pub(crate) use self::{
-    elsewhere::{in_namespace, is_namespace},
+    elsewhere::{in_namespace, is_namespace, name_of},
     hooks::{Attachment, Hook, attachments, is_attached},
     kernel_hooks::{KernelHooks, State as HookState, Substitute},
     layout::Remembered,

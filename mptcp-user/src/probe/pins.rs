@@ -133,9 +133,9 @@ impl Pins {
             if !is_lasting() {
                 return Err(Failure::error(
                     Kind::Failed,
-                    "no bpffs is mounted at /sys/fs/bpf, and one that is mounted here would go with \
-                     this command (`ip netns exec` gives it a /sys of its own)\n  next: mptcp-user \
-                     --netns NAME ... from outside of the namespace",
+                    "no bpffs is mounted at /sys/fs/bpf, and one that is mounted here may go with this \
+                     command (`ip netns exec` gives it a /sys of its own)\n  next: mptcp-user --netns \
+                     NAME ... from outside of the namespace; in a container, mount -t bpf bpf /sys/fs/bpf",
                 ));
             }
             mount(
@@ -155,6 +155,12 @@ impl Pins {
         self.check_bpffs()?;
         fs::create_dir_all(&self.root)
             .with_context(|| format!("cannot create the pin directory {}", self.root.display()))
+    }
+
+    /// May there be pins that this process does not see, having a /sys of its own?
+    pub(crate) fn are_out_of_sight(&self) -> bool {
+        let mount_point = Path::new("/sys/fs/bpf");
+        self.root.starts_with(mount_point) && !is_bpffs(mount_point) && !is_lasting()
     }
 
     /// Nothing is pinned, and nothing removed, anywhere else.

@@ -212,6 +212,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::established(t)?; t.data(0, B, 50)?; t.send(0, A, RST | ACK, &[], 0)?; Ok(t) }, "a reset is no plain ACK"),
     s("TotFBtx", 1, |t| { let mut t = first_mapped(t, true)?; t.send(0, B, ACK, &[], 0)?; Ok(t) },
         |t| { let mut t = first_mapped(t, false)?; t.send(0, B, ACK, &[], 0)?; Ok(t) }, "an announcement with a right HMAC says as much as a DATA_ACK"),
+    s("InfMapFg", 1, |t| then(Talk::confirmed(t)?, |t| { let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(()) }),
+        |t| then(Talk::joined(t)?, |t| { let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(()) }), "another subflow, and no MP_FAIL"),
     s("InfSet", 1, |t| { let mut t = Talk::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.send(0, A, ACK, &o, 10)?; Ok(t) },
         |t| { let mut t = Talk::joined(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(t) }, "another subflow"),
     s("REMAddr", 2, |t| { let mut t = Talk::joined(t)?; t.add_addr(0, A, 9)?; t.remove_addr(0, A, &[5, 9])?; Ok(t) },
