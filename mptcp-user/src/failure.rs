@@ -100,7 +100,19 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 
 /// An error with its causes and, where the system's error number tells it, the next step.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
-    format!("{error:#}{}", hint(error).unwrap_or_default())
+    let mut text = String::new();
+    for cause in error.chain() {
+        let said = cause.to_string();
+        // Some errors say what their cause says.
+        if text.ends_with(&said) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&said);
+    }
+    text + hint(error).unwrap_or_default()
 }
 
 /// Whoever reads our output has seen enough.
@@ -120,5 +132,21 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         ),
         nix::libc::ENODEV => Some("\n  next: `ip link` lists the interfaces"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn what_a_cause_says_is_said_once() {
+        let error = anyhow!("no memory").context("map: no memory");
+        assert_eq!(
+            sentence(&error.context("no probe")),
+            "no probe: map: no memory"
+        );
     }
 }

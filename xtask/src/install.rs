@@ -18,8 +18,9 @@ pub(crate) fn run(prefix: &Path) -> Result<()> {
     let binary = shell::release_binary()?;
     let result = fs::copy(&binary, &new).and_then(|_| fs::rename(&new, &to));
     writable(result, &directory)?;
+    let sudo = if shell::is_root() { "" } else { "sudo " };
     eprintln!(
-        "installed {}; next: sudo mptcp-user attach -i IFACE",
+        "installed {}; next: {sudo}mptcp-user attach -i IFACE",
         to.display()
     );
     Ok(())

@@ -132,7 +132,8 @@ fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
         return;
     }
     other.acked.store(reached);
-    seen.count(|events| events.fresh_ack += 1);
+    let is_tcp = seen.session.flags.load() & session::FALLBACK != 0;
+    seen.count(|events| events.fresh_ack += u64::from(!is_tcp));
     let unmapped = other.unmapped.load();
     if unmapped != 0 && !after(other.unmapped_end.load(), reached) {
         // The receiver took bytes that no mapping covered.

@@ -205,6 +205,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::confirmed(t)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, A)?; Ok(t) }, "a FIN is no data"),
     s("SFfrhACK", 1, |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 50)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, B)?; t.ack(0, A)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, B)?; t.ack(0, A)?; Ok(t) }, "nor is it if more came behind it"),
+    s("SFfrhACK", 1, |t| then(Talk::confirmed(t)?, |t| { t.data(0, B, 50)?; t.ack(0, A)?; Ok(()) }),
+        |t| then(Talk::confirmed(t)?, |t| { let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.data(0, B, 50)?; t.ack(0, A)?; Ok(()) }), "a fallback"),
     s("TotFB", 1, |t| third(t, |_| (vec![], 0)), established, "the third segment has the option"),
     s("TotFB", 1, |t| { let mut t = Talk::established(t)?; t.send(0, A, ACK, &[], 10)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[], 0)?; Ok(t) }, "fully established"),
