@@ -59,6 +59,12 @@ macro_rules! word {
             }
 
             #[inline(always)]
+            fn and(&self, bits: $value) -> $value {
+                // SAFETY: as for load.
+                unsafe { intrinsics::atomic_and::<$value, $value, { SeqCst }>(self.0.get(), bits) }
+            }
+
+            #[inline(always)]
             fn replace(&self, old: $value, new: $value) -> bool {
                 // SAFETY: as for load.
                 unsafe {

@@ -691,8 +691,7 @@ impl<'a> Talk<'a> {
 
     /// An MP_FASTCLOSE on an ACK, with a key.
     pub fn fastclose(&mut self, flow: usize, from: usize, key: u64) -> Result<Counters> {
-        let rest = [&[0][..], &key.to_be_bytes()].concat();
-        self.send(flow, from, ACK, &option(7, 0, &rest), 0)
+        self.send(flow, from, ACK, &fastclose_option(key), 0)
     }
 
     /// An announcement of 10.0.9.`id`, with the HMAC that belongs to it.
@@ -719,4 +718,9 @@ impl<'a> Talk<'a> {
         let options = [self.dss(from, None, false), option(5, backup.into(), &[])].concat();
         self.send(flow, from, ACK, &options, 0)
     }
+}
+
+/// An MP_FASTCLOSE with a key.
+pub fn fastclose_option(key: u64) -> Vec<u8> {
+    option(7, 0, &[&[0][..], &key.to_be_bytes()].concat())
 }

@@ -377,7 +377,10 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
         }
     }
     // Also one that the handshake has just made.
-    if route.flow.get() == Flow::SUBFLOW && !track::is_predicted(stages) {
+    if route.flow.get() == Flow::SUBFLOW
+        && !track::is_predicted(stages)
+        && !track::is_ignored(stages)
+    {
         stages.established();
         if route.next.get() & next::CHECKSUM != 0 {
             sum_payload();

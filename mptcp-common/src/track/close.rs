@@ -5,7 +5,6 @@ use super::{
     entry::{session, subflow},
     open::leave,
     seen::Seen,
-    sequence::SLACK,
     since,
     word::Word,
 };
@@ -24,9 +23,7 @@ pub fn close<T: Stages>(tables: &T) {
         return;
     };
     if seen.flags().any(TcpFlags::RST) {
-        if is_in_window(seen) {
-            reset(seen);
-        }
+        reset(seen);
         return;
     }
     if seen.flags().any(TcpFlags::FIN) {
@@ -65,16 +62,6 @@ fn replaced<T: Stages>(seen: &Seen<'_, T>) {
     }
 }
 
-/// Does its receiver take this reset? Not one of what it has acknowledged, nor of what is far from all that was
-/// sent (RFC 9293 section 3.10.7.4).
-#[inline(always)]
-fn is_in_window<T: Stages>(seen: &Seen<'_, T>) -> bool {
-    let way = seen.way();
-    let acked = way.acked.load();
-    let room = way.next.load().wrapping_sub(acked).wrapping_add(SLACK);
-    !seen.is(subflow::FOLLOWED) || seen.work.packet.sequence.wrapping_sub(acked) <= room
-}
-
 /// A reset: what it answers decides what it counts as.
 #[inline(always)]
 fn reset<T: Stages>(seen: &Seen<'_, T>) {
@@ -98,7 +85,7 @@ fn reset<T: Stages>(seen: &Seen<'_, T>) {
     if seen.is_other(subflow::BAD_MAPPING) {
         seen.count_other(|events| events.map_reset += 1);
     }
-    if seen.is_other(subflow::PLAIN_ACK) {
+    if seen.is_other(subflow::PLAIN_ACK) && !seen.is_other(subflow::CONFIRMED) {
         seen.count_other(|events| events.plain_ack_reset += 1);
     }
     replaced(seen);

@@ -331,7 +331,7 @@ pub mod subflow {
     pub const RESET: u32 = 1 << 21;
     /// Per side: bytes without a mapping or an option were sent in mid-flow.
     pub const BARE: u32 = 1 << 22;
-    /// Per side: a mapping was sent.
+    /// Per side: a mapping of bytes was sent, and judged.
     pub const MAPPED: u32 = 1 << 24;
     /// Closed.
     pub const CLOSED: u32 = 1 << 26;

@@ -4,8 +4,9 @@ use super::{
     Fallback, Happening, Stages,
     entry::{session, subflow},
     seen::Seen,
-    sequence::{Known, Map, Relation, after, after_64, raise},
+    sequence::{Known, Map, Relation, after, after_64, is_in_window, raise},
     since,
+    table::Table as _,
     word::{Word, bump},
 };
 use crate::{
@@ -17,6 +18,26 @@ use crate::{
 const AFTER_CLOSE_TIME: u64 = 2_000_000_000;
 /// A data sequence number further from the expected one than this belongs to nothing.
 const DATA_WINDOW: u64 = 1 << 31;
+
+/// Is the packet in work a FIN or a reset that its receiver does not take, forged or of an older connection? It
+/// changes nothing.
+#[inline(always)]
+pub fn is_ignored<T: Stages>(tables: &T) -> bool {
+    let work = tables.work();
+    if !work.packet.flags.any(TcpFlags::FIN | TcpFlags::RST) {
+        return false;
+    }
+    let subflow = tables.subflows().slot(work.route.slot.get());
+    subflow.is_some_and(|subflow| {
+        let side = work.route.side.get() & 1;
+        let way = &subflow.ways[side as usize & 1];
+        let end = work.packet.sequence.wrapping_add(work.packet.payload);
+        let is_followed = subflow.flags.load() & subflow::FOLLOWED << side != 0;
+        subflow.tag.load() == work.tag
+            && is_followed
+            && !is_in_window(end, way.acked.load(), way.next.load())
+    })
+}
 
 /// A packet of an established subflow.
 #[inline(always)]
@@ -54,7 +75,6 @@ pub fn established<T: Stages>(tables: &T) {
         seen.count(|events| events.option_after_fallback += seen.n());
     }
     if seen.flags().any(TcpFlags::RST) {
-        // It may name any number.
         work.route.ask(next::CLOSE);
         return;
     }
@@ -168,7 +188,7 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
         }
     } else if let Some(option) = seen.option(Subtype::MpCapable) {
         let is_known = seen.session.flags.load() & session::KNOWN << seen.side != 0;
-        if option.length() > 20 && is_known {
+        if option.length() > 20 && option.u16(20) != 0 && is_known {
             seen.first(subflow::CONFIRMED);
             let idsn = seen.session.sides[seen.side & 1].idsn.load();
             let dsn = idsn.wrapping_add(1);
@@ -183,7 +203,8 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
         plain(seen);
     }
     // The third segment of the handshake is not yet a word.
-    if !seen.has(Subtype::MpCapable) {
+    const THIRD: u32 = Subtype::MpCapable.bit() | Subtype::MpJoin.bit();
+    if seen.work.route.valid.get() & THIRD == 0 {
         seen.first(subflow::SPOKEN);
     }
     // An infinite mapping has just ended all mappings.
@@ -370,9 +391,6 @@ fn infinite<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
 /// A mapping of some bytes: is it one that is known, or does it contradict one?
 #[inline(always)]
 fn mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
-    if map.length == 0 {
-        return;
-    }
     seen.first(subflow::MAPPED);
     let packet = &seen.work.packet;
     let way = seen.way();

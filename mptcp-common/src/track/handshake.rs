@@ -5,16 +5,17 @@ use super::{
     entry::{HalfOpen, half_open},
     is_half_open_over, join,
     open::{free, leave},
-    sequence::{SLACK, after},
+    sequence::{SLACK, after, is_in_window},
     table::{self, Table as _},
     word::Word,
 };
 use crate::{
+    counter::Events,
     engine::{Flow, Options, Packet, Work, next},
     wire::{CapableFlags, DssFlags, MpCapable, Stage, Subtype, TcpFlags},
 };
 
-/// A packet of a flow that has no established subflow, or a SYN.
+/// A packet of a flow that has no established subflow, a SYN or a SYN/ACK.
 #[inline(always)]
 pub fn handshake<S: Stages>(stages: &S) {
     let work = stages.work();
@@ -28,12 +29,20 @@ pub fn handshake<S: Stages>(stages: &S) {
     }
 }
 
-/// A segment that is no SYN: of a handshake that is known, or a stray one. Says what it opens.
+/// What is no SYN: a packet of a handshake that is known, or complete, or a stray segment. Says what it opens.
 #[inline(always)]
 fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
     let stage = work.packet.flags.stage();
     if work.route.flow.get() == Flow::Subflow as u32 {
-        syn_ack_again(stages, work);
+        let subflow = stages.subflows().slot(work.route.slot.get())?;
+        let way = &subflow.ways[work.route.side.get() as usize & 1];
+        if stage == Stage::SynAck && work.packet.sequence == way.base.load() {
+            // The third segment was lost behind the probe.
+            again(stages, work, |events, is_join| match is_join {
+                false => &mut events.capable_synack_repeated,
+                true => &mut events.join_synack_repeated,
+            });
+        }
         return None;
     }
     if work.route.flow.get() != Flow::HalfOpen as u32 {
@@ -41,6 +50,9 @@ fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
     }
     let entry = stages.half_opens().slot(work.route.slot.get())?;
     if entry.tag.load() != work.tag || is_half_open_over(entry, &stages.limits(), stages.now()) {
+        if entry.tag.load() == work.tag && entry.kind() == JOIN {
+            join::abandon(stages, entry);
+        }
         drop(stages, work, entry);
         return stray(stages, work);
     }
@@ -58,34 +70,18 @@ fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
         Stage::Later if kind == JOIN => join::later(stages, work, entry, by_opener),
         // Known to be stray.
         Stage::Later => {
-            if by_opener && work.packet.flags.any(TcpFlags::ACK) {
-                entry.next.store(work.packet.acknowledgment);
+            let acknowledged = work.packet.acknowledgment;
+            if by_opener
+                && work.packet.flags.any(TcpFlags::ACK)
+                && after(acknowledged, entry.next.load())
+            {
+                entry.next.store(acknowledged);
             }
             stray(stages, work);
         }
         _ => {}
     }
     None
-}
-
-/// A SYN/ACK on a subflow: that of its handshake, where the third segment was lost behind the probe.
-#[inline(always)]
-fn syn_ack_again<S: Stages>(stages: &S, work: &Work) {
-    let Some(subflow) = stages.subflows().slot(work.route.slot.get()) else {
-        return;
-    };
-    if work.packet.sequence != subflow.ways[work.route.side.get() as usize & 1].base.load() {
-        return;
-    }
-    let n = u64::from(work.packet.packets);
-    let valid = work.route.valid.get();
-    stages.count(work.route.direction.get(), |events| {
-        if valid & Subtype::MpCapable.bit() != 0 {
-            events.capable_synack_repeated += n;
-        } else if valid & Subtype::MpJoin.bit() != 0 {
-            events.join_synack_repeated += n;
-        }
-    });
 }
 
 /// A kind of entry to open, and the slot if it takes one that the flow has.
@@ -110,7 +106,7 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
         let again = !replaces(stages, work, now);
         route.flow.set(Flow::Unknown as u32);
         if again {
-            repeated(stages, work);
+            syn_again(stages, work);
             return None;
         }
         // A handshake of the same ends may have been under way too.
@@ -133,11 +129,12 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
     route.flow.set(Flow::Unknown as u32);
     let slot = route.slot.get();
     let entry = stages.half_opens().slot(slot)?;
-    let over = entry.tag.load() != work.tag || is_half_open_over(entry, &stages.limits(), now);
+    let is_of_flow = entry.tag.load() == work.tag;
+    let over = !is_of_flow || is_half_open_over(entry, &stages.limits(), now);
     let same = !over && entry.isn[0].load() == work.packet.sequence;
     let present = entry.kind();
     if same && present == kind as u32 {
-        repeated(stages, work);
+        syn_again(stages, work);
         return None;
     }
     if same && present == CAPABLE {
@@ -146,10 +143,10 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
             events.capable_syn_dropped += 1;
         });
     }
-    if !over && present == JOIN {
+    if is_of_flow && present == JOIN {
         join::abandon(stages, entry);
         entry.tag.store(0);
-        if kind == Kind::Join {
+        if !over && kind == Kind::Join {
             stages.count(route.direction.get(), |events| events.pending_replaced += 1);
         }
     }
@@ -161,15 +158,24 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
 
 /// A SYN once more.
 #[inline(always)]
-fn repeated<S: Stages>(stages: &S, work: &Work) {
+fn syn_again<S: Stages>(stages: &S, work: &Work) {
+    again(stages, work, |events, is_join| match is_join {
+        false => &mut events.capable_syn_repeated,
+        true => &mut events.join_syn_repeated,
+    });
+}
+
+/// A packet with an option of a handshake once more: `of` says where it counts, by whether that is MP_JOIN.
+#[inline(always)]
+fn again<S: Stages>(stages: &S, work: &Work, of: impl FnOnce(&mut Events, bool) -> &mut u64) {
+    let is_join = match work.route.valid.get() {
+        valid if valid & Subtype::MpCapable.bit() != 0 => false,
+        valid if valid & Subtype::MpJoin.bit() != 0 => true,
+        _ => return,
+    };
     let n = u64::from(work.packet.packets);
-    let valid = work.route.valid.get();
     stages.count(work.route.direction.get(), |events| {
-        if valid & Subtype::MpCapable.bit() != 0 {
-            events.capable_syn_repeated += n;
-        } else if valid & Subtype::MpJoin.bit() != 0 {
-            events.join_syn_repeated += n;
-        }
+        *of(events, is_join) += n;
     });
 }
 
@@ -420,44 +426,70 @@ fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
 #[inline(always)]
 fn reset<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) {
     let kind = entry.kind();
-    let flags = entry.flags.load();
-    let direction = entry.direction();
+    if kind == Kind::Stray as u32 {
+        return reset_stray(tables, work, entry, by_opener);
+    }
+    if !is_taken::<T>(work, entry, by_opener) {
+        return;
+    }
     if kind == JOIN {
         join::reset(tables, work, entry, by_opener);
-    } else if kind == Kind::Stray as u32 {
-        if flags & half_open::REFUSED != 0 {
-            // Once per flow: its entry stays for a while.
-            return;
-        }
-        if by_opener || !is_answer::<T>(work, entry) {
-            return drop(tables, work, entry);
-        }
-        entry.flags.or(half_open::REFUSED);
-        tables.count(direction, |events| {
-            if flags & half_open::CAPABLE != 0 {
-                events.cookie += 1;
-            } else {
-                events.option_no_session += 1;
-            }
-            if flags & half_open::DSS != 0 {
-                events.dss_no_subflow += 1;
-            }
-        });
-        return;
     }
     drop(tables, work, entry);
 }
 
-/// Is the reset in work the answer of somebody who knows of no connection (RFC 9293 section 3.10.7.1)? It names what
-/// the segments acknowledged, and acknowledges nothing itself.
+/// Does the other end take the reset in work for one of this handshake (RFC 9293 sections 3.10.7.3 and 4)?
 #[inline(always)]
-fn is_answer<T: Stages>(work: &Work, entry: &HalfOpen<T::Memory>) -> bool {
+fn is_taken<T: Stages>(work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) -> bool {
+    let packet = &work.packet;
+    let flags = entry.flags.load();
+    let opened = entry.isn[0].load();
+    let [first, last, number] = if by_opener {
+        [opened, entry.syn_acked.load(), packet.sequence]
+    } else if flags & half_open::ANSWERED != 0 {
+        [entry.isn[1].load(), entry.next.load(), packet.sequence]
+    } else if flags & half_open::REFUSED != 0 {
+        // By a SYN/ACK whose number is not kept.
+        return true;
+    } else if packet.flags.any(TcpFlags::ACK) {
+        [opened, entry.syn_acked.load(), packet.acknowledgment]
+    } else {
+        return false;
+    };
+    is_in_window(number, first, last)
+}
+
+/// A flow of stray segments is reset. An answer counts, once: the entry of the flow stays for a while.
+#[inline(always)]
+fn reset_stray<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) {
+    let flags = entry.flags.load();
+    if flags & half_open::REFUSED != 0 {
+        return;
+    }
+    // Who acknowledges, or has the session's key, knows the connection: it ends here.
+    if by_opener
+        || work.packet.flags.any(TcpFlags::ACK)
+        || work.route.valid.get() & Subtype::MpFastclose.bit() != 0
+    {
+        return drop(tables, work, entry);
+    }
+    // Who does not names what the segments acknowledged (RFC 9293 section 3.10.7.1).
     let first = entry.isn[1].load();
     let last = entry.next.load();
-    !work.packet.flags.any(TcpFlags::ACK)
-        && work.packet.sequence.wrapping_sub(first) <= last.wrapping_sub(first)
-        // Whose sender knows the session.
-        && work.route.valid.get() & Subtype::MpFastclose.bit() == 0
+    if work.packet.sequence.wrapping_sub(first) > last.wrapping_sub(first) {
+        return;
+    }
+    entry.flags.or(half_open::REFUSED);
+    tables.count(entry.direction(), |events| {
+        if flags & half_open::CAPABLE != 0 {
+            events.cookie += 1;
+        } else {
+            events.option_no_session += 1;
+        }
+        if flags & half_open::DSS != 0 {
+            events.dss_no_subflow += 1;
+        }
+    });
 }
 
 /// A segment with an option, of a flow that nobody knows. Says what it opens.

@@ -4,7 +4,7 @@ use super::{
     Happening, REPLACE_TIME, Stages,
     entry::{HalfOpen, Session, half_open, session},
     handshake::{answered, drop},
-    open::{clear_bit, has_bit, set_bit, token_of, tokens},
+    open::{clear_bit, set_bit, token_of, tokens},
     sequence::after,
     since,
     table::Table as _,
@@ -78,13 +78,12 @@ pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     entry.generation.store(session.generation.load());
     entry.set_version(session.version.load());
     let side = &session.sides[work.route.side.get() as usize & 1];
-    if !has_bit(&side.used, id) {
+    set_bit(&side.known, id);
+    if !set_bit(&side.used, id) {
         flags |= half_open::NEW_ID;
     } else if id != 0 {
         tables.count(direction, |events| events.join_id_in_use += 1);
     }
-    set_bit(&side.known, id);
-    set_bit(&side.used, id);
     if session.flags.load() & session::FALLBACK != 0 {
         flags |= half_open::AFTER_FALLBACK;
         tables.count(direction, |events| events.join_after_fallback += 1);
@@ -237,11 +236,10 @@ pub(super) fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
     if let Some(session) = session_of_entry(tables, entry) {
         let opener = usize::from(entry.flags.load() & half_open::OPENER_LISTENS != 0);
         let side = &session.sides[opener ^ 1];
-        if !has_bit(&side.used, id) {
+        set_bit(&side.known, id);
+        if !set_bit(&side.used, id) {
             flags |= half_open::NEW_ID << 1;
         }
-        set_bit(&side.known, id);
-        set_bit(&side.used, id);
     }
     entry.flags.or(flags);
     work.route.ask(next::VERIFY_JOIN);

@@ -38,7 +38,7 @@ pub use self::{
         FlowKey, GAPS, HalfOpen, Keys, MAPPINGS, Mapping, Ranges, Session, Side, Subflow, Sum, Way,
         half_open, session, subflow, sum,
     },
-    established::established,
+    established::{established, is_ignored},
     handshake::handshake,
     join::{lookup_join, verify_join},
     open::{open_session, open_subflow},

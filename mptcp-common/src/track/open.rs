@@ -358,15 +358,14 @@ pub(super) fn has_bit<W: Word<u64>>(words: &[W; 4], id: u32) -> bool {
     words[(id as usize >> 6) & 3].load() >> (id & 63) & 1 != 0
 }
 
-/// Sets it.
+/// Sets it; was it set before?
 #[inline(always)]
-pub(super) fn set_bit<W: Word<u64>>(words: &[W; 4], id: u32) {
-    words[(id as usize >> 6) & 3].or(1 << (id & 63));
+pub(super) fn set_bit<W: Word<u64>>(words: &[W; 4], id: u32) -> bool {
+    words[(id as usize >> 6) & 3].or(1 << (id & 63)) >> (id & 63) & 1 != 0
 }
 
 /// Clears it.
 #[inline(always)]
 pub(super) fn clear_bit<W: Word<u64>>(words: &[W; 4], id: u32) {
-    let word = &words[(id as usize >> 6) & 3];
-    word.store(word.load() & !(1 << (id & 63)));
+    words[(id as usize >> 6) & 3].and(!(1 << (id & 63)));
 }

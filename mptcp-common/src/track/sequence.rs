@@ -22,6 +22,13 @@ pub(super) fn after_64(a: u64, b: u64) -> bool {
 /// and some reach the other end and not the probe.
 pub(super) const SLACK: u32 = 1 << 20;
 
+/// May a number lie there: not before what was acknowledged, nor far behind all that was sent (RFC 9293 section
+/// 3.10.7.4)?
+#[inline(always)]
+pub(super) fn is_in_window(number: u32, acked: u32, next: u32) -> bool {
+    number.wrapping_sub(acked) <= next.wrapping_sub(acked).wrapping_add(SLACK)
+}
+
 /// Attempts at a change that another CPU may make at the same time.
 const TRIES: u32 = 4;
 

@@ -57,10 +57,9 @@ fn add_addr<T: Stages>(seen: &Seen<'_, T>) {
     if is_announced(seen, &option) {
         let id = u32::from(option.u8(3));
         let side = &seen.session.sides[seen.side & 1];
-        if !has_bit(&side.known, id) {
+        if !set_bit(&side.known, id) {
             seen.report(Happening::AddressAdded, id);
         }
-        set_bit(&side.known, id);
         clear_bit(&side.removed, id);
     }
 }
@@ -185,10 +184,7 @@ fn prio<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) {
             seen.report(Happening::PriorityChanged, 1);
         }
     } else if seen.is(subflow::BACKUP) {
-        let flags = seen.subflow.flags.load();
-        seen.subflow
-            .flags
-            .store(flags & !(subflow::BACKUP << seen.side));
+        seen.subflow.flags.and(!(subflow::BACKUP << seen.side));
         seen.count(|events| events.prio_cleared += seen.n());
         seen.report(Happening::PriorityChanged, 0);
     }

@@ -1,8 +1,8 @@
 //! Words of memory that several CPUs read and write at once.
 //!
 //! The kernel side has no `core::sync::atomic` (the target is not known to have it), so tables are
-//! generic over their words. Loads and stores are whole and in no particular order; `add`, `or` and
-//! `replace` are atomic.
+//! generic over their words. Loads and stores are whole and in no particular order; `add`, `or`, `and`
+//! and `replace` are atomic.
 
 /// A shared word.
 pub trait Word<T> {
@@ -14,6 +14,8 @@ pub trait Word<T> {
     fn add(&self, value: T) -> T;
     /// Sets bits; the value before.
     fn or(&self, bits: T) -> T;
+    /// Keeps bits, and clears the others; the value before.
+    fn and(&self, bits: T) -> T;
     /// Sets `new` if the value is `old`; says whether it was.
     fn replace(&self, old: T, new: T) -> bool;
 }
@@ -66,6 +68,10 @@ mod atomics {
 
                 fn or(&self, bits: $value) -> $value {
                     self.fetch_or(bits, Relaxed)
+                }
+
+                fn and(&self, bits: $value) -> $value {
+                    self.fetch_and(bits, Relaxed)
                 }
 
                 fn replace(&self, old: $value, new: $value) -> bool {

@@ -3,12 +3,14 @@
 //! engine, which have to agree; then again in the middlebox role, where the same packets are seen
 //! on their way.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 use mptcp_common::counter::ROWS;
 use mptcp_tests::{
     frame::{ACK, FIN, RST, SYN, SYN_ACK, option},
     kernel::host,
-    talk::{A, B, Talk, Twins},
+    talk::{A, B, Talk, Twins, fastclose_option},
 };
 use mptcp_user::offline::Config;
 
@@ -128,6 +130,81 @@ fn mapped(
     Ok(())
 }
 
+/// A FIN long before what was acknowledged, and then 3 MB.
+fn forged_fin(twins: &mut Twins) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    let right = talk.flows[0];
+    talk.flows[0].next[A] = right.next[A].wrapping_sub(900_000_000);
+    talk.send(0, A, ACK | FIN, &[], 0)?;
+    talk.flows[0] = right;
+    for _ in 0..100 {
+        talk.data(0, A, 30_000)?;
+        talk.ack(0, B)?;
+    }
+    Ok(talk)
+}
+
+/// A join that is reset on its way, so far from the responder's next number, and goes on.
+fn blind_reset(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    let flow = talk.flow();
+    let (syn, syn_ack) = (
+        talk.join_syn_option(flow, A),
+        talk.join_syn_ack_option(flow, B),
+    );
+    talk.send(flow, A, SYN, &syn, 0)?;
+    talk.send(flow, B, SYN_ACK, &syn_ack, 0)?;
+    let right = talk.flows[flow];
+    talk.flows[flow].next[B] = right.next[B].wrapping_add(offset);
+    talk.send(flow, B, RST, &[], 0)?;
+    talk.flows[flow] = right;
+    let ack = talk.join_ack_option(flow, A);
+    talk.send(flow, A, ACK, &ack, 0)?;
+    talk.ack(flow, B)?;
+    Ok(talk)
+}
+
+/// A join that is not answered, and another of its identifier some seconds later, from the same addresses and in
+/// their place.
+fn asked_again(twins: &mut Twins, seconds: u64) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    let first = talk.flow();
+    let mut syn = talk.join_syn_option(first, A);
+    syn[3] = 5;
+    talk.send(first, A, SYN, &syn, 0)?;
+    talk.wait(Duration::from_secs(seconds))?;
+    if seconds > 75 {
+        // The place is taken by the same addresses.
+        talk.flows[first].next[A] += 5000;
+        talk.send(first, A, SYN, &syn, 0)?;
+    } else {
+        let second = talk.flow();
+        let mut syn = talk.join_syn_option(second, A);
+        syn[3] = 5;
+        talk.send(second, A, SYN, &syn, 0)?;
+    }
+    Ok(talk)
+}
+
+/// A segment with an option of a flow that nobody knows.
+fn stray(twins: &mut Twins) -> Result<Talk<'_>> {
+    let mut talk = Talk::new(twins);
+    talk.flows[0].next[B] += 10_000;
+    talk.ack(0, A)?;
+    Ok(talk)
+}
+
+/// Data mapped by MP_CAPABLE to so many bytes, and a segment without an option.
+fn no_length(twins: &mut Twins, length: u8) -> Result<Talk<'_>> {
+    let mut talk = Talk::established(twins)?;
+    let mut options = talk.capable_ack();
+    options[1] += 2;
+    options.extend([0, length]);
+    talk.send(0, A, ACK, &options, 9)?;
+    talk.send(0, A, ACK, &[], 9)?;
+    Ok(talk)
+}
+
 /// 5,000 bytes of which 4,000 were acknowledged, and a reset so far from the next number.
 fn reset_at(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
     let mut talk = Talk::confirmed(twins)?;
@@ -183,11 +260,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     s("PendSF", 1, join_asked, join_refused, "refused"),
     s("PendSF", 1, |t| join_with_token(t, None, false), joined, "established"),
     s("SessNoSF", 1, |t| { let mut t = Talk::confirmed(t)?; t.reset(0, A, 0)?; Ok(t) }, closed, "both DATA_FIN were acknowledged"),
+    s("SessNoSF", 1, |t| { let mut t = forged_fin(t)?; t.reset(0, A, 0)?; Ok(t) }, forged_fin, "a FIN that nobody takes holds nothing up"),
     s("ConReq", 1, established, half_open, "the third segment is missing"),
     s("FinalACK", 1, |t| { let mut t = Talk::established(t)?; let o = t.capable_ack(); t.send(0, A, ACK, &o, 0)?; Ok(t) },
         half_open, "once per subflow"),
     s("SFFACK", 1, |t| { let mut t = join_asked(t)?; let o = t.join_ack_option(1, A); t.send(1, A, ACK, &o, 0)?; Ok(t) },
         |t| join_with_token(t, None, false), "once per join"),
+    s("FACKVald", 1, |t| blind_reset(t, 1 << 29), |t| blind_reset(t, 0), "the reset of somebody else"),
     s("FACKVald", 1, joined, join_refused, "refused"),
     s("FACKVald", 1, joined, |t| { let mut t = Talk::confirmed(t)?; let f = t.flow(); let (s, a) = (t.join_syn_option(f, A), t.join_syn_ack_option(f, B));
         t.send(f, A, SYN, &s, 0)?; t.send(f, B, SYN_ACK, &a, 0)?; t.send(f, B, ACK, &[], 0)?; Ok(t) }, "no third segment"),
@@ -212,6 +291,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[], 0)?; Ok(t) }, "fully established"),
     s("TotFB", 1, |t| { let mut t = Talk::established(t)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; Ok(t) },
         |t| { let mut t = Talk::established(t)?; t.data(0, B, 50)?; t.send(0, A, RST | ACK, &[], 0)?; Ok(t) }, "a reset is no plain ACK"),
+    s("TotFB", 1, |t| { let mut t = Talk::established(t)?; let f = t.flows[0]; t.flows[0].next[A] += 1 << 29; t.reset(0, A, 0)?; t.flows[0] = f; t.send(0, A, ACK, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::established(t)?; let f = t.flows[0]; t.flows[0].next[A] += 1 << 29; t.reset(0, A, 0)?; t.flows[0] = f; t.ack(0, A)?; Ok(t) }, "a reset that nobody takes says nothing"),
+    s("TotFB", 1, |t| no_length(t, 0), |t| no_length(t, 9), "data mapped by MP_CAPABLE says as much as a DATA_ACK"),
     s("TotFBtx", 1, |t| { let mut t = first_mapped(t, true)?; t.send(0, B, ACK, &[], 0)?; Ok(t) },
         |t| { let mut t = first_mapped(t, false)?; t.send(0, B, ACK, &[], 0)?; Ok(t) }, "an announcement with a right HMAC says as much as a DATA_ACK"),
     s("InfMapFg", 1, |t| then(Talk::confirmed(t)?, |t| { let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(()) }),
@@ -249,6 +331,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::confirmed(t)?; let f = t.join_until_ack(A, 5)?; t.reset(f, B, 3)?; t.join_until_ack(A, 5)?; Ok(t) }, "the one before was refused"),
     s("AddrIdEr", 1, |t| { let mut t = join_asked(t)?; t.join_until_ack(A, 5)?; Ok(t) },
         |t| { let mut t = join_asked(t)?; t.flows[1].next[A] += 5000; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(t) }, "it takes the place of the one before"),
+    s("AddrIdEr", 1, |t| asked_again(t, 60), |t| asked_again(t, 100), "the one before was forgotten"),
     s("MaxsfEr", 1, join_refused, |t| { let mut t = join_asked(t)?; t.reset(1, B, 0)?; Ok(t) }, "no limit and no such reason"),
     s("MaxsfEr", 1, |t| { let mut t = Talk::confirmed(t)?; for id in 1..4 { t.join(A, id)?; } let f = t.join_until_ack(A, 9)?; t.send(f, B, RST, &[], 0)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; for id in 1..4 { t.join(A, id)?; } t.join(A, 9)?; Ok(t) }, "accepted"),
@@ -262,6 +345,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::new(t); for _ in 0..2 { t.ack(0, A)?; t.send(0, B, RST | ACK, &[], 0)?; } Ok(t) }, "once per flow; who knows the connection acknowledges"),
     s("OptSesEr", 1, |t| { let mut t = Talk::new(t); t.ack(0, A)?; t.flows[0].next[B] += 500; t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
         |t| { let mut t = Talk::new(t); t.ack(0, A)?; t.flows[0].next[B] += 500; t.send(0, B, RST, &[], 0)?; Ok(t) }, "no segment asked for that number"),
+    s("OptSesEr", 1, |t| { let mut t = stray(t)?; t.flows[0].next[B] -= 500; t.send(0, B, RST, &[], 0)?; t.flows[0].next[B] += 500; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = stray(t)?; t.flows[0].next[B] -= 500; t.send(0, B, RST, &[], 0)?; Ok(t) }, "of a segment before, without an option"),
+    s("OptSesEr", 1, |t| { let mut t = stray(t)?; t.flows[0].next[B] -= 500; t.ack(0, A)?; t.flows[0].next[B] += 500; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = stray(t)?; t.flows[0].next[B] -= 500; t.ack(0, A)?; t.flows[0].next[B] += 1 << 30; t.send(0, B, RST, &[], 0)?; Ok(t) }, "segments in another order ask for no more"),
     s("REMEr", 1, |t| { let mut t = Talk::confirmed(t)?; let mut o = t.add_addr_option(A, 9); o[15] ^= 1; t.send(0, A, ACK, &o, 0)?; t.remove_addr(0, A, &[9])?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.add_addr(0, A, 9)?; t.remove_addr(0, A, &[9])?; Ok(t) }, "announced with the right HMAC"),
     s("REMEr", 1, |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[9])?; Ok(t) },
@@ -279,6 +366,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::established(t)?; t.ack(0, B)?; t.join(A, 5)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; Ok(t) }, "no reset"),
     s("TotPArst", 1, |t| { let mut t = Talk::joined(t)?; t.data(1, B, 50)?; t.send(1, A, ACK, &[], 0)?; t.send(1, B, RST, &[], 0)?; Ok(t) },
         |t| { let mut t = Talk::joined(t)?; t.ack(1, A)?; t.data(1, B, 50)?; t.send(1, A, ACK, &[], 0)?; t.send(1, B, RST, &[], 0)?; Ok(t) }, "a DATA_ACK came there before"),
+    s("TotPArst", 1, |t| { let mut t = Talk::joined(t)?; let o = t.join_ack_option(1, A); t.send(1, A, ACK, &o, 0)?; t.send(1, A, ACK, &[], 0)?; t.send(1, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.send(1, A, ACK, &[], 0)?; t.ack(1, A)?; t.send(1, B, RST, &[], 0)?; Ok(t) }, "a DATA_ACK came behind it"),
+    s("FCRcvEr", 1, |t| { let mut t = Talk::confirmed(t)?; let o = fastclose_option(t.keys[B]); t.send(0, A, RST, &o, 0)?; Ok(t) },
+        |t| { let mut t = Talk::confirmed(t)?; let o = fastclose_option(t.keys[B]); t.flows[0].next[A] += 1 << 29; t.send(0, A, RST, &o, 0)?; Ok(t) }, "on a reset that nobody takes"),
     s("FCRcvEr", 1, |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[B]; t.fastclose(0, A, k)?; t.fastclose(0, A, k)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[A]; t.fastclose(0, A, k)?; Ok(t) }, "the sender's key"),
     s("FCkeyEr", 1, |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[A]; t.fastclose(0, A, k)?; Ok(t) },
