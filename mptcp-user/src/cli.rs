@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, CommandFactory as _, Parser, Subcommand, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use mptcp_common::{
     counter::{KernelHook, Role},
@@ -74,8 +77,6 @@ pub(crate) struct Attach {
     /// Interfaces
     #[arg(short, long = "interface", value_name = "IFACE", required = true, num_args = 1..)]
     pub(crate) interfaces: Vec<String>,
-    #[arg(hide = true, value_name = "IFACE", value_parser = misplaced)]
-    misplaced: Vec<String>,
     /// host: this machine ends the sessions; middlebox: it forwards them
     #[arg(long, value_enum, default_value_t = RoleName::Host)]
     pub(crate) role: RoleName,
@@ -294,8 +295,6 @@ pub(crate) struct Detach {
         conflicts_with = "all"
     )]
     pub(crate) interfaces: Vec<String>,
-    #[arg(hide = true, value_name = "IFACE", value_parser = misplaced)]
-    misplaced: Vec<String>,
     /// Every interface under the pin directory, in all network namespaces or in that of --netns
     #[arg(long)]
     pub(crate) all: bool,
@@ -621,11 +620,6 @@ fn size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Refuses an interface that stands by itself, as many commands have it.
-fn misplaced(name: &str) -> Result<String, String> {
-    Err(format!("interfaces are named by -i: -i {name}"))
-}
-
 /// Parses `FUNCTION=OTHER`.
 fn substitute(text: &str) -> Result<Substitute, String> {
     let (name, other) = text.split_once('=').ok_or("expected FUNCTION=OTHER")?;
@@ -637,6 +631,38 @@ fn substitute(text: &str) -> Result<Substitute, String> {
         hook,
         function: other.to_owned(),
     })
+}
+
+/// Reads the command line; ends the process where it makes no sense, with what to write instead.
+pub(crate) fn parse() -> Cli {
+    let arguments = normalise(std::env::args_os());
+    Cli::try_parse_from(&arguments).unwrap_or_else(|error| with_tip(error, &arguments).exit())
+}
+
+/// An interface that stands by itself, as many commands have it, is told where it belongs.
+fn with_tip(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let mut cli = Cli::command();
+    cli.build();
+    let command = cli
+        .get_subcommands()
+        .find(|command| arguments.iter().any(|word| word == command.get_name()));
+    let takes_interfaces = command.is_some_and(|command| {
+        command
+            .get_arguments()
+            .any(|arg| arg.get_short() == Some('i'))
+    });
+    if error.kind() == ErrorKind::UnknownArgument && !argument.starts_with('-') && takes_interfaces
+    {
+        let tip = format!("if it is an interface, write '-i {argument}'");
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.into()]),
+        );
+    }
+    error
 }
 
 /// NetScaler's spelling of the options of `stat`, and ours.
@@ -685,8 +711,6 @@ fn spelling(argument: &OsStr) -> Option<OsString> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn stat(arguments: &[&str]) -> Stat {

@@ -100,6 +100,11 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 
 /// An error with its causes and, where the system's error number tells it, the next step.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    causes(error) + hint(error).unwrap_or_default()
+}
+
+/// An error with its causes.
+pub(crate) fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let said = cause.to_string();
@@ -112,7 +117,7 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
         }
         text.push_str(&said);
     }
-    text + hint(error).unwrap_or_default()
+    text
 }
 
 /// Whoever reads our output has seen enough.

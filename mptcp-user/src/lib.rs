@@ -15,15 +15,12 @@ mod source;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 pub use probe::{OBJECT, filter};
 pub use source::{capture, log};
 
 /// The program: reads the command line, does what it says.
 pub fn main() -> ExitCode {
-    let cli = cli::Cli::parse_from(cli::normalise(std::env::args_os()));
-    match commands::run(cli) {
+    match commands::run(cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error),
     }

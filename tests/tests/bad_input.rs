@@ -125,8 +125,8 @@ fn probes_of_other_namespaces_are_told_apart() -> Result<()> {
 
 #[test]
 fn an_interface_without_its_option_is_told_where_it_belongs() -> Result<()> {
-    for arguments in [["attach", "p0"], ["detach", "p0"]] {
-        says(&failure(2, &mut command(&arguments))?, &["-i p0"])?;
+    for name in ["attach", "detach", "stat", "record"] {
+        says(&failure(2, &mut command(&[name, "p0"]))?, &["-i p0"])?;
     }
     Ok(())
 }

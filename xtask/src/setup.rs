@@ -75,7 +75,12 @@ fn check_components() -> Result<()> {
     let missing: Vec<_> = missing.map(|(_, component)| *component).collect();
     if !missing.is_empty() {
         let names = missing.join(" ");
-        bail!("the Rust toolchain lacks {names}\n  next: rustup component add {names}");
+        let next = if has("rustup") {
+            format!("rustup component add {names}")
+        } else {
+            "install them from where Rust came from".to_owned()
+        };
+        bail!("the Rust toolchain lacks {names}\n  next: {next}");
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use mptcp_common::counter::Role;
 use super::{Interrupt, conclude, once, print};
 use crate::{
     cli::{Attach, KernelLog},
-    failure::say,
+    failure::{causes, say},
     probe::{
         self, Attached, Interface, KernelHooks, Network, Pins, Policy, Probe, Seeded, Settings,
     },
@@ -56,7 +56,10 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
         let namespace = probe::namespace()?;
         let directory = pins.hooks(namespace);
         if let Err(error) = KernelHooks::attach(&directory, namespace, &options.substitutes) {
-            say(format!("no hooks on the kernel's functions: {error:#}"));
+            say(format!(
+                "no hooks on the kernel's functions: {}",
+                causes(&error)
+            ));
         }
     }
     if settings.role == Role::Host && settings.track && !done.is_empty() {
@@ -149,8 +152,9 @@ async fn seed(network: &Network, pins: &Pins) -> String {
             format!("{sessions} sessions and {subflows} subflows that were there are followed\n")
         }
         Err(error) => {
+            let causes = causes(&error);
             say(format!(
-                "sessions that were there are not followed: {error:#}"
+                "sessions that were there are not followed: {causes}"
             ));
             String::new()
         }

@@ -100,11 +100,15 @@ impl Pinned {
     }
 }
 
+/// The next step of who does not see the pins.
+pub(super) const OUTSIDE: &str = "mptcp-user --netns NAME ... from outside of the namespace: `ip netns exec` gives it \
+    a /sys of its own";
+
 /// There is no probe in this network namespace.
 fn none(pins: &Pins) -> Result<anyhow::Error> {
     let next = if pins.are_out_of_sight() {
-        "mptcp-user --netns NAME ... from outside of the namespace: `ip netns exec` gives it a /sys of its own"
-    } else if pins.interfaces()?.is_empty() {
+        OUTSIDE
+    } else if !has_others(pins)? {
         "mptcp-user attach -i IFACE, or mptcp-user stat -i IFACE for a look"
     } else {
         "mptcp-user attach -i IFACE; other namespaces have probes: `mptcp-user status` lists them, --netns NAME \
@@ -117,6 +121,14 @@ fn none(pins: &Pins) -> Result<anyhow::Error> {
             "no probe is attached in this network namespace (pin directory {root})\n  next: {next}"
         ),
     ))
+}
+
+/// Are there probes in namespaces that exist?
+fn has_others(pins: &Pins) -> Result<bool> {
+    let interfaces = pins.interfaces()?;
+    Ok(interfaces
+        .iter()
+        .any(|here| probe::is_namespace(here.namespace)))
 }
 
 fn gone(name: &str) -> String {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use mptcp_common::counter::{KernelHook, ROWS, Role};
 use serde_json::{Value, json};
 
-use super::print;
+use super::{print, probes::OUTSIDE};
 use crate::{
     cli::{Status, StatusOutput},
     probe::{
@@ -17,8 +17,8 @@ use crate::{
 struct Entry {
     pins: InterfacePins,
     name: String,
-    /// The network namespace that it is in, if that is another one and has a name.
-    netns: Option<String>,
+    /// The network namespace that it is in, if that is another one.
+    elsewhere: Option<Elsewhere>,
     state: State,
     probe: Option<Probe>,
     attachments: Vec<Attachment>,
@@ -36,20 +36,30 @@ enum State {
     Unreadable,
 }
 
+/// Another network namespace: its name of `ip netns`, if it has one.
+type Elsewhere = Option<String>;
+
 impl Entry {
     /// Its name, where several namespaces have interfaces.
     fn label(&self) -> String {
-        match &self.netns {
+        match &self.elsewhere {
             None => self.name.clone(),
-            Some(netns) => format!("{} in {netns}", self.name),
+            Some(Some(netns)) => format!("{} in {netns}", self.name),
+            Some(None) => format!("{} in {}", self.name, self.pins.namespace),
         }
+    }
+
+    /// The name of the namespace, where that is another one.
+    fn netns(&self) -> Option<&str> {
+        self.elsewhere.as_ref()?.as_deref()
     }
 
     /// What to do about its state.
     fn advice(&self) -> Option<String> {
         let what = self.state.advice()?;
-        let netns = self.netns.as_ref();
-        let netns = netns.map_or(String::new(), |netns| format!("--netns {netns} "));
+        let netns = self
+            .netns()
+            .map_or(String::new(), |netns| format!("--netns {netns} "));
         Some(format!("mptcp-user {netns}{what} -i {}", self.name))
     }
 }
@@ -79,10 +89,12 @@ pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Status) -> Resul
     let text = match options.output {
         StatusOutput::Json => format!("{:#}\n", json(pins, &entries)),
         StatusOutput::Table if entries.is_empty() => {
-            format!(
-                "no probe under {}\n  next: mptcp-user attach -i IFACE\n",
-                pins.root().display()
-            )
+            let next = if pins.are_out_of_sight() {
+                OUTSIDE
+            } else {
+                "mptcp-user attach -i IFACE"
+            };
+            format!("no probe under {}\n  next: {next}\n", pins.root().display())
         }
         StatusOutput::Table => table(pins, &entries),
     };
@@ -100,10 +112,10 @@ async fn entries(pins: &Pins, only_here: bool) -> Result<Vec<Entry>> {
         } else if !only_here {
             let there = here.clone();
             let look = async |network: &Network| entry(network, there).await;
-            let netns = probe::name_of(here.namespace);
+            let elsewhere = Some(probe::name_of(here.namespace));
             let found = probe::in_namespace(here.namespace, look)?;
             let entry = found.unwrap_or_else(|| gone(here));
-            entries.push(Entry { netns, ..entry });
+            entries.push(Entry { elsewhere, ..entry });
         }
     }
     Ok(entries)
@@ -121,7 +133,7 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
     let Ok(probe) = Probe::open(&here) else {
         return Ok(Entry {
             name: interface.name,
-            netns: None,
+            elsewhere: None,
             state: State::Unreadable,
             probe: None,
             attachments: Vec::new(),
@@ -140,7 +152,7 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
     };
     Ok(Entry {
         name: interface.name,
-        netns: None,
+        elsewhere: None,
         state,
         probe: Some(probe),
         attachments,
@@ -156,7 +168,7 @@ fn gone(here: InterfacePins) -> Entry {
     };
     Entry {
         name,
-        netns: None,
+        elsewhere: None,
         state: State::Gone,
         probe,
         attachments: Vec::new(),
@@ -363,7 +375,7 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                 "name": entry.name,
                 "index": entry.pins.index,
                 "namespace": entry.pins.namespace,
-                "netns": entry.netns,
+                "netns": entry.netns(),
                 "pins": entry.pins.directory(),
                 "state": entry.state.name(),
                 "role": entry.probe.as_ref().map(|probe| role_name(probe.role())),

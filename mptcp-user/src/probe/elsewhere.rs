@@ -41,10 +41,10 @@ pub(crate) fn is_namespace(inode: u64) -> bool {
     path_of(inode).is_some()
 }
 
-/// What `--netns` takes for it; `None` if nothing names it any more.
+/// Its name of `ip netns`, if it has one.
 pub(crate) fn name_of(inode: u64) -> Option<String> {
     let path = path_of(inode)?;
-    let name = path.strip_prefix(NAMED).unwrap_or(&path);
+    let name = path.strip_prefix(NAMED).ok()?;
     Some(name.display().to_string())
 }
 
