@@ -148,6 +148,8 @@ pub mod next {
     pub const CHECKSUM: u32 = 1 << 5;
     /// No stage: the packet's mapping was not seen before. Only said where checksums are verified.
     pub const NEW_MAPPING: u32 = 1 << 6;
+    /// No stage: the session had fallen back before the packet came.
+    pub const FALLEN_BACK: u32 = 1 << 7;
 }
 
 impl Route {

@@ -71,8 +71,11 @@ pub fn established<T: Stages>(tables: &T) {
         if work.route.seen.get() & !Subtype::Dss.bit() != 0 {
             work.route.ask(next::SIGNALS);
         }
-    } else if work.route.seen.get() != 0 && !seen.flags().any(TcpFlags::RST) {
-        seen.count(|events| events.option_after_fallback += seen.n());
+    } else {
+        work.route.ask(next::FALLEN_BACK);
+        if work.route.seen.get() != 0 && !seen.flags().any(TcpFlags::RST) {
+            seen.count(|events| events.option_after_fallback += seen.n());
+        }
     }
     if seen.flags().any(TcpFlags::RST) {
         work.route.ask(next::CLOSE);
@@ -152,8 +155,9 @@ fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
         return;
     }
     other.acked.store(reached);
-    let is_tcp = seen.session.flags.load() & session::FALLBACK != 0;
-    seen.count(|events| events.fresh_ack += u64::from(!is_tcp));
+    if seen.work.route.next.get() & next::FALLEN_BACK == 0 {
+        seen.count(|events| events.fresh_ack += 1);
+    }
     let unmapped = other.unmapped.load();
     if unmapped != 0 && !after(other.unmapped_end.load(), reached) {
         // The receiver took bytes that no mapping covered.
