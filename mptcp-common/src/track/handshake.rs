@@ -194,6 +194,9 @@ fn open<S: Stages>(stages: &S, work: &Work, kind: Kind, present: Option<u32>) {
     entry.tag.store(work.tag);
 }
 
+/// More data than this no SYN has: a segment's.
+const MAX_SYN_DATA: u32 = 1 << 14;
+
 /// A SYN on the addresses of a subflow: a new connection, unless it is the old SYN once more.
 #[inline(always)]
 fn replaces<T: Stages>(tables: &T, work: &Work, now: u64) -> bool {
@@ -202,8 +205,9 @@ fn replaces<T: Stages>(tables: &T, work: &Work, now: u64) -> bool {
     };
     let sequence = work.packet.sequence;
     for side in 0..2 {
+        // Behind the data that came with the SYN (TCP Fast Open), if any.
         let base = subflow.ways[side].base.load();
-        if sequence == base || sequence == base.wrapping_sub(1) {
+        if base.wrapping_sub(sequence) <= MAX_SYN_DATA {
             return false;
         }
     }

@@ -194,6 +194,22 @@ fn stray(twins: &mut Twins) -> Result<Talk<'_>> {
     Ok(talk)
 }
 
+/// A session whose SYN had data that was taken (TCP Fast Open), and that SYN again, so far from its number.
+fn fast_open(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
+    let mut talk = Talk::new(twins);
+    let (syn, syn_ack, ack) = (
+        talk.capable_syn(),
+        talk.capable_syn_ack(),
+        talk.capable_ack(),
+    );
+    talk.send(0, A, SYN, &syn, 10)?;
+    talk.send(0, B, SYN_ACK, &syn_ack, 0)?;
+    talk.send(0, A, ACK, &ack, 0)?;
+    talk.flows[0].next[A] = talk.flows[0].isn[A].wrapping_add(offset);
+    talk.send(0, A, SYN, &syn, 10)?;
+    Ok(talk)
+}
+
 /// Data mapped by MP_CAPABLE to so many bytes, and a segment without an option.
 fn no_length(twins: &mut Twins, length: u8) -> Result<Talk<'_>> {
     let mut talk = Talk::established(twins)?;
@@ -407,6 +423,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; Ok(t) }, "once"),
     s("MPSYNretx", 1, |t| { let mut t = Talk::established(t)?; t.flows[0].next[A] = t.flows[0].isn[A]; let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; Ok(t) },
         |t| { let mut t = Talk::established(t)?; t.flows[0].next[A] += 77_777; let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; Ok(t) }, "another connection"),
+    s("MPSYNretx", 1, |t| fast_open(t, 0), |t| fast_open(t, 77_777), "another connection, after one that began with data"),
+    s("CurSF", 1, |t| fast_open(t, 0), |t| fast_open(t, 77_777), "the SYN of a fast open once more ends nothing"),
     s("SYNACKretx", 1, |t| { let mut t = Talk::established(t)?; t.flows[0].next[B] = t.flows[0].isn[B]; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) },
         |t| { let mut t = Talk::established(t)?; t.flows[0].next[B] += 77_777; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) }, "another number"),
     s("JoinSYNretx", 1, |t| { let mut t = Talk::joined(t)?; t.flows[1].next[A] = t.flows[1].isn[A]; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(t) },
