@@ -380,15 +380,17 @@ fn a_sys_of_its_own_holds_no_pins() -> Result<()> {
 fn who_sees_no_pins_is_told_why() -> Result<()> {
     let (namespace, probe) = one_link()?;
     probe.run(&["attach", "-i", "p0"])?;
-    let mut command = Command::new("ip");
-    command
-        .args(["netns", "exec", namespace.name()])
-        .arg(binary());
-    command.arg("--pin-dir").arg(probe.pins()).arg("stat");
-    says(
-        &failure(1, &mut command)?,
-        &["no probe", "next: mptcp-user --netns", "ip netns exec"],
-    )
+    let inside = |name: &str| {
+        let mut inside = Command::new("ip");
+        inside
+            .args(["netns", "exec", namespace.name()])
+            .arg(binary());
+        inside.arg("--pin-dir").arg(probe.pins()).arg(name);
+        inside
+    };
+    let why = ["no probe", "next: mptcp-user --netns", "ip netns exec"];
+    says(&failure(1, &mut inside("stat"))?, &why)?;
+    says(&output(&mut inside("status"))?, &why)
 }
 
 #[test]
