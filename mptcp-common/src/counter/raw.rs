@@ -339,8 +339,10 @@ counters! {
         map_altered: u64,
         /// Packets whose data was sent before.
         retransmitted: u64,
-        /// The part of these that the subflow had sent.
+        /// The part of these that TCP sends again on the subflow.
         retransmitted_subflow: u64,
+        /// The part of these that the subflow had sent, and that come with a new mapping on new bytes of it.
+        remapped: u64,
         /// The part of these that another subflow had sent.
         reinjected: u64,
         /// Subflows with a checksum that was not agreed on, or without one that was.

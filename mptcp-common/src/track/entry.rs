@@ -226,7 +226,7 @@ pub struct Way<M: Memory> {
     pub fin: M::W32,
     /// Packets whose bytes lie in no mapping that was seen.
     pub unmapped: M::W32,
-    /// Where the last of these ends.
+    /// Sequence number behind the last of these bytes.
     pub unmapped_end: M::W32,
     /// Place of the newest mapping.
     pub newest: M::W32,
@@ -240,8 +240,8 @@ pub struct Way<M: Memory> {
     pub bytes: M::W64,
     /// The acknowledgment that its sender sent last and that has been looked at.
     pub last_ack: M::W32,
-    /// 0.
-    pub reserved: M::W32,
+    /// Sequence number of the first byte that lies in no mapping, where there are any.
+    pub unmapped_start: M::W32,
     /// A ring of mappings.
     pub mappings: [Mapping<M>; MAPPINGS],
 }

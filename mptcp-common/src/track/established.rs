@@ -1,8 +1,8 @@
 //! Packets of subflows whose handshake is complete: data, mappings and acknowledgments.
 
 use super::{
-    Fallback, Happening, Stages,
-    entry::{session, subflow},
+    Fallback, Happening, Memory, Stages,
+    entry::{Way, session, subflow},
     seen::Seen,
     sequence::{Known, Map, Relation, after, after_64, is_in_window, raise},
     since,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine::next,
-    wire::{DssFields, DssFlags, Stage, Subtype, TcpFlags},
+    wire::{DssFields, DssFlags, RawOption, Stage, Subtype, TcpFlags},
 };
 
 /// An option so long after its subflow was closed is an error (OptSesEr).
@@ -160,19 +160,40 @@ fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
     }
     let unmapped = other.unmapped.load();
     if unmapped != 0 && !after(other.unmapped_end.load(), reached) {
-        // The receiver took bytes that no mapping covered.
         other.unmapped.store(0);
-        // With one subflow that is a fallback, and TCP from now on (RFC 8684 section 3.7).
-        let falls_back = seen.session.open.load() <= 1
-            && seen.session.flags.or(session::FALLBACK) & session::FALLBACK == 0;
-        seen.count_other(|events| {
-            events.no_mapping += u64::from(unmapped);
-            events.fallback_no_mapping += u64::from(falls_back);
-        });
-        seen.report(Happening::Error, 70);
-        if falls_back {
-            seen.report(Happening::FellBack, Fallback::NoMapping as u32);
+        take_unmapped(seen, unmapped);
+    }
+}
+
+/// The receiver took bytes that no mapping covers, in so many packets of the other side.
+///
+/// With one subflow that is a fallback, and TCP from now on (RFC 8684 section 3.7). A receiver that goes on
+/// with DATA_ACKs has not fallen back, and one whose DATA_ACK goes beyond all that was mapped knew a mapping
+/// that was not seen here.
+#[inline(always)]
+fn take_unmapped<T: Stages>(seen: &Seen<'_, T>, packets: u32) {
+    let mut speaks_mptcp = false;
+    if seen.has(Subtype::Dss) && seen.work.dss.flags().all(DssFlags::ACK) {
+        let data_ack = seen
+            .work
+            .dss
+            .data_ack_near(seen.session.sides[seen.side & 1].data_ack.load());
+        let theirs = &seen.session.sides[(seen.side ^ 1) & 1];
+        if after_64(data_ack, theirs.highest.load()) {
+            return;
         }
+        speaks_mptcp = true;
+    }
+    let falls_back = !speaks_mptcp
+        && seen.session.open.load() <= 1
+        && seen.session.flags.or(session::FALLBACK) & session::FALLBACK == 0;
+    seen.count_other(|events| {
+        events.no_mapping += u64::from(packets);
+        events.fallback_no_mapping += u64::from(falls_back);
+    });
+    seen.report(Happening::Error, 70);
+    if falls_back {
+        seen.report(Happening::FellBack, Fallback::NoMapping as u32);
     }
 }
 
@@ -192,16 +213,9 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
         }
     } else if let Some(option) = seen.option(Subtype::MpCapable) {
         let is_known = seen.session.flags.load() & session::KNOWN << seen.side != 0;
-        if option.length() > 20 && option.u16(20) != 0 && is_known {
+        if option.length() > 20 && is_known {
             seen.first(subflow::CONFIRMED);
-            let idsn = seen.session.sides[seen.side & 1].idsn.load();
-            let dsn = idsn.wrapping_add(1);
-            map = Map {
-                dsn,
-                ssn: 1,
-                length: option.u16(20).into(),
-            };
-            mapping(seen, map);
+            map = capable_mapping(seen, &option);
         }
     } else if seen.work.route.seen.get() == 0 && !seen.flags().any(TcpFlags::RST) {
         plain(seen);
@@ -259,6 +273,39 @@ fn data_ack<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
     }
 }
 
+/// The mapping of an MP_CAPABLE with data (RFC 8684 section 3.1): of the first bytes of both sequence spaces.
+/// Of length 0 if it maps no bytes.
+#[inline(always)]
+fn capable_mapping<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> Map {
+    let has_checksum = option.length() > 22;
+    let map = Map {
+        dsn: seen.session.sides[seen.side & 1]
+            .idsn
+            .load()
+            .wrapping_add(1),
+        ssn: 1,
+        length: option.u16(20).into(),
+    };
+    if map.length == 0 {
+        infinite(seen, has_checksum && option.u16(22) != 0);
+        return Map::default();
+    }
+    check_presence(seen, has_checksum);
+    mapping(seen, map);
+    map
+}
+
+/// Is a mapping's checksum there if and only if checksums were agreed on (RFC 8684 section 3.3)?
+#[inline(always)]
+fn check_presence<T: Stages>(seen: &Seen<'_, T>, has_checksum: bool) {
+    let is_agreed = seen.session.flags.load() & session::CHECKSUM != 0;
+    if has_checksum != is_agreed && seen.first(subflow::CHECKSUM_ODD) {
+        seen.first(subflow::BAD_MAPPING);
+        seen.count(|events| events.checksum_presence += 1);
+        seen.way().bad_option.store(seen.now);
+    }
+}
+
 /// The mapping of a DSS (RFC 8684 section 3.3.1); of length 0 if it maps no bytes.
 #[inline(always)]
 fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) -> Map {
@@ -267,14 +314,13 @@ fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) -> Map {
     let facts = seen.session.flags.load();
     let dsn = dss.data_sequence_near(side.highest.load());
     if length == 0 {
-        infinite(seen, dss);
+        infinite(
+            seen,
+            dss.flags().all(DssFlags::DATA_FIN) || dss.checksum != 0,
+        );
         return Map::default();
     }
-    if dss.has_checksum() != (facts & session::CHECKSUM != 0) && seen.first(subflow::CHECKSUM_ODD) {
-        seen.first(subflow::BAD_MAPPING);
-        seen.count(|events| events.checksum_presence += 1);
-        seen.way().bad_option.store(seen.now);
-    }
+    check_presence(seen, dss.has_checksum());
     if facts & session::KNOWN << seen.side == 0 && seen.first_of_session(session::MAP_STARTED) {
         side.highest.store(dsn);
         side.idsn.store(dsn);
@@ -368,16 +414,16 @@ fn data_fin<T: Stages>(seen: &Seen<'_, T>, end: u64) {
     }
 }
 
-/// A mapping of length 0 (RFC 8684 section 3.7).
+/// A mapping of length 0 (RFC 8684 section 3.7). `is_bad`: with a DATA_FIN or a checksum, it is none that ends
+/// all mappings.
 #[inline(always)]
-fn infinite<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
-    let alone = seen.session.open.load() <= 1;
-    if dss.flags().all(DssFlags::DATA_FIN) || dss.checksum != 0 {
+fn infinite<T: Stages>(seen: &Seen<'_, T>, is_bad: bool) {
+    if is_bad {
         // Counted by the look of it.
         seen.first(subflow::BAD_MAPPING);
         return;
     }
-    if !alone {
+    if seen.session.open.load() > 1 {
         seen.first(subflow::BAD_MAPPING);
         const FAILS: u32 = session::FAIL | session::FAIL << 1;
         if seen.session.flags.load() & FAILS == 0 {
@@ -387,7 +433,11 @@ fn infinite<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
     }
     if seen.first_of_session(session::INFINITE) {
         seen.session.flags.or(session::FALLBACK);
-        seen.count(|events| events.infinite_set += 1);
+        seen.count(|events| {
+            events.infinite_set += 1;
+            // The other packets of a buffer come after it.
+            events.option_after_fallback += seen.n() - 1;
+        });
         seen.report(Happening::FellBack, Fallback::InfiniteMapping as u32);
     }
 }
@@ -399,39 +449,37 @@ fn mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
     let packet = &seen.work.packet;
     let way = seen.way();
     let relative = packet.sequence.wrapping_sub(way.base.load());
-    let end = packet.sequence.wrapping_add(packet.payload);
-    match way.compare(map, seen.tables) {
-        Known::Same => {
-            if packet.payload > 0 {
-                let repeated = !after(end, way.next.load());
-                seen.count(|events| {
-                    if repeated {
-                        events.map_duplicate += seen.n();
-                    } else {
-                        events.map_repeated += seen.n();
-                    }
-                });
-            }
+    let known = way.compare(map, seen.tables);
+    if known != Known::Same {
+        if known == Known::Altered {
+            seen.count(|events| events.map_altered += 1);
+            seen.report(Happening::Error, 75);
         }
-        known => {
-            if known == Known::Altered {
-                seen.count(|events| events.map_altered += seen.n());
-                seen.report(Happening::Error, 75);
-            }
-            new_mapping(seen, map);
-        }
+        new_mapping(seen, map);
     }
     if packet.payload == 0 {
         return;
     }
-    let offset = relative.wrapping_sub(map.ssn);
-    if after(
-        relative.wrapping_add(packet.payload),
-        map.ssn.wrapping_add(map.length),
-    ) {
-        seen.count(|events| events.more_data += 1);
+    // What the first packet of a buffer maps anew, the others repeat.
+    let anew = u32::from(known != Known::Same);
+    let again = packet.packets.saturating_sub(anew);
+    if again != 0 {
+        let old = packet.packets_before(way.next.load()).saturating_sub(anew);
+        seen.count(|events| {
+            events.map_duplicate += u64::from(old);
+            events.map_repeated += u64::from(again - old);
+        });
     }
-    if offset >= map.length {
+    let end = map.ssn.wrapping_add(map.length);
+    if after(relative.wrapping_add(packet.payload), end) {
+        let room = if after(end, relative) {
+            end.wrapping_sub(relative)
+        } else {
+            0
+        };
+        seen.count(|events| events.more_data += u64::from(packet.packets_behind(room)));
+    }
+    if relative.wrapping_sub(map.ssn) >= map.length {
         // It does not map what it comes with.
         seen.first(subflow::BAD_MAPPING);
     }
@@ -464,85 +512,159 @@ fn new_mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
     };
     match relation {
         Relation::New => {}
-        Relation::Partial => seen.count(|events| events.map_partial += seen.n()),
+        Relation::Partial => seen.count(|events| events.map_partial += 1),
         Relation::Inside => seen.count(|events| events.map_reinjected += 1),
         Relation::Lost => {
             seen.session.flags.or(session::LOSSY << seen.side);
             seen.count(|events| events.lost_ranges += 1);
         }
     }
-    // Bytes that came before their mapping.
-    let pending = way.unmapped.load();
-    if pending != 0 {
-        let last = way
-            .unmapped_end
-            .load()
-            .wrapping_sub(way.base.load())
-            .wrapping_sub(1);
-        if map.holds(last) {
-            way.unmapped.store(0);
-        }
+    if way.unmapped.load() != 0 {
+        map_late(way, map);
     }
 }
 
+/// A mapping that came after bytes without any: are these its own?
+#[inline(always)]
+fn map_late<M: Memory>(way: &Way<M>, map: Map) {
+    let base = way.base.load();
+    let (mut start, mut end) = (
+        way.unmapped_start.load().wrapping_sub(base),
+        way.unmapped_end.load().wrapping_sub(base),
+    );
+    if map.holds(start) {
+        start = map.ssn.wrapping_add(map.length);
+    }
+    if map.holds(end.wrapping_sub(1)) {
+        end = map.ssn;
+    }
+    // Between segments without a mapping there may have been some with one.
+    let known = way.mapping_of(start);
+    if known.length != 0 {
+        start = known.ssn.wrapping_add(known.length);
+    }
+    if after(end, start) {
+        way.unmapped_start.store(base.wrapping_add(start));
+        way.unmapped_end.store(base.wrapping_add(end));
+    } else {
+        way.unmapped.store(0);
+    }
+}
+
+/// Bytes of the packet in work that no mapping covers, `from` and `to` so many bytes behind the segment's first,
+/// in so many packets.
+#[inline(always)]
+fn leave_unmapped<T: Stages>(seen: &Seen<'_, T>, from: u32, to: u32, packets: u32) {
+    let way = seen.way();
+    let sequence = seen.work.packet.sequence;
+    let (start, end) = (sequence.wrapping_add(from), sequence.wrapping_add(to));
+    // Not what a keep-alive or a window probe repeats, nor data of the SYN.
+    if !after(end, way.acked.load()) || !after(end, way.base.load().wrapping_add(1)) {
+        return;
+    }
+    let is_first = way.unmapped.load() == 0;
+    if is_first || after(way.unmapped_start.load(), start) {
+        way.unmapped_start.store(start);
+    }
+    if is_first || after(end, way.unmapped_end.load()) {
+        way.unmapped_end.store(end);
+    }
+    way.unmapped.add(packets);
+}
+
 /// Payload: of which mapping is it, and was it sent before?
+///
+/// Bytes are judged, and not segments: one that has a mapping of its own may have bytes that lie outside.
 #[inline(always)]
 fn payload<T: Stages>(seen: &Seen<'_, T>, own: Map) {
     let packet = &seen.work.packet;
     let way = seen.way();
-    let end = packet.sequence.wrapping_add(packet.payload);
-    let relative = packet.sequence.wrapping_sub(way.base.load());
-    let map = if own.holds(relative) {
+    let mut relative = packet.sequence.wrapping_sub(way.base.load());
+    let mut map = if own.holds(relative) {
         own
     } else {
         way.mapping_of(relative)
     };
-    let is_old = !after(end, way.next.load());
+    let mut skipped = 0;
     if map.length == 0 {
-        // Not what a keep-alive or a window probe repeats, nor data of the SYN.
-        let acked = way.acked.load();
-        if after(end, acked) && own.length == 0 && after(end, way.base.load().wrapping_add(1)) {
-            way.unmapped.add(seen.n() as u32);
-            way.unmapped_end.store(end);
+        // Up to where its own mapping begins.
+        let lead = own.ssn.wrapping_sub(relative);
+        let begins = own.length != 0 && lead < packet.payload;
+        skipped = if begins { lead } else { packet.payload };
+        leave_unmapped(seen, 0, skipped, packet.packets_of(skipped));
+        if !begins {
+            return;
         }
-        return;
+        map = own;
+        relative = own.ssn;
     }
     let offset = relative.wrapping_sub(map.ssn);
     let room = map.length - offset;
-    let length = if packet.payload > room {
-        room
-    } else {
-        packet.payload
-    };
-    if packet.payload > room
-        && own.length == 0
-        && way.mapping_of(relative.wrapping_add(room)).length == 0
-    {
-        seen.count(|events| events.more_data += 1);
-    }
-    let side = &seen.session.sides[seen.side & 1];
-    let start = map.dsn.wrapping_add(offset.into());
-    let relation = if is_older(seen, start) {
-        Relation::New
-    } else {
-        let end = start.wrapping_add(length.into());
-        side.sent_set().insert(start, end, seen.tables)
-    };
-    match relation {
-        Relation::New | Relation::Partial => {}
-        Relation::Inside => seen.count(|events| {
-            events.retransmitted += seen.n();
-            if is_old {
-                events.retransmitted_subflow += seen.n();
-            } else {
-                events.reinjected += seen.n();
+    let left = packet.payload - skipped;
+    let length = if left > room { room } else { left };
+    if left > room {
+        let end = relative.wrapping_add(room);
+        let is_covered = own.holds(end) || way.mapping_of(end).length != 0;
+        if !is_covered {
+            let mapped = skipped + room;
+            let packets = packet.packets_behind(mapped);
+            if own.length == 0 {
+                seen.count(|events| events.more_data += u64::from(packets));
             }
-        }),
-        Relation::Lost => {
-            seen.session.flags.or(session::LOSSY << seen.side);
-            seen.count(|events| events.lost_ranges += 1);
+            leave_unmapped(seen, mapped, packet.payload, packets);
         }
     }
+    sent(
+        seen,
+        map,
+        map.dsn.wrapping_add(offset.into()),
+        skipped + length,
+        length,
+    );
+}
+
+/// Data of a mapping, `length` bytes of it from the data sequence number `start` on, which end `behind` bytes
+/// behind the segment's first: was it sent before?
+#[inline(always)]
+fn sent<T: Stages>(seen: &Seen<'_, T>, map: Map, start: u64, behind: u32, length: u32) {
+    let packet = &seen.work.packet;
+    let way = seen.way();
+    let set = seen.session.sides[seen.side & 1].sent_set();
+    let packets = packet.packets_of(behind);
+    let mut again = 0;
+    if !is_older(seen, start) {
+        if packets > 1 {
+            again = set.packets_inside(start, packet.segment_size, length);
+        }
+        match set.insert(start, start.wrapping_add(length.into()), seen.tables) {
+            Relation::New => return,
+            Relation::Partial => {}
+            Relation::Inside => again = packets,
+            Relation::Lost => {
+                seen.session.flags.or(session::LOSSY << seen.side);
+                seen.count(|events| events.lost_ranges += 1);
+            }
+        }
+    }
+    if again == 0 {
+        return;
+    }
+    let by_tcp = packet.packets_before(way.next.load()).min(again);
+    let anew = again - by_tcp;
+    let mut here = anew;
+    if anew != 0 && seen.session.flags.load() & session::JOINED != 0 {
+        // Another subflow may have sent it.
+        let first = start.wrapping_add(u64::from(by_tcp.wrapping_mul(packet.segment_size)));
+        here = way
+            .packets_mapped(map, first, packet.segment_size, anew)
+            .min(anew);
+    }
+    seen.count(|events| {
+        events.retransmitted += u64::from(again);
+        events.retransmitted_subflow += u64::from(by_tcp);
+        events.remapped += u64::from(here);
+        events.reinjected += u64::from(anew - here);
+    });
 }
 
 /// A segment without an MPTCP option, not a reset.

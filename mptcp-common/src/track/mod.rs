@@ -11,6 +11,7 @@
 
 #[cfg(not(target_arch = "bpf"))]
 pub mod adopt;
+mod buffer;
 mod checksum;
 #[cfg(not(target_arch = "bpf"))]
 mod clear;

@@ -292,6 +292,7 @@ pub(super) fn fill_way<M: Memory>(way: &Way<M>, base: u32, last_ack: u32) {
     way.acked.store(first);
     way.fin.store(0);
     way.unmapped.store(0);
+    way.unmapped_start.store(0);
     way.unmapped_end.store(0);
     way.newest.store(0);
     way.mapped_end.store(1);

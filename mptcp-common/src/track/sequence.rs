@@ -1,6 +1,7 @@
 //! Arithmetic of sequence numbers, and sets of them.
 
 use super::{
+    buffer::packets_from,
     entry::{MAPPINGS, Mapping, Ranges, Side, Way},
     word::{Memory, Word},
 };
@@ -125,6 +126,47 @@ impl<M: Memory> Set<'_, M> {
         self.insert_above(next, start, end, verifier)
     }
 
+    /// How many of the packets that `length` bytes from `start` on are, each of `size` bytes but the last, lie in
+    /// it as a whole?
+    #[inline(always)]
+    pub(super) fn packets_inside(&self, start: u64, size: u32, length: u32) -> u32 {
+        let next = self.next.load();
+        if self.is_contiguous(start) || size == 0 {
+            return 0;
+        }
+        let mut packets = if after_64(next, start) {
+            let known = next.wrapping_sub(start);
+            if known >= length.into() {
+                return length.div_ceil(size);
+            }
+            known as u32 / size
+        } else {
+            0
+        };
+        let start = start as u32;
+        for range in self.above {
+            let (low, high) = (range[0].load(), range[1].load());
+            // What lies behind the contiguous part was counted.
+            if low == high || !after(high, next as u32) {
+                continue;
+            }
+            let from = if after(low, start) {
+                low.wrapping_sub(start).div_ceil(size)
+            } else {
+                0
+            };
+            let to = if !after(high, start) {
+                0
+            } else if high.wrapping_sub(start) >= length {
+                length.div_ceil(size)
+            } else {
+                high.wrapping_sub(start) / size
+            };
+            packets += to.saturating_sub(from);
+        }
+        packets
+    }
+
     /// Every packet that fills, opens or meets a gap.
     #[inline(always)]
     fn insert_above(&self, next: u64, start: u64, end: u64, verifier: &impl Forget) -> Relation {
@@ -224,6 +266,12 @@ impl Map {
         }
     }
 
+    /// How far its data sequence numbers lie from the subflow's.
+    #[inline(always)]
+    pub(super) fn shift(&self) -> u64 {
+        self.dsn.wrapping_sub(u64::from(self.ssn))
+    }
+
     /// Does the byte with this relative number lie in it?
     #[inline(always)]
     pub(super) fn holds(&self, relative: u32) -> bool {
@@ -264,8 +312,7 @@ impl<M: Memory> Way<M> {
                 return Known::Same;
             }
             let overlaps = other.holds(map.ssn) || map.holds(other.ssn);
-            let shift = map.dsn.wrapping_sub(u64::from(map.ssn));
-            if overlaps && shift != other.dsn.wrapping_sub(u64::from(other.ssn)) {
+            if overlaps && map.shift() != other.shift() {
                 known = verifier.forget(Known::Altered as u32);
             }
         }
@@ -298,6 +345,20 @@ impl<M: Memory> Way<M> {
         if after(end, self.mapped_end.load()) {
             self.mapped_end.store(end);
         }
+    }
+
+    /// How many of these packets of `size` bytes, the first of which begins with the data sequence number `start`,
+    /// begin in data that a remembered mapping other than theirs maps to other bytes of the subflow?
+    #[inline(always)]
+    pub(super) fn packets_mapped(&self, theirs: Map, start: u64, size: u32, packets: u32) -> u32 {
+        let mut found = 0;
+        for mapping in &self.mappings {
+            let map = Map::read(mapping);
+            if map.length != 0 && map.shift() != theirs.shift() {
+                found += packets_from(start, size, packets, map.dsn, map.length);
+            }
+        }
+        found
     }
 
     /// The number of a mapping that is remembered, in the order of their coming.
