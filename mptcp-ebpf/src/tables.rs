@@ -15,6 +15,7 @@ use mptcp_common::{
     engine::{self, Policy, Stages as _, Work},
     track::{
         FlowKey, HalfOpen, Happening, Keys, Limits, Session, Subflow, Tables, Word,
+        pending::PendingJoins,
         table::{Bucket, Cell, Table},
     },
     wire::{Area, Forget, MAX_OPTIONS},
@@ -129,7 +130,7 @@ pub(crate) static REPORTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 
 /// Pending joins of all sessions.
 #[map]
-static PENDING_JOINS: Array<Shared<u32>> = Array::with_max_entries(1, 0);
+static PENDING_JOINS: Array<PendingJoins<Maps>> = Array::with_max_entries(1, 0);
 
 /// What tags are made with: secret, so that nobody outside can aim at a bucket.
 #[unsafe(no_mangle)]
@@ -426,7 +427,7 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn pending_joins(&self) -> Option<&Shared<u32>> {
+    fn pending_joins(&self) -> Option<&PendingJoins<Maps>> {
         PENDING_JOINS.get(0)
     }
 

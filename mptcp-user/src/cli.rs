@@ -15,6 +15,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use mptcp_common::{
     counter::{KernelHook, Role},
     engine,
+    track::pending::MAX_PENDING,
 };
 
 use crate::{
@@ -261,8 +262,8 @@ pub(crate) struct PolicyLimits {
     /// [default: on a host what its `ip mptcp limits` allow, else 4]
     #[arg(long, value_name = "N")]
     pub(crate) limit_subflows: Option<u32>,
-    /// Pending joins of a session and side [default: 4]
-    #[arg(long, value_name = "N")]
+    /// Pending joins of a session and side, at most 6 [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=MAX_PENDING as i64))]
     pub(crate) limit_pending: Option<u32>,
     /// Pending joins of all sessions, 0 is no limit; a join beyond that is refused counts in JoinThEr
     /// [default: 0]

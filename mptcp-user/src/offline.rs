@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell, RefMut},
     ops::DerefMut,
     rc::Rc,
-    sync::atomic::{AtomicU32, AtomicU64},
+    sync::atomic::AtomicU64,
 };
 
 use bytemuck::{AnyBitPattern, Zeroable};
@@ -16,6 +16,7 @@ use mptcp_common::{
     gather::{self, Buffer, Frame, Shape, View},
     track::{
         self, Atomics, HalfOpen, Happening, Keys, Limits, Report, Session, Subflow, Tables,
+        pending::PendingJoins,
         table::{self, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
     },
@@ -155,7 +156,7 @@ pub struct Offline {
     sessions: Owned<Session<Atomics>>,
     keys: Box<[Keys<Atomics>]>,
     tokens: Box<[Bucket<Atomics>]>,
-    pending_joins: AtomicU32,
+    pending_joins: PendingJoins<Atomics>,
     counters: RefCell<Counters>,
     digest: RefCell<Digest>,
     reports: RefCell<Vec<Report>>,
@@ -188,7 +189,7 @@ impl Offline {
             sessions,
             keys: bytemuck::zeroed_slice_box(slots),
             tokens: bytemuck::zeroed_slice_box(buckets * tokens::BUCKETS as usize),
-            pending_joins: AtomicU32::new(0),
+            pending_joins: PendingJoins::zeroed(),
             counters: RefCell::default(),
             digest: RefCell::default(),
             reports: RefCell::default(),
@@ -415,7 +416,7 @@ impl Tables for Offline {
         self.tokens.get(bucket as usize)
     }
 
-    fn pending_joins(&self) -> Option<&AtomicU32> {
+    fn pending_joins(&self) -> Option<&PendingJoins<Atomics>> {
         Some(&self.pending_joins)
     }
 

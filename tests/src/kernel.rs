@@ -12,6 +12,7 @@ use mptcp_common::{
     counter::Counters,
     track::{
         Atomics, HalfOpen, Keys, Report, Session, Subflow, Tables as _,
+        pending::SLICES,
         table::{Bucket, Table as _, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
     },
@@ -319,7 +320,7 @@ impl Kernel {
         self.compare::<Sessions, _>("SESSIONS", |i| sessions.slot(i))?;
         self.compare::<Tags, _>("TOKENS", |i| engine.tokens(i))?;
         self.compare::<Pair, _>("KEYS", |i| engine.keys(i))?;
-        self.compare::<[u8; 4], _>("PENDING_JOINS", |_| engine.pending_joins())?;
+        self.compare::<[u8; 8 * SLICES], _>("PENDING_JOINS", |_| engine.pending_joins())?;
         let (cells, wanted) = (self.cells()?, tables::filter(engine));
         ensure!(cells.len() == wanted.len(), "the filters differ in length");
         for (i, (is, wanted)) in cells.iter().zip(&wanted).enumerate() {

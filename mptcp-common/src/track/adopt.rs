@@ -75,6 +75,8 @@ pub trait Shared {
     fn sessions(&self) -> &impl Table<Memory = Self::Memory, Slot = Session<Self::Memory>>;
     /// As in [`super::Tables`].
     fn tokens(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
+    /// Forgets how many joins are pending in all sessions.
+    fn clear_pending_joins(&self);
     /// Overwrites the keys of a slot that is claimed; says whether they are.
     fn wipe_keys(&self, session: u32) -> bool;
     /// The secret that tags are made with.

@@ -46,8 +46,7 @@ pub(super) fn packets_from(start: u64, size: u32, packets: u32, first: u64, leng
     // Modulo 2^32: a buffer and a mapping are far shorter.
     let first = (first as u32).wrapping_sub(start as u32);
     let behind = first.wrapping_add(length);
-    packets_before(size, packets, behind)
-        .saturating_sub(packets_before(size, packets, first))
+    packets_before(size, packets, behind).saturating_sub(packets_before(size, packets, first))
 }
 
 /// How many packets begin before this offset, negative where its highest bit is set?
@@ -90,7 +89,10 @@ mod tests {
                 };
                 for length in 0..45 {
                     let number = packet.sequence.wrapping_add(length);
-                    assert_eq!(packet.packets_before(number), count(&|_, end| end <= length));
+                    assert_eq!(
+                        packet.packets_before(number),
+                        count(&|_, end| end <= length)
+                    );
                     assert_eq!(packet.packets_behind(length), count(&|_, end| end > length));
                     if length > 0 {
                         let expected = count(&|start, _| start < length);

@@ -1,6 +1,7 @@
 //! Empties the tables of sessions and subflows while programs work on them.
 
 use super::{
+    Kind,
     adopt::Shared,
     is_session_over,
     table::{self, Table as _, WAYS},
@@ -8,11 +9,12 @@ use super::{
     word::Word,
 };
 
-/// Forgets all sessions and their subflows. `grace` waits until all programs that run have ended.
+/// Forgets all sessions, their subflows and the joins to them, and flows of which only stray segments were seen.
+/// `grace` waits until all programs that run have ended.
 ///
 /// An entry is first put out of reach, then nobody can be at work on it any more, then its place is
-/// free. What is over by itself is left to who takes its place, and handshakes to their end: those of
-/// joins find their session gone.
+/// free. Sessions that are over by themselves are left to who takes their place, and MP_CAPABLE handshakes to
+/// their end: their sessions are still to come.
 ///
 /// # Errors
 /// Those of `grace`, which is asked before anything is done, too.
@@ -24,6 +26,7 @@ pub fn clear<T: Shared, E>(
     grace()?;
     let limits = tables.limits();
     let (sessions, subflows) = (tables.sessions(), tables.subflows());
+    let handshakes = tables.half_opens();
     for (slot, session) in table::entries(sessions) {
         if !is_session_over(session, &limits, now) && table::bar(sessions, slot, session.tag.load())
         {
@@ -47,7 +50,20 @@ pub fn clear<T: Shared, E>(
             table::bar(subflows, slot, subflow.tag.load());
         }
     }
+    for (slot, handshake) in table::entries(handshakes) {
+        if handshake.kind() != Kind::Capable as u32 {
+            table::bar(handshakes, slot, handshake.tag.load());
+        }
+    }
+    tables.clear_pending_joins();
     grace()?;
+    for slot in (0..handshakes.buckets() * WAYS).filter(|slot| table::is_barred(handshakes, *slot))
+    {
+        if let Some(handshake) = handshakes.slot(slot) {
+            handshake.forget();
+        }
+        table::free_barred(handshakes, slot);
+    }
     for slot in 0..subflows.buckets() * WAYS {
         table::free_barred(subflows, slot);
     }

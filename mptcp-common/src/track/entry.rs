@@ -10,6 +10,7 @@ use bytemuck::Zeroable;
 
 use super::{
     Kind,
+    pending::MAX_PENDING,
     table::Entry,
     word::{Memory, Word as _},
 };
@@ -96,6 +97,15 @@ impl<M: Memory> HalfOpen<M> {
     #[inline(always)]
     pub fn flags_of(kind: Kind, direction: u32, facts: u32) -> u32 {
         facts | (kind as u32) << Self::KIND | direction << Self::DIRECTION
+    }
+
+    /// Forgets whose it is, and overwrites its keys and nonces.
+    #[inline(always)]
+    pub(super) fn forget(&self) {
+        self.tag.store(0);
+        for secret in &self.secrets {
+            secret.store(0);
+        }
     }
 
     /// A [`Kind`], by its discriminant; 0 if the entry was never used.
@@ -191,6 +201,12 @@ pub mod half_open {
     pub const AFTER_FALLBACK: u32 = 1 << 18;
     /// More joins were pending in all sessions than the policy allows.
     pub const OVER_THRESHOLD: u32 = 1 << 19;
+    /// The MP_CAPABLE of the SYN is to be ignored (extensibility, no known algorithm).
+    pub const IGNORED: u32 = 1 << 11;
+    /// Version 1: the initiator sent a DSS, and its key was not seen.
+    pub const KEYLESS: u32 = 1 << 26;
+    /// The SYN came again without MP_CAPABLE.
+    pub const DROPPED: u32 = 1 << 27;
     /// The opener's, and by `<< 1` the responder's, address identifier was used by no other subflow.
     pub const NEW_ID: u32 = 1 << 24;
 }
@@ -375,8 +391,8 @@ pub struct Side<M: Memory> {
     pub sent_gaps: M::W32,
     /// Its token, valid with the session's flag.
     pub token: M::W32,
-    /// Subflows that it opened by MP_JOIN and that are pending.
-    pub pending: M::W32,
+    /// 0.
+    pub reserved: M::W32,
     /// Address identifiers it announced or joined with, a bit each.
     pub known: [M::W64; 4],
     /// Address identifiers it removed.
@@ -389,8 +405,8 @@ pub struct Side<M: Memory> {
     pub sent: Ranges<M>,
     /// When it had more pending joins than the policy allows.
     pub over_pending: M::W64,
-    /// 0.
-    pub reserved: [M::W64; 3],
+    /// Slots plus 1 of joins that it opened; those that are still pending have this session.
+    pub joins: [M::W32; MAX_PENDING],
 }
 
 /// A session.

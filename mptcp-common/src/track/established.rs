@@ -21,6 +21,10 @@ const DATA_WINDOW: u64 = 1 << 31;
 
 /// Is the packet in work a FIN or a reset that its receiver does not take, forged or of an older connection? It
 /// changes nothing.
+///
+/// A reset is taken at exactly the number that its receiver expects next (RFC 9293 section 3.10.7.4, RFC 5961
+/// section 3.2): behind all that was sent, or, where that is on its way, behind what was acknowledged. Another
+/// one in the window is answered by a challenge.
 #[inline(always)]
 pub fn is_ignored<T: Stages>(tables: &T) -> bool {
     let work = tables.work();
@@ -31,11 +35,17 @@ pub fn is_ignored<T: Stages>(tables: &T) -> bool {
     subflow.is_some_and(|subflow| {
         let side = work.route.side.get() & 1;
         let way = &subflow.ways[side as usize & 1];
-        let end = work.packet.sequence.wrapping_add(work.packet.payload);
-        let is_followed = subflow.flags.load() & subflow::FOLLOWED << side != 0;
-        subflow.tag.load() == work.tag
-            && is_followed
-            && !is_in_window(end, way.acked.load(), way.next.load())
+        let facts = subflow.flags.load();
+        let (acked, next) = (way.acked.load(), way.next.load());
+        let sequence = work.packet.sequence;
+        let is_taken = if work.packet.flags.any(TcpFlags::RST) {
+            let fin = u32::from(facts & subflow::FIN << side != 0);
+            sequence == next || sequence == acked || sequence == next.wrapping_add(fin)
+        } else {
+            is_in_window(sequence.wrapping_add(work.packet.payload), acked, next)
+        };
+        let is_followed = facts & subflow::FOLLOWED << side != 0;
+        subflow.tag.load() == work.tag && is_followed && !is_taken
     })
 }
 

@@ -5,7 +5,7 @@ use super::{
     entry::{HalfOpen, half_open},
     is_half_open_over, join,
     open::{free, leave},
-    sequence::{SLACK, after, is_in_window},
+    sequence::{SLACK, after},
     table::{self, Table as _},
     word::Word,
 };
@@ -137,11 +137,14 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
         syn_again(stages, work);
         return None;
     }
-    if same && present == CAPABLE {
-        // Who sent it took the option for the reason of a loss.
-        stages.count(route.direction.get(), |events| {
-            events.capable_syn_dropped += 1;
-        });
+    if same && present == CAPABLE && opens.is_none() {
+        // Who sent it took the option for the reason of a loss. What answers it says whether that is so.
+        if entry.flags.or(half_open::DROPPED) & half_open::DROPPED == 0 {
+            stages.count(route.direction.get(), |events| {
+                events.capable_syn_dropped += 1;
+            });
+        }
+        return None;
     }
     if is_of_flow && present == JOIN {
         join::abandon(stages, entry);
@@ -189,7 +192,7 @@ fn open<S: Stages>(stages: &S, work: &Work, kind: Kind, present: Option<u32>) {
     };
     fill(stages, work, entry, kind, now);
     if kind == Kind::Join {
-        join::syn(stages, work, entry);
+        join::syn(stages, work, entry, slot.unwrap_or_default());
     }
     entry.tag.store(work.tag);
 }
@@ -264,8 +267,12 @@ fn fill<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, kind: K
             if version == 0 && option.length() == 12 {
                 key = option.u64(4);
             }
-            if MpCapable::flags_of(&option).any(CapableFlags::CHECKSUM_REQUIRED) {
+            let capable = MpCapable::flags_of(&option);
+            if capable.any(CapableFlags::CHECKSUM_REQUIRED) {
                 flags |= half_open::CHECKSUM;
+            }
+            if version <= 1 && !capable.can_be_answered() {
+                flags |= half_open::IGNORED;
             }
         }
     }
@@ -298,7 +305,13 @@ fn fill<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, kind: K
     );
     entry.isn[0].store(work.packet.sequence);
     entry.isn[1].store(acknowledged);
-    entry.syn_acked.store(work.packet.sequence.wrapping_add(1));
+    // What a reset in answer can acknowledge: the SYN, and the data that came with it.
+    entry.syn_acked.store(
+        work.packet
+            .sequence
+            .wrapping_add(work.packet.payload)
+            .wrapping_add(1),
+    );
     entry.next.store(acknowledged);
     entry.session.store(0);
     entry.generation.store(0);
@@ -320,27 +333,44 @@ pub(super) fn answered<T: Stages>(entry: &HalfOpen<T::Memory>, packet: &Packet) 
 fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
     let n = u64::from(work.packet.packets);
     let direction = work.route.direction.get();
+    let facts = entry.flags.load();
+    if facts & half_open::DROPPED != 0 {
+        tables.report(Happening::FellBack, Fallback::DroppedSyn as u32, 0);
+        return drop(tables, work, entry);
+    }
     let options = Options::new(work, work.route.valid.get(), tables);
     let Some(option) = options.get(Subtype::MpCapable) else {
         // The listener does not speak MPTCP, or somebody on the path took the option out.
-        if entry.flags.load() & half_open::ANSWERED == 0 {
-            tables.count(direction, |events| events.capable_synack_plain += 1);
-            tables.report(Happening::FellBack, Fallback::PlainSynAck as u32, 0);
-            drop(tables, work, entry);
-        }
-        return;
+        return refuse(tables, work, entry, Fallback::PlainSynAck);
     };
+    // The initiator ignores what does not answer its SYN (RFC 8684 section 3.1).
+    let (asked, version) = (entry.version(), u32::from(MpCapable::version_of(&option)));
+    let is_answer = version == asked || (asked > 1 && version == 1);
+    if !is_answer || facts & half_open::IGNORED != 0 || !MpCapable::flags_of(&option).agrees() {
+        return refuse(tables, work, entry, Fallback::UnusableSynAck);
+    }
     if answered::<T>(entry, &work.packet) {
         tables.count(direction, |events| events.capable_synack_repeated += n);
         return;
     }
-    let mut flags = entry.flags.load() | half_open::ANSWERED;
+    let mut flags = facts | half_open::ANSWERED;
     if MpCapable::flags_of(&option).any(CapableFlags::CHECKSUM_REQUIRED) {
         flags |= half_open::CHECKSUM;
     }
     entry.secrets[1].store(option.u64(4));
-    entry.set_version(MpCapable::version_of(&option).into());
+    entry.set_version(version);
     entry.flags.store(flags);
+}
+
+/// A SYN/ACK that makes no session: the first one, or none.
+#[inline(always)]
+fn refuse<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, why: Fallback) {
+    if entry.flags.load() & half_open::ANSWERED == 0 {
+        let direction = work.route.direction.get();
+        tables.count(direction, |events| events.capable_synack_plain += 1);
+        tables.report(Happening::FellBack, why as u32, 0);
+        drop(tables, work, entry);
+    }
 }
 
 /// What comes after the SYN/ACK of an MP_CAPABLE handshake.
@@ -353,6 +383,9 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
         if flags & half_open::ANSWERED != 0 && after(end, entry.next.load()) {
             entry.next.store(end);
         }
+        if flags & half_open::KEYLESS != 0 {
+            decide(tables, work, entry);
+        }
         return;
     }
     let n = u64::from(packet.packets);
@@ -362,7 +395,13 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
     }
     let version = entry.version();
     let options = Options::new(work, work.route.valid.get(), tables);
+    let mut is_plain = work.route.seen.get() == 0;
     if let Some(option) = options.get(Subtype::MpCapable) {
+        // The listener ignores one that does not go with its SYN/ACK.
+        is_plain = u32::from(MpCapable::version_of(&option)) != version
+            || !MpCapable::flags_of(&option).agrees();
+    }
+    if !is_plain && let Some(option) = options.get(Subtype::MpCapable) {
         let (sender, receiver) = (option.u64(4), option.u64(12));
         let acknowledged = packet.acknowledgment;
         let first = entry.isn[1].load().wrapping_add(1);
@@ -384,26 +423,43 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
             return;
         }
         if version == 1 && option.length() == 20 && packet.payload > 0 {
-            tables.count(direction, |events| events.capable_no_length += n);
+            tables.count(direction, |events| events.capable_no_length += 1);
         }
         entry.secrets[0].store(sender);
         return complete(tables, work, entry);
     }
     // Data before the listener can know the initiator's key.
     if version == 1 && packet.payload > 0 && flags & half_open::CONFIRMED == 0 {
-        tables.count(direction, |events| events.data_before_key += n);
+        let packets = if is_plain { 1 } else { n };
+        tables.count(direction, |events| events.data_before_key += packets);
     }
     let has_dss = work.route.valid.get() & Subtype::Dss.bit() != 0;
     if has_dss && version == 1 && work.dss.flags().all(DssFlags::ACK) {
-        // The third segment was lost or is late; this says as much.
+        // The third segment was lost, or is late: the listener says whether it knows the key.
+        entry.flags.or(half_open::KEYLESS);
+    } else if is_plain {
+        fall_back(tables, work, entry, direction);
+    }
+}
+
+/// The listener's first segment since the initiator sent a DSS without its key: with an option of MPTCP there
+/// is a session, without any there is none. (A reset, as of SYN cookies, says nothing.)
+#[inline(always)]
+fn decide<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
+    const SPEAKS: u32 = Subtype::Dss.bit() | Subtype::AddAddr.bit();
+    if work.route.valid.get() & SPEAKS != 0 {
         complete(tables, work, entry);
-        return;
+    } else if work.route.seen.get() == 0 {
+        fall_back(tables, work, entry, entry.direction());
     }
-    if work.route.seen.get() == 0 {
-        tables.count(direction, |events| events.fallback_plain_ack += 1);
-        tables.report(Happening::FellBack, Fallback::PlainThirdSegment as u32, 0);
-        drop(tables, work, entry);
-    }
+}
+
+/// The initiator's third segment made no session; `direction` is that of the initiator.
+#[inline(always)]
+fn fall_back<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, direction: u32) {
+    tables.count(direction, |events| events.fallback_plain_ack += 1);
+    tables.report(Happening::FellBack, Fallback::PlainThirdSegment as u32, 0);
+    drop(tables, work, entry);
 }
 
 /// The handshake is complete: the session and its first subflow begin.
@@ -449,18 +505,28 @@ fn is_taken<T: Stages>(work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool
     let flags = entry.flags.load();
     let opened = entry.isn[0].load();
     let [first, last, number] = if by_opener {
-        [opened, entry.syn_acked.load(), packet.sequence]
+        // It has sent its SYN, and data with it.
+        let next = entry.syn_acked.load();
+        return packet.sequence == next || packet.sequence == opened.wrapping_add(1);
     } else if flags & half_open::ANSWERED != 0 {
-        [entry.isn[1].load(), entry.next.load(), packet.sequence]
+        [
+            entry.isn[1].load().wrapping_add(1),
+            entry.next.load(),
+            packet.sequence,
+        ]
     } else if flags & half_open::REFUSED != 0 {
         // By a SYN/ACK whose number is not kept.
         return true;
     } else if packet.flags.any(TcpFlags::ACK) {
-        [opened, entry.syn_acked.load(), packet.acknowledgment]
+        [
+            opened.wrapping_add(1),
+            entry.syn_acked.load(),
+            packet.acknowledgment,
+        ]
     } else {
         return false;
     };
-    is_in_window(number, first, last)
+    number.wrapping_sub(first) <= last.wrapping_sub(first)
 }
 
 /// A flow of stray segments is reset. An answer counts, once: the entry of the flow stays for a while.

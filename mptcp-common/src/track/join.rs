@@ -1,7 +1,7 @@
 //! Joins: an MP_JOIN handshake adds a subflow to a session (RFC 8684 section 3.2).
 
 use super::{
-    Happening, REPLACE_TIME, Stages,
+    Happening, JoinFailure, REPLACE_TIME, Stages,
     entry::{HalfOpen, Session, half_open, session},
     handshake::{answered, drop},
     open::{clear_bit, set_bit, token_of, tokens},
@@ -46,9 +46,9 @@ fn session_of_entry<'a, T: Stages>(
     (session.generation.load() == entry.generation.load()).then_some(session)
 }
 
-/// An MP_JOIN SYN, which has just been filled in.
+/// An MP_JOIN SYN, whose entry in the slot `place` has just been filled in.
 #[inline(always)]
-pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
+pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, place: u32) {
     let options = Options::new(work, work.route.valid.get(), tables);
     let Some(option) = options.get(Subtype::MpJoin) else {
         return;
@@ -91,16 +91,20 @@ pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     if session.open.load() >= limits.subflows {
         flags |= half_open::OVER_LIMIT;
     }
-    let pending = side.pending.add(1);
-    if pending >= limits.pending {
+    let now = entry.created.load();
+    let session_id = [slot, session.generation.load()];
+    let others = side.add_join(place, session_id, tables.half_opens(), &limits, now);
+    if others >= limits.pending {
         flags |= half_open::OVER_PENDING;
-        side.over_pending.store(tables.now());
+        side.over_pending.store(now);
     }
-    if let Some(all) = tables.pending_joins() {
-        let others = all.add(1);
-        if limits.threshold != 0 && others >= limits.threshold {
+    if limits.threshold != 0
+        && let Some(all) = tables.pending_joins()
+    {
+        if all.count(&limits, now) >= limits.threshold {
             flags |= half_open::OVER_THRESHOLD;
         }
+        all.add(&limits, now);
     }
     let home = session.queue.load();
     let here = tables.queue();
@@ -110,21 +114,15 @@ pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     entry.flags.store(flags);
 }
 
-/// A pending join is no longer pending.
+/// A pending join is no longer pending: its session sees that by its entry.
 #[inline(always)]
 pub(super) fn undo<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>) {
-    if entry.flags.load() & half_open::RESOLVED != 0
+    let limits = tables.limits();
+    if limits.threshold != 0
+        && entry.flags.load() & half_open::RESOLVED != 0
         && let Some(all) = tables.pending_joins()
-        && all.load() != 0
     {
-        all.add(u32::MAX);
-    }
-    if let Some(session) = session_of_entry(tables, entry) {
-        let side = usize::from(entry.flags.load() & half_open::OPENER_LISTENS != 0);
-        let pending = &session.sides[side].pending;
-        if pending.load() != 0 {
-            pending.add(u32::MAX);
-        }
+        all.remove(&limits, entry.created.load());
     }
 }
 
@@ -189,8 +187,12 @@ pub fn verify_join<T: Stages>(tables: &T) {
         })
     });
     let wrong = verdict == Some(false);
-    if wrong && !by_responder {
-        tables.report(Happening::Error, 50, 0);
+    if wrong {
+        if by_responder {
+            failed(tables, entry, JoinFailure::SynAckHmac);
+        } else {
+            tables.report(Happening::Error, 50, 0);
+        }
     }
     if !by_responder {
         entry.flags.or(if wrong {
@@ -219,6 +221,7 @@ pub(super) fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
         const KNOWN: u32 = half_open::ANSWERED | half_open::REFUSED;
         if entry.flags.or(half_open::REFUSED) & KNOWN == 0 {
             tables.count(direction, |events| events.join_synack_plain += 1);
+            failed(tables, entry, JoinFailure::PlainSynAck);
         }
         return;
     };
@@ -273,8 +276,11 @@ pub(super) fn later<T: Stages>(
     }
     let options = Options::new(work, work.route.valid.get(), tables);
     if options.get(Subtype::MpJoin).is_none() {
-        if work.route.seen.get() == 0 && flags & half_open::CONFIRMED == 0 {
-            entry.flags.or(half_open::PLAIN);
+        if work.route.seen.get() == 0
+            && flags & half_open::CONFIRMED == 0
+            && entry.flags.or(half_open::PLAIN) & half_open::PLAIN == 0
+        {
+            failed(tables, entry, JoinFailure::PlainThirdSegment);
         }
         return;
     }
@@ -285,6 +291,13 @@ pub(super) fn later<T: Stages>(
     entry.flags.or(half_open::CONFIRMED);
     tables.count(direction, |events| events.join_final_ack += 1);
     work.route.ask(next::VERIFY_JOIN);
+}
+
+/// Tells that a join failed.
+#[inline(always)]
+fn failed<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>, why: JoinFailure) {
+    let token = session_of_entry(tables, entry).map_or(0, token_of);
+    tables.report(Happening::JoinFailed, why as u32, token);
 }
 
 /// The join is established.

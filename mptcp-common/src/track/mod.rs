@@ -21,6 +21,7 @@ mod established;
 mod handshake;
 mod join;
 mod open;
+pub mod pending;
 mod predict;
 mod report;
 mod seen;
@@ -44,7 +45,7 @@ pub use self::{
     join::{lookup_join, verify_join},
     open::{open_session, open_subflow},
     predict::{Predicted, is_predicted, predict_flow},
-    report::{Fallback, Happening, Report},
+    report::{Fallback, Happening, JoinFailure, Report},
     signals::signals,
     word::{Memory, Word},
 };
@@ -52,9 +53,12 @@ use core::ops::DerefMut;
 
 use bytemuck::{Pod, Zeroable};
 
-use self::table::{Bucket, Table};
 #[cfg(not(target_arch = "bpf"))]
 pub use self::word::Atomics;
+use self::{
+    pending::PendingJoins,
+    table::{Bucket, Table},
+};
 use crate::engine::Stages;
 use crate::{
     counter::{Events, Gauges, Role},
@@ -143,9 +147,8 @@ pub trait Tables: Forget {
     /// Buckets of words that lead from [`tokens`] to sessions: [`tokens::BUCKETS`] of them for each bucket of
     /// sessions.
     fn tokens(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
-    /// Pending joins of all sessions. Those that expired are among them until their places are
-    /// taken.
-    fn pending_joins(&self) -> Option<&<Self::Memory as Memory>::W32>;
+    /// Pending joins of all sessions.
+    fn pending_joins(&self) -> Option<&PendingJoins<Self::Memory>>;
     /// Runs `hash` with what computes hashes.
     fn with_digest<R>(&self, hash: impl FnOnce(&mut Self::Digest) -> R) -> Option<R>;
     /// The secret that tags are made with.
@@ -266,7 +269,10 @@ pub fn census<M: Memory>(
             && handshake.flags.load() & half_open::RESOLVED != 0
             && sessions
                 .slot(handshake.session.load())
-                .is_some_and(|session| session.generation.load() == handshake.generation.load());
+                .is_some_and(|session| {
+                    session.generation.load() == handshake.generation.load()
+                        && !is_session_over(session, limits, now)
+                });
         gauges.pending += u64::from(is_join && !is_half_open_over(handshake, limits, now));
     }
     gauges

@@ -155,8 +155,10 @@ pub(super) fn reset_side<M: Memory>(this: &Side<M>, token: u32, first: u64) {
     this.highest.store(first);
     this.fin.store(0);
     this.token.store(token);
-    this.pending.store(0);
     this.over_pending.store(0);
+    for join in &this.joins {
+        join.store(0);
+    }
     for i in 0..4 {
         this.known[i].store(0);
         this.removed[i].store(0);
@@ -244,6 +246,10 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
     let is_join = entry.kind() == Kind::Join as u32;
     let mut flags = (opener ^ opener_is_first ^ 1) & subflow::FIRST_IS_LISTENER;
     flags |= subflow::FOLLOWED | subflow::FOLLOWED << 1;
+    if facts & half_open::KEYLESS != 0 {
+        // What it has sent so far was not taken into account.
+        flags &= !(subflow::FOLLOWED << opener);
+    }
     if is_join {
         // The responder's fourth segment needs no option.
         flags |= subflow::JOINED | subflow::SPOKEN << (opener ^ 1);
@@ -310,10 +316,7 @@ pub(super) fn fill_way<M: Memory>(way: &Way<M>, base: u32, last_ack: u32) {
 /// Forgets a handshake, its keys and nonces too.
 #[inline(always)]
 pub(super) fn free<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>, slot: u32, tag: u64) {
-    entry.tag.store(0);
-    for secret in &entry.secrets {
-        secret.store(0);
-    }
+    entry.forget();
     table::release(tables.half_opens(), slot, tag);
 }
 

@@ -30,11 +30,15 @@ pub enum Happening {
     FastClosed = 11,
     /// An error row was counted; its number.
     Error = 12,
+    /// A join failed, and no reset said why; a [`JoinFailure`].
+    JoinFailed = 13,
+    /// MP_FAIL was sent, the first of its sender in the session.
+    Failed = 14,
 }
 
 impl Happening {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::SessionCreated,
         Self::SessionClosed,
         Self::SubflowJoined,
@@ -47,7 +51,21 @@ impl Happening {
         Self::Reset,
         Self::FastClosed,
         Self::Error,
+        Self::JoinFailed,
+        Self::Failed,
     ];
+}
+
+/// Why a join failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum JoinFailure {
+    /// The SYN/ACK had no MP_JOIN.
+    PlainSynAck = 1,
+    /// The SYN/ACK had a wrong HMAC.
+    SynAckHmac = 2,
+    /// The third segment had no MP_JOIN.
+    PlainThirdSegment = 3,
 }
 
 /// Why a session fell back to TCP.
@@ -64,6 +82,10 @@ pub enum Fallback {
     InfiniteMapping = 4,
     /// The receiver took bytes that no mapping covers.
     NoMapping = 5,
+    /// The SYN/ACK had an MP_CAPABLE that does not answer the SYN's.
+    UnusableSynAck = 6,
+    /// SYNs with MP_CAPABLE were not answered, one without was.
+    DroppedSyn = 7,
 }
 
 /// Something that happened.

@@ -31,7 +31,9 @@ pub fn signals<T: Stages>(tables: &T) {
         if seen.session.flags.load() & session::FAIL << (seen.side ^ 1) != 0 {
             seen.count(|events| events.fail_response += seen.n());
         }
-        seen.first_of_session(session::FAIL);
+        if seen.first_of_session(session::FAIL) {
+            seen.report(Happening::Failed, 0);
+        }
     }
     if let Some(option) = seen.option(Subtype::MpFastclose) {
         fastclose(seen, option.u64(4));
@@ -150,10 +152,10 @@ fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
         let removed = has_bit(&side.removed, id);
         seen.count(|events| {
             if known {
-                events.address_removed += n;
-                if id == own {
-                    events.address_own += n;
-                }
+                // The other packets of a buffer remove it once more.
+                events.address_removed += 1;
+                events.address_repeated += n - 1;
+                events.address_own += u64::from(id == own);
             } else if removed {
                 events.address_repeated += n;
             } else if was_here {
@@ -185,7 +187,7 @@ fn prio<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) {
         }
     } else if seen.is(subflow::BACKUP) {
         seen.subflow.flags.and(!(subflow::BACKUP << seen.side));
-        seen.count(|events| events.prio_cleared += seen.n());
+        seen.count(|events| events.prio_cleared += 1);
         seen.report(Happening::PriorityChanged, 0);
     }
 }
@@ -213,6 +215,7 @@ fn fastclose<T: Stages>(seen: &Seen<'_, T>, key: u64) {
     let refused = seen.tables.limits().passive_close_refused != 0;
     seen.count(|events| {
         events.fastclose_first += 1;
+        events.fastclose_repeated += seen.n() - 1;
         if is_backup {
             events.fastclose_on_backup += 1;
             if refused {

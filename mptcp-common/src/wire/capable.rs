@@ -32,6 +32,20 @@ impl CapableFlags {
     pub const fn any(self, bits: u8) -> bool {
         self.0 & bits != 0
     }
+
+    /// Returns true if a SYN with these flags can be answered: it offers the algorithm that is known, and asks for
+    /// no extension (RFC 8684 section 3.1).
+    #[inline(always)]
+    pub const fn can_be_answered(self) -> bool {
+        self.any(Self::HMAC) && !self.any(Self::EXTENSIBILITY)
+    }
+
+    /// Returns true if these flags choose the algorithm that is known and no other, as behind the SYN exactly one
+    /// is chosen (RFC 8684 section 3.1).
+    #[inline(always)]
+    pub const fn agrees(self) -> bool {
+        self.can_be_answered() && !self.any(Self::RESERVED_V1)
+    }
 }
 
 /// An MP_CAPABLE option. What the option's form does not carry is `None`.

@@ -17,6 +17,7 @@ use mptcp_common::{
     counter::{Gauges, LAYOUT_VERSION},
     track::{
         self, Atomics, HalfOpen, Keys, Limits, Session, Subflow, adopt,
+        pending::SLICES,
         table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
     },
@@ -413,12 +414,15 @@ impl Tables {
         let (tokens, length) = self.map("TOKENS")?;
         let (keys, _) = self.map("KEYS")?;
         let keys = MapData::from_fd(descriptor(keys)?.try_clone_to_owned()?)?;
+        let (pending_joins, _) = self.map("PENDING_JOINS")?;
+        let pending_joins = MapData::from_fd(descriptor(pending_joins)?.try_clone_to_owned()?)?;
         Ok(WholeTables {
             handshakes: self.table(HANDSHAKES, Some(FILTER))?,
             subflows: self.table(SUBFLOWS, Some(FILTER))?,
             sessions: self.table(SESSIONS, None)?,
             tokens: Mapping::whole(tokens, length)?,
             keys: RefCell::new(Array::try_from(Map::Array(keys))?),
+            pending_joins: RefCell::new(Array::try_from(Map::Array(pending_joins))?),
             agreement: self.agreement,
         })
     }
@@ -470,6 +474,7 @@ pub(crate) struct WholeTables {
     tokens: Mapping<Bucket<Atomics>>,
     /// Secrets, which are not mapped.
     keys: RefCell<Array<MapData, [u64; 2]>>,
+    pending_joins: RefCell<Array<MapData, [u64; SLICES]>>,
     agreement: Agreement,
 }
 
@@ -490,6 +495,11 @@ impl adopt::Shared for WholeTables {
 
     fn tokens(&self, bucket: u32) -> Option<&Bucket<Atomics>> {
         self.tokens.get(bucket)
+    }
+
+    fn clear_pending_joins(&self) {
+        // Where that fails, joins count until their time is over.
+        let _ = self.pending_joins.borrow_mut().set(0, [0; SLICES], 0);
     }
 
     fn wipe_keys(&self, session: u32) -> bool {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use mptcp_common::{
     counter::{Direction, ROWS},
-    track::{Fallback, FlowKey, Happening, Report},
+    track::{Fallback, FlowKey, Happening, JoinFailure, Report},
 };
 use serde_json::{Value, json};
 
@@ -30,6 +30,8 @@ fn names(happening: Happening) -> (&'static str, &'static str) {
         Happening::Reset => ("reset", "reset"),
         Happening::FastClosed => ("fastclose", "fast close"),
         Happening::Error => ("error", "error"),
+        Happening::JoinFailed => ("join_failed", "join failed"),
+        Happening::Failed => ("fail", "MP_FAIL"),
     }
 }
 
@@ -50,7 +52,21 @@ fn fallback(reason: u32) -> &'static str {
         r if r == Fallback::PlainThirdSegment as u32 => "third segment without MP_CAPABLE",
         r if r == Fallback::PlainSegment as u32 => "segment without option",
         r if r == Fallback::InfiniteMapping as u32 => "infinite mapping",
+        r if r == Fallback::UnusableSynAck as u32 => {
+            "SYN/ACK with an MP_CAPABLE that does not answer the SYN's"
+        }
+        r if r == Fallback::DroppedSyn as u32 => {
+            "SYN with MP_CAPABLE unanswered, plain one answered"
+        }
         _ => "data without mapping",
+    }
+}
+
+fn join_failure(reason: u32) -> &'static str {
+    match reason {
+        r if r == JoinFailure::PlainSynAck as u32 => "SYN/ACK without MP_JOIN",
+        r if r == JoinFailure::SynAckHmac as u32 => "SYN/ACK with a wrong HMAC",
+        _ => "third segment without MP_JOIN",
     }
 }
 
@@ -77,6 +93,8 @@ impl Event<'_> {
             Some(Happening::PriorityChanged) if detail == 1 => "backup".to_owned(),
             Some(Happening::PriorityChanged) => "regular".to_owned(),
             Some(Happening::FellBack) => fallback(detail).to_owned(),
+            Some(Happening::JoinFailed) => join_failure(detail).to_owned(),
+            Some(Happening::Failed) => "sent".to_owned(),
             Some(Happening::Reset) if detail == 0 => "without MP_TCPRST".to_owned(),
             Some(Happening::Reset) => REASONS.get(detail as usize - 1).map_or_else(
                 || format!("reason {}", detail - 1),

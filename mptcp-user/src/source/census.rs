@@ -62,7 +62,9 @@ impl Census {
 
     /// Counts a pending join; `session` is what is in its session's slot now.
     pub(crate) fn join<M: Memory>(&mut self, generation: u32, session: &Session<M>) {
-        self.gauges.pending += u64::from(session.generation.load() == generation);
+        let lives = session.generation.load() == generation
+            && !is_session_over(session, &self.limits, self.now);
+        self.gauges.pending += u64::from(lives);
     }
 
     /// What was counted.
