@@ -43,8 +43,10 @@ pub fn act(
     let from = numbers.below(2) as usize;
     let flow = numbers.below(talk.flows.len() as u64) as usize;
     let length = 1 + numbers.below(200) as u16;
+    let is_new = talk.flows[0].next == talk.flows[0].isn;
     match numbers.below(25) {
-        0 => {
+        // Another connection in the place of one would have mappings of other bytes than it carries.
+        0 if is_new || !talk.is_cutting() => {
             let (syn, syn_ack, ack) = (
                 talk.capable_syn(),
                 talk.capable_syn_ack(),
@@ -85,7 +87,7 @@ pub fn act(
             // The same packet again, or one that its network has changed.
             if let Some((from, frame)) = last.as_ref() {
                 let mut frame = frame.clone();
-                if !numbers.one_in(3) && !frame.options.is_empty() {
+                if !numbers.one_in(3) && !frame.options.is_empty() && !talk.is_cutting() {
                     let at = numbers.below(frame.options.len() as u64) as usize;
                     frame.options[at] ^= 1 << numbers.below(8);
                 }
@@ -100,12 +102,19 @@ pub fn act(
             talk.send(flow, from, ACK, &options, length.into())?;
         }
         14 => {
-            talk.send(flow, from, ACK, &[], numbers.below(3) as usize * 10)?;
+            // Of a buffer without a mapping, all bytes are judged by the first.
+            let tens = if talk.is_cutting() {
+                0
+            } else {
+                numbers.below(3)
+            };
+            talk.send(flow, from, ACK, &[], tens as usize * 10)?;
         }
         15 => {
             talk.data_fin(flow, from)?;
         }
-        16 => {
+        // Behind a FIN comes no data, of which a buffer could have some more.
+        16 if !talk.is_cutting() => {
             talk.send(flow, from, ACK | FIN, &[], 0)?;
         }
         17 if numbers.one_in(3) => {
@@ -177,10 +186,12 @@ fn mapping_in_parts(
         let share = left.div_ceil(1 + numbers.below(3));
         let mut part = 1 + numbers.below(share);
         left -= part;
-        if numbers.one_in(20) {
+        // A buffer is judged by the mapping that it comes with.
+        let changes = !talk.is_cutting();
+        if numbers.one_in(20) && changes {
             part += numbers.below(20);
         }
-        if numbers.one_in(12) {
+        if numbers.one_in(12) && changes {
             let at = 4 + numbers.below(options.len() as u64 - 4) as usize;
             options[at] ^= 1 << numbers.below(8);
         }
@@ -253,6 +264,9 @@ pub fn invariants(counters: &Counters, gauges: &Gauges, role: Role) -> Result<()
             <= get("SeqMapM")? + get("MpcMap")?
     );
     ensure!(all(|e| e.session_fin) <= 2 * all(|e| e.session_created));
-    ensure!(all(|e| e.retransmitted) == all(|e| e.retransmitted_subflow) + all(|e| e.reinjected));
+    ensure!(
+        all(|e| e.retransmitted)
+            == all(|e| e.retransmitted_subflow) + all(|e| e.remapped) + all(|e| e.reinjected)
+    );
     Ok(())
 }

@@ -15,7 +15,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    frame::{ACK, Frame, RST, SYN, SYN_ACK, dss_checksum, option, payload},
+    frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK, dss_checksum, option, payload},
     kernel::{Kernel, Merged, Program, START},
     record::Record,
     tables,
@@ -33,6 +33,8 @@ pub struct Twins {
     offline: Offline,
     /// The same without short ways.
     long: Offline,
+    /// The same where each buffer is cut into its packets, as on the wire, in [`Twins::cutting`].
+    wire: Option<Offline>,
     /// What was sent, where it is recorded.
     recorded: Option<Vec<Record>>,
     /// How many frames were run.
@@ -66,6 +68,7 @@ impl Twins {
                 takes_short_ways: false,
                 ..config
             }),
+            wire: None,
             recorded: None,
             frames: 0,
             role: config.role,
@@ -75,6 +78,20 @@ impl Twins {
             queue: 0,
             made: 0,
         }
+    }
+
+    /// User space without the kernel, and beside it an engine that gets the packets of each buffer one by one: both
+    /// have to count the same.
+    pub fn cutting(config: Config) -> Self {
+        Self {
+            wire: Some(Offline::new(config)),
+            ..Self::alone(config)
+        }
+    }
+
+    /// Are buffers compared with their packets?
+    pub fn is_cutting(&self) -> bool {
+        self.wire.is_some()
     }
 
     /// Keeps what is sent from now on.
@@ -126,6 +143,29 @@ impl Twins {
             "the short way and the long one differ: {:?}",
             differences(&sum, &long)
         );
+        if let Some(wire) = &mut self.wire {
+            let packets = if is_merged {
+                cut(frame, merged.size as usize)
+            } else {
+                vec![frame.to_vec()]
+            };
+            let one = Buffer {
+                packets: 1,
+                segment_size: 0,
+                ..buffer
+            };
+            for packet in &packets {
+                wire.frame(packet, one, self.now);
+            }
+            wire.take_reports();
+            let (buffers, cut) = (without_bounds(sum), without_bounds(wire.counters()));
+            ensure!(
+                buffers == cut,
+                "a buffer and its {} packets differ: {:?}",
+                packets.len(),
+                differences(&buffers, &cut)
+            );
+        }
         let Some(kernel) = &mut self.kernel else {
             return Ok(wanted);
         };
@@ -211,6 +251,48 @@ impl Twins {
     pub fn gauges(&self) -> Gauges {
         self.offline.gauges(self.now)
     }
+}
+
+/// Without what a buffer cannot tell: it is added up as a whole, so that one of which some was sent before is not
+/// verified; and where some of its data was mapped before on the same subflow, and some on another, not which of its
+/// packets that is.
+fn without_bounds(mut counters: Counters) -> Counters {
+    for events in [&mut counters.rx, &mut counters.tx, &mut counters.unknown] {
+        events.checksum_verified = 0;
+        events.checksum_unverified = 0;
+        events.checksum_failed = 0;
+        events.reinjected += std::mem::take(&mut events.remapped);
+    }
+    counters
+}
+
+/// The packets that a buffer of `size` bytes of payload each is cut into: Ethernet, IPv4 or IPv6 without more,
+/// and TCP.
+fn cut(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
+    const ETHERNET: usize = 14;
+    let is_v6 = frame[ETHERNET] >> 4 == 6;
+    let ip = if is_v6 { 40 } else { 20 };
+    let tcp = ETHERNET + ip;
+    let header = tcp + usize::from(frame[tcp + 12] >> 4) * 4;
+    let sequence = u32::from_be_bytes(frame[tcp + 4..tcp + 8].try_into().expect("4 bytes"));
+    let parts: Vec<_> = frame[header..].chunks(size).collect();
+    let count = parts.len();
+    let cut = |(i, part): (usize, &[u8])| {
+        let mut packet = [&frame[..header], part].concat();
+        let length = (packet.len() - ETHERNET) as u16;
+        if is_v6 {
+            packet[ETHERNET + 4..][..2].copy_from_slice(&(length - 40).to_be_bytes());
+        } else {
+            packet[ETHERNET + 2..][..2].copy_from_slice(&length.to_be_bytes());
+        }
+        let number = sequence.wrapping_add((i * size) as u32);
+        packet[tcp + 4..][..4].copy_from_slice(&number.to_be_bytes());
+        if i + 1 < count {
+            packet[tcp + 13] &= !FIN;
+        }
+        packet
+    };
+    parts.into_iter().enumerate().map(cut).collect()
 }
 
 /// The words in which two counts differ, by name.
@@ -380,6 +462,11 @@ impl<'a> Talk<'a> {
     pub fn value(&self, name: &str) -> Result<Option<u64>> {
         let gauges = self.twins.gauges();
         value(name, &self.counted, &gauges, self.twins.role)
+    }
+
+    /// As [`Twins::is_cutting`].
+    pub fn is_cutting(&self) -> bool {
+        self.twins.is_cutting()
     }
 
     /// What exists now.

@@ -275,6 +275,16 @@ impl<'a, V: Forget> Options<'a, V> {
             .then(|| RawOption::new(self.area, at, length))
     }
 
+    /// As [`get`](Self::get), of length 0 where there is none.
+    #[inline(always)]
+    pub(crate) fn get_or_empty(&self, subtype: Subtype) -> RawOption<'a> {
+        let i = subtype as usize;
+        let is_there = self.verifier.forget(self.seen) & subtype.bit() != 0;
+        let length = if is_there { self.found.length[i] } else { 0 };
+        let length = self.verifier.forget(length.into());
+        RawOption::new(self.area, self.found.at[i].into(), length)
+    }
+
     /// The MSS option, of length 0 where there is none.
     #[inline(always)]
     fn mss(&self) -> RawOption<'a> {

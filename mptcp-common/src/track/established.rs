@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine::next,
-    wire::{DssFields, DssFlags, RawOption, Stage, Subtype, TcpFlags},
+    wire::{DssFields, DssFlags, Stage, Subtype, TcpFlags},
 };
 
 /// An option so long after its subflow was closed is an error (OptSesEr).
@@ -211,25 +211,19 @@ fn take_unmapped<T: Stages>(seen: &Seen<'_, T>, packets: u32) {
 #[inline(always)]
 fn data<T: Stages>(seen: &Seen<'_, T>) {
     let packet = &seen.work.packet;
-    let mut map = Map::default();
-    if seen.has(Subtype::Dss) {
-        let dss = &seen.work.dss;
-        if dss.flags().all(DssFlags::ACK) {
-            seen.first(subflow::CONFIRMED);
-            data_ack(seen, dss);
-        }
-        if dss.flags().all(DssFlags::MAPPING) {
-            map = dss_mapping(seen, dss);
-        }
-    } else if let Some(option) = seen.option(Subtype::MpCapable) {
-        let is_known = seen.session.flags.load() & session::KNOWN << seen.side != 0;
-        if option.length() > 20 && is_known {
-            seen.first(subflow::CONFIRMED);
-            map = capable_mapping(seen, &option);
-        }
-    } else if seen.work.route.seen.get() == 0 && !seen.flags().any(TcpFlags::RST) {
+    if seen.has(Subtype::Dss) && seen.work.dss.flags().all(DssFlags::ACK) {
+        seen.first(subflow::CONFIRMED);
+        data_ack(seen, &seen.work.dss);
+    }
+    if seen.work.route.seen.get() == 0 && !seen.flags().any(TcpFlags::RST) {
         plain(seen);
     }
+    let announced = announced(seen);
+    let map = if seen.tables.forget(announced.is_there) != 0 {
+        announce(seen, &announced)
+    } else {
+        Map::NONE
+    };
     // The third segment of the handshake is not yet a word.
     const THIRD: u32 = Subtype::MpCapable.bit() | Subtype::MpJoin.bit();
     if seen.work.route.valid.get() & THIRD == 0 {
@@ -283,26 +277,57 @@ fn data_ack<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
     }
 }
 
-/// The mapping of an MP_CAPABLE with data (RFC 8684 section 3.1): of the first bytes of both sequence spaces.
-/// Of length 0 if it maps no bytes.
+/// A mapping as the packet in work announces it.
+struct Announced {
+    /// 0 if there is none.
+    is_there: u32,
+    dsn: u64,
+    ssn: u32,
+    /// Data-level length, the DATA_FIN included.
+    length: u32,
+    /// 1 with a DATA_FIN.
+    fin: u32,
+    has_checksum: u32,
+    /// 0 without one.
+    checksum: u32,
+}
+
+/// The mapping of a DSS (RFC 8684 section 3.3.1), or that of an MP_CAPABLE with data (section 3.1), which is of
+/// the first bytes in both sequence spaces.
 #[inline(always)]
-fn capable_mapping<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> Map {
-    let has_checksum = option.length() > 22;
-    let map = Map {
-        dsn: seen.session.sides[seen.side & 1]
-            .idsn
-            .load()
-            .wrapping_add(1),
-        ssn: 1,
-        length: option.u16(20).into(),
-    };
-    if map.length == 0 {
-        infinite(seen, has_checksum && option.u16(22) != 0);
-        return Map::default();
+fn announced<T: Stages>(seen: &Seen<'_, T>) -> Announced {
+    let side = &seen.session.sides[seen.side & 1];
+    let dss = &seen.work.dss;
+    let is_dss = seen.has(Subtype::Dss);
+    let option = seen.option_or_empty(Subtype::MpCapable);
+    let is_known = seen.session.flags.load() & session::KNOWN << seen.side != 0;
+    let is_capable = !is_dss && option.length() > 20 && is_known;
+    if is_capable {
+        seen.first(subflow::CONFIRMED);
+        let has_checksum = option.length() > 22;
+        return Announced {
+            is_there: 1,
+            dsn: side.idsn.load().wrapping_add(1),
+            ssn: 1,
+            length: option.u16(20).into(),
+            fin: 0,
+            has_checksum: has_checksum.into(),
+            checksum: if has_checksum {
+                option.u16(22).into()
+            } else {
+                0
+            },
+        };
     }
-    check_presence(seen, has_checksum);
-    mapping(seen, map);
-    map
+    Announced {
+        is_there: (is_dss && dss.flags().all(DssFlags::MAPPING)).into(),
+        dsn: dss.data_sequence_near(side.highest.load()),
+        ssn: dss.subflow_sequence,
+        length: dss.data_length,
+        fin: dss.flags().all(DssFlags::DATA_FIN).into(),
+        has_checksum: dss.has_checksum().into(),
+        checksum: dss.checksum,
+    }
 }
 
 /// Is a mapping's checksum there if and only if checksums were agreed on (RFC 8684 section 3.3)?
@@ -316,41 +341,34 @@ fn check_presence<T: Stages>(seen: &Seen<'_, T>, has_checksum: bool) {
     }
 }
 
-/// The mapping of a DSS (RFC 8684 section 3.3.1); of length 0 if it maps no bytes.
+/// Takes a mapping that is announced into account; returns it, of length 0 if it maps no bytes.
 #[inline(always)]
-fn dss_mapping<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) -> Map {
+fn announce<T: Stages>(seen: &Seen<'_, T>, announced: &Announced) -> Map {
     let side = &seen.session.sides[seen.side & 1];
-    let (ssn, length) = (dss.subflow_sequence, dss.data_length);
-    let facts = seen.session.flags.load();
-    let dsn = dss.data_sequence_near(side.highest.load());
-    if length == 0 {
-        infinite(
-            seen,
-            dss.flags().all(DssFlags::DATA_FIN) || dss.checksum != 0,
-        );
-        return Map::default();
+    let (dsn, fin) = (announced.dsn, seen.tables.forget(announced.fin));
+    if announced.length == 0 {
+        infinite(seen, fin != 0 || announced.checksum != 0);
+        return Map::NONE;
     }
-    check_presence(seen, dss.has_checksum());
+    check_presence(seen, seen.tables.forget(announced.has_checksum) != 0);
+    let facts = seen.session.flags.load();
     if facts & session::KNOWN << seen.side == 0 && seen.first_of_session(session::MAP_STARTED) {
         side.highest.store(dsn);
         side.idsn.store(dsn);
         side.mapped_set().reset(dsn);
         side.sent_set().reset(dsn);
     }
-    let fin = u32::from(dss.flags().all(DssFlags::DATA_FIN));
     let map = Map {
         dsn,
-        ssn,
-        length: length - fin,
+        ssn: seen.tables.forget(announced.ssn),
+        length: seen.tables.forget(announced.length.wrapping_sub(fin)),
     };
     if map.length > 0 && (seen.is(subflow::FOLLOWED) || follow(seen, map)) {
         mapping(seen, map);
     }
     if fin != 0 {
-        data_fin(
-            seen,
-            dsn.wrapping_add(u64::from(map.length)).wrapping_add(1),
-        );
+        let end = dsn.wrapping_add(u64::from(map.length)).wrapping_add(1);
+        data_fin(seen, end);
     }
     map
 }
@@ -380,6 +398,17 @@ fn follow<T: Stages>(seen: &Seen<'_, T>, map: Map) -> bool {
     }
     seen.first(subflow::FOLLOWED);
     true
+}
+
+/// A window of TCP, and so of MPTCP, is no larger (RFC 7323 section 2.3): sets of data sequence numbers hold what is
+/// as near as that.
+const REACH: u64 = 1 << 30;
+
+/// Can data with this number be on its way, or have been?
+#[inline(always)]
+fn is_within_reach<T: Stages>(seen: &Seen<'_, T>, start: u64) -> bool {
+    let next = seen.session.sides[seen.side & 1].sent_next.load();
+    start.wrapping_sub(next).wrapping_add(REACH) <= 2 * REACH
 }
 
 /// Is this data older than what is known of a session that did not begin before the probe's eyes?
@@ -471,7 +500,7 @@ fn mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
         return;
     }
     // What the first packet of a buffer maps anew, the others repeat.
-    let anew = u32::from(known != Known::Same);
+    let anew = seen.tables.forget(u32::from(known != Known::Same));
     let again = packet.packets.saturating_sub(anew);
     if again != 0 {
         let old = packet.packets_before(way.next.load()).saturating_sub(anew);
@@ -487,7 +516,8 @@ fn mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
         } else {
             0
         };
-        seen.count(|events| events.more_data += u64::from(packet.packets_behind(room)));
+        let packets = packet.packets_behind(seen.tables.forget(room));
+        seen.count(|events| events.more_data += u64::from(packets));
     }
     if relative.wrapping_sub(map.ssn) >= map.length {
         // It does not map what it comes with.
@@ -515,7 +545,7 @@ fn new_mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
         return;
     }
     lift(&side.highest, end);
-    let relation = if is_older(seen, start) {
+    let relation = if !is_within_reach(seen, start) || is_older(seen, start) {
         Relation::New
     } else {
         side.mapped_set().insert(start, end, seen.tables)
@@ -579,7 +609,13 @@ fn leave_unmapped<T: Stages>(seen: &Seen<'_, T>, from: u32, to: u32, packets: u3
     if is_first || after(end, way.unmapped_end.load()) {
         way.unmapped_end.store(end);
     }
-    way.unmapped.add(packets);
+    // Not those packets of a buffer that are as old as that.
+    let old = if from == 0 {
+        seen.work.packet.packets_before(way.acked.load())
+    } else {
+        0
+    };
+    way.unmapped.add(packets.saturating_sub(old));
 }
 
 /// Payload: of which mapping is it, and was it sent before?
@@ -595,42 +631,43 @@ fn payload<T: Stages>(seen: &Seen<'_, T>, own: Map) {
     } else {
         way.mapping_of(relative)
     };
-    let mut skipped = 0;
+    // Bytes that no mapping covers: from and to so many bytes behind the first, and in how many packets.
+    let (mut skipped, mut from, mut to, mut bare) = (0, 0, 0, 0);
     if map.length == 0 {
         // Up to where its own mapping begins.
         let lead = own.ssn.wrapping_sub(relative);
         let begins = own.length != 0 && lead < packet.payload;
         skipped = if begins { lead } else { packet.payload };
-        leave_unmapped(seen, 0, skipped, packet.packets_of(skipped));
-        if !begins {
-            return;
-        }
+        (to, bare) = (skipped, packet.packets_of(skipped));
         map = own;
-        relative = own.ssn;
+        relative = relative.wrapping_add(skipped);
     }
+    let skipped = seen.tables.forget(skipped);
+    let left = packet.payload.wrapping_sub(skipped);
     let offset = relative.wrapping_sub(map.ssn);
-    let room = map.length - offset;
-    let left = packet.payload - skipped;
-    let length = if left > room { room } else { left };
+    let room = map.length.wrapping_sub(offset);
+    let length = seen.tables.forget(if left > room { room } else { left });
     if left > room {
         let end = relative.wrapping_add(room);
-        let is_covered = own.holds(end) || way.mapping_of(end).length != 0;
-        if !is_covered {
-            let mapped = skipped + room;
+        if !own.holds(end) && way.mapping_of(end).length == 0 {
+            let mapped = skipped.wrapping_add(room);
             let packets = packet.packets_behind(mapped);
             if own.length == 0 {
                 seen.count(|events| events.more_data += u64::from(packets));
             }
-            leave_unmapped(seen, mapped, packet.payload, packets);
+            from = if bare == 0 { mapped } else { 0 };
+            (to, bare) = (packet.payload, bare + packets);
         }
     }
-    sent(
-        seen,
-        map,
-        map.dsn.wrapping_add(offset.into()),
-        skipped + length,
-        length,
-    );
+    let (from, to) = (seen.tables.forget(from), seen.tables.forget(to));
+    let bare = seen.tables.forget(bare);
+    if bare != 0 {
+        leave_unmapped(seen, from, to, bare);
+    }
+    if length != 0 {
+        let start = map.dsn.wrapping_add(offset.into());
+        sent(seen, map, start, skipped.wrapping_add(length), length);
+    }
 }
 
 /// Data of a mapping, `length` bytes of it from the data sequence number `start` on, which end `behind` bytes
@@ -639,34 +676,41 @@ fn payload<T: Stages>(seen: &Seen<'_, T>, own: Map) {
 fn sent<T: Stages>(seen: &Seen<'_, T>, map: Map, start: u64, behind: u32, length: u32) {
     let packet = &seen.work.packet;
     let way = seen.way();
-    let set = seen.session.sides[seen.side & 1].sent_set();
-    let packets = packet.packets_of(behind);
+    let side = &seen.session.sides[seen.side & 1];
+    let size = packet.segment_size;
+    if !is_within_reach(seen, start) || is_older(seen, start) {
+        return;
+    }
+    // Here and below, what the verifier forgets makes it look at the rest once.
+    let packets = seen.tables.forget(packet.packets_of(behind));
+    let set = side.sent_set();
     let mut again = 0;
-    if !is_older(seen, start) {
-        if packets > 1 {
-            again = set.packets_inside(start, packet.segment_size, length);
-        }
-        match set.insert(start, start.wrapping_add(length.into()), seen.tables) {
-            Relation::New => return,
-            Relation::Partial => {}
-            Relation::Inside => again = packets,
-            Relation::Lost => {
-                seen.session.flags.or(session::LOSSY << seen.side);
-                seen.count(|events| events.lost_ranges += 1);
-            }
+    if packets > 1 {
+        again = set.packets_inside(start, size, length, seen.tables);
+    }
+    again = seen.tables.forget(again);
+    match set.insert(start, start.wrapping_add(length.into()), seen.tables) {
+        Relation::New => return,
+        Relation::Partial => {}
+        Relation::Inside => again = packets,
+        Relation::Lost => {
+            seen.session.flags.or(session::LOSSY << seen.side);
+            seen.count(|events| events.lost_ranges += 1);
         }
     }
+    let again = seen.tables.forget(again);
     if again == 0 {
         return;
     }
     let by_tcp = packet.packets_before(way.next.load()).min(again);
     let anew = again - by_tcp;
+    let anew = seen.tables.forget(anew);
     let mut here = anew;
     if anew != 0 && seen.session.flags.load() & session::JOINED != 0 {
         // Another subflow may have sent it.
-        let first = start.wrapping_add(u64::from(by_tcp.wrapping_mul(packet.segment_size)));
+        let first = start.wrapping_add(u64::from(by_tcp.wrapping_mul(size)));
         here = way
-            .packets_mapped(map, first, packet.segment_size, anew)
+            .packets_mapped(map, first, size, anew, seen.tables)
             .min(anew);
     }
     seen.count(|events| {

@@ -1,7 +1,7 @@
 //! Handshakes: from the SYN to the segment that proves that both ends speak MPTCP.
 
 use super::{
-    Fallback, Happening, Kind, Stages,
+    Fallback, Happening, Kind, Memory, Stages,
     entry::{HalfOpen, half_open},
     is_half_open_over, join,
     open::{free, leave},
@@ -59,15 +59,16 @@ fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
     let first = entry.flags.load() & half_open::OPENER_IS_FIRST != 0;
     let by_opener = first != work.packet.sender_is_second;
     let kind = stages.forget(entry.kind());
+    let mut is_over = false;
     match stage {
         Stage::SynAck if by_opener => {}
-        Stage::SynAck if kind == CAPABLE => syn_ack(stages, work, entry),
+        Stage::SynAck if kind == CAPABLE => is_over = syn_ack(stages, work, entry),
         Stage::SynAck if kind == JOIN => join::syn_ack(stages, work, entry),
         Stage::Later if work.packet.flags.any(TcpFlags::RST) => {
-            reset(stages, work, entry, by_opener);
+            is_over = reset(stages, work, entry, by_opener);
         }
-        Stage::Later if kind == CAPABLE => later(stages, work, entry, by_opener),
-        Stage::Later if kind == JOIN => join::later(stages, work, entry, by_opener),
+        Stage::Later if kind == CAPABLE => is_over = later(stages, work, entry, by_opener),
+        Stage::Later if kind == JOIN => is_over = join::later(stages, work, entry, by_opener),
         // Known to be stray.
         Stage::Later => {
             let acknowledged = work.packet.acknowledgment;
@@ -80,6 +81,11 @@ fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
             stray(stages, work);
         }
         _ => {}
+    }
+    // At one place: it is the longest part.
+    if stages.forget(is_over.into()) != 0 {
+        drop(stages, work, entry);
+        strand(stages, work);
     }
     None
 }
@@ -328,30 +334,40 @@ pub(super) fn answered<T: Stages>(entry: &HalfOpen<T::Memory>, packet: &Packet) 
     repeated
 }
 
-/// The answer to an MP_CAPABLE SYN.
+/// The answer to an MP_CAPABLE SYN. Returns true if the handshake is over.
 #[inline(always)]
-fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
+fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> bool {
     let n = u64::from(work.packet.packets);
     let direction = work.route.direction.get();
     let facts = entry.flags.load();
     if facts & half_open::DROPPED != 0 {
         tables.report(Happening::FellBack, Fallback::DroppedSyn as u32, 0);
-        return drop(tables, work, entry);
+        return true;
     }
     let options = Options::new(work, work.route.valid.get(), tables);
-    let Some(option) = options.get(Subtype::MpCapable) else {
-        // The listener does not speak MPTCP, or somebody on the path took the option out.
-        return refuse(tables, work, entry, Fallback::PlainSynAck);
-    };
+    let option = options.get_or_empty(Subtype::MpCapable);
     // The initiator ignores what does not answer its SYN (RFC 8684 section 3.1).
     let (asked, version) = (entry.version(), u32::from(MpCapable::version_of(&option)));
-    let is_answer = version == asked || (asked > 1 && version == 1);
-    if !is_answer || facts & half_open::IGNORED != 0 || !MpCapable::flags_of(&option).agrees() {
-        return refuse(tables, work, entry, Fallback::UnusableSynAck);
+    let is_answer = (version == asked || (asked > 1 && version == 1))
+        && facts & half_open::IGNORED == 0
+        && MpCapable::flags_of(&option).agrees();
+    if option.length() == 0 || !is_answer {
+        if facts & half_open::ANSWERED != 0 {
+            return false;
+        }
+        // The listener does not speak MPTCP, or somebody on the path took the option out.
+        let why = if option.length() == 0 {
+            Fallback::PlainSynAck
+        } else {
+            Fallback::UnusableSynAck
+        };
+        tables.count(direction, |events| events.capable_synack_plain += 1);
+        tables.report(Happening::FellBack, tables.forget(why as u32), 0);
+        return true;
     }
     if answered::<T>(entry, &work.packet) {
         tables.count(direction, |events| events.capable_synack_repeated += n);
-        return;
+        return false;
     }
     let mut flags = facts | half_open::ANSWERED;
     if MpCapable::flags_of(&option).any(CapableFlags::CHECKSUM_REQUIRED) {
@@ -360,48 +376,73 @@ fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
     entry.secrets[1].store(option.u64(4));
     entry.set_version(version);
     entry.flags.store(flags);
+    false
 }
 
-/// A SYN/ACK that makes no session: the first one, or none.
+/// What comes after the SYN/ACK of an MP_CAPABLE handshake. Returns true if the handshake is over.
 #[inline(always)]
-fn refuse<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, why: Fallback) {
-    if entry.flags.load() & half_open::ANSWERED == 0 {
-        let direction = work.route.direction.get();
-        tables.count(direction, |events| events.capable_synack_plain += 1);
-        tables.report(Happening::FellBack, why as u32, 0);
-        drop(tables, work, entry);
+fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) -> bool {
+    let flags = entry.flags.load();
+    if flags & half_open::ANSWERED == 0 {
+        return false;
     }
+    let (completes, falls_back) = if by_opener {
+        third(tables, work, entry)
+    } else {
+        decision(work, entry)
+    };
+    // At one place each.
+    if tables.forget(completes.into()) != 0 {
+        complete(tables, work, entry);
+        return false;
+    }
+    let falls_back = tables.forget(falls_back.into()) != 0;
+    if falls_back {
+        // The initiator's segment made no session.
+        tables.count(entry.direction(), |events| events.fallback_plain_ack += 1);
+        tables.report(Happening::FellBack, Fallback::PlainThirdSegment as u32, 0);
+    }
+    falls_back
 }
 
-/// What comes after the SYN/ACK of an MP_CAPABLE handshake.
+/// A segment of the listener behind its SYN/ACK: whether it makes a session, and whether it falls back.
+///
+/// If the initiator has sent a DSS without its key, the listener's next segment says what it made of that: with an
+/// option of MPTCP there is a session, without any there is none. (A reset, as of SYN cookies, says nothing.)
 #[inline(always)]
-fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) {
+fn decision<M: Memory>(work: &Work, entry: &HalfOpen<M>) -> (bool, bool) {
+    const SPEAKS: u32 = Subtype::Dss.bit() | Subtype::AddAddr.bit();
+    let packet = &work.packet;
+    let end = packet.sequence.wrapping_add(packet.payload);
+    if after(end, entry.next.load()) {
+        entry.next.store(end);
+    }
+    let is_asked = entry.flags.load() & half_open::KEYLESS != 0;
+    let speaks = work.route.valid.get() & SPEAKS != 0;
+    let is_plain = work.route.seen.get() == 0;
+    (is_asked && speaks, is_asked && is_plain)
+}
+
+/// A segment of the initiator behind the SYN/ACK: whether it makes a session, and whether it falls back.
+#[inline(always)]
+fn third<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> (bool, bool) {
+    const NEITHER: (bool, bool) = (false, false);
     let packet = &work.packet;
     let flags = entry.flags.load();
-    if !by_opener {
-        let end = packet.sequence.wrapping_add(packet.payload);
-        if flags & half_open::ANSWERED != 0 && after(end, entry.next.load()) {
-            entry.next.store(end);
-        }
-        if flags & half_open::KEYLESS != 0 {
-            decide(tables, work, entry);
-        }
-        return;
-    }
     let n = u64::from(packet.packets);
     let direction = work.route.direction.get();
-    if flags & half_open::ANSWERED == 0 || !packet.flags.any(TcpFlags::ACK) {
-        return;
+    if !packet.flags.any(TcpFlags::ACK) {
+        return NEITHER;
     }
     let version = entry.version();
     let options = Options::new(work, work.route.valid.get(), tables);
-    let mut is_plain = work.route.seen.get() == 0;
-    if let Some(option) = options.get(Subtype::MpCapable) {
-        // The listener ignores one that does not go with its SYN/ACK.
-        is_plain = u32::from(MpCapable::version_of(&option)) != version
-            || !MpCapable::flags_of(&option).agrees();
-    }
-    if !is_plain && let Some(option) = options.get(Subtype::MpCapable) {
+    let option = options.get_or_empty(Subtype::MpCapable);
+    let is_capable = option.length() != 0;
+    // The listener ignores one that does not go with its SYN/ACK.
+    let is_usable = is_capable
+        && u32::from(MpCapable::version_of(&option)) == version
+        && MpCapable::flags_of(&option).agrees();
+    if is_usable {
         let (sender, receiver) = (option.u64(4), option.u64(12));
         let acknowledged = packet.acknowledgment;
         let first = entry.isn[1].load().wrapping_add(1);
@@ -420,16 +461,18 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
         }
         if wrong {
             tables.report(Happening::Error, 41, 0);
-            return;
+            return NEITHER;
         }
         if version == 1 && option.length() == 20 && packet.payload > 0 {
             tables.count(direction, |events| events.capable_no_length += 1);
         }
         entry.secrets[0].store(sender);
-        return complete(tables, work, entry);
+        return (true, false);
     }
+    let is_plain = is_capable || work.route.seen.get() == 0;
     // Data before the listener can know the initiator's key.
     if version == 1 && packet.payload > 0 && flags & half_open::CONFIRMED == 0 {
+        // One that falls back is the last.
         let packets = if is_plain { 1 } else { n };
         tables.count(direction, |events| events.data_before_key += packets);
     }
@@ -437,29 +480,21 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
     if has_dss && version == 1 && work.dss.flags().all(DssFlags::ACK) {
         // The third segment was lost, or is late: the listener says whether it knows the key.
         entry.flags.or(half_open::KEYLESS);
-    } else if is_plain {
-        fall_back(tables, work, entry, direction);
+        return NEITHER;
     }
+    (false, is_plain)
 }
 
-/// The listener's first segment since the initiator sent a DSS without its key: with an option of MPTCP there
-/// is a session, without any there is none. (A reset, as of SYN cookies, says nothing.)
+/// The packet in work ended its handshake without a subflow: the other packets of its buffer find none, and are
+/// stray.
 #[inline(always)]
-fn decide<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
-    const SPEAKS: u32 = Subtype::Dss.bit() | Subtype::AddAddr.bit();
-    if work.route.valid.get() & SPEAKS != 0 {
-        complete(tables, work, entry);
-    } else if work.route.seen.get() == 0 {
-        fall_back(tables, work, entry, entry.direction());
+pub(super) fn strand<T: Stages>(tables: &T, work: &Work) {
+    let others = u64::from(work.packet.packets) - 1;
+    if others != 0 && work.route.seen.get() != 0 {
+        tables.count(work.route.direction.get(), |events| {
+            events.unknown_flow += others;
+        });
     }
-}
-
-/// The initiator's third segment made no session; `direction` is that of the initiator.
-#[inline(always)]
-fn fall_back<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, direction: u32) {
-    tables.count(direction, |events| events.fallback_plain_ack += 1);
-    tables.report(Happening::FellBack, Fallback::PlainThirdSegment as u32, 0);
-    drop(tables, work, entry);
 }
 
 /// The handshake is complete: the session and its first subflow begin.
@@ -482,20 +517,18 @@ fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
     work.route.ask(next::OPEN_SESSION | next::OPEN_SUBFLOW);
 }
 
-/// A handshake is reset.
+/// A handshake is reset. Returns true if it is over.
 #[inline(always)]
-fn reset<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) {
+fn reset<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) -> bool {
     let kind = entry.kind();
     if kind == Kind::Stray as u32 {
         return reset_stray(tables, work, entry, by_opener);
     }
-    if !is_taken::<T>(work, entry, by_opener) {
-        return;
-    }
-    if kind == JOIN {
+    let is_taken = is_taken::<T>(work, entry, by_opener);
+    if is_taken && kind == JOIN {
         join::reset(tables, work, entry, by_opener);
     }
-    drop(tables, work, entry);
+    is_taken
 }
 
 /// Does the other end take the reset in work for one of this handshake (RFC 9293 sections 3.10.7.3 and 4)?
@@ -529,25 +562,31 @@ fn is_taken<T: Stages>(work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool
     number.wrapping_sub(first) <= last.wrapping_sub(first)
 }
 
-/// A flow of stray segments is reset. An answer counts, once: the entry of the flow stays for a while.
+/// A flow of stray segments is reset. An answer counts, once: the entry of the flow stays for a while. Returns
+/// true if it is over.
 #[inline(always)]
-fn reset_stray<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) {
+fn reset_stray<T: Stages>(
+    tables: &T,
+    work: &Work,
+    entry: &HalfOpen<T::Memory>,
+    by_opener: bool,
+) -> bool {
     let flags = entry.flags.load();
     if flags & half_open::REFUSED != 0 {
-        return;
+        return false;
     }
     // Who acknowledges, or has the session's key, knows the connection: it ends here.
     if by_opener
         || work.packet.flags.any(TcpFlags::ACK)
         || work.route.valid.get() & Subtype::MpFastclose.bit() != 0
     {
-        return drop(tables, work, entry);
+        return true;
     }
     // Who does not names what the segments acknowledged (RFC 9293 section 3.10.7.1).
     let first = entry.isn[1].load();
     let last = entry.next.load();
     if work.packet.sequence.wrapping_sub(first) > last.wrapping_sub(first) {
-        return;
+        return false;
     }
     entry.flags.or(half_open::REFUSED);
     tables.count(entry.direction(), |events| {
@@ -560,6 +599,7 @@ fn reset_stray<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, 
             events.dss_no_subflow += 1;
         }
     });
+    false
 }
 
 /// A segment with an option, of a flow that nobody knows. Says what it opens.

@@ -3,7 +3,7 @@
 use super::{
     Happening, JoinFailure, REPLACE_TIME, Stages,
     entry::{HalfOpen, Session, half_open, session},
-    handshake::{answered, drop},
+    handshake::answered,
     open::{clear_bit, set_bit, token_of, tokens},
     sequence::after,
     since,
@@ -248,19 +248,19 @@ pub(super) fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
     work.route.ask(next::VERIFY_JOIN);
 }
 
-/// What comes after the SYN/ACK of an MP_JOIN handshake.
+/// What comes after the SYN/ACK of an MP_JOIN handshake. Returns true if the handshake is over.
 #[inline(always)]
 pub(super) fn later<T: Stages>(
     tables: &T,
     work: &Work,
     entry: &HalfOpen<T::Memory>,
     by_opener: bool,
-) {
+) -> bool {
     let n = u64::from(work.packet.packets);
     let direction = work.route.direction.get();
     let flags = entry.flags.load();
     if flags & half_open::ANSWERED == 0 || !work.packet.flags.any(TcpFlags::ACK) {
-        return;
+        return false;
     }
     if !by_opener {
         // The fourth segment.
@@ -270,9 +270,9 @@ pub(super) fn later<T: Stages>(
         );
         if flags & half_open::PROVEN != 0 && reached {
             tables.count(direction, |events| events.join_validated += 1);
-            complete(tables, work, entry);
+            return !complete(tables, work, entry);
         }
-        return;
+        return false;
     }
     let options = Options::new(work, work.route.valid.get(), tables);
     if options.get(Subtype::MpJoin).is_none() {
@@ -282,15 +282,16 @@ pub(super) fn later<T: Stages>(
         {
             failed(tables, entry, JoinFailure::PlainThirdSegment);
         }
-        return;
+        return false;
     }
     if flags & half_open::CONFIRMED != 0 {
         tables.count(direction, |events| events.join_ack_repeated += n);
-        return;
+        return false;
     }
     entry.flags.or(half_open::CONFIRMED);
     tables.count(direction, |events| events.join_final_ack += 1);
     work.route.ask(next::VERIFY_JOIN);
+    false
 }
 
 /// Tells that a join failed.
@@ -300,16 +301,16 @@ fn failed<T: Stages>(tables: &T, entry: &HalfOpen<T::Memory>, why: JoinFailure) 
     tables.report(Happening::JoinFailed, why as u32, token);
 }
 
-/// The join is established.
+/// The join is established; returns false if its session is gone.
 #[inline(always)]
-fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
+fn complete<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> bool {
     undo(tables, entry);
     if session_of_entry(tables, entry).is_none() {
-        drop(tables, work, entry);
-        return;
+        return false;
     }
     work.route.session.set(entry.session.load() + 1);
     work.route.ask(next::OPEN_SUBFLOW);
+    true
 }
 
 /// MP_TCPRST reasons "lack of resources" and "administratively prohibited" (RFC 8684 section 3.6).

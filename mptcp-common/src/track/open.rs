@@ -3,6 +3,7 @@
 use super::{
     Happening, Kind, Memory, Stages,
     entry::{HalfOpen, Session, Side, Subflow, Way, half_open, session, subflow},
+    handshake::strand,
     is_session_over, is_subflow_over,
     table::{self, Bucket, Table as _},
     tokens::Tokens,
@@ -52,6 +53,7 @@ pub fn open_session<T: Stages>(tables: &T) {
             route.next.set(0);
             route.flow.set(Flow::Unknown as u32);
             free(tables, entry, route.slot.get(), work.tag);
+            strand(tables, work);
         }
     }
 }
@@ -189,6 +191,7 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     let lose = || {
         tables.count(direction, |events| events.lost_subflows += 1);
         free(tables, entry, half_open_slot, tag);
+        strand(tables, work);
     };
     let Some(session) = tables.sessions().slot(session_slot) else {
         return lose();

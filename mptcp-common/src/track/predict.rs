@@ -34,8 +34,10 @@ impl Predicted {
     /// Counts what it acknowledged anew, and that it has the mapping of the packet before.
     #[inline(always)]
     pub fn count(self, packet: &Packet, events: &mut Events) {
-        if self.0 & Self::MAP_REPEATED != 0 {
-            events.map_repeated += u64::from(packet.packets);
+        // What the first packet of a buffer maps anew, the others repeat.
+        let again = packet.packets - u32::from(self.0 & Self::MAP_REPEATED == 0);
+        if again != 0 {
+            events.map_repeated += u64::from(again);
         }
         events.fresh_ack += u64::from(self.0 & Self::FRESH_ACK != 0);
         events.fresh_data_ack += u64::from(self.0 & Self::FRESH_DATA_ACK != 0);

@@ -118,6 +118,12 @@ impl<'a, T: Stages> Seen<'a, T> {
         Options::new(self.work, self.work.route.valid.get(), self.tables).get(subtype)
     }
 
+    /// As [`option`](Self::option), of length 0 where there is none.
+    #[inline(always)]
+    pub(super) fn option_or_empty(&self, subtype: Subtype) -> RawOption<'_> {
+        Options::new(self.work, self.work.route.valid.get(), self.tables).get_or_empty(subtype)
+    }
+
     #[inline(always)]
     pub(super) fn has(&self, subtype: Subtype) -> bool {
         self.work.route.valid.get() & subtype.bit() != 0

@@ -129,12 +129,18 @@ impl<M: Memory> Set<'_, M> {
     /// How many of the packets that `length` bytes from `start` on are, each of `size` bytes but the last, lie in
     /// it as a whole?
     #[inline(always)]
-    pub(super) fn packets_inside(&self, start: u64, size: u32, length: u32) -> u32 {
+    pub(super) fn packets_inside(
+        &self,
+        start: u64,
+        size: u32,
+        length: u32,
+        verifier: &impl Forget,
+    ) -> u32 {
         let next = self.next.load();
         if self.is_contiguous(start) || size == 0 {
             return 0;
         }
-        let mut packets = if after_64(next, start) {
+        let packets = if after_64(next, start) {
             let known = next.wrapping_sub(start);
             if known >= length.into() {
                 return length.div_ceil(size);
@@ -144,6 +150,7 @@ impl<M: Memory> Set<'_, M> {
             0
         };
         let start = start as u32;
+        let mut packets = verifier.forget(packets);
         for range in self.above {
             let (low, high) = (range[0].load(), range[1].load());
             // What lies behind the contiguous part was counted.
@@ -162,7 +169,7 @@ impl<M: Memory> Set<'_, M> {
             } else {
                 high.wrapping_sub(start) / size
             };
-            packets += to.saturating_sub(from);
+            packets = verifier.forget(packets + to.saturating_sub(from));
         }
         packets
     }
@@ -350,12 +357,20 @@ impl<M: Memory> Way<M> {
     /// How many of these packets of `size` bytes, the first of which begins with the data sequence number `start`,
     /// begin in data that a remembered mapping other than theirs maps to other bytes of the subflow?
     #[inline(always)]
-    pub(super) fn packets_mapped(&self, theirs: Map, start: u64, size: u32, packets: u32) -> u32 {
-        let mut found = 0;
+    pub(super) fn packets_mapped(
+        &self,
+        theirs: Map,
+        start: u64,
+        size: u32,
+        packets: u32,
+        verifier: &impl Forget,
+    ) -> u32 {
+        let mut found = verifier.forget(0);
         for mapping in &self.mappings {
             let map = Map::read(mapping);
             if map.length != 0 && map.shift() != theirs.shift() {
-                found += packets_from(start, size, packets, map.dsn, map.length);
+                let more = packets_from(start, size, packets, map.dsn, map.length);
+                found = verifier.forget(found + more);
             }
         }
         found
