@@ -104,6 +104,15 @@ impl Twins {
         self.recorded.take().unwrap_or_default()
     }
 
+    /// Runs a frame as it was captured, and returns what it counted.
+    ///
+    /// # Errors
+    /// If kernel and user space differ.
+    pub fn frame(&mut self, frame: &[u8], ingress: bool) -> Result<Counters> {
+        let from = if ingress { A } else { B };
+        self.run(frame, from, Merged::default())
+    }
+
     /// Runs a frame that was sent by a side, perhaps of several packets, and returns what it counted.
     ///
     /// # Errors

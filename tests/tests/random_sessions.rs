@@ -4,6 +4,8 @@
 //! it, and what is in every table afterwards. What has to hold of the numbers holds after every
 //! sequence.
 //!
+//! In a test of its own, a buffer has to count what its packets count one by one.
+//!
 //! `MPTCP_SEQUENCES` says how many in each role; `--nocapture` shows how many frames that were.
 
 use std::env;
@@ -23,6 +25,8 @@ fn sequences(mut twins: Twins, role: Role, seed: u64) -> Result<()> {
     const COUNT: u64 = 50_000;
     let count = match env::var("MPTCP_SEQUENCES") {
         Ok(count) => count.parse().context("MPTCP_SEQUENCES is a number")?,
+        // Several times as slow, and each compared with itself alone.
+        Err(_) if twins.is_cutting() => COUNT / 10,
         Err(_) => COUNT,
     };
     let mut sum = Counters::default();
@@ -47,16 +51,17 @@ fn sequences(mut twins: Twins, role: Role, seed: u64) -> Result<()> {
         }
     }
     eprintln!("{} frames", twins.frames);
+    // With buffers of several packets.
+    ensure!(count < 1000 || sum.frames > twins.frames);
     ensure!(
         count < 1000
+            || twins.is_cutting()
             || [
                 sum.rx.retransmitted,
                 sum.rx.join_validated + sum.tx.join_validated,
                 sum.rx.checksum_verified,
                 sum.rx.checksum_failed,
                 sum.rx.checksum_unverified,
-                // Buffers of several packets.
-                sum.frames - twins.frames,
                 // Numbers of four bytes, in both places.
                 sum.rx.dss_flags[0b0101] + sum.tx.dss_flags[0b0101],
             ]

@@ -168,9 +168,9 @@ counters! {
         mss: u64,
         /// DSS with a mapping and a checksum.
         dss_checksum: u64,
-        /// DSS with an infinite mapping: M, data-level length 0, checksum 0 or absent, no F.
+        /// DSS or MP_CAPABLE with an infinite mapping: data-level length 0, checksum 0 or absent, no F.
         dss_infinite: u64,
-        /// DSS with M and data-level length 0 that is no infinite mapping.
+        /// DSS or MP_CAPABLE with data-level length 0 that is no infinite mapping.
         dss_no_length: u64,
         /// ADD_ADDR that announces an address.
         add_addr: u64,

@@ -343,6 +343,14 @@ fn handshake(
                         events.capable_ack += n;
                         if option.length() > 20 {
                             events.capable_map += n;
+                            if option.u16(20) == 0 {
+                                // As in a DSS.
+                                if option.length() > 22 && option.u16(22) != 0 {
+                                    events.dss_no_length += n;
+                                } else {
+                                    events.dss_infinite += n;
+                                }
+                            }
                         }
                     }
                 }

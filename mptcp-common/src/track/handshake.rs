@@ -3,7 +3,7 @@
 use super::{
     Fallback, Happening, Kind, Memory, Stages,
     entry::{HalfOpen, half_open},
-    is_half_open_over, join,
+    is_half_open_over, is_subflow_over, join,
     open::{free, leave},
     sequence::{SLACK, after},
     table::{self, Table as _},
@@ -213,10 +213,11 @@ fn replaces<T: Stages>(tables: &T, work: &Work, now: u64) -> bool {
         return false;
     };
     let sequence = work.packet.sequence;
+    let is_over = is_subflow_over(subflow, &tables.limits(), now);
     for side in 0..2 {
         // Behind the data that came with the SYN (TCP Fast Open), if any.
         let base = subflow.ways[side].base.load();
-        if base.wrapping_sub(sequence) <= MAX_SYN_DATA {
+        if base.wrapping_sub(sequence) <= MAX_SYN_DATA && !is_over {
             return false;
         }
     }

@@ -210,6 +210,119 @@ fn fast_open(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
     Ok(talk)
 }
 
+/// An answer to the SYN that is changed.
+fn answered(twins: &mut Twins, change: fn(&mut [u8])) -> Result<Talk<'_>> {
+    let mut talk = Talk::new(twins);
+    let (syn, mut syn_ack) = (talk.capable_syn(), talk.capable_syn_ack());
+    change(&mut syn_ack);
+    talk.send(0, A, SYN, &syn, 0)?;
+    talk.send(0, B, SYN_ACK, &syn_ack, 0)?;
+    Ok(talk)
+}
+
+/// A DSS of the initiator in the place of its key, with an announcement or data, and what the listener answers.
+fn keyless(twins: &mut Twins, answer: fn(&mut Talk<'_>) -> (u8, Vec<u8>)) -> Result<Talk<'_>> {
+    let mut talk = half_open(twins)?;
+    let dss = talk.dss(A, Some(talk.map(0, A, 9)), false);
+    talk.send(0, A, ACK, &dss, 9)?;
+    talk.dsn[A] += 9;
+    let (flags, options) = answer(&mut talk);
+    talk.send(0, B, flags, &options, 0)?;
+    Ok(talk)
+}
+
+/// 100 bytes with a mapping made by `map` of the right one, and what the listener answers.
+fn mapped_badly(
+    twins: &mut Twins,
+    map: fn((u64, u32, u16)) -> (u64, u32, u16),
+    answer: fn(&Talk<'_>) -> Vec<u8>,
+) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    talk.clear();
+    mapped(&mut talk, 0, 100, map)?;
+    let options = answer(&talk);
+    talk.send(0, B, ACK, &options, 0)?;
+    Ok(talk)
+}
+
+/// A DATA_ACK of so many bytes beyond what was mapped.
+fn data_ack(talk: &Talk<'_>, beyond: u64) -> Vec<u8> {
+    let ack = (talk.dsn[A] + beyond).to_be_bytes();
+    option(2, 0, &[&[3][..], &ack].concat())
+}
+
+/// Two DSS in one segment, each of half its bytes, and what the listener answers.
+fn mapped_twice(twins: &mut Twins, answer: fn(&Talk<'_>) -> Vec<u8>) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    talk.short_numbers = [true; 2];
+    let (dsn, ssn, _) = talk.map(0, A, 50);
+    let halves =
+        [(dsn, ssn, 50), (dsn + 50, ssn + 50, 50)].map(|map| talk.dss(A, Some(map), false));
+    talk.send(0, A, ACK, &halves.concat(), 100)?;
+    let options = answer(&talk);
+    talk.send(0, B, ACK, &options, 0)?;
+    Ok(talk)
+}
+
+/// The first data of a session, mapped by MP_CAPABLE with a checksum or without, whether or not checksums were agreed
+/// on.
+fn capable_data(twins: &mut Twins, is_agreed: bool, has_checksum: bool) -> Result<Talk<'_>> {
+    let mut talk = Talk::new(twins);
+    if is_agreed {
+        talk.capable_flags |= 0x80;
+    }
+    talk.handshake()?;
+    let mut options = talk.capable_ack();
+    options.extend([0, 35]);
+    if has_checksum {
+        options.extend([0x12, 0x34]);
+    }
+    options[1] = options.len() as u8;
+    talk.send(0, A, ACK, &options, 35)?;
+    Ok(talk)
+}
+
+/// A reset so far from the next number, with an MP_FASTCLOSE or alone.
+fn forged_reset(twins: &mut Twins, offset: u32, has_fastclose: bool) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    let right = talk.flows[0];
+    talk.flows[0].next[A] = right.next[A].wrapping_add(offset);
+    let options = if has_fastclose {
+        fastclose_option(talk.keys[B])
+    } else {
+        Vec::new()
+    };
+    talk.send(0, A, RST, &options, 0)?;
+    talk.flows[0] = right;
+    Ok(talk)
+}
+
+/// Data that a subflow has sent, once more on it with another mapping, after so many other mappings.
+fn remapped(twins: &mut Twins, others: u32) -> Result<Talk<'_>> {
+    let mut talk = Talk::joined(twins)?;
+    let (dsn, ..) = talk.map(0, A, 100);
+    talk.data(0, A, 100)?;
+    for _ in 0..others {
+        talk.data(0, A, 10)?;
+    }
+    talk.clear();
+    mapped(&mut talk, 0, 100, |(_, ssn, length)| (dsn, ssn, length))?;
+    Ok(talk)
+}
+
+/// A join that nobody answers, and the end of its session by a reset with MP_FASTCLOSE, or of nothing.
+fn left_alone(twins: &mut Twins, ends: bool) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    let flow = talk.flow();
+    let syn = talk.join_syn_option(flow, A);
+    talk.send(flow, A, SYN, &syn, 0)?;
+    if ends {
+        let options = fastclose_option(talk.keys[B]);
+        talk.send(0, A, RST, &options, 0)?;
+    }
+    Ok(talk)
+}
+
 /// Data mapped by MP_CAPABLE to so many bytes, and a segment without an option.
 fn no_length(twins: &mut Twins, length: u8) -> Result<Talk<'_>> {
     let mut talk = Talk::established(twins)?;
@@ -256,8 +369,6 @@ fn again(talk: &mut Talk<'_>, flow: usize, options: &[u8]) -> Result<()> {
 #[rustfmt::skip]
 pub(crate) const SCENARIOS: &[Scenario] = &[
     s("TotSess", 1, established, half_open, "the third segment is missing"),
-    s("TotSess", 1, |t| third(t, |t| (t.dss(A, Some(t.map(0, A, 9)), false), 9)),
-        |t| third(t, |_| (option(4, 0, &[1]), 0)), "a DATA_ACK says as much as the third segment"),
     s("TotV1Sess", 1, established, version_0, "version 0"),
     s("subCon", 1, |t| then(Talk::confirmed(t)?, |t| { t.join(A, 5)?; Ok(()) }),
         |t| then(Talk::confirmed(t)?, |t| { t.join_until_ack(A, 5)?; Ok(()) }), "the fourth segment is missing"),
@@ -309,7 +420,47 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::established(t)?; t.data(0, B, 50)?; t.send(0, A, RST | ACK, &[], 0)?; Ok(t) }, "a reset is no plain ACK"),
     s("TotFB", 1, |t| { let mut t = Talk::established(t)?; let f = t.flows[0]; t.flows[0].next[A] += 1 << 29; t.reset(0, A, 0)?; t.flows[0] = f; t.send(0, A, ACK, &[], 0)?; Ok(t) },
         |t| { let mut t = Talk::established(t)?; let f = t.flows[0]; t.flows[0].next[A] += 1 << 29; t.reset(0, A, 0)?; t.flows[0] = f; t.ack(0, A)?; Ok(t) }, "a reset that nobody takes says nothing"),
-    s("TotFB", 1, |t| no_length(t, 0), |t| no_length(t, 9), "data mapped by MP_CAPABLE says as much as a DATA_ACK"),
+    s("InfSet", 1, |t| no_length(t, 0), |t| no_length(t, 9), "an MP_CAPABLE of no length is an infinite mapping too"),
+    s("InfMapFg", 1, |t| no_length(t, 0), |t| no_length(t, 9), "in MP_CAPABLE"),
+    // A session exists when the listener has answered.
+    s("TotSess", 1, |t| keyless(t, |t| (ACK, t.dss(B, None, false))), |t| keyless(t, |_| (RST, vec![])), "answered by a reset, as by SYN cookies"),
+    s("subCon", 1, |t| keyless(t, |t| (ACK, t.add_addr_option(B, 9))), |t| keyless(t, |_| (ACK, vec![])), "answered without an option"),
+    s("TotFB", 1, |t| keyless(t, |_| (ACK, vec![])), |t| keyless(t, |t| (ACK, t.dss(B, None, false))), "a listener that answers with a DSS has a session"),
+    s("TotFB", 1, |t| keyless(t, |_| (ACK, vec![])), |t| keyless(t, |_| (RST, vec![])), "a reset is no fallback"),
+    s("V1DataPriorToKey", 1, |t| keyless(t, |_| (RST, vec![])), established, "the key came first"),
+    // Answers are judged against their questions.
+    s("NoMpcSynack", 1, |t| answered(t, |o| o[2] &= 0xf0), |t| answered(t, |_| {}), "of the SYN's version"),
+    s("NoMpcSynack", 1, |t| answered(t, |o| o[2] |= 2), |t| answered(t, |_| {}), "of no higher version"),
+    s("NoMpcSynack", 1, |t| answered(t, |o| o[3] |= 0x40), |t| answered(t, |o| o[3] |= 0x80), "checksums may be asked for, extensions not"),
+    s("NoMpcSynack", 1, |t| answered(t, |o| o[3] = 0x02), |t| answered(t, |_| {}), "with the algorithm of the SYN"),
+    s("NoMpcSynack", 1, |t| answered(t, |o| o[3] = 0x03), |t| answered(t, |o| o[3] |= 0x20), "with one algorithm"),
+    s("TotFB", 1, |t| third(t, |t| { let mut o = t.capable_ack(); o[2] &= 0xf0; (o, 0) }), |t| third(t, |t| (t.capable_ack(), 0)), "a third segment of the SYN/ACK's version"),
+    s("TotFB", 1, |t| third(t, |t| { let mut o = t.capable_ack(); o[3] |= 0x40; (o, 0) }), |t| third(t, |t| { let mut o = t.capable_ack(); o[3] |= 0x80; (o, 0) }), "a third segment that asks for an extension is ignored"),
+    s("TotSess", 1, established, |t| third(t, |t| { let mut o = t.capable_ack(); o[3] = 2; (o, 0) }), "with the algorithm of the SYN/ACK"),
+    // Bytes are judged for a mapping, and not segments.
+    s("NomapEr", 1, |t| mapped_badly(t, |(d, s, l)| (d, s + 3, l - 3), |_| vec![]), |t| mapped_badly(t, |m| m, |_| vec![]), "a mapping that begins inside of its segment"),
+    s("NomapEr", 1, |t| mapped_badly(t, |(d, s, l)| (d, s + 500, l), |_| vec![]), |t| mapped_badly(t, |m| m, |_| vec![]), "a mapping elsewhere"),
+    s("NomapEr", 1, |t| mapped_badly(t, |(d, s, _)| (d, s, 60), |_| vec![]), |t| mapped_badly(t, |(d, s, _)| (d, s, 160), |_| vec![]), "a mapping that ends inside of its segment"),
+    s("MrDataEr", 1, |t| mapped_badly(t, |(d, s, _)| (d, s, 60), |_| vec![]), |t| mapped_badly(t, |(d, s, l)| (d, s + 3, l - 3), |_| vec![]), "one that begins there ends with it"),
+    s("FBnoMap", 1, |t| mapped_badly(t, |(d, s, l)| (d, s + 3, l - 3), |_| vec![]), |t| mapped_badly(t, |(d, s, l)| (d, s + 3, l - 3), |t| t.dss(B, None, false)), "a receiver that goes on with DATA_ACKs has not fallen back"),
+    s("FBnoMap", 1, |t| mapped_twice(t, |_| vec![]), |t| mapped_twice(t, |t| data_ack(t, 100)), "a DATA_ACK for the bytes"),
+    s("NomapEr", 1, |t| mapped_twice(t, |_| vec![]), |t| mapped_twice(t, |t| data_ack(t, 100)), "a DATA_ACK for the bytes: they had a mapping"),
+    // What holds of a mapping in a DSS holds of one in MP_CAPABLE.
+    s("CsumPresenceEr", 1, |t| capable_data(t, true, false), |t| capable_data(t, true, true), "an MP_CAPABLE with the checksum that was agreed on"),
+    s("CsumPresenceEr", 1, |t| capable_data(t, false, true), |t| capable_data(t, false, false), "an MP_CAPABLE without a checksum that was not"),
+    s("OptRstEr", 1, |t| { let mut t = capable_data(t, true, false)?; t.send(0, B, RST | ACK, &[], 0)?; Ok(t) }, |t| { let mut t = capable_data(t, true, true)?; t.send(0, B, RST | ACK, &[], 0)?; Ok(t) }, "a reset that answers no missing checksum"),
+    s("InMapEr", 1, |t| { let mut t = capable_data(t, false, true)?; t.send(0, B, RST | ACK, &[], 0)?; Ok(t) }, |t| { let mut t = capable_data(t, false, false)?; t.send(0, B, RST | ACK, &[], 0)?; Ok(t) }, "an MP_CAPABLE whose checksum nobody agreed on"),
+    // A reset is taken at the next number alone.
+    s("CurSF", 1, |t| forged_reset(t, 10, false), |t| forged_reset(t, 0, false), "a reset in the window is challenged"),
+    s("CurSF", 1, |t| forged_reset(t, 10u32.wrapping_neg(), false), |t| forged_reset(t, 0, false), "one before it is too old"),
+    s("FCRcvEr", 1, |t| forged_reset(t, 0, true), |t| forged_reset(t, 10, true), "a fast close in the window is challenged"),
+    // Data sent again: by TCP, by MPTCP on the same subflow, on another.
+    s("RemapSubflow", 1, |t| remapped(t, 0), |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) }, "on another subflow"),
+    s("RemapSubflow", 1, |t| remapped(t, 5), |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, "by TCP"),
+    s("RetxSubflow", 1, |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, |t| remapped(t, 0), "with a mapping of its own"),
+    s("Reinject", 1, |t| { let mut t = Talk::joined(t)?; t.data(1, A, 100)?; mapped(&mut t, 0, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) }, |t| remapped(t, 0), "onto the subflow that had it"),
+    // A gauge asks whether its session lives.
+    s("PendSF", 1, |t| left_alone(t, false), |t| left_alone(t, true), "of a session that is over"),
     s("TotFBtx", 1, |t| { let mut t = first_mapped(t, true)?; t.send(0, B, ACK, &[], 0)?; Ok(t) },
         |t| { let mut t = first_mapped(t, false)?; t.send(0, B, ACK, &[], 0)?; Ok(t) }, "an announcement with a right HMAC says as much as a DATA_ACK"),
     s("InfMapFg", 1, |t| then(Talk::confirmed(t)?, |t| { let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(()) }),
