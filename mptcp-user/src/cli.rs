@@ -78,7 +78,8 @@ pub(crate) struct Attach {
     /// Interfaces
     #[arg(short, long = "interface", value_name = "IFACE", required = true, num_args = 1..)]
     pub(crate) interfaces: Vec<String>,
-    /// host: this machine ends the sessions; middlebox: it forwards them
+    /// host: this machine ends the sessions; middlebox: it forwards them, and what passes lo is counted
+    /// like that, whatever is said here
     #[arg(long, value_enum, default_value_t = RoleName::Host)]
     pub(crate) role: RoleName,
     /// How to see what comes in: auto is XDP in the driver, else TC

@@ -47,6 +47,7 @@ pub const LAWS: &[(&str, &str)] = &[
     ("AddAddrTx", "AddAddrTx"),
     ("AddAddrEchoRx", "EchoAdd"),
     ("AddAddrEchoTx", "EchoAddTx"),
+    ("AddAddrPortRx", "PortAdd"),
     ("REMAddr + REMEr", "RmAddr"),
     ("REMAddrTx + REMErTx", "RmAddrTx"),
     ("PrioBkup + PrioClearRx", "MPPrioRx"),
@@ -57,6 +58,61 @@ pub const LAWS: &[(&str, &str)] = &[
     ("FCsnt", "MPFastcloseTx"),
     ("CksumEr", "DataCsumErr"),
 ];
+
+/// Where some of the [`LAWS`] do not hold, since kernel and probe do not look at the same place.
+#[derive(Clone, Copy, Debug)]
+pub struct Exception {
+    /// When that is so, and what each of them counts: sentences of the documents.
+    pub when: &'static str,
+    /// The laws, by their left sides.
+    pub laws: &'static [&'static str],
+    /// Scenarios that show it.
+    pub scenarios: &'static [&'static str],
+}
+
+/// The kernel counts SYNs of MPTCP listeners.
+pub const NO_MPTCP_LISTENER: Exception = Exception {
+    when: "A SYN with MP_CAPABLE goes to a port without an MPTCP listener (one of plain TCP, or none). The kernel \
+           counts SYNs of MPTCP listeners only; the table counts what the packet says, and the SYN/ACK that answers \
+           without the option.",
+    laws: &["MPSYN - MPSYNretx", "MPV1SYN - MPSYNretx", "NoMpcSynack"],
+    scenarios: &[
+        "a_syn_to_a_listener_without_mptcp",
+        "a_syn_to_a_closed_port",
+    ],
+};
+
+/// With SYN cookies a join beyond the limits is not answered.
+pub const SILENT_COOKIES: Exception = Exception {
+    when: "A listener with SYN cookies refuses a join beyond its limit of subflows, and does not answer: there is no \
+           reset. The kernel counts each SYN, and each of them as rejected; the table counts a SYN that comes again \
+           in JoinSYNretx, and what nobody refused on the wire in no row of refusals.",
+    laws: &[
+        "JoinSYN - JoinSYNretx + JoinSYNtx - JoinSYNretxTx",
+        "SFFACK",
+        "MaxsfEr",
+    ],
+    scenarios: &["joins_that_cookies_refuse_without_an_answer"],
+};
+
+/// A host's own filter comes before the probe.
+pub const OUTPUT_FILTER: Exception = Exception {
+    when: "The host's own filter (nft hook output, iptables OUTPUT) drops a packet that the kernel counted as sent, \
+           or takes its option away. It comes before the probe, which sees what leaves. (What a filter on the way in drops comes behind the \
+           probe: there the table counts, and the kernel does not.)",
+    laws: &[
+        "MPSYNtx - MPSYNretxTx",
+        "JoinSYN - JoinSYNretx + JoinSYNtx - JoinSYNretxTx",
+        "JoinSYNtx - JoinSYNretxTx",
+    ],
+    scenarios: &[
+        "a_join_that_the_hosts_own_filter_drops",
+        "a_syn_that_loses_its_option",
+    ],
+};
+
+/// All of them.
+pub const EXCEPTIONS: &[&Exception] = &[&NO_MPTCP_LISTENER, &SILENT_COOKIES, &OUTPUT_FILTER];
 
 /// A row, who else knows it, and what it is of what those know.
 pub type Known<T> = (&'static str, &'static str, fn(&T, &T) -> u64);

@@ -89,13 +89,13 @@ impl Probe {
         serde_json::from_str(&text).context("status prints no JSON")
     }
 
-    /// Rows of which this kernel refuses a hook, on the first interface.
+    /// Rows of which a hook is missing, on the first interface.
     pub fn refused_rows(&self) -> Result<BTreeSet<String>> {
         let status = self.status()?;
         let hooks = status["interfaces"][0]["hooks"]
             .as_array()
             .context("no hooks")?;
-        let refused = hooks.iter().filter(|hook| hook["state"] == "refused");
+        let refused = hooks.iter().filter(|hook| hook["state"] != "attached");
         let rows = refused.filter_map(|hook| hook["rows"].as_array()).flatten();
         Ok(rows
             .filter_map(|row| row.as_str().map(ToOwned::to_owned))

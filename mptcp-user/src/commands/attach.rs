@@ -13,12 +13,13 @@ use anyhow::Result;
 use aya_log::EbpfLogger;
 use mptcp_common::counter::Role;
 
-use super::{Interrupt, conclude, once, print};
+use super::{Interrupt, LOOPBACK, conclude, once, print};
 use crate::{
     cli::{Attach, KernelLog},
     failure::{causes, say},
     probe::{
-        self, Attached, Interface, KernelHooks, Network, Pins, Policy, Probe, Seeded, Settings,
+        self, Attached, HostLimits, Interface, KernelHooks, Network, Pins, Policy, Probe, Seeded,
+        Settings,
     },
     render::table::role_name,
 };
@@ -27,6 +28,17 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
     let role = options.role.into();
+    let host = match role {
+        Role::Host => HostLimits::read().await,
+        // The hosts are elsewhere.
+        Role::Middlebox => HostLimits::default(),
+    };
+    for unknown in &host.unknown {
+        say(format!(
+            "{unknown}; rows that follow it are judged by a default (mptcp-user status shows it)\n  next: \
+             --limit-subflows and --close-timeout set the limits"
+        ));
+    }
     let settings = Settings {
         role,
         xdp: options.xdp,
@@ -36,37 +48,49 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
         track: !options.no_track,
         verify_checksums: options.verify_checksums,
         sizes: options.room.into(),
-        policy: Policy::new(&options.limits, role).await,
+        policy: Policy::new(&options.limits, &host),
     };
     let names = once(&options.interfaces);
     let mut text = String::new();
     let mut done = Vec::new();
     let mut failures = Vec::new();
+    let mut is_host = false;
     let lock = pins.lock()?;
     for name in &names {
         match attach(&network, pins, name, &settings).await {
             Ok((interface, attached)) => {
-                text.push_str(&said(&interface, &attached, &settings));
+                text.push_str(&said(&interface, &attached));
+                if interface.is_loopback {
+                    say(format!("{name}: {LOOPBACK}"));
+                }
+                is_host |= attached.role == Role::Host;
                 done.push(interface);
             }
             Err(error) => failures.push(error),
         }
     }
-    if settings.role == Role::Host && !options.no_hooks && !done.is_empty() {
+    if is_host {
         let namespace = probe::namespace()?;
         let directory = pins.hooks(namespace);
-        if let Err(error) = KernelHooks::attach(&directory, namespace, &options.substitutes) {
+        let hooked = match options.no_hooks {
+            true => KernelHooks::leave(&directory),
+            false => KernelHooks::attach(&directory, namespace, &options.substitutes),
+        };
+        if let Err(error) = hooked {
             say(format!(
                 "no hooks on the kernel's functions: {}",
                 causes(&error)
             ));
         }
     }
-    if settings.role == Role::Host && settings.track && !done.is_empty() {
+    if is_host && settings.track {
         text.push_str(&seed(&network, pins).await);
     }
     pins.remove_if_empty();
     warn_of_stacks(&network, pins, &names).await?;
+    if !done.is_empty() {
+        warn_of_earlier_limits(pins, &done)?;
+    }
     drop(lock);
     // Only now: nobody may read it, and the work is done all the same.
     let printed = print(&text);
@@ -126,7 +150,7 @@ async fn attach(
     Ok((interface, attached))
 }
 
-fn said(interface: &Interface, attached: &Attached, settings: &Settings) -> String {
+fn said(interface: &Interface, attached: &Attached) -> String {
     let egress = match attached.egress {
         Some(hook) => format!(", egress {}", hook.name()),
         None => String::new(),
@@ -140,7 +164,7 @@ fn said(interface: &Interface, attached: &Attached, settings: &Settings) -> Stri
             "attached"
         },
         attached.ingress.name(),
-        role_name(settings.role)
+        role_name(attached.role)
     )
 }
 
@@ -164,12 +188,12 @@ async fn seed(network: &Network, pins: &Pins) -> String {
 /// Packets that cross two probes are counted twice.
 async fn warn_of_stacks(network: &Network, pins: &Pins, chosen: &[&str]) -> Result<()> {
     let namespace = probe::namespace()?;
-    let probed: Vec<_> = network
-        .interfaces()
-        .await?
-        .into_iter()
-        .filter(|interface| pins.interface(namespace, interface.index).exists())
-        .collect();
+    let mut probed = Vec::new();
+    for interface in network.interfaces().await? {
+        if pins.interface(namespace, interface.index).exists()? {
+            probed.push(interface);
+        }
+    }
     for (i, one) in probed.iter().enumerate() {
         for other in &probed[i + 1..] {
             let concerns = |interface: &Interface| chosen.contains(&interface.name.as_str());
@@ -181,6 +205,27 @@ async fn warn_of_stacks(network: &Network, pins: &Pins, chosen: &[&str]) -> Resu
                     one.name, other.name
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Limits that follow the host's are now what they are: programs that were loaded before judge by others.
+fn warn_of_earlier_limits(pins: &Pins, done: &[Interface]) -> Result<()> {
+    let namespace = probe::namespace()?;
+    for here in pins.interfaces()? {
+        if here.namespace != namespace || done.iter().any(|interface| interface.index == here.index)
+        {
+            continue;
+        }
+        if let Ok(probe) = Probe::open(&here)
+            && probe.has_earlier_limits()
+        {
+            say(format!(
+                "{0}: still judged by the host's limits of before\n  next: mptcp-user attach -i {0}, with the \
+                 options of before",
+                probe.name()
+            ));
         }
     }
     Ok(())

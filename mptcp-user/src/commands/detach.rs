@@ -76,13 +76,17 @@ async fn take_off(
 
 /// The same in another network namespace. Where that is gone, only pins are left.
 fn take_off_elsewhere(pins: &Pins, there: &InterfacePins) -> Result<()> {
-    let done = probe::in_namespace(there.namespace, async |network: &Network| {
-        let interfaces = network.interfaces().await?;
-        take_off(network, pins, there, &interfaces).await
-    })?;
-    match done {
-        Some(()) => Ok(()),
-        None => pins.remove(there),
+    match probe::find_namespace(there.namespace) {
+        Ok(Some(path)) => probe::in_namespace(&path, async |network: &Network| {
+            let interfaces = network.interfaces().await?;
+            take_off(network, pins, there, &interfaces).await
+        }),
+        Ok(None) => pins.remove(there),
+        // Programs with links go with their pins. Without links, nobody knows what would stay.
+        Err(error) => match probe::is_on_interface(there) {
+            Some(_) => pins.remove(there),
+            None => Err(error),
+        },
     }
 }
 

@@ -92,20 +92,20 @@ fn capture(file: &Path, options: &Events) -> Result<()> {
 /// The pins of this network namespace, if its probes follow sessions.
 fn shared(pins: &Pins) -> Result<NamespacePins> {
     let namespace = probe::namespace()?;
-    let here = pins
-        .interfaces()?
-        .into_iter()
-        .find(|here| here.namespace == namespace && here.shared().table("events").exists());
-    here.map(|here| here.shared()).ok_or_else(|| {
-        Failure::error(
-            Kind::Failed,
-            format!(
-                "no probe in this network namespace follows sessions (pin directory {})\n  next: \
-                 mptcp-user attach -i IFACE, without --no-track",
-                pins.root().display()
-            ),
-        )
-    })
+    for here in pins.interfaces()? {
+        let shared = here.shared();
+        if here.namespace == namespace && probe::exists(&shared.table("events"))? {
+            return Ok(shared);
+        }
+    }
+    Err(Failure::error(
+        Kind::Failed,
+        format!(
+            "no probe in this network namespace follows sessions (pin directory {})\n  next: \
+             mptcp-user attach -i IFACE, without --no-track",
+            pins.root().display()
+        ),
+    ))
 }
 
 /// A ring has one reader: what it took, nobody else sees.

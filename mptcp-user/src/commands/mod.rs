@@ -75,6 +75,11 @@ impl Interrupt {
     }
 }
 
+/// What a probe on the loopback interface counts.
+const LOOPBACK: &str = "each packet passes it twice, going out and coming in, and is counted once, where it comes in \
+    (role middlebox). Both ends are this host: received is what the initiator of a session sends, sent is what its \
+    listener sends";
+
 /// Names without those that were given before.
 fn once(names: &[String]) -> Vec<&str> {
     let mut seen = Vec::new();
@@ -145,6 +150,15 @@ fn print_json(object: &impl Serialize) -> Result<()> {
         .context("cannot write to standard output")
 }
 
+/// Is the network namespace of a probe certainly gone? That nothing names it here does not say so.
+fn is_namespace_gone(here: &InterfacePins) -> bool {
+    match probe::find_namespace(here.namespace) {
+        Ok(Some(_)) => false,
+        Ok(None) => probe::is_on_interface(here) != Some(true),
+        Err(_) => probe::is_on_interface(here) == Some(false),
+    }
+}
+
 /// The pins of an interface by name: of the interface that has the name, or else of one that had
 /// it and is gone, or whose network namespace is.
 fn find_pins(
@@ -155,7 +169,7 @@ fn find_pins(
     let namespace = probe::namespace()?;
     if let Some(interface) = interfaces.iter().find(|interface| interface.name == name) {
         let here = pins.interface(namespace, interface.index);
-        return Ok(here.exists().then(|| (here, Some(interface.clone()))));
+        return Ok(here.exists()?.then(|| (here, Some(interface.clone()))));
     }
     for here in pins.interfaces()? {
         let is_gone = if here.namespace == namespace {
@@ -163,7 +177,7 @@ fn find_pins(
                 .iter()
                 .all(|interface| interface.index != here.index)
         } else {
-            !probe::is_namespace(here.namespace)
+            is_namespace_gone(&here)
         };
         if is_gone && Probe::open(&here).is_ok_and(|probe| probe.name() == name) {
             return Ok(Some((here, None)));

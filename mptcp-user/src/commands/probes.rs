@@ -3,7 +3,7 @@
 use anyhow::Result;
 use mptcp_common::counter::Role;
 
-use super::{find_pins, once};
+use super::{find_pins, is_namespace_gone, once};
 use crate::{
     failure::{Failure, Kind},
     probe::{self, Interface, InterfacePins, KernelHooks, Network, Pins, Probe},
@@ -58,6 +58,7 @@ impl Pinned {
         pins: &Pins,
         interfaces: &[Interface],
     ) -> Result<()> {
+        let mut loopback = None;
         for here in pins.interfaces()? {
             if here.namespace != self.namespace {
                 continue;
@@ -66,6 +67,9 @@ impl Pinned {
             let interface = interfaces
                 .iter()
                 .find(|interface| interface.index == here.index);
+            if interface.is_some_and(|interface| interface.is_loopback) {
+                loopback = Some(self.probes.len());
+            }
             let (name, remark) = match interface {
                 Some(interface) => (
                     interface.name.clone(),
@@ -79,7 +83,23 @@ impl Pinned {
         if self.probes.is_empty() {
             return Err(none(pins)?);
         }
+        if let Some(at) = loopback {
+            self.set_loopback_aside(at);
+        }
         Ok(())
+    }
+
+    /// What passes the loopback interface is counted as on a middlebox, and cannot be added to what a host sends and
+    /// receives.
+    fn set_loopback_aside(&mut self, at: usize) {
+        let role = self.probes[at].1.role();
+        if self.probes.iter().all(|(_, probe)| probe.role() == role) {
+            return;
+        }
+        let (name, _) = self.probes.remove(at);
+        self.remarks.push(format!(
+            "{name} is left out, since both ends of what passes it are this host\n  next: -i {name} shows it alone"
+        ));
     }
 
     /// The probes as a source; they have to be of one role.
@@ -126,9 +146,7 @@ fn none(pins: &Pins) -> Result<anyhow::Error> {
 /// Are there probes in namespaces that exist?
 fn has_others(pins: &Pins) -> Result<bool> {
     let interfaces = pins.interfaces()?;
-    Ok(interfaces
-        .iter()
-        .any(|here| probe::is_namespace(here.namespace)))
+    Ok(interfaces.iter().any(|here| !is_namespace_gone(here)))
 }
 
 fn gone(name: &str) -> String {

@@ -3,14 +3,13 @@
 use std::{ops::ControlFlow, path::Path};
 
 use anyhow::Result;
-use mptcp_common::counter::Role;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Interrupt, conclude_capture, conclude_log, print, probes::Pinned};
 use crate::{
     cli::{ClearStats, PolicyLimits, Stat, StatOutput},
     failure::{Failure, Kind, say},
-    probe::{Network, Pins, Policy, Probe, Settings},
+    probe::{HostLimits, Network, Pins, Policy, Probe, Settings},
     render::{
         json,
         table::{self, Style},
@@ -42,6 +41,7 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
     let mut interval = tokio::time::interval_at(Instant::now() + period, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut displays = 0;
+    let mut told = Vec::new();
     loop {
         if displays > 0 || is_temporary {
             tokio::select! {
@@ -53,6 +53,11 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
         let text = display(&statistics, options);
         live.remember()?;
         print(&format!("{}{text}", gap(displays, options)))?;
+        let remarks = live.outdated_limits().await;
+        for remark in remarks.iter().filter(|remark| !told.contains(*remark)) {
+            say(remark);
+        }
+        told = remarks;
         // What nobody has seen is not cleared.
         if let Some(what) = options.clear_stats {
             live.clear(what)?;
@@ -192,7 +197,7 @@ async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<(Live, b
     for name in &absent {
         let interface = network.interface(name).await?;
         let settings = Settings {
-            policy: Policy::new(&PolicyLimits::default(), Role::Host).await,
+            policy: Policy::new(&PolicyLimits::default(), &HostLimits::read().await),
             ..Settings::default()
         };
         let probe = Probe::temporary(network, &interface, &settings).await?;

@@ -2,13 +2,16 @@
 
 use anyhow::Result;
 use mptcp_common::counter::{KernelHook, ROWS, Role};
+use nix::libc;
 use serde_json::{Value, json};
 
-use super::{print, probes::OUTSIDE};
+use super::{LOOPBACK, print, probes::OUTSIDE};
 use crate::{
     cli::{Status, StatusOutput},
+    failure::{causes, os_error},
     probe::{
-        self, Agreement, Attachment, HookState, InterfacePins, KernelHooks, Network, Pins, Probe,
+        self, Agreement, Attachment, HookReason, HookState, HostLimits, InterfacePins, KernelHooks,
+        Network, Outdated, Pins, Probe,
     },
     render::table::{lines, new_table, role_name},
 };
@@ -20,8 +23,14 @@ struct Entry {
     /// The network namespace that it is in, if that is another one.
     elsewhere: Option<Elsewhere>,
     state: State,
+    /// Why the state is as it is, where that is known.
+    reason: Option<String>,
     probe: Option<Probe>,
     attachments: Vec<Attachment>,
+    /// Both ends of what it sees are this host.
+    is_loopback: bool,
+    /// The limits of its host now, if it judges by such.
+    host: Option<HostLimits>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,6 +43,8 @@ enum State {
     Gone,
     /// The pinned maps cannot be read.
     Unreadable,
+    /// Its network namespace cannot be found from here, and may be there all the same.
+    OutOfSight,
 }
 
 /// Another network namespace: its name of `ip netns`, if it has one.
@@ -56,11 +67,55 @@ impl Entry {
 
     /// What to do about its state.
     fn advice(&self) -> Option<String> {
-        let what = self.state.advice()?;
+        let what = match self.state {
+            State::Counting => return None,
+            State::Incomplete => "attach",
+            State::Gone | State::Unreadable => "detach",
+            State::OutOfSight => {
+                return Some(
+                    "run mptcp-user status where the namespace can be seen: as root, with the host's /proc and \
+                     /run/netns"
+                        .to_owned(),
+                );
+            }
+        };
+        Some(self.command(what))
+    }
+
+    /// A command for it.
+    fn command(&self, what: &str) -> String {
         let netns = self
             .netns()
             .map_or(String::new(), |netns| format!("--netns {netns} "));
-        Some(format!("mptcp-user {netns}{what} -i {}", self.name))
+        format!("mptcp-user {netns}{what} -i {}", self.name)
+    }
+
+    /// What a state is without more.
+    fn without_programs(pins: InterfacePins, state: State, reason: Option<String>) -> Self {
+        let probe = Probe::open(&pins).ok();
+        let name = match &probe {
+            Some(probe) => probe.name(),
+            None => format!("interface {}", pins.index),
+        };
+        Self {
+            pins,
+            name,
+            elsewhere: None,
+            state,
+            reason,
+            probe,
+            attachments: Vec::new(),
+            is_loopback: false,
+            host: None,
+        }
+    }
+
+    /// Limits that it judges by and that are not the host's any more.
+    fn outdated(&self) -> Vec<Outdated> {
+        match (&self.probe, &self.host) {
+            (Some(probe), Some(host)) => probe.outdated_limits(host),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -71,15 +126,7 @@ impl State {
             Self::Incomplete => "incomplete",
             Self::Gone => "gone",
             Self::Unreadable => "unreadable",
-        }
-    }
-
-    /// What to do about it.
-    fn advice(self) -> Option<&'static str> {
-        match self {
-            Self::Counting => None,
-            Self::Incomplete => Some("attach"),
-            Self::Gone | Self::Unreadable => Some("detach"),
+            Self::OutOfSight => "out of sight",
         }
     }
 }
@@ -110,15 +157,46 @@ async fn entries(pins: &Pins, only_here: bool) -> Result<Vec<Entry>> {
         if here.namespace == namespace {
             entries.push(entry(&network, here).await?);
         } else if !only_here {
-            let there = here.clone();
-            let look = async |network: &Network| entry(network, there).await;
-            let elsewhere = Some(probe::name_of(here.namespace));
-            let found = probe::in_namespace(here.namespace, look)?;
-            let entry = found.unwrap_or_else(|| gone(here));
-            entries.push(Entry { elsewhere, ..entry });
+            entries.push(entry_elsewhere(here)?);
         }
     }
     Ok(entries)
+}
+
+/// A probe in another network namespace.
+fn entry_elsewhere(here: InterfacePins) -> Result<Entry> {
+    let found = probe::find_namespace(here.namespace);
+    let (elsewhere, entry) = match found {
+        Ok(Some(path)) => {
+            let look = async |network: &Network| entry(network, here).await;
+            (probe::name_of(&path), probe::in_namespace(&path, look)?)
+        }
+        Ok(None) if probe::is_on_interface(&here) == Some(true) => {
+            let reason =
+                "its programs are on an interface, of a network namespace that nothing names here";
+            let reason = Some(reason.to_owned());
+            (
+                None,
+                Entry::without_programs(here, State::OutOfSight, reason),
+            )
+        }
+        Ok(None) => (None, Entry::without_programs(here, State::Gone, None)),
+        // Links say so where names do not.
+        Err(_) if probe::is_on_interface(&here) == Some(false) => {
+            (None, Entry::without_programs(here, State::Gone, None))
+        }
+        Err(error) => {
+            let reason = Some(causes(&error));
+            (
+                None,
+                Entry::without_programs(here, State::OutOfSight, reason),
+            )
+        }
+    };
+    Ok(Entry {
+        elsewhere: Some(elsewhere),
+        ..entry
+    })
 }
 
 /// A probe in the network namespace that `network` is in.
@@ -128,17 +206,25 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
         .into_iter()
         .find(|interface| interface.index == here.index)
     else {
-        return Ok(gone(here));
+        return Ok(Entry::without_programs(here, State::Gone, None));
     };
-    let Ok(probe) = Probe::open(&here) else {
-        return Ok(Entry {
-            name: interface.name,
-            elsewhere: None,
-            state: State::Unreadable,
-            probe: None,
-            attachments: Vec::new(),
-            pins: here,
-        });
+    let probe = match Probe::open(&here) {
+        Ok(probe) => probe,
+        // Not the pins' fault.
+        Err(error) if is_forbidden(&error) => return Err(error),
+        Err(error) => {
+            return Ok(Entry {
+                name: interface.name,
+                elsewhere: None,
+                state: State::Unreadable,
+                reason: Some(causes(&error)),
+                probe: None,
+                attachments: Vec::new(),
+                is_loopback: interface.is_loopback,
+                host: None,
+                pins: here,
+            });
+        }
     };
     let attachments = probe::attachments(network, &interface, probe.counters_id()).await?;
     let wanted = match probe.role() {
@@ -150,30 +236,26 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
     } else {
         State::Incomplete
     };
+    let host = match probe.follows_host() {
+        true => Some(HostLimits::read().await),
+        false => None,
+    };
     Ok(Entry {
         name: interface.name,
         elsewhere: None,
         state,
+        reason: None,
         probe: Some(probe),
         attachments,
+        is_loopback: interface.is_loopback,
+        host,
         pins: here,
     })
 }
 
-fn gone(here: InterfacePins) -> Entry {
-    let probe = Probe::open(&here).ok();
-    let name = match &probe {
-        Some(probe) => probe.name(),
-        None => format!("interface {}", here.index),
-    };
-    Entry {
-        name,
-        elsewhere: None,
-        state: State::Gone,
-        probe,
-        attachments: Vec::new(),
-        pins: here,
-    }
+/// Is it for want of rights?
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    matches!(os_error(error), Some(libc::EPERM | libc::EACCES))
 }
 
 fn table(pins: &Pins, entries: &[Entry]) -> String {
@@ -218,6 +300,16 @@ fn table(pins: &Pins, entries: &[Entry]) -> String {
     text.push_str(&tables(entries));
     text.push_str(&hooks(pins, entries));
     for entry in entries {
+        if entry.is_loopback && entry.probe.is_some() {
+            text.push_str(&format!("{}: {LOOPBACK}\n", entry.label()));
+        }
+        if let Some(reason) = &entry.reason {
+            text.push_str(&format!(
+                "{} is {}: {reason}\n",
+                entry.label(),
+                entry.state.name()
+            ));
+        }
         if let Some(advice) = entry.advice() {
             text.push_str(&format!("  next: {advice}\n"));
         }
@@ -235,7 +327,12 @@ fn tables(entries: &[Entry]) -> String {
             continue;
         };
         namespaces.push(entry.pins.namespace);
-        let (agreement, gauges) = (tables.agreement(), tables.gauges().unwrap_or_default());
+        let (agreement, gauges) = (tables.agreement(), tables.gauges());
+        let [sessions, open] = match &gauges {
+            Ok(gauges) => [gauges.sessions, gauges.subflows].map(|number| number.to_string()),
+            // None is a number, too.
+            Err(_) => ["?", "?"].map(str::to_owned),
+        };
         let (sizes, limits, seeded) = (agreement.sizes(), agreement.limits, agreement.seeded());
         let [subflows, pending, threshold, _, handshake, alone, idle] =
             agreement.origins.named().map(|(_, origin)| origin.name());
@@ -245,9 +342,9 @@ fn tables(entries: &[Entry]) -> String {
             "Tables of {}: {} of {} sessions ({session} bytes each), {} of {} subflows ({subflow} bytes \
              each), {:.1} MiB in all; {} sessions and {} subflows were there before the probe\n",
             entry.label(),
-            gauges.sessions,
+            sessions,
             sizes.sessions,
-            gauges.subflows,
+            open,
             sizes.subflows,
             agreement.memory() as f64 / f64::from(1 << 20),
             seeded.sessions,
@@ -265,16 +362,78 @@ fn tables(entries: &[Entry]) -> String {
             seconds(limits.alone),
             seconds(limits.idle),
         ));
+        if let Err(error) = gauges {
+            text.push_str(&format!(
+                "  how many there are is not known: {}\n",
+                causes(&error)
+            ));
+        }
+        text.push_str(&changed_limits(entries, entry.pins.namespace));
     }
     text
 }
 
-/// The hooks of a namespace on kernel functions, as far as there are any.
-fn hook_states(pins: &Pins, entry: &Entry) -> Option<Vec<(KernelHook, HookState)>> {
-    let is_host = entry.probe.as_ref()?.role() == Role::Host;
-    let hooks = KernelHooks::open(&pins.hooks(entry.pins.namespace)).ok()??;
-    let states = KernelHook::ALL.map(|hook| Some((hook, hooks.state(hook).ok()?)));
-    states.into_iter().filter(|_| is_host).collect()
+/// What of the limits of a network namespace's probes has changed since they were attached, and what to do.
+fn changed_limits(entries: &[Entry], namespace: u64) -> String {
+    let mut text = String::new();
+    let (mut told, mut commands) = (Vec::new(), Vec::new());
+    let mut tell = |sentence: String| {
+        if !told.contains(&sentence) {
+            text.push_str(&format!("  {sentence}\n"));
+            told.push(sentence);
+        }
+    };
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.pins.namespace == namespace)
+    {
+        let outdated = entry.outdated();
+        let has_earlier = entry.probe.as_ref().is_some_and(Probe::has_earlier_limits);
+        for sentence in entry.host.iter().flat_map(|host| &host.unknown) {
+            tell(format!(
+                "{sentence}; whether the limits are still the host's is not known"
+            ));
+        }
+        for limit in &outdated {
+            tell(limit.text());
+        }
+        if has_earlier {
+            tell(format!(
+                "{} still judges by limits of before these",
+                entry.label()
+            ));
+        }
+        if has_earlier || !outdated.is_empty() {
+            commands.push(entry.command("attach"));
+        }
+    }
+    for command in commands {
+        text.push_str(&format!(
+            "  next: {command}, with the options of before: counts go on, judged by the host's limits of now\n"
+        ));
+    }
+    text
+}
+
+/// The hooks of a namespace on kernel functions; none for a middlebox.
+fn hook_states(pins: &Pins, entry: &Entry) -> Vec<(KernelHook, HookState)> {
+    let is_host = |probe: &Probe| probe.role() == Role::Host;
+    if !entry.probe.as_ref().is_some_and(is_host) {
+        return Vec::new();
+    }
+    let directory = pins.hooks(entry.pins.namespace);
+    let hooks = KernelHooks::open(&directory);
+    let states = KernelHook::ALL.map(|hook| {
+        let state = match &hooks {
+            Ok(Some(hooks)) => hooks
+                .state(hook)
+                .unwrap_or_else(|error| HookState::Unknown(causes(&error))),
+            Ok(None) => HookState::Missing(HookReason::NotTried),
+            Err(error) => HookState::Unknown(causes(error)),
+        };
+        (hook, state)
+    });
+    states.into()
 }
 
 /// Short names of the rows that a hook feeds.
@@ -289,11 +448,10 @@ fn hooks(pins: &Pins, entries: &[Entry]) -> String {
     let mut text = String::new();
     let mut namespaces = Vec::new();
     for entry in entries {
-        let Some(states) = hook_states(pins, entry)
-            .filter(|states| !states.is_empty() && !namespaces.contains(&entry.pins.namespace))
-        else {
+        let states = hook_states(pins, entry);
+        if states.is_empty() || namespaces.contains(&entry.pins.namespace) {
             continue;
-        };
+        }
         namespaces.push(entry.pins.namespace);
         text.push_str(&format!("Hooks of {}:\n", entry.label()));
         for (hook, state) in states {
@@ -302,7 +460,7 @@ fn hooks(pins: &Pins, entries: &[Entry]) -> String {
                 hook.function(),
                 rows_of(hook).collect::<Vec<_>>().join(" "),
                 match state.reason() {
-                    Some(reason) => format!("refused: {reason}"),
+                    Some(reason) => format!("{}: {reason}", state.name()),
                     None => "attached".to_owned(),
                 }
             ));
@@ -313,28 +471,32 @@ fn hooks(pins: &Pins, entries: &[Entry]) -> String {
 
 /// The same in JSON.
 fn hooks_object(pins: &Pins, entry: &Entry) -> Vec<Value> {
-    let states = hook_states(pins, entry).unwrap_or_default();
+    let states = hook_states(pins, entry);
     let object = |(hook, state): (KernelHook, HookState)| {
         json!({
             "function": hook.function(),
             "rows": rows_of(hook).collect::<Vec<_>>(),
-            "state": if state == HookState::Attached { "attached" } else { "refused" },
+            "state": state.name(),
             "reason": state.reason(),
         })
     };
     states.into_iter().map(object).collect()
 }
 
-/// The tables in JSON.
-fn tables_object(probe: &Probe) -> Option<Value> {
+/// The tables in JSON. How many sessions and subflows there are is null where it cannot be read.
+fn tables_object(entry: &Entry) -> Option<Value> {
+    let probe = entry.probe.as_ref()?;
     let tables = probe.tables()?;
-    let (agreement, gauges) = (tables.agreement(), tables.gauges().ok()?);
+    let (agreement, gauges) = (tables.agreement(), tables.gauges().ok());
+    let host = entry.host.as_ref();
+    let alone = host.and_then(|host| host.alone);
+    let outdated = entry.outdated();
     let (sizes, limits) = (agreement.sizes(), agreement.limits);
     let [_, subflow, session] = Agreement::bytes_per_entry();
     Some(json!({
-        "sessions": gauges.sessions,
+        "sessions": gauges.map(|gauges| gauges.sessions),
         "max_sessions": sizes.sessions,
-        "subflows": gauges.subflows,
+        "subflows": gauges.map(|gauges| gauges.subflows),
         "max_subflows": sizes.subflows,
         "max_handshakes": sizes.handshakes,
         "bytes": agreement.memory(),
@@ -357,6 +519,12 @@ fn tables_object(probe: &Probe) -> Option<Value> {
             .into_iter()
             .map(|(name, origin)| (name.to_owned(), Value::from(origin.name())))
             .collect::<serde_json::Map<_, _>>(),
+        "host_limits": {
+            "subflows": host.and_then(|host| host.subflows),
+            "alone_ns": alone.map(|time| time.as_nanos() as u64),
+        },
+        "outdated_limits": outdated.iter().map(|limit| limit.name()).collect::<Vec<_>>(),
+        "has_earlier_limits": probe.has_earlier_limits(),
     }))
 }
 
@@ -378,11 +546,13 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                 "netns": entry.netns(),
                 "pins": entry.pins.directory(),
                 "state": entry.state.name(),
+                "reason": entry.reason,
+                "loopback": entry.is_loopback,
                 "role": entry.probe.as_ref().map(|probe| role_name(probe.role())),
                 "since": entry.probe.as_ref().map(|probe| probe.since().to_string()),
                 "frames": frames(entry),
                 "verifies_checksums": entry.probe.as_ref().map(Probe::verifies_checksums),
-                "tables": entry.probe.as_ref().and_then(tables_object),
+                "tables": tables_object(entry),
                 "hooks": hooks_object(pins, entry),
                 "programs": entry
                     .attachments

@@ -3,13 +3,16 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result};
+use super::hook_reason::Reason;
 
 /// Kinds of types that are looked at.
 const PTR: u32 = 2;
 const STRUCT: u32 = 4;
 const CONST: u32 = 10;
 const FUNC: u32 = 12;
+
+/// What types begin with.
+const MAGIC: usize = 0xeb9f;
 
 /// Bytes of a type, without what follows for its kind.
 const TYPE: usize = 12;
@@ -32,15 +35,18 @@ pub(crate) struct Parameter<'a> {
 }
 
 impl KernelTypes {
-    pub(crate) fn read() -> Result<Self> {
-        let path = "/sys/kernel/btf/vmlinux";
-        let data = fs::read(path).with_context(|| format!("cannot read {path}"))?;
-        Self::parse(data).with_context(|| format!("{path} holds no types"))
+    /// Those of the kernel that runs, or why there are none.
+    pub(crate) fn read() -> Result<Self, Reason> {
+        let data = fs::read("/sys/kernel/btf/vmlinux").map_err(|error| Reason::of_types(&error))?;
+        Self::parse(data).ok_or(Reason::TypesDamaged)
     }
 
     fn parse(data: Vec<u8>) -> Option<Self> {
         // Magic, version and flags; length of the header; then offsets and lengths, from its end.
         let word = |at: usize| Some(word(&data, at)? as usize);
+        if word(0)? & 0xffff != MAGIC {
+            return None;
+        }
         let header = word(4)?;
         let mut at = header + word(8)?;
         let end = at + word(12)?;
@@ -75,6 +81,11 @@ impl KernelTypes {
             .find(|entry| self.name(*entry) == Some(member))
             // The highest byte is the size of a bit field.
             .and_then(|entry| Some((self.word(entry + 8)? & 0xff_ffff) / 8))
+    }
+
+    /// Is there such a function?
+    pub(crate) fn has_function(&self, name: &str) -> bool {
+        self.find(FUNC, name).is_some()
     }
 
     /// What a function takes.

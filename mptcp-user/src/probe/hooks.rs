@@ -4,7 +4,12 @@
 //! map. So a loader that was killed at any moment leaves nothing that the next one does not find.
 
 use std::{
+    ffi::CString,
     fs, mem,
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -22,6 +27,7 @@ use aya::{
     },
     util::KernelVersion,
 };
+use nix::libc;
 
 use super::{
     network::{Filter, Interface, LinkLayer, Network},
@@ -99,15 +105,10 @@ pub(crate) async fn attachments(
         add(program.id, hook, true, None);
     }
     for ingress in [true, false] {
-        if has_tcx()
-            && let Ok((_, programs)) =
-                SchedClassifier::query_tcx(&interface.name, attach_type(ingress))
-        {
-            for program in programs {
-                add(program.id(), Hook::Tcx, ingress, None);
-            }
+        for program in tcx_programs(interface, ingress)? {
+            add(program, Hook::Tcx, ingress, None);
         }
-        for filter in network.filters(interface.index, ingress).await {
+        for filter in network.filters(interface.index, ingress).await? {
             add(filter.program, Hook::Clsact, ingress, Some(filter));
         }
     }
@@ -137,15 +138,113 @@ pub(crate) async fn is_attached(
     }
     for ingress in [true, false] {
         if let Some(program) = linked(Hook::Tcx, ingress)
-            && let Ok((_, present)) =
-                SchedClassifier::query_tcx(&interface.name, attach_type(ingress))
-            && present.iter().any(|present| present.id() == program)
+            && tcx_programs(interface, ingress)?.contains(&program)
         {
             return Ok(true);
         }
     }
     let attached = attachments(network, interface, counters).await?;
     Ok(!attached.is_empty())
+}
+
+/// Are pinned links of a probe on an interface that exists, wherever that is? `None` without links that say.
+pub(crate) fn is_on_interface(pins: &InterfacePins) -> Option<bool> {
+    let indices: Vec<_> = ["xdp", "tcx", "tcx-ingress"]
+        .iter()
+        .filter_map(|name| link_interface(&pins.path(name)))
+        .collect();
+    (!indices.is_empty()).then(|| indices.iter().any(|index| *index != 0))
+}
+
+/// Index of the interface that a pinned link is on, in whatever network namespace; 0 if that is gone. `None` if the
+/// kernel does not say.
+fn link_interface(path: &Path) -> Option<u32> {
+    // The parts of `union bpf_attr` that BPF_OBJ_GET and BPF_OBJ_GET_INFO_BY_FD read, and what the latter writes of
+    // links on interfaces (linux/bpf.h).
+    #[repr(C)]
+    struct Get {
+        path: u64,
+        descriptor: u32,
+        flags: u32,
+    }
+    #[repr(C)]
+    struct GetInfo {
+        descriptor: u32,
+        length: u32,
+        info: u64,
+    }
+    #[derive(Default)]
+    #[repr(C)]
+    struct Info {
+        kind: u32,
+        id: u32,
+        program: u32,
+        padding: u32,
+        interface: u32,
+        rest: u32,
+    }
+    const BPF_OBJ_GET: i32 = 7;
+    const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
+    // bpf_link_type: XDP and TCX.
+    const ON_INTERFACES: [u32; 2] = [6, 11];
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let get = Get {
+        path: path.as_ptr() as u64,
+        descriptor: 0,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads the attributes and the path, which both live until it returns.
+    let number =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const get, size_of::<Get>()) };
+    let number = i32::try_from(number).ok().filter(|number| *number >= 0)?;
+    // SAFETY: the kernel has just opened it for this process, and nobody else closes it.
+    let link = unsafe { OwnedFd::from_raw_fd(number) };
+    let mut info = Info::default();
+    let get = GetInfo {
+        descriptor: link.as_raw_fd() as u32,
+        length: size_of::<Info>() as u32,
+        info: &raw mut info as u64,
+    };
+    // SAFETY: the kernel reads the attributes, and writes as many bytes to `info` as it has; both live until it
+    // returns.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_OBJ_GET_INFO_BY_FD,
+            &raw const get,
+            size_of::<GetInfo>(),
+        )
+    };
+    (result == 0 && ON_INTERFACES.contains(&info.kind)).then_some(info.interface)
+}
+
+/// The programs of an interface's TCX chain, by their identifiers; none where the kernel has no TCX.
+///
+/// # Errors
+/// If the kernel may not be asked, which must never look like "none": attach would start anew.
+fn tcx_programs(interface: &Interface, ingress: bool) -> Result<Vec<u32>> {
+    const TRIES: usize = 3;
+    let mut tries = 0;
+    loop {
+        let answer = SchedClassifier::query_tcx(&interface.name, attach_type(ingress));
+        let error = match answer {
+            Ok((_, programs)) => return Ok(programs.iter().map(ProgramInfo::id).collect()),
+            Err(error) => anyhow::Error::from(error),
+        };
+        tries += 1;
+        match os_error(&error) {
+            // It has no TCX.
+            Some(libc::EINVAL) => return Ok(Vec::new()),
+            // A program was unloaded between two questions.
+            Some(libc::ENOENT) if tries < TRIES => {}
+            // So was the interface, with all its programs.
+            Some(libc::ENODEV) => return Ok(Vec::new()),
+            _ => {
+                let what = format!("cannot ask which TCX programs {} has", interface.name);
+                return Err(error.context(what));
+            }
+        }
+    }
 }
 
 /// The loaded programs that use a map.
@@ -161,7 +260,7 @@ fn programs_of(map: u32) -> Result<Vec<ProgramInfo>> {
             Err(error) => {
                 let error = anyhow::Error::from(error);
                 // It was unloaded between two questions.
-                if os_error(&error) == Some(nix::libc::ENOENT) {
+                if os_error(&error) == Some(libc::ENOENT) {
                     continue;
                 }
                 return Err(error.context("cannot ask the kernel which programs are loaded"));
@@ -274,7 +373,12 @@ impl Attacher<'_> {
                 self.xdp(Hook::XdpGeneric)
             }
             XdpChoice::Off => self.tc(true),
-            XdpChoice::Auto if self.interface.link_layer != LinkLayer::Ethernet => self.tc(true),
+            XdpChoice::Auto
+                if self.interface.link_layer != LinkLayer::Ethernet
+                    || self.interface.is_loopback =>
+            {
+                self.tc(true)
+            }
             XdpChoice::Auto => match self.xdp(Hook::XdpNative) {
                 Err(error) if is_without_xdp(&error) => {
                     let hook = self.tc(true)?;
@@ -461,12 +565,12 @@ fn is_without_xdp(error: &anyhow::Error) -> bool {
     matches!(
         os_error(error),
         Some(
-            nix::libc::EOPNOTSUPP
-                | nix::libc::EINVAL
-                | nix::libc::ERANGE
+            libc::EOPNOTSUPP
+                | libc::EINVAL
+                | libc::ERANGE
                 // Too few queues or too little memory for them.
-                | nix::libc::ENOSPC
-                | nix::libc::ENOMEM
+                | libc::ENOSPC
+                | libc::ENOMEM
         )
     )
 }
@@ -474,7 +578,7 @@ fn is_without_xdp(error: &anyhow::Error) -> bool {
 /// Explains that another XDP program is there.
 fn busy(error: anyhow::Error, interface: &Interface) -> anyhow::Error {
     match os_error(&error) {
-        Some(nix::libc::EBUSY | nix::libc::EEXIST) => Failure::error(
+        Some(libc::EBUSY | libc::EEXIST) => Failure::error(
             Kind::Busy,
             format!(
                 "another XDP program runs on {0}, and an interface has room for one\n  next: \
@@ -483,7 +587,7 @@ fn busy(error: anyhow::Error, interface: &Interface) -> anyhow::Error {
                 interface.name
             ),
         ),
-        Some(nix::libc::EOPNOTSUPP) => error.context(format!(
+        Some(libc::EOPNOTSUPP) => error.context(format!(
             "cannot attach to {} with XDP in this mode (next: --xdp auto, which counts at TC where \
              there is no XDP)",
             interface.name

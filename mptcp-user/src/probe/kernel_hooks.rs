@@ -2,6 +2,8 @@
 //! failed. They belong to a network namespace, and are optional: a kernel may refuse them.
 
 use std::{
+    borrow::Cow,
+    cell::OnceCell,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -15,14 +17,16 @@ use aya::{
 use bytemuck::{Pod, Zeroable};
 use jiff::Timestamp;
 use mptcp_common::counter::{HookCounts, KernelHook};
-use nix::{errno::Errno, libc};
+use nix::errno::Errno;
 
 use super::{
     btf::{KernelTypes, Parameter},
+    hook_reason::{Reason, Rights, errno_of},
     layout::{READINGS, Raw, Remembered},
-    nanoseconds, timestamp,
+    nanoseconds,
+    pins::exists,
+    timestamp,
 };
-use crate::failure::os_error;
 
 /// The eBPF object that build.rs built, in ELF: the program `kernel_hook` and the map `FAILURES`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MPTCP_HOOKS_OBJECT"));
@@ -49,22 +53,32 @@ struct Reading {
 }
 
 /// What became of a hook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Attached,
-    /// By which error of the system, where that is known.
-    Refused(Option<Errno>),
+    /// And why.
+    Missing(Reason),
+    /// It cannot be read, and why.
+    Unknown(String),
 }
 
 impl State {
+    /// Its name in documents.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Attached => "attached",
+            Self::Missing(Reason::NotAsked) => "off",
+            Self::Missing(_) => "refused",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
     /// Why it is not attached.
-    pub(crate) fn reason(self) -> Option<&'static str> {
+    pub(crate) fn reason(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Attached => None,
-            Self::Refused(None) => Some("attach did not get to it: attach again"),
-            Self::Refused(Some(Errno::ENOENT)) => Some("this kernel has no such function"),
-            Self::Refused(Some(Errno::EPERM)) => Some("this kernel does not permit fexit"),
-            Self::Refused(Some(errno)) => Some(errno.desc()),
+            Self::Missing(reason) => Some(reason.text()),
+            Self::Unknown(why) => Some(why.into()),
         }
     }
 }
@@ -74,7 +88,7 @@ pub(crate) struct KernelHooks {
     directory: PathBuf,
     failures: Array<MapData, u64>,
     readings: Array<MapData, Raw<Reading>>,
-    /// Error numbers of those that were refused.
+    /// Why those that are missing are: codes of [`Reason`].
     refused: Array<MapData, i32>,
 }
 
@@ -89,40 +103,70 @@ impl KernelHooks {
             .with_context(|| format!("cannot create {}", directory.display()))?;
         let mut hooks = Self::create(directory)?;
         let mut wanted = Vec::new();
-        for hook in KernelHook::ALL {
-            if hooks.state(hook)? != State::Attached {
-                let substitute = substitutes.iter().find(|other| other.hook == hook);
-                wanted.push((
-                    hook,
-                    substitute.map_or(hook.function(), |other| &other.function),
-                ));
-            }
+        for hook in hooks.missing()? {
+            let substitute = substitutes.iter().find(|other| other.hook == hook);
+            wanted.push((
+                hook,
+                substitute.map_or(hook.function(), |other| &other.function),
+            ));
+        }
+        if wanted.is_empty() {
+            return Ok(());
         }
         let results = hooks.attach_all(namespace, &wanted);
         for (i, (hook, _)) in wanted.iter().enumerate() {
-            let errno = match &results {
-                Ok(results) => match &results[i] {
-                    Ok(()) => 0,
-                    Err(error) => os_error(error).unwrap_or(libc::EINVAL),
-                },
-                // Without the kernel's types, nothing is known of its functions.
-                Err(_) => libc::ENOENT,
+            let missing = match &results {
+                Ok(results) => results[i].err(),
+                Err(reason) => Some(*reason),
             };
-            hooks
-                .refused
-                .set(*hook as u32, errno, 0)
-                .context("cannot note why a hook is refused")?;
+            hooks.note(*hook, missing)?;
         }
         Ok(())
     }
 
-    /// What became of each.
-    fn attach_all(&self, namespace: u64, wanted: &[(KernelHook, &str)]) -> Result<Vec<Result<()>>> {
-        let (btf, types) = (Btf::from_sys_fs()?, KernelTypes::read()?);
+    /// Notes that nobody asks for those that are not there.
+    pub(crate) fn leave(directory: &Path) -> Result<()> {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
+        let mut hooks = Self::create(directory)?;
+        for hook in hooks.missing()? {
+            hooks.note(hook, Some(Reason::NotAsked))?;
+        }
+        Ok(())
+    }
+
+    /// Those that are not attached.
+    fn missing(&self) -> Result<Vec<KernelHook>> {
+        let mut missing = Vec::new();
+        for hook in KernelHook::ALL {
+            if self.state(hook)? != State::Attached {
+                missing.push(hook);
+            }
+        }
+        Ok(missing)
+    }
+
+    fn note(&mut self, hook: KernelHook, missing: Option<Reason>) -> Result<()> {
+        self.refused
+            .set(hook as u32, missing.map_or(0, Reason::code), 0)
+            .context("cannot note why a hook is missing")
+    }
+
+    /// What became of each; without the kernel's types, why there are none.
+    fn attach_all(
+        &self,
+        namespace: u64,
+        wanted: &[(KernelHook, &str)],
+    ) -> Result<Vec<Result<(), Reason>>, Reason> {
+        let types = KernelTypes::read()?;
+        let btf = Btf::from_sys_fs().map_err(|_| Reason::TypesDamaged)?;
         let constants: Vec<_> = wanted
             .iter()
             .map(|(hook, function)| Constants::new(&types, *hook, function, namespace))
             .collect();
+        // Megabytes, which are read where a function is missed.
+        let symbols = OnceCell::new();
+        let symbols = || symbols.get_or_init(|| fs::read_to_string("/proc/kallsyms").ok());
         let mut loader = EbpfLoader::new();
         loader.map_pin_path("FAILURES", self.path("counters"));
         let mut results = Vec::new();
@@ -133,7 +177,8 @@ impl KernelHooks {
                     self.attach_one(&mut loader, &btf, *hook, function)
                 }
                 // One that takes something else than what is known is not the one that is meant.
-                None => Err(Errno::ENOENT.into()),
+                None if types.has_function(function) => Err(Reason::OtherSignature),
+                None => Err(Reason::of_missing(function, symbols().as_deref())),
             });
         }
         Ok(results)
@@ -145,23 +190,27 @@ impl KernelHooks {
         btf: &Btf,
         hook: KernelHook,
         function: &str,
-    ) -> Result<()> {
-        let mut programs = loader.load(OBJECT)?;
-        let program: &mut FExit = programs
+    ) -> Result<(), Reason> {
+        let attach = |error: anyhow::Error| Reason::of_attach(errno_of(&error));
+        let mut programs = loader.load(OBJECT).map_err(|error| attach(error.into()))?;
+        let program: Option<&mut FExit> = programs
             .program_mut("kernel_hook")
-            .context("the eBPF object has no program kernel_hook")?
-            .try_into()?;
-        program.load(function, btf)?;
-        let id = program.attach()?;
-        let link: FdLink = program.take_link(id)?.into();
-        link.pin(self.path(hook.function()))?;
+            .and_then(|program| program.try_into().ok());
+        let program = program.ok_or(Reason::Other(Errno::EINVAL))?;
+        program
+            .load(function, btf)
+            .map_err(|error| Reason::of_load(errno_of(&error.into()), &Rights::read()))?;
+        let link = program.attach().and_then(|id| program.take_link(id));
+        let link: FdLink = link.map_err(|error| attach(error.into()))?.into();
+        let pinned = link.pin(self.path(hook.function()));
+        pinned.map_err(|error| attach(error.into()))?;
         Ok(())
     }
 
     /// Opens the pinned maps, or makes them.
     fn create(directory: &Path) -> Result<Self> {
         fn pin<V: aya::Pod>(path: &Path, entries: u32) -> Result<()> {
-            if !path.exists() {
+            if !exists(path)? {
                 Array::<MapData, V>::create(entries, 0)?.pin(path)?;
             }
             Ok(())
@@ -174,7 +223,7 @@ impl KernelHooks {
 
     /// Opens the pinned maps, if there are any.
     pub(crate) fn open(directory: &Path) -> Result<Option<Self>> {
-        if !directory.join("readings").exists() {
+        if !exists(&directory.join("readings"))? {
             return Ok(None);
         }
         let open = |name: &str| -> Result<Map> {
@@ -198,17 +247,21 @@ impl KernelHooks {
 
     /// A hook is attached as long as its link is pinned.
     pub(crate) fn state(&self, hook: KernelHook) -> Result<State> {
-        if self.path(hook.function()).exists() {
+        if exists(&self.path(hook.function()))? {
             return Ok(State::Attached);
         }
-        let errno = self.refused.get(&(hook as u32), 0)?;
-        Ok(State::Refused((errno != 0).then(|| Errno::from_raw(errno))))
+        let code = self.refused.get(&(hook as u32), 0);
+        let code = code.context("cannot read why a hook is missing")?;
+        Ok(State::Missing(Reason::of_code(code)))
     }
 
     /// The failures until now.
     pub(crate) fn read(&self) -> Result<HookCounts> {
-        let pins = fs::read_dir(&self.directory).into_iter().flatten();
-        let pins: Vec<_> = pins.flatten().map(|pin| pin.file_name()).collect();
+        let what = || format!("cannot read {}", self.directory.display());
+        let mut pins = Vec::new();
+        for pin in fs::read_dir(&self.directory).with_context(what)? {
+            pins.push(pin.with_context(what)?.file_name());
+        }
         let mut counts = HookCounts::default();
         for hook in KernelHook::ALL {
             if pins.iter().any(|pin| pin == hook.function()) {

@@ -36,8 +36,10 @@ pub(crate) struct Meta {
     pub(crate) has_queues: u8,
     /// 1 if DSS checksums are verified.
     pub(crate) verifies_checksums: u8,
+    /// Which limits the programs were loaded with: their generation in `tables/meta`.
+    pub(crate) limits: u8,
     /// 0.
-    pub(crate) reserved: [u8; 2],
+    pub(crate) reserved: u8,
 }
 
 impl Meta {

@@ -1,13 +1,15 @@
 //! Limits that rows are judged by: from options, from the host's own MPTCP, or the defaults.
 
-use std::{fs, time::Duration};
+use std::{fs, io, path::Path, time::Duration};
 
+use anyhow::{Context as _, Result};
 use bytemuck::{Pod, Zeroable};
 use futures_util::TryStreamExt as _;
-use mptcp_common::{counter::Role, track::Limits};
+use mptcp_common::track::Limits;
 use mptcp_pm::{MptcpPathManagerAttr, MptcpPathManagerLimitsAttr};
 
-use crate::cli::PolicyLimits;
+use super::pins::exists;
+use crate::{cli::PolicyLimits, failure::causes};
 
 /// Where a limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +42,16 @@ pub(crate) struct Origins {
     pending: u8,
     threshold: u8,
     passive_close_refused: u8,
-    reserved: u8,
+    /// How often limits that follow the host's have changed, modulo 256.
+    generation: u8,
 }
 
 impl Origins {
+    /// Tells the limits that programs were loaded with from those of before and after.
+    pub(crate) fn generation(&self) -> u8 {
+        self.generation
+    }
+
     /// With the names that JSON has for the limits.
     pub(crate) fn named(&self) -> [(&'static str, Origin); 7] {
         [
@@ -75,13 +83,8 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// What the options say, else what this host says of itself, else the defaults.
-    pub(crate) async fn new(options: &PolicyLimits, role: Role) -> Self {
-        let (subflows, alone) = match role {
-            Role::Host => (host_subflows().await, host_close_timeout()),
-            // The hosts are elsewhere.
-            Role::Middlebox => (None, None),
-        };
-        Self::of(options, subflows, alone)
+    pub(crate) fn new(options: &PolicyLimits, host: &HostLimits) -> Self {
+        Self::of(options, host.subflows, host.alone)
     }
 
     /// What the options say, else these, else the defaults.
@@ -170,40 +173,268 @@ fn nanoseconds(time: Duration) -> u64 {
 /// MPTCP_SUBFLOWS_MAX.
 const MOST_SUBFLOWS: u32 = 8;
 
+/// The limits that this network namespace's own MPTCP has now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HostLimits {
+    /// Subflows of a session, the first included; `None` without MPTCP.
+    pub(crate) subflows: Option<u32>,
+    /// How long a session is kept that has no subflow.
+    pub(crate) alone: Option<Duration>,
+    /// Why some of them are not known, though there may be some.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// A limit that is judged by, and that is not the host's any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outdated {
+    /// Subflows of a session.
+    Subflows { judged: u32, now: u32 },
+    /// How long a session is kept that has no subflow.
+    Alone { judged: Duration, now: Duration },
+}
+
+impl Outdated {
+    /// The limit's name in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Subflows { .. } => "subflows",
+            Self::Alone { .. } => "alone_ns",
+        }
+    }
+
+    /// In words.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Subflows { judged, now } => format!(
+                "MaxsfEr and TotSFRep are judged by {judged} subflows, and the host's limit is now {now} (ip mptcp \
+                 limits)"
+            ),
+            Self::Alone { judged, now } => format!(
+                "SessNoSF is judged by {} s, and the host's limit is now {} s (net.mptcp.close_timeout)",
+                judged.as_secs(),
+                now.as_secs()
+            ),
+        }
+    }
+}
+
+impl HostLimits {
+    /// Need they be asked for?
+    pub(crate) fn matter(origins: &Origins, is_host: bool) -> bool {
+        is_host || [origins.subflows, origins.alone].contains(&(Origin::Host as u8))
+    }
+
+    /// Asks the kernel for those of this thread's network namespace.
+    pub(crate) async fn read() -> Self {
+        let mut host = Self::default();
+        let mut unknown = Vec::new();
+        let mut note = |what: &str, error: anyhow::Error| {
+            unknown.push(format!("{what} cannot be read: {}", causes(&error)));
+        };
+        match has_mptcp() {
+            Ok(false) => return host,
+            Ok(true) => {}
+            Err(error) => note("whether this host has MPTCP", error),
+        }
+        match host_subflows().await {
+            Ok(subflows) => host.subflows = subflows,
+            Err(error) => note("the host's limit of subflows", error),
+        }
+        match host_close_timeout() {
+            Ok(alone) => host.alone = alone,
+            Err(error) => note("the host's net.mptcp.close_timeout", error),
+        }
+        host.unknown = unknown;
+        host
+    }
+
+    /// Those that `limits` follow and that differ from them. On a host, limits follow that had none to follow,
+    /// too.
+    pub(crate) fn outdated(
+        &self,
+        limits: &Limits,
+        origins: &Origins,
+        is_host: bool,
+    ) -> Vec<Outdated> {
+        let follows =
+            |origin| origin == Origin::Host as u8 || (is_host && origin == Origin::Default as u8);
+        let mut outdated = Vec::new();
+        if let Some(now) = self.subflows
+            && follows(origins.subflows)
+            && now != limits.subflows
+        {
+            let judged = limits.subflows;
+            outdated.push(Outdated::Subflows { judged, now });
+        }
+        if let Some(now) = self.alone
+            && follows(origins.alone)
+            && nanoseconds(now) != limits.alone
+        {
+            let judged = Duration::from_nanos(limits.alone);
+            outdated.push(Outdated::Alone { judged, now });
+        }
+        outdated
+    }
+}
+
+/// Makes limits that follow the host's what they are in `wanted`, if that knows them; true if some changed.
+pub(crate) fn follow(limits: &mut Limits, origins: &mut Origins, wanted: &Policy) -> bool {
+    const OPTION: u8 = Origin::Option as u8;
+    const HOST: u8 = Origin::Host as u8;
+    let before = *limits;
+    if origins.subflows != OPTION && wanted.origins.subflows == HOST {
+        limits.subflows = wanted.limits.subflows;
+        origins.subflows = HOST;
+    }
+    if origins.alone != OPTION && wanted.origins.alone == HOST {
+        limits.alone = wanted.limits.alone;
+        origins.alone = HOST;
+    }
+    let has_changed = *limits != before;
+    if has_changed {
+        origins.generation = origins.generation.wrapping_add(1);
+    }
+    has_changed
+}
+
+/// Has this network namespace MPTCP?
+///
+/// # Errors
+/// If that cannot be seen: without a /proc, every limit would look as if it were not there.
+pub(super) fn has_mptcp() -> Result<bool> {
+    let found = exists(Path::new("/proc/sys/net/mptcp"))?;
+    if !found && !exists(Path::new("/proc/sys/net/core"))? {
+        anyhow::bail!("there is no /proc/sys/net/core (mount /proc)");
+    }
+    Ok(found)
+}
+
 /// Subflows of a session, the first included, that this network namespace's path manager allows; `None`
-/// without MPTCP.
-async fn host_subflows() -> Option<u32> {
-    let is_elsewhere = match sysctl("path_manager") {
+/// if it does not say.
+async fn host_subflows() -> Result<Option<u32>> {
+    let is_elsewhere = match sysctl("path_manager")? {
         Some(name) => name != "kernel",
         // Older kernels number them.
-        None => sysctl("pm_type").is_some_and(|number| number != "0"),
+        None => sysctl("pm_type")?.is_some_and(|number| number != "0"),
     };
     if is_elsewhere {
-        return Some(1 + MOST_SUBFLOWS);
+        return Ok(Some(1 + MOST_SUBFLOWS));
     }
-    let (connection, handle, _) = mptcp_pm::new_connection().ok()?;
+    let (connection, handle, _) =
+        mptcp_pm::new_connection().context("cannot open a netlink socket")?;
     tokio::spawn(connection);
     let mut answers = Box::pin(handle.limits().get().execute().await);
-    let answer = answers.try_next().await.ok()??;
-    answer
-        .payload
-        .nlas
-        .iter()
-        .find_map(|attribute| match attribute {
-            MptcpPathManagerAttr::Limits(MptcpPathManagerLimitsAttr::Subflows(more)) => {
-                Some(more.saturating_add(1))
-            }
-            _ => None,
-        })
+    let answer = answers.try_next().await?;
+    let attributes = answer
+        .into_iter()
+        .flat_map(|answer| answer.payload.nlas)
+        .collect::<Vec<_>>();
+    Ok(attributes.iter().find_map(|attribute| match attribute {
+        MptcpPathManagerAttr::Limits(MptcpPathManagerLimitsAttr::Subflows(more)) => {
+            Some(more.saturating_add(1))
+        }
+        _ => None,
+    }))
 }
 
-/// How long this network namespace keeps a session that has no subflow.
-fn host_close_timeout() -> Option<Duration> {
-    let seconds = sysctl("close_timeout")?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// How long this network namespace keeps a session that has no subflow; `None` of older kernels.
+fn host_close_timeout() -> Result<Option<Duration>> {
+    let Some(text) = sysctl("close_timeout")? else {
+        return Ok(None);
+    };
+    let seconds = text
+        .parse()
+        .with_context(|| format!("{text:?} is no number of seconds"))?;
+    Ok(Some(Duration::from_secs(seconds)))
 }
 
-fn sysctl(name: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/sys/net/mptcp/{name}")).ok()?;
-    Some(text.trim().to_owned())
+/// A sysctl of MPTCP; `None` if this kernel does not have it.
+fn sysctl(name: &str) -> Result<Option<String>> {
+    let path = format!("/proc/sys/net/mptcp/{name}");
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {path}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(subflows: Option<u32>, alone: Option<u64>) -> HostLimits {
+        HostLimits {
+            subflows,
+            alone: alone.map(Duration::from_secs),
+            unknown: Vec::new(),
+        }
+    }
+
+    fn policy(limit: Option<u32>, host: &HostLimits) -> Policy {
+        let options = PolicyLimits {
+            limit_subflows: limit,
+            ..PolicyLimits::default()
+        };
+        Policy::new(&options, host)
+    }
+
+    #[test]
+    fn what_differs_from_the_hosts_is_told_but_not_what_was_asked_for() {
+        let then = host(Some(3), Some(60));
+        let Policy { limits, origins } = policy(None, &then);
+        assert!(then.outdated(&limits, &origins, true).is_empty());
+        let seconds = Duration::from_secs;
+        assert_eq!(
+            host(Some(9), Some(5)).outdated(&limits, &origins, true),
+            [
+                Outdated::Subflows { judged: 3, now: 9 },
+                Outdated::Alone {
+                    judged: seconds(60),
+                    now: seconds(5)
+                }
+            ]
+        );
+        // What cannot be read now says nothing.
+        assert!(
+            host(None, None)
+                .outdated(&limits, &origins, true)
+                .is_empty()
+        );
+        let Policy { limits, origins } = policy(Some(4), &then);
+        let outdated = host(Some(9), Some(60)).outdated(&limits, &origins, true);
+        assert!(outdated.is_empty(), "{outdated:?}");
+        // MPTCP was not there, or was not to be seen, when the defaults were taken.
+        let Policy { limits, origins } = policy(None, &host(None, None));
+        let outdated = host(Some(9), None).outdated(&limits, &origins, true);
+        assert_eq!(outdated.len(), 1, "{outdated:?}");
+        // The hosts of a middlebox are elsewhere.
+        let outdated = host(Some(9), None).outdated(&limits, &origins, false);
+        assert!(outdated.is_empty(), "{outdated:?}");
+    }
+
+    #[test]
+    fn limits_follow_the_hosts_but_not_over_options() {
+        let Policy {
+            mut limits,
+            mut origins,
+        } = policy(None, &host(Some(3), Some(60)));
+        let now = policy(None, &host(Some(9), Some(60)));
+        assert!(follow(&mut limits, &mut origins, &now));
+        assert_eq!((limits.subflows, origins.generation), (9, 1));
+        assert!(!follow(&mut limits, &mut origins, &now));
+        assert_eq!(origins.generation, 1);
+        // What is not known any more stays.
+        assert!(!follow(
+            &mut limits,
+            &mut origins,
+            &policy(None, &host(None, None))
+        ));
+        assert_eq!(limits.subflows, 9);
+        let Policy {
+            mut limits,
+            mut origins,
+        } = policy(Some(4), &host(Some(3), Some(60)));
+        assert!(!follow(&mut limits, &mut origins, &now));
+        assert_eq!(limits.subflows, 4);
+    }
 }

@@ -3,6 +3,7 @@
 mod btf;
 mod elsewhere;
 pub mod filter;
+mod hook_reason;
 mod hooks;
 mod kernel_hooks;
 mod layout;
@@ -26,13 +27,14 @@ use jiff::Timestamp;
 use mptcp_common::counter::{Counters, LAYOUT_VERSION, Role};
 
 pub(crate) use self::{
-    elsewhere::{in_namespace, is_namespace, name_of},
-    hooks::{Attachment, Hook, attachments, is_attached},
+    elsewhere::{find_namespace, in_namespace, name_of},
+    hook_reason::Reason as HookReason,
+    hooks::{Attachment, Hook, attachments, is_attached, is_on_interface},
     kernel_hooks::{KernelHooks, State as HookState, Substitute},
     layout::Remembered,
-    limits::Policy,
+    limits::{HostLimits, Outdated, Policy},
     network::{Interface, LinkLayer, Network, enter, namespace},
-    pins::{InterfacePins, NamespacePins, Pins},
+    pins::{InterfacePins, NamespacePins, Pins, exists},
     seed::{Seeded, seed_pinned},
     tables::{Agreement, Tables, now},
 };
@@ -70,6 +72,16 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// What becomes of them on an interface. On the loopback interface each packet passes twice; counted where it
+    /// comes in, as on a middlebox, it counts once, and each end of a session has its direction.
+    fn on(self, interface: &Interface) -> Self {
+        let role = match interface.is_loopback {
+            true => Role::Middlebox,
+            false => self.role,
+        };
+        Self { role, ..self }
+    }
+
     /// Room in the tables: hardly any where nothing is followed.
     fn sizes(&self) -> Sizes {
         if self.track {
@@ -104,6 +116,7 @@ impl Default for Settings {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attached {
     pub(crate) ingress: Hook,
+    pub(crate) role: Role,
     /// A middlebox counts every packet where it comes in, and has none.
     pub(crate) egress: Option<Hook>,
     /// Did it replace the programs of a probe that was there?
@@ -133,12 +146,16 @@ impl Probe {
         interface: &Interface,
         settings: &Settings,
     ) -> Result<Attached> {
+        let settings = &settings.on(interface);
         let here = pins.interface(namespace()?, interface.index);
         let mut present = Vec::new();
         let mut replaced = false;
-        if here.exists() {
+        if here.exists()? {
             check_layout(&here, interface)?;
-            if let Ok(map) = MapInfo::from_pin(here.path("counters")) {
+            let path = here.path("counters");
+            if exists(&path)? {
+                let map = MapInfo::from_pin(&path)
+                    .with_context(|| format!("cannot open {}", path.display()))?;
                 present = attachments(network, interface, map.id()).await?;
             }
             if !present.is_empty() {
@@ -176,6 +193,7 @@ impl Probe {
         let (ingress, egress) = result?;
         Ok(Attached {
             ingress,
+            role: settings.role,
             egress,
             replaced,
         })
@@ -206,6 +224,7 @@ impl Probe {
                 interface.name, sizes.sessions, sizes.subflows
             ));
         }
+        meta.limits = agreement.origins.generation();
         let mut programs = load(interface, settings, &agreement, Some(&counters), shared)?;
         if let Some(shared) = shared {
             agreement.pin(shared)?;
@@ -216,7 +235,7 @@ impl Probe {
             meta.attached_mid_traffic = earlier.meta.attached_mid_traffic;
         }
         let path = here.path("meta");
-        if path.exists() {
+        if exists(&path)? {
             let mut map = Array::try_from(Map::Array(MapData::from_pin(&path)?))?;
             map.set(0, Raw(meta), 0)?;
         } else {
@@ -225,7 +244,7 @@ impl Probe {
             map.set(0, Raw(meta), 0)?;
             map.pin(&path)?;
         }
-        if !here.path("readings").exists() {
+        if !exists(&here.path("readings"))? {
             Array::<MapData, Raw<Reading>>::create(READINGS, 0)?.pin(here.path("readings"))?;
         }
         let mut attacher = Attacher {
@@ -251,6 +270,7 @@ impl Probe {
         interface: &Interface,
         settings: &Settings,
     ) -> Result<Self> {
+        let settings = &settings.on(interface);
         let agreement = Agreement::new(settings.sizes(), settings.policy)?;
         let mut programs = load(interface, settings, &agreement, None, None)?;
         let mut meta = meta_for(interface, settings).await;
@@ -372,6 +392,36 @@ impl Probe {
         self.tables.as_ref()
     }
 
+    /// Were its programs loaded with limits of the host that are not those of the tables any more?
+    pub(crate) fn has_earlier_limits(&self) -> bool {
+        let tables = self.tables.as_ref().filter(|_| self.is_pinned());
+        tables.is_some_and(|tables| tables.agreement().origins.generation() != self.meta.limits)
+    }
+
+    /// Limits that it judges by and that are not the host's any more.
+    pub(crate) fn outdated_limits(&self, host: &HostLimits) -> Vec<Outdated> {
+        self.tables.as_ref().map_or(Vec::new(), |tables| {
+            let Agreement {
+                limits, origins, ..
+            } = tables.agreement();
+            host.outdated(limits, origins, self.role() == Role::Host)
+        })
+    }
+
+    /// Is it in this network namespace, and not in one that is gone?
+    pub(crate) fn is_in(&self, namespace: u64) -> bool {
+        let pins = self.pins.as_ref();
+        pins.is_none_or(|pins| pins.namespace == namespace)
+    }
+
+    /// Does it judge by limits that are the host's?
+    pub(crate) fn follows_host(&self) -> bool {
+        let is_host = self.role() == Role::Host;
+        self.tables
+            .as_ref()
+            .is_some_and(|tables| HostLimits::matter(&tables.agreement().origins, is_host))
+    }
+
     pub(crate) fn role(&self) -> Role {
         self.meta.role()
     }
@@ -433,8 +483,11 @@ pub(crate) async fn detach(
     interface: Option<&Interface>,
 ) -> Result<()> {
     if let Some(interface) = interface {
-        let map = MapInfo::from_pin(here.path("counters"));
-        if let Ok(map) = map {
+        // Without it no program can be found; one that cannot be opened hides programs that would stay.
+        let path = here.path("counters");
+        if exists(&path)? {
+            let map = MapInfo::from_pin(&path)
+                .with_context(|| format!("cannot open {}", path.display()))?;
             let attachments = attachments(network, interface, map.id()).await?;
             hooks::detach(interface, &attachments, here)?;
         }
@@ -445,7 +498,7 @@ pub(crate) async fn detach(
 /// Refuses pinned counters that this program would misread.
 fn check_layout(here: &InterfacePins, interface: &Interface) -> Result<()> {
     let path = here.path("counters");
-    if !path.exists() {
+    if !exists(&path)? {
         return Ok(());
     }
     let map =

@@ -4,13 +4,16 @@
 use std::{fs::File, io, net::IpAddr, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 use netlink_packet_route::{
     link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkXdp, XdpAttached},
     route::RouteAttribute,
     tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption},
 };
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    libc,
+    sched::{CloneFlags, setns},
+};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
 use crate::failure::{Failure, Kind};
@@ -63,6 +66,8 @@ pub(crate) struct Interface {
     pub(crate) name: String,
     /// What its frames start with.
     pub(crate) link_layer: LinkLayer,
+    /// What it sends comes in at itself.
+    pub(crate) is_loopback: bool,
     /// Bond, bridge or VRF that it belongs to.
     master: Option<u32>,
     /// Interface that it lies on (VLAN, macvlan).
@@ -157,6 +162,7 @@ impl Network {
                 index: link.header.index,
                 name: String::new(),
                 link_layer: link.header.link_layer_type.into(),
+                is_loopback: link.header.link_layer_type == LinkLayerType::Loopback,
                 master: None,
                 lower: None,
                 kind: None,
@@ -203,40 +209,64 @@ impl Network {
     }
 
     /// The interface by which packets from one address to another leave; `None` if there is no way.
-    pub(crate) async fn way_out(&self, from: IpAddr, to: IpAddr) -> Option<u32> {
+    ///
+    /// # Errors
+    /// If the kernel does not answer.
+    pub(crate) async fn way_out(&self, from: IpAddr, to: IpAddr) -> Result<Option<u32>> {
         let bits = if to.is_ipv4() { 32 } else { 128 };
         let question = RouteMessageBuilder::<IpAddr>::new()
             .source_prefix(from, bits)
-            .ok()?
-            .destination_prefix(to, bits)
-            .ok()?
+            .and_then(|question| question.destination_prefix(to, bits))
+            .context("cannot ask for a route")?
             .build();
         let mut routes = Box::pin(self.handle.route().get(question).execute());
-        let route = routes.try_next().await.ok()??;
-        route
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                RouteAttribute::Oif(index) => Some(*index),
-                _ => None,
-            })
+        let route = match routes.try_next().await {
+            Ok(route) => route,
+            // An answer: no route, or one that refuses.
+            Err(rtnetlink::Error::NetlinkError(_)) => None,
+            Err(error) => return Err(error).context("cannot ask for a route"),
+        };
+        let attributes = route.into_iter().flat_map(|route| route.attributes);
+        let mut indices = attributes.filter_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(index),
+            _ => None,
+        });
+        Ok(indices.next())
     }
 
     /// The BPF filters of an interface's clsact qdisc, on ingress or egress.
-    pub(crate) async fn filters(&self, index: u32, ingress: bool) -> Vec<Filter> {
+    ///
+    /// # Errors
+    /// If the kernel does not list them, which must not look like "none".
+    pub(crate) async fn filters(&self, index: u32, ingress: bool) -> Result<Vec<Filter>> {
         let mut handle = self.handle.traffic_filter(index as i32);
         let request = if ingress {
             handle.get().ingress()
         } else {
             handle.get().egress()
         };
-        // Without a clsact qdisc the kernel answers with an error: there are no filters.
-        request
-            .execute()
-            .filter_map(|message| std::future::ready(message.ok().and_then(|m| bpf_filter(&m))))
-            .collect()
-            .await
+        let mut messages = Box::pin(request.execute());
+        let mut filters = Vec::new();
+        loop {
+            match messages.try_next().await {
+                Ok(Some(message)) => filters.extend(bpf_filter(&message)),
+                Ok(None) => return Ok(filters),
+                Err(error) if is_without_filters(&error) => return Ok(filters),
+                Err(error) => return Err(error).context("cannot list TC filters"),
+            }
+        }
     }
+}
+
+/// Does the kernel say that there is no clsact qdisc, no interface, or that it knows no filters?
+fn is_without_filters(error: &rtnetlink::Error) -> bool {
+    let rtnetlink::Error::NetlinkError(message) = error else {
+        return false;
+    };
+    matches!(
+        message.to_io().raw_os_error(),
+        Some(libc::EINVAL | libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)
+    )
 }
 
 /// The kernel names a program by its mode if there is one for each mode, else without.

@@ -78,8 +78,12 @@ impl InterfacePins {
         self.directory.join(name)
     }
 
-    pub(crate) fn exists(&self) -> bool {
-        self.directory.exists()
+    /// Has the interface pins?
+    ///
+    /// # Errors
+    /// If that cannot be seen, which must not look like "none".
+    pub(crate) fn exists(&self) -> Result<bool> {
+        exists(&self.directory)
     }
 
     pub(crate) fn create(&self) -> Result<()> {
@@ -295,10 +299,26 @@ fn entries(directory: &Path) -> Result<impl Iterator<Item = io::Result<fs::DirEn
     }
 }
 
+/// Is there such a file or directory?
+///
+/// # Errors
+/// If that cannot be seen, which must not look like "no".
+pub(crate) fn exists(path: &Path) -> Result<bool> {
+    let found = path.try_exists();
+    found.with_context(|| format!("cannot look for {}", path.display()))
+}
+
 fn numbers_in(directory: &Path) -> Result<Vec<u64>> {
-    let mut numbers = entries(directory)?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect::<Vec<u64>>();
+    let mut numbers = Vec::new();
+    for entry in entries(directory)? {
+        let entry = entry.with_context(|| format!("cannot read {}", directory.display()))?;
+        numbers.extend(
+            entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<u64>().ok()),
+        );
+    }
     numbers.sort_unstable();
     Ok(numbers)
 }

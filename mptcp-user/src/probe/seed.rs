@@ -77,7 +77,7 @@ pub(crate) async fn seed(
     let mut ways = Ways::new(network.interfaces().await?, probed);
     let mut subflows: HashMap<u32, Vec<&sockets::Subflow>> = HashMap::new();
     for subflow in &sockets.subflows {
-        if is_open(subflow) && ways.pass(network, subflow.ends.map(|end| end.ip())).await {
+        if is_open(subflow) && ways.pass(network, subflow.ends.map(|end| end.ip())).await? {
             subflows.entry(subflow.tokens[0]).or_default().push(subflow);
         }
     }
@@ -106,7 +106,7 @@ pub(crate) async fn seed(
         if waits
             && !known.is_fallback
             && !listed.contains(&known.token)
-            && ways.pass(network, known.ends.map(|end| end.ip())).await
+            && ways.pass(network, known.ends.map(|end| end.ip())).await?
         {
             let session = of_session(known.token, Some(known), &[]);
             adopt(tables, &session, &[], now, &mut seeded);
@@ -249,13 +249,13 @@ impl Ways {
     }
 
     /// Do packets from here to there pass a probe?
-    async fn pass(&mut self, network: &Network, ends: [IpAddr; 2]) -> bool {
+    async fn pass(&mut self, network: &Network, ends: [IpAddr; 2]) -> Result<bool> {
         if let Some(known) = self.asked.get(&ends) {
-            return *known;
+            return Ok(*known);
         }
-        let way = network.way_out(ends[0], ends[1]).await;
+        let way = network.way_out(ends[0], ends[1]).await?;
         let passes = way.is_some_and(|index| self.probed.contains(&index));
         self.asked.insert(ends, passes);
-        passes
+        Ok(passes)
     }
 }

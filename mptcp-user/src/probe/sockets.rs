@@ -20,6 +20,8 @@ use rtnetlink::{
     sys::protocols::NETLINK_SOCK_DIAG,
 };
 
+use super::limits;
+
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_MPTCP: u32 = 262;
 // linux/inet_diag.h
@@ -130,6 +132,9 @@ pub(crate) struct Sockets {
     /// By this host's token; `None` where the kernel does not list sessions.
     pub(crate) sessions: Option<HashMap<u32, Session>>,
     pub(crate) subflows: Vec<Subflow>,
+    /// Does this network namespace have MPTCP? Where it does and does not list sessions, those that wait for a
+    /// subflow are not seen.
+    has_mptcp: bool,
 }
 
 impl Sockets {
@@ -141,19 +146,27 @@ impl Sockets {
         // Sessions first: one that begins meanwhile is not taken for one that lost its subflows.
         let sessions = list(&handle, IPPROTO_MPTCP, Session::of).await?;
         let subflows = list(&handle, IPPROTO_TCP, Subflow::of).await?;
+        let subflows = subflows.context(
+            "the kernel does not list TCP sockets (no tcp_diag), so that its MPTCP sessions are not known",
+        )?;
         let by_token = |sessions: Vec<Session>| {
             let pairs = sessions.into_iter().map(|session| (session.token, session));
             pairs.collect()
         };
         Ok(Self {
             sessions: sessions.map(by_token),
-            subflows: subflows.unwrap_or_default(),
+            subflows,
+            has_mptcp: limits::has_mptcp().unwrap_or(true),
         })
     }
 
-    /// Are there any?
+    /// Are there certainly none?
     pub(crate) fn is_empty(&self) -> bool {
-        self.subflows.is_empty() && self.sessions.as_ref().is_none_or(HashMap::is_empty)
+        self.subflows.is_empty()
+            && match &self.sessions {
+                Some(sessions) => sessions.is_empty(),
+                None => !self.has_mptcp,
+            }
     }
 }
 
@@ -330,5 +343,23 @@ impl NetlinkDeserializable for Message {
 impl From<Message> for NetlinkPayload<Message> {
     fn from(message: Message) -> Self {
         Self::InnerMessage(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sessions that nobody lists are not said not to be there.
+    #[test]
+    fn none_are_none_only_where_all_are_listed() {
+        let sockets = |sessions, has_mptcp| Sockets {
+            sessions,
+            subflows: Vec::new(),
+            has_mptcp,
+        };
+        assert!(sockets(Some(HashMap::new()), true).is_empty());
+        assert!(sockets(None, false).is_empty());
+        assert!(!sockets(None, true).is_empty());
     }
 }

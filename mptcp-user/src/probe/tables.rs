@@ -31,9 +31,9 @@ use nix::{
 use super::{
     filter::{self, FILTER},
     layout::Raw,
-    limits::{Origins, Policy},
+    limits::{Origins, Policy, follow},
     memory::{Mapping, Slot, Whole, Windows, descriptor},
-    pins::NamespacePins,
+    pins::{NamespacePins, exists},
     seed::Seeded,
 };
 use crate::{
@@ -168,10 +168,17 @@ impl Agreement {
         .map(|bytes| bytes as u64)
     }
 
-    /// The agreement of the probes that are there, or a new one. Maps that nobody agreed on were
-    /// left by a loader that was killed, and are removed.
+    /// The agreement of the probes that are there, or a new one. Limits that follow the host's are made what the
+    /// host has now. Maps that nobody agreed on were left by a loader that was killed, and are removed.
     pub(crate) fn join(pins: &NamespacePins, wanted: Self) -> Result<Self> {
-        if let Some(present) = Self::read(pins)? {
+        if let Some(mut present) = Self::read(pins)? {
+            let policy = Policy {
+                limits: wanted.limits,
+                origins: wanted.origins,
+            };
+            if follow(&mut present.limits, &mut present.origins, &policy) {
+                present.write(pins)?;
+            }
             return Ok(present);
         }
         pins.remove_tables()?;
@@ -182,7 +189,7 @@ impl Agreement {
     /// What the probes of a namespace agreed on, if there are any.
     pub(crate) fn read(pins: &NamespacePins) -> Result<Option<Self>> {
         let path = pins.table("meta");
-        if !path.exists() {
+        if !exists(&path)? {
             return Ok(None);
         }
         let map =
@@ -214,6 +221,10 @@ impl Agreement {
     pub(crate) fn note(&mut self, more: Seeded, pins: &NamespacePins) -> Result<()> {
         self.seeded[0] += more.sessions;
         self.seeded[1] += more.subflows;
+        self.write(pins)
+    }
+
+    fn write(&self, pins: &NamespacePins) -> Result<()> {
         let map = MapData::from_pin(pins.table("meta"))?;
         let mut map = Array::<_, Raw<Self>>::try_from(Map::Array(map))?;
         Ok(map.set(0, Raw(*self), 0)?)
@@ -222,7 +233,7 @@ impl Agreement {
     /// Pins it, so that the next probe takes part.
     pub(crate) fn pin(&self, pins: &NamespacePins) -> Result<()> {
         let path = pins.table("meta");
-        if path.exists() {
+        if exists(&path)? {
             return Ok(());
         }
         let mut map = Array::<MapData, Raw<Self>>::create(1, 0)?;
@@ -275,7 +286,7 @@ impl Agreement {
     pub(crate) fn filter(&self, pins: Option<&NamespacePins>) -> Result<MapData> {
         let path = pins.map(|pins| pins.table(FILTER_PIN));
         if let Some(path) = &path
-            && path.exists()
+            && exists(path)?
         {
             let filter = MapData::from_pin(path)
                 .with_context(|| format!("cannot open {}", path.display()))?;
@@ -385,7 +396,7 @@ impl Tables {
     pub(crate) fn gauges(&self) -> Result<Gauges> {
         let mut sessions = self.windows::<Session<Atomics>>(SESSIONS)?;
         let slots = self.agreement.buckets(Which::Sessions) * WAYS;
-        let mut census = Census::new(self.agreement.limits, now()?, slots);
+        let mut census = Census::new(self.limits()?, now()?, slots);
         sessions.each(|slot, entry| census.session(slot, entry))?;
         self.windows::<Subflow<Atomics>>(SUBFLOWS)?
             .each(|_, entry| census.subflow(entry))?;
@@ -400,9 +411,15 @@ impl Tables {
         Ok(census.gauges())
     }
 
+    /// The limits that are judged by now: another `attach` may have changed them since these tables were opened.
+    fn limits(&self) -> Result<Limits> {
+        let present = self.pins.as_ref().map(Agreement::read).transpose()?;
+        Ok(present.flatten().unwrap_or(self.agreement).limits)
+    }
+
     /// The sessions that are asked for.
     pub(crate) fn sessions(&self, selection: &Selection) -> Result<Vec<source::Session>> {
-        select(self, selection, &self.agreement.limits, now()?)
+        select(self, selection, &self.limits()?, now()?)
     }
 
     pub(crate) fn agreement(&self) -> &Agreement {

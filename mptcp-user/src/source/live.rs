@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cli::ClearStats,
-    probe::{KernelHooks, Network, Pins, Probe, Remembered, Tables},
+    probe::{self, HostLimits, KernelHooks, Network, Pins, Probe, Remembered, Tables},
 };
 
 /// How often a reader tries to find a moment at which no packet is under way.
@@ -118,6 +118,35 @@ impl Live {
         });
         let seconds = reading.time.duration_since(time).as_secs_f64();
         Ok((seconds, since(&now.counts, &last)))
+    }
+
+    /// Limits that rows are judged by and that are not the host's any more, in sentences.
+    pub(crate) async fn outdated_limits(&self) -> Vec<String> {
+        let Ok(namespace) = probe::namespace() else {
+            return Vec::new();
+        };
+        let follows = |probe: &&Probe| probe.is_in(namespace) && probe.follows_host();
+        let followers: Vec<_> = self.probes.iter().filter(follows).collect();
+        if followers.is_empty() {
+            return Vec::new();
+        }
+        let host = HostLimits::read().await;
+        let mut sentences = Vec::new();
+        for probe in followers {
+            let next = match probe.is_pinned() {
+                true => {
+                    "mptcp-user attach on its interfaces, with the options of before: counts go on"
+                }
+                false => "start this again",
+            };
+            for limit in probe.outdated_limits(&host) {
+                let sentence = format!("{}\n  next: {next}", limit.text());
+                if !sentences.contains(&sentence) {
+                    sentences.push(sentence);
+                }
+            }
+        }
+        sentences
     }
 
     /// Makes the probes remember what the last display showed, for the rates of the next one.

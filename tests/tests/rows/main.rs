@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use mptcp_common::counter::{EXTRAS, Quality, ROWS, Role};
 use mptcp_tests::{
     document::check,
-    oracle::{GAUGES, LAWS, ON_THE_WIRE},
+    oracle::{EXCEPTIONS, GAUGES, LAWS, ON_THE_WIRE},
 };
 
 use self::{fixtures::fixtures, scenarios::SCENARIOS};
@@ -126,6 +126,45 @@ fn the_document_lists_what_was_tried() -> Result<()> {
             "| {name} | {host} | {middlebox} | {packets} | {oracles} |"
         );
     }
+    text.push_str(
+        "\nLaws of the kernel's counters that do not hold everywhere (`EXCEPTIONS` in tests/src/oracle.rs):\n\n",
+    );
+    for exception in EXCEPTIONS {
+        let laws: Vec<_> = LAWS
+            .iter()
+            .filter(|(rows, _)| exception.laws.contains(rows))
+            .map(|(rows, mibs)| format!("`{rows} = {mibs}`"))
+            .collect();
+        let _ = writeln!(
+            text,
+            "- {} Not equal then: {}. (Scenarios: {}.)",
+            exception.when,
+            laws.join("; "),
+            exception.scenarios.join(", ")
+        );
+    }
     text.push('\n');
     check("scenarios.md", &text)
+}
+
+/// An exception is of laws that there are, and some real scenario shows it.
+#[test]
+fn every_exception_was_seen() -> Result<()> {
+    for exception in EXCEPTIONS {
+        for law in exception.laws {
+            ensure!(
+                LAWS.iter().any(|(rows, _)| rows == law),
+                "there is no law {law}"
+            );
+        }
+        ensure!(!exception.laws.is_empty() && !exception.scenarios.is_empty());
+        for scenario in exception.scenarios {
+            let function = format!("fn {scenario}(");
+            ensure!(
+                REAL.iter().any(|source| source.contains(&function)),
+                "there is no scenario {scenario}"
+            );
+        }
+    }
+    Ok(())
 }

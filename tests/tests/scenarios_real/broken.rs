@@ -1,7 +1,13 @@
 //! Paths that lose options, packets or bytes, and hosts that cope.
 
+use std::net::{SocketAddr, TcpListener};
+
 use anyhow::{Result, ensure};
-use mptcp_tests::net::{close, transfer};
+use mptcp_tests::{
+    net::{LIMIT, close, mptcp_socket, transfer},
+    oracle::{NO_MPTCP_LISTENER, OUTPUT_FILTER, SILENT_COOKIES},
+};
+use socket2::Socket;
 
 use super::scene::*;
 
@@ -312,5 +318,118 @@ pub(crate) fn packets_that_get_lost(path: Path) -> Result<()> {
         // are remembered, is up to the hosts.
         &both(&["SfnEr", "SfnErTx", "LostRanges"]),
         &[(Server, "RxFin", 1), (Server, "TxFin", 1)],
+    )
+}
+
+/// A listener of plain TCP, which answers an MP_CAPABLE SYN without the option. The kernel counts such SYNs where
+/// there is an MPTCP listener.
+pub(crate) fn a_syn_to_a_listener_without_mptcp(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    let address = SocketAddr::new(scene.address(Server, 0), 5001);
+    let listener = scene
+        .host(Server)
+        .enter(|| Ok(TcpListener::bind(address)?))?;
+    let client = scene.host(Client).enter(|| {
+        let client = mptcp_socket(address)?;
+        client.connect_timeout(&address.into(), LIMIT)?;
+        Ok(client)
+    })?;
+    let server = Socket::from(listener.accept()?.0);
+    server.set_read_timeout(Some(LIMIT))?;
+    transfer(&client, &server, 50_000)?;
+    transfer(&server, &client, 50_000)?;
+    close(client, server)?;
+    let account = scene.account(Server)?;
+    ensure!(account.mib("MPCapableSYNRX")? == 0);
+    scene.check_but(
+        &excepted(Server, &NO_MPTCP_LISTENER),
+        &[
+            (Client, "MPSYNtx", 1),
+            (Client, "NoMpcSynack", 1),
+            (Client, "TotSess", 0),
+            (Server, "MPSYN", 1),
+            (Server, "NoMpcSynack", 1),
+            (Server, "TotSess", 0),
+        ],
+    )
+}
+
+/// Nobody listens at all.
+pub(crate) fn a_syn_to_a_closed_port(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    let address = SocketAddr::new(scene.address(Server, 0), 5002);
+    let refused = scene.host(Client).enter(|| {
+        let client = mptcp_socket(address)?;
+        Ok(client.connect_timeout(&address.into(), LIMIT).is_err())
+    })?;
+    ensure!(refused, "somebody listens");
+    ensure!(scene.account(Server)?.mib("MPCapableSYNRX")? == 0);
+    scene.check_but(
+        &excepted(Server, &NO_MPTCP_LISTENER),
+        &[
+            (Client, "MPSYNtx", 1),
+            (Server, "MPSYN", 1),
+            (Server, "TotSess", 0),
+        ],
+    )
+}
+
+/// With SYN cookies, a join beyond the limit gets no answer, not even a reset.
+pub(crate) fn joins_that_cookies_refuse_without_an_answer(path: Path) -> Result<()> {
+    let scene = Scene::with(path, &["--limit-subflows", "1"])?;
+    scene.host(Server).sysctl("ipv4/tcp_syncookies", "2")?;
+    scene.mptcp(Server, "limits set subflows 0 add_addr_accepted 0")?;
+    scene.join("")?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    scene.wait(Server, "MPJoinRejected", 2)?;
+    scene.mptcp(Client, "endpoint delete id 5")?;
+    close(client, server)?;
+    let account = scene.account(Server)?;
+    let syns = account.row("JoinSYN")?;
+    ensure!(syns >= 2);
+    for mib in ["MPJoinSynRx", "MPJoinRejected"] {
+        let counted = account.mib(mib)?;
+        ensure!(counted == syns, "{mib} is {counted}, JoinSYN {syns}");
+    }
+    scene.check_but(
+        &excepted(Server, &SILENT_COOKIES),
+        &[
+            (Client, "subCon", 1),
+            (Server, "subCon", 1),
+            (Server, "JoinSYN - JoinSYNretx", 1),
+            (Server, "SFsynack", 0),
+            (Server, "SFFACK", 0),
+            (Server, "MaxsfEr", 0),
+            (Server, "JoinRefused", 0),
+        ],
+    )
+}
+
+/// What the host's own filter drops has been counted by its kernel, and never comes to the probe.
+pub(crate) fn a_join_that_the_hosts_own_filter_drops(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    scene.rule(
+        Client,
+        "tcp flags & (syn | ack) == syn tcp option mptcp subtype 1 drop",
+    )?;
+    scene.join("")?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    scene.wait(Client, "MPJoinSynTx", 1)?;
+    scene.mptcp(Client, "endpoint delete id 5")?;
+    close(client, server)?;
+    scene.check_but(
+        &excepted(Client, &OUTPUT_FILTER),
+        &[
+            (Client, "MPSYNtx - MPSYNretxTx", 1),
+            (Client, "JoinSYNtx", 0),
+            (Client, "subCon", 1),
+            (Client, "REMErTx", 1),
+            (Server, "JoinSYN", 0),
+            (Server, "subCon", 1),
+            // It takes back an address that nobody has heard of.
+            (Server, "REMEr", 1),
+        ],
     )
 }

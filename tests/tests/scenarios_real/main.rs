@@ -60,6 +60,10 @@ macro_rules! on_path {
             the_first_address_goes
             a_session_without_subflows
             packets_that_get_lost
+            a_syn_to_a_listener_without_mptcp
+            a_syn_to_a_closed_port
+            joins_that_cookies_refuse_without_an_answer
+            a_join_that_the_hosts_own_filter_drops
         );
     };
 }
@@ -80,6 +84,8 @@ on_path!(
     an_address_with_a_wrong_hmac
     a_fast_close_with_a_wrong_key
     a_third_segment_that_loses_its_option
+    a_syn_to_a_listener_without_mptcp
+    a_join_that_the_hosts_own_filter_drops
 );
 on_path!(
     that_was_there_over_ipv4,

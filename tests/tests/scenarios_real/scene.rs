@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
     net::{CLIENT_INTERFACES, Family, Namespace, Pair, SERVER_INTERFACES, transfer},
-    oracle::{GAUGES, LAWS},
+    oracle::{Exception, GAUGES, LAWS},
     probe::{Probe, recorded, total},
     tshark,
 };
@@ -58,6 +58,11 @@ pub(crate) const QUIET: &[&str] = &[
 pub(crate) fn both<'a>(rows: &[&'a str]) -> Vec<(Place, &'a str)> {
     let ends = rows.iter().map(|row| [(Client, *row), (Server, *row)]);
     ends.flatten().collect()
+}
+
+/// The laws of an exception, at an end.
+pub(crate) fn excepted(end: Place, exception: &Exception) -> Vec<(Place, &'static str)> {
+    exception.laws.iter().map(|law| (end, *law)).collect()
 }
 
 /// Rows of which the router does not say what the server says: they tell of receive queues.
