@@ -7,6 +7,7 @@ mod file;
 mod history;
 mod live;
 pub mod log;
+mod packed;
 mod reading;
 mod select;
 mod sessions;
