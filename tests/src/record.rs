@@ -285,10 +285,13 @@ fn count_pcap(file: &[u8], is_big_endian: bool) -> (u64, Option<usize>) {
 
 /// Is it the head of another capture, in a pcap file?
 fn is_head(bytes: &[u8]) -> bool {
+    (bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]) && is_ordered(bytes)) || is_pcap_head(bytes)
+}
+
+/// Does a section say which byte order it has?
+fn is_ordered(bytes: &[u8]) -> bool {
     let order = bytes.get(8..12);
-    let is_pcapng = bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a])
-        && (order == Some(&[0x1a, 0x2b, 0x3c, 0x4d]) || order == Some(&[0x4d, 0x3c, 0x2b, 0x1a]));
-    is_pcapng || is_pcap_head(bytes)
+    order == Some(&[0x1a, 0x2b, 0x3c, 0x4d]) || order == Some(&[0x4d, 0x3c, 0x2b, 0x1a])
 }
 
 fn is_pcap_head(bytes: &[u8]) -> bool {
@@ -324,7 +327,11 @@ fn count_pcapng(file: &[u8]) -> (u64, Option<usize>) {
         };
         let is_good = is_whole
             && match kind {
-                0x0a0d_0d0a => length == 28 && word(12).is_some_and(|v| v == 1 || v == 1 << 16),
+                0x0a0d_0d0a => {
+                    is_ordered(&file[at..])
+                        && length == 28
+                        && word(12).is_some_and(|v| v == 1 || v == 1 << 16)
+                }
                 1 => {
                     interfaces += 1;
                     length == 20

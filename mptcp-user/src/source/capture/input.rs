@@ -119,7 +119,11 @@ impl Head {
         let mut length = PCAP_HEAD;
         let mut is_big_endian = head.starts_with(&[0xa1]);
         if is_pcapng {
-            is_big_endian = head.get(8..12) != Some(LITTLE_ENDIAN);
+            let order = head.get(8..12).unwrap_or(BIG_ENDIAN);
+            if order != BIG_ENDIAN && order != LITTLE_ENDIAN {
+                return Err(NO_CAPTURE.to_owned());
+            }
+            is_big_endian = order == BIG_ENDIAN;
             length = number(&head, 4, is_big_endian).unwrap_or_default() as usize;
             let rest = length.min(LONGEST_HEAD).saturating_sub(HEAD);
             head.append(&mut bytes.head(rest)?);
