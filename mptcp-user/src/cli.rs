@@ -166,7 +166,7 @@ impl From<Room> for Sizes {
     mut_group("PolicyLimits", |group| group.requires("log_file")),
 )]
 pub(crate) struct CaptureFile {
-    /// Read this capture (pcap or pcapng, also in gzip or zstd; - is standard input), and no probe
+    /// Read this capture (pcap or pcapng, also compressed; - is standard input), and no probe
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
     #[command(flatten)]
@@ -322,7 +322,7 @@ pub(crate) struct Status {
     after_help = "The options of `stat protocol mptcp` can be spelled -detail, -fullValues, \
     -ntimes N, -logFile FILE and -clearstats basic|full too.",
     mut_arg("log_file", |file| file.help("Read this capture (pcap or pcapng), or log of `mptcp-user \
-        record`, and no probe (also in gzip or zstd; - is standard input)"))
+        record`, and no probe (also compressed; - is standard input)"))
 )]
 pub(crate) struct Stat {
     /// Interfaces; all that have a probe if none is named. One without a probe gets it for the
@@ -390,7 +390,7 @@ pub(crate) struct Record {
 
 #[derive(Debug, Args)]
 pub(crate) struct Report {
-    /// A capture, or a log of `mptcp-user record` (also in gzip or zstd; - is standard input)
+    /// A capture, or a log of `mptcp-user record` (also compressed; - is standard input)
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Write the page to this file; - is standard output

@@ -161,6 +161,8 @@ pub struct Offline {
     digest: RefCell<Digest>,
     reports: RefCell<Vec<Report>>,
     now: Cell<u64>,
+    /// Had the last packet of a capture no length in its IP header?
+    lacks_length: Cell<bool>,
     work: Rc<Work>,
     /// In its place while it is changed.
     blank: Rc<Work>,
@@ -194,6 +196,7 @@ impl Offline {
             digest: RefCell::default(),
             reports: RefCell::default(),
             now: Cell::new(0),
+            lacks_length: Cell::new(false),
             work: Rc::default(),
             blank: Rc::default(),
             config,
@@ -206,6 +209,7 @@ impl Offline {
             bytes,
             length: bytes.len(),
             stripped_tags: 0,
+            is_merged: buffer.segment_size != 0,
             is_whole: self.config.takes_short_ways,
         };
         self.count(whole, self.config.scope, buffer, now)
@@ -213,11 +217,18 @@ impl Offline {
 
     /// Counts a packet of a capture.
     pub fn captured(&mut self, captured: Captured<'_>, now: u64) -> Leaf {
-        let frame = Slice {
+        let lacks_length = Cell::new(false);
+        let slice = Slice {
             bytes: captured.bytes,
             length: captured.length as usize,
             stripped_tags: 0,
+            is_merged: false,
             is_whole: self.config.takes_short_ways,
+        };
+        let frame = Unsegmented {
+            slice,
+            is_layer_3: captured.is_layer_3,
+            lacks_length: &lacks_length,
         };
         let scope = Scope {
             is_layer_3: captured.is_layer_3,
@@ -227,10 +238,23 @@ impl Offline {
             ingress: captured.ingress,
             ..Buffer::ONE
         };
-        self.count(frame, scope, buffer, now)
+        let leaf = self.count(frame, scope, buffer, now);
+        self.lacks_length.set(lacks_length.get());
+        leaf
     }
 
-    fn count(&mut self, frame: Slice<'_>, scope: Scope, mut buffer: Buffer, now: u64) -> Leaf {
+    /// Had the last packet of a capture no length in its IP header, so that it was as long as what was captured?
+    pub fn lacked_length(&self) -> bool {
+        self.lacks_length.get()
+    }
+
+    fn count<'a, F: Readable<'a>>(
+        &mut self,
+        frame: F,
+        scope: Scope,
+        mut buffer: Buffer,
+        now: u64,
+    ) -> Leaf {
         self.now.set(now.max(1));
         // To be changed while tables are read, and too long to be copied.
         let mut held = std::mem::replace(&mut self.work, Rc::clone(&self.blank));
@@ -244,7 +268,7 @@ impl Offline {
         self.counters.get_mut().frames += packets;
         let leaf = match gathered {
             Ok(()) => engine::packet(self, scope.is_tracking, || {
-                self.sum_payload(frame.bytes);
+                self.sum_payload(frame.bytes());
             }),
             Err(leaf) => leaf,
         };
@@ -253,9 +277,9 @@ impl Offline {
     }
 
     /// Finds headers and options.
-    fn gather(
+    fn gather<F: Frame>(
         &self,
-        frame: Slice<'_>,
+        frame: F,
         scope: Scope,
         buffer: &mut Buffer,
         work: &mut Work,
@@ -332,6 +356,8 @@ pub struct Slice<'a> {
     pub length: usize,
     /// As [`Frame::stripped_tags`].
     pub stripped_tags: u32,
+    /// Is it a buffer of several packets?
+    pub is_merged: bool,
     /// Can its bytes be read at once? The engine says the same if not.
     pub is_whole: bool,
 }
@@ -367,7 +393,8 @@ impl Frame for Slice<'_> {
     }
 
     fn merged_length(&self) -> u32 {
-        if self.length > usize::from(u16::MAX) {
+        // No single packet is longer than the field of the IP header says.
+        if self.is_merged || self.length > usize::from(u16::MAX) {
             self.length as u32
         } else {
             0
@@ -376,6 +403,83 @@ impl Frame for Slice<'_> {
 
     fn stripped_tags(&self) -> u32 {
         self.stripped_tags
+    }
+}
+
+/// A frame of which the bytes are at hand.
+trait Readable<'a>: Frame + Copy {
+    fn bytes(&self) -> &'a [u8];
+}
+
+impl<'a> Readable<'a> for Slice<'a> {
+    fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// A frame of a capture. Where that was taken in front of segmentation, buffers of several packets have no length in
+/// the IP header, and nothing else tells them from a packet: what the capture says of the frame's length is all that
+/// is known.
+#[derive(Clone, Copy)]
+struct Unsegmented<'a> {
+    slice: Slice<'a>,
+    is_layer_3: bool,
+    /// Is set where the IP header has no length.
+    lacks_length: &'a Cell<bool>,
+}
+
+/// The least that an Ethernet frame carries. What is shorter is filled up, and nothing but the length in the IP header
+/// tells the packet from what fills it.
+const PADDED: usize = 46;
+
+impl Unsegmented<'_> {
+    /// Bytes in front of the IP header.
+    fn link(&self) -> usize {
+        if self.is_layer_3 {
+            return 0;
+        }
+        let is_tag = |at: usize| {
+            let ethertype = self.slice.bytes.get(at..at + 2);
+            ethertype == Some(&[0x81, 0x00]) || ethertype == Some(&[0x88, 0xa8])
+        };
+        match (is_tag(12), is_tag(16)) {
+            (false, _) => 14,
+            (true, false) => 18,
+            (true, true) => 22,
+        }
+    }
+}
+
+impl<'a> Readable<'a> for Unsegmented<'a> {
+    fn bytes(&self) -> &'a [u8] {
+        self.slice.bytes
+    }
+}
+
+impl Frame for Unsegmented<'_> {
+    fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
+        self.slice.load(at)
+    }
+
+    fn view(&self, at: u32, length: u32) -> Option<impl View> {
+        self.slice.view(at, length)
+    }
+
+    fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Forget) -> bool {
+        self.slice.copy_options(at, length, area, verifier)
+    }
+
+    /// Is only asked for where the IP header has no length.
+    fn merged_length(&self) -> u32 {
+        if self.slice.length <= self.link() + PADDED {
+            return 0;
+        }
+        self.lacks_length.set(true);
+        self.slice.length as u32
+    }
+
+    fn stripped_tags(&self) -> u32 {
+        self.slice.stripped_tags()
     }
 }
 

@@ -14,6 +14,7 @@ use mptcp_common::counter::{Counters, KernelHook, Role};
 use mptcp_fuzz::{LENGTH, OUTGOING, engine};
 use mptcp_tests::{
     captures,
+    files::packed,
     numbers::Numbers,
     record::{self, Interface, Record},
 };
@@ -81,6 +82,22 @@ impl Seeds {
         self.add("capture", &gzip.finish()?)?;
         let zstd = zstd::encode_all(&file[..], 0)?;
         self.add("capture", &[&[0, 1][..], &zstd].concat())?;
+        for program in ["xz", "bzip2", "lz4"] {
+            self.add("capture", &[&[0, 1][..], &packed(program, &file)?].concat())?;
+        }
+        // One behind the other, of another byte order and link type.
+        let frames: Vec<_> = few
+            .iter()
+            .filter(|record| record.bytes.len() >= 14)
+            .cloned()
+            .collect();
+        let ppp = record::with_header(&frames, |_| vec![0xff, 3, 0, 0x21]);
+        let ppp = record::pcap([0xa1, 0xb2, 0xc3, 0xd4], 9, &ppp);
+        let section = record::pcapng(true, &[interface], few);
+        self.add(
+            "capture",
+            &[&[0, 1][..], &file, &ppp, &section, &file].concat(),
+        )?;
         for record in few {
             self.add("frame", &[&[0][..], &record.bytes].concat())?;
             if let Some(options) = options(&record.bytes) {

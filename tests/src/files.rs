@@ -1,11 +1,11 @@
 //! Files that tests make.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
-use crate::net::run;
+use crate::net::{finished, run};
 
 /// A directory, which goes with all that is in it when this is dropped.
 #[derive(Debug)]
@@ -39,4 +39,19 @@ impl Directory {
         run("mkfifo", &[&self.file(name)])?;
         Ok(self.file(name))
     }
+}
+
+/// Returns what a program makes of bytes, which packs a file to standard output.
+///
+/// # Errors
+/// If it does not run.
+pub fn packed(program: &str, bytes: &[u8]) -> Result<Vec<u8>> {
+    let directory = Directory::new()?;
+    let file = directory.write("plain", bytes)?;
+    let mut words = program.split(' ');
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).args(["-c", &file]);
+    let out = finished(&mut command)?;
+    ensure!(out.status.success(), "{program}: {}", out.status);
+    Ok(out.stdout)
 }

@@ -175,3 +175,45 @@ pub fn options(stat: &Value, direction: &str) -> Result<Vec<(String, u64)>> {
         .map(|(name, value)| Ok((name.clone(), value.as_u64().context("not a number")?)))
         .collect()
 }
+
+/// Compares two readings, which have to have the same numbers and times.
+///
+/// # Errors
+/// If they differ, with the first difference.
+pub fn same(name: &str, wanted: &Value, is: &Value) -> Result<()> {
+    for part in ["options", "invalid_options", "events", "extra", "probe"] {
+        ensure!(
+            wanted[part] == is[part],
+            "{name}: {part} is {}, wanted {}",
+            is[part],
+            wanted[part]
+        );
+    }
+    let rows = wanted["counters"].as_object().context("no rows")?;
+    for (row, value) in rows {
+        let total = &is["counters"][row]["total"];
+        ensure!(*total == value["total"], "{name}: {row} is {total}");
+    }
+    for (time, is, wanted) in [
+        ("since", &is["source"]["since"], &wanted["source"]["since"]),
+        ("time", &is["time"], &wanted["time"]),
+    ] {
+        ensure!(is == wanted, "{name}: {time} is {is}, wanted {wanted}");
+    }
+    Ok(())
+}
+
+/// Returns what `stat` counts of a capture that is broken, and why it is.
+///
+/// # Errors
+/// If it is not.
+pub fn broken(path: &str) -> Result<(Value, String)> {
+    let out = finished(&mut command(&[
+        "stat", "--output", "json", "-logFile", path,
+    ]))?;
+    ensure!(out.status.code() == Some(1), "{}", out.status);
+    let stat: Value = serde_json::from_slice(&out.stdout)?;
+    let reason = stat["source"]["broken"].as_str().context("not broken")?;
+    let reason = reason.to_owned();
+    Ok((stat, reason))
+}

@@ -84,6 +84,21 @@ fn add(number: &mut [u8], addend: u64) {
     number.copy_from_slice(&sum[8 - number.len()..]);
 }
 
+/// Returns the records of a capture with another link-layer header in the place of Ethernet's.
+pub fn with_header(records: &[Record], header: impl Fn(&Record) -> Vec<u8>) -> Vec<Record> {
+    let replace = |record: &Record| {
+        let mut bytes = header(record);
+        let longer = bytes.len() as u32;
+        bytes.extend(&record.bytes[14..]);
+        Record {
+            bytes,
+            length: record.length - 14 + longer,
+            ..record.clone()
+        }
+    };
+    records.iter().map(replace).collect()
+}
+
 /// A pcap file with this magic number, in the byte order that it has in the file.
 pub fn pcap(magic: [u8; 4], link_type: u32, records: &[Record]) -> Vec<u8> {
     let is_big_endian = magic[0] == 0xa1;
@@ -227,46 +242,84 @@ fn in_blocks(
 /// How many packets a file has in front of the first place that is in doubt, by a reader that goes
 /// from length to length; and whether there is no such place.
 pub fn count(file: &[u8]) -> (u64, bool) {
-    match file {
-        [0x0a, 0x0d, 0x0d, 0x0a, ..] => count_pcapng(file),
-        [0xd4, 0xc3, 0xb2, 0xa1, ..] | [0x4d, 0x3c, 0xb2, 0xa1, ..] => count_pcap(file, false),
-        [0xa1, 0xb2, 0xc3, 0xd4, ..] | [0xa1, 0xb2, 0x3c, 0x4d, ..] => count_pcap(file, true),
-        _ => (0, false),
+    let mut packets = 0;
+    let mut rest = file;
+    loop {
+        let (more, length) = match rest {
+            [0x0a, 0x0d, 0x0d, 0x0a, ..] => count_pcapng(rest),
+            [0xd4, 0xc3, 0xb2, 0xa1, ..] | [0x4d, 0x3c, 0xb2, 0xa1, ..] => count_pcap(rest, false),
+            [0xa1, 0xb2, 0xc3, 0xd4, ..] | [0xa1, 0xb2, 0x3c, 0x4d, ..] => count_pcap(rest, true),
+            _ => return (packets, false),
+        };
+        packets += more;
+        rest = match length.and_then(|length| rest.get(length..)) {
+            None => return (packets, false),
+            Some([]) => return (packets, true),
+            // Another capture.
+            Some(rest) => rest,
+        };
     }
 }
 
 /// The longest packet that libpcap writes.
 const LONGEST: usize = 1 << 18;
 
-fn count_pcap(file: &[u8], is_big_endian: bool) -> (u64, bool) {
+/// The packets of a capture, and its length, if it is whole.
+fn count_pcap(file: &[u8], is_big_endian: bool) -> (u64, Option<usize>) {
     let mut packets = 0;
     let mut at = 24;
-    if file.len() < 28 {
-        return (0, false);
+    if file.len() < 24 {
+        return (0, None);
     }
-    while at < file.len() {
+    while at < file.len() && !is_head(&file[at..]) {
         match number(file, at + 8, is_big_endian) {
             Some(captured) if captured <= LONGEST && at + 16 + captured <= file.len() => {
                 at += 16 + captured;
             }
-            _ => return (packets, false),
+            _ => return (packets, None),
         }
         packets += 1;
     }
-    (packets, true)
+    (packets, Some(at))
 }
 
-fn count_pcapng(file: &[u8]) -> (u64, bool) {
+/// Is it the head of another capture, in a pcap file?
+fn is_head(bytes: &[u8]) -> bool {
+    (bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]) && is_ordered(bytes)) || is_pcap_head(bytes)
+}
+
+/// Does a section say which byte order it has?
+fn is_ordered(bytes: &[u8]) -> bool {
+    let order = bytes.get(8..12);
+    order == Some(&[0x1a, 0x2b, 0x3c, 0x4d]) || order == Some(&[0x4d, 0x3c, 0x2b, 0x1a])
+}
+
+fn is_pcap_head(bytes: &[u8]) -> bool {
+    let is_of = |magics: [[u8; 4]; 2], version: [u8; 4]| {
+        magics.iter().any(|magic| bytes.starts_with(magic))
+            && bytes[4..].starts_with(&version)
+            && bytes.get(8..16) == Some(&[0; 8])
+    };
+    is_of(
+        [[0xd4, 0xc3, 0xb2, 0xa1], [0x4d, 0x3c, 0xb2, 0xa1]],
+        [2, 0, 4, 0],
+    ) || is_of(
+        [[0xa1, 0xb2, 0xc3, 0xd4], [0xa1, 0xb2, 0x3c, 0x4d]],
+        [0, 2, 0, 4],
+    )
+}
+
+fn count_pcapng(file: &[u8]) -> (u64, Option<usize>) {
     let (mut packets, mut interfaces, mut at) = (0, 0, 0);
     let mut is_big_endian = false;
-    while at < file.len() {
+    while at < file.len() && !is_pcap_head(&file[at..]) {
         if file[at..].starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]) {
             is_big_endian = file.get(at + 8..at + 12) == Some(&[0x1a, 0x2b, 0x3c, 0x4d]);
             interfaces = 0;
         }
         let word = |offset| number(file, at + offset, is_big_endian);
         let (Some(kind), Some(length)) = (word(0), word(4)) else {
-            return (packets, false);
+            return (packets, None);
         };
         let is_whole = length % 4 == 0 && length >= 12 && word(length - 4) == Some(length);
         let fits = |header: usize, captured: Option<usize>| {
@@ -274,7 +327,11 @@ fn count_pcapng(file: &[u8]) -> (u64, bool) {
         };
         let is_good = is_whole
             && match kind {
-                0x0a0d_0d0a => length == 28 && word(12).is_some_and(|v| v == 1 || v == 1 << 16),
+                0x0a0d_0d0a => {
+                    is_ordered(&file[at..])
+                        && length == 28
+                        && word(12).is_some_and(|v| v == 1 || v == 1 << 16)
+                }
                 1 => {
                     interfaces += 1;
                     length == 20
@@ -293,12 +350,12 @@ fn count_pcapng(file: &[u8]) -> (u64, bool) {
                 _ => false,
             };
         if !is_good {
-            return (packets, false);
+            return (packets, None);
         }
         packets += u64::from(kind != 1 && kind != 0x0a0d_0d0a);
         at += length;
     }
-    (packets, true)
+    (packets, Some(at))
 }
 
 fn number(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<usize> {

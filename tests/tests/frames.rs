@@ -580,9 +580,17 @@ fn a_merged_buffer_needs_no_length_in_its_ip_header() -> Result<()> {
         };
         let counted = kernel.run_merged(Program::TcEgress, &frame.bytes(), merged, 3)?;
         ensure!(counted.tx.dss() == 3, "IPv6 {ipv6}: {counted:?}");
-        // A frame from the wire needs it.
-        let counted = kernel.run(Program::XdpIngress, &frame.bytes())?;
-        ensure!(counted.rx.dss() == 0, "IPv6 {ipv6}: {counted:?}");
+        // A frame from the wire needs it, and a buffer of one packet does too.
+        for program in [Program::XdpIngress, Program::TcIngress, Program::TcEgress] {
+            let counted = kernel.run(program, &frame.bytes())?;
+            let leaves = counted.leaves;
+            let is_dropped = if ipv6 {
+                leaves.truncated
+            } else {
+                leaves.malformed_ip
+            } == 1;
+            ensure!(is_dropped && leaves.mptcp == 0, "IPv6 {ipv6}: {counted:?}");
+        }
     }
     Ok(())
 }

@@ -153,7 +153,13 @@ fn a_log_says_what_the_probe_said() -> Result<()> {
     ensure!(live["source"]["interfaces"] == read["source"]["interfaces"]);
 
     // Compressed, and from standard input.
-    for (program, name) in [("gzip", "log.gz"), ("zstd", "log.zst")] {
+    for (program, name) in [
+        ("gzip", "log.gz"),
+        ("zstd", "log.zst"),
+        ("xz", "log.xz"),
+        ("bzip2", "log.bz2"),
+        ("lz4", "log.lz4"),
+    ] {
         let copy = directory.file(name);
         output(Command::new("sh").args(["-c", &format!("{program} -c {log} > {copy}")]))?;
         ensure!(display(&copy, &[])?["events"] == display(&log, &[])?["events"]);

@@ -27,8 +27,10 @@ const BASE: &Needs = &[
 /// For the tests.
 const TESTS: &Needs = &[
     ("bpftool", "bpftool"),
+    ("bzip2", "bzip2"),
     ("c++", "g++"),
     ("ethtool", "ethtool"),
+    ("lz4", "lz4"),
     ("nft", "nftables"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("setpriv", "util-linux"),
@@ -36,6 +38,7 @@ const TESTS: &Needs = &[
     ("tshark", "tshark"),
     ("valgrind", "valgrind"),
     ("xz", "xz-utils"),
+    ("zstd", "zstd"),
 ];
 
 /// LLVM versions that bpf-linker 0.13 can be built with.

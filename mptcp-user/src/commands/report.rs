@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{conclude_capture, conclude_log, print};
 use crate::{
@@ -43,10 +43,10 @@ fn of_capture(capture: &mut Capture, options: &Report) -> Result<String> {
     }
     capture.watch();
     capture.read(|_, _| Ok(ControlFlow::Continue(())))?;
-    let history = capture.history().context("it holds no packets")?;
+    let history = capture.history();
     page(&report::Report {
         statistics: &capture.statistics(),
-        history: &history,
+        history: history.as_ref(),
         remarks: &remarks(capture.remarks(), capture.conclude()),
     })
 }
@@ -56,7 +56,7 @@ fn of_log(log: &mut Log, options: &Report) -> Result<String> {
     let (statistics, history) = log.history()?;
     page(&report::Report {
         statistics: &statistics,
-        history: &history,
+        history: Some(&history),
         remarks: &remarks(log.remarks(), log.conclude()),
     })
 }

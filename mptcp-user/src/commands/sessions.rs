@@ -55,7 +55,7 @@ pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
 }
 
 /// The sessions of this network namespace's probes, which share their tables.
-fn read(pins: &Pins, selection: &Selection) -> Result<(Role, Timestamp, Vec<Session>)> {
+fn read(pins: &Pins, selection: &Selection) -> Result<(Role, Option<Timestamp>, Vec<Session>)> {
     let _lock = pins.lock_to_read()?;
     let namespace = probe::namespace()?;
     for here in pins.interfaces()? {
@@ -64,7 +64,8 @@ fn read(pins: &Pins, selection: &Selection) -> Result<(Role, Timestamp, Vec<Sess
         }
         let probe = Probe::open(&here)?;
         if let Some(tables) = probe.tables() {
-            return Ok((probe.role(), Timestamp::now(), tables.sessions(selection)?));
+            let now = Timestamp::now();
+            return Ok((probe.role(), Some(now), tables.sessions(selection)?));
         }
     }
     Err(Failure::error(

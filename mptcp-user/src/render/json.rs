@@ -24,7 +24,7 @@ const SUBTYPES: [(usize, &str); 10] = [
 pub(crate) fn statistics(statistics: &Statistics) -> Value {
     json!({
         "schema_version": 1,
-        "time": statistics.time.to_string(),
+        "time": statistics.time.map(|time| time.to_string()),
         "source": source(statistics),
         "protocolmptcp": nitro(statistics),
         "counters": counters(statistics),
@@ -55,7 +55,8 @@ fn source(statistics: &Statistics) -> Map<String, Value> {
     };
     add("interfaces", statistics.interfaces.clone().into());
     add("role", role_name(statistics.role).into());
-    add("since", statistics.since.to_string().into());
+    let since = statistics.since.map(|since| since.to_string());
+    add("since", since.into());
     add("frames", statistics.rows.frames.into());
     add(
         "attached_mid_traffic",
@@ -68,10 +69,11 @@ fn source(statistics: &Statistics) -> Map<String, Value> {
         Origin::Live => {}
         Origin::Capture { broken, unread, .. } => {
             add("broken", broken.clone().into());
-            add("skipped", unread.skipped.into());
+            add("skipped", unread.skipped().into());
             add("cut", unread.cut.into());
             add("backward", unread.backward.into());
             add("oversized", unread.oversized.into());
+            add("further_captures", unread.others.count.into());
         }
         Origin::Log {
             broken, skipped, ..

@@ -97,7 +97,7 @@ fn time(time: Duration) -> String {
 pub(crate) struct Document<'a> {
     pub(crate) sessions: &'a [Session],
     pub(crate) role: Role,
-    pub(crate) time: Timestamp,
+    pub(crate) time: Option<Timestamp>,
 }
 
 impl Serialize for Document<'_> {

@@ -78,13 +78,15 @@ fn heading(statistics: &Statistics) -> String {
             "probe",
         ),
     };
-    let mut text = format!(
-        "MPTCP statistics of {of} ({}), since {:.0}\n",
-        role_name(statistics.role),
-        statistics.since
-    );
-    if let Origin::Log { .. } = &statistics.origin {
-        let _ = writeln!(text, "Read at {:.0}", statistics.time);
+    let since = match statistics.since {
+        Some(since) => format!("since {since:.0}"),
+        None if statistics.rows.frames == 0 => "which holds no packets".to_owned(),
+        None => "whose packets have no times".to_owned(),
+    };
+    let role = role_name(statistics.role);
+    let mut text = format!("MPTCP statistics of {of} ({role}), {since}\n");
+    if let (Origin::Log { .. }, Some(time)) = (&statistics.origin, statistics.time) {
+        let _ = writeln!(text, "Read at {time:.0}");
     }
     if statistics.attached_mid_traffic {
         let _ = writeln!(text, "Sessions may have been there before the {what}");

@@ -7,19 +7,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::packed::{Format, MAGIC};
 use crate::failure::{Failure, Kind, of_file};
 
 /// A file from this size on takes long enough for a progress bar.
 const LARGE: u64 = 64 << 20;
 
-/// Bytes that are unpacked at once.
-const UNPACKED: usize = 1 << 12;
-
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// The name of standard input.
+const STANDARD_INPUT: &str = "standard input";
 
 /// An open file.
 pub(super) struct File {
@@ -35,7 +32,7 @@ impl File {
     /// where something else is shown meanwhile.
     pub(super) fn open(path: &Path, shows_progress: bool) -> Result<Self> {
         let name = match path.to_str() {
-            Some("-") => "standard input".to_owned(),
+            Some("-") => STANDARD_INPUT.to_owned(),
             _ => path.display().to_string(),
         };
         let (file, bar) = source(path, shows_progress)
@@ -45,12 +42,12 @@ impl File {
 
     /// Reads from anywhere.
     pub(super) fn of(name: &str, file: impl Read + 'static, bar: ProgressBar) -> Result<Self> {
-        let (first, bytes) = unpack(file).with_context(|| format!("cannot read {name}"))?;
+        let (start, bytes) = unpack(name, file).with_context(|| format!("cannot read {name}"))?;
         Ok(Self {
             name: name.to_owned(),
             // No capture begins like an object of JSON.
-            is_log: first == b"{",
-            bytes: Box::new(Cursor::new(first).chain(bytes)),
+            is_log: start.starts_with(b"{"),
+            bytes: Box::new(Cursor::new(start).chain(bytes)),
             bar,
         })
     }
@@ -67,34 +64,36 @@ pub(super) fn conclude(name: &str, broken: Option<&str>) -> Result<()> {
     ))
 }
 
-/// The first byte, and those behind it, decompressed.
-fn unpack(mut file: impl Read + 'static) -> Result<(Vec<u8>, Box<dyn Read>)> {
-    let start = take(&mut file, 4)?;
-    let is_gzip = start.starts_with(GZIP);
-    let is_zstd = start.starts_with(ZSTD);
-    let file = Cursor::new(start).chain(file);
-    let mut bytes: Box<dyn Read> = if is_gzip {
-        Box::new(Pieces(MultiGzDecoder::new(file)))
-    } else if is_zstd {
-        Box::new(Pieces(zstd::Decoder::new(file)?))
-    } else {
-        Box::new(file)
+/// The first bytes, and those behind them, decompressed.
+fn unpack(name: &str, mut file: impl Read + 'static) -> Result<(Vec<u8>, Box<dyn Read>)> {
+    let start = start(&mut file)?;
+    let Some(format) = Format::of(&start) else {
+        return Ok((start, Box::new(file)));
     };
-    let first = take(&mut bytes, 1)?;
-    if first.is_empty() {
-        return Err(Failure::error(Kind::Failed, "it is empty"));
+    let refuse = |what: &str, format: &Format| {
+        let next = format.next(if name == STANDARD_INPUT { "" } else { name });
+        let what = format!("it is {what}, which is not read\n  {next}");
+        Failure::error(Kind::Failed, what)
+    };
+    let Some(bytes) = format.unpack(Box::new(Cursor::new(start).chain(file))) else {
+        return Err(refuse(&format!("packed with {}", format.name), format));
+    };
+    let mut bytes = bytes?;
+    let start = self::start(&mut bytes)?;
+    if let Some(inner) = Format::of(&start) {
+        let twice = format!("packed with {}, and again with {}", inner.name, format.name);
+        return Err(refuse(&twice, format));
     }
-    Ok((first, bytes))
+    Ok((start, bytes))
 }
 
-/// Unpacks little at once: a decoder that finds damage keeps what it unpacked in that call.
-struct Pieces<R>(R);
-
-impl<R: Read> Read for Pieces<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = buffer.len().min(UNPACKED);
-        self.0.read(&mut buffer[..length])
+/// The bytes that tell what it is.
+fn start(file: &mut impl Read) -> Result<Vec<u8>> {
+    let start = take(file, MAGIC as u64)?;
+    if start.is_empty() {
+        return Err(Failure::error(Kind::Failed, "it is empty"));
     }
+    Ok(start)
 }
 
 /// The bytes of a file, and how far they were read.

@@ -7,6 +7,7 @@ mod file;
 mod history;
 mod live;
 pub mod log;
+mod packed;
 mod reading;
 mod select;
 mod sessions;
@@ -78,14 +79,14 @@ impl Capture {
 /// The numbers of one display.
 #[derive(Clone, Debug)]
 pub(crate) struct Statistics {
-    /// When they were read; of a capture, the time of its last packet.
-    pub(crate) time: Timestamp,
+    /// When they were read; of a capture, the time of its last packet. `None` where no packet has one.
+    pub(crate) time: Option<Timestamp>,
     pub(crate) origin: Origin,
     /// Names of the interfaces that were summed.
     pub(crate) interfaces: Vec<String>,
     pub(crate) role: Role,
-    /// When counting began, or was last cleared; of a capture, the time of its first packet.
-    pub(crate) since: Timestamp,
+    /// When counting began, or was last cleared; of a capture, the time of its first packet. `None` as above.
+    pub(crate) since: Option<Timestamp>,
     /// Were there sessions before the probe?
     pub(crate) attached_mid_traffic: bool,
     /// Could no moment be found at which no packet was under way?

@@ -61,11 +61,11 @@ impl Reading {
         recent_hooks: (f64, HookCounts),
     ) -> Statistics {
         let mut statistics = Statistics {
-            time: self.time,
+            time: Some(self.time),
             origin,
             interfaces: Vec::new(),
             role: self.role,
-            since: Timestamp::MAX,
+            since: None,
             attached_mid_traffic: false,
             in_flight: false,
             rows: Counters::default(),
@@ -88,7 +88,8 @@ impl Reading {
                 None => *counters,
             };
             statistics.interfaces.push(interface.name.clone());
-            statistics.since = statistics.since.min(began);
+            let since = statistics.since.map_or(began, |since| since.min(began));
+            statistics.since = Some(since);
             statistics.attached_mid_traffic |= interface.attached_mid_traffic;
             statistics.in_flight |= interface.in_flight;
             statistics.has_queues &= interface.has_queues;

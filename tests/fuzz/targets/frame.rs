@@ -18,14 +18,20 @@ fuzz_target!(|data: &[u8]| {
     };
     let is_layer_3 = how & 1 != 0;
     let is_stripped = how & 2 != 0;
-    // A buffer above 64 KiB has no length in its IP header.
+    // A buffer of several packets may have no length in its IP header, and above 64 KiB it has none.
     let length = if how & 4 != 0 { 70_000 } else { frame.len() };
-    let merged = if length > 65_535 { length } else { 0 };
+    let is_merged = how & 32 != 0;
+    let merged = if is_merged || length > 65_535 {
+        length
+    } else {
+        0
+    };
     let mut buffer = Buffer::ONE;
     let slice = Slice {
         bytes: frame,
         length,
         stripped_tags: is_stripped.into(),
+        is_merged,
         is_whole: how & 8 == 0,
     };
     let mut work = Work::default();

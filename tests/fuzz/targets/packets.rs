@@ -55,6 +55,7 @@ fn comes_in(engine: &Offline, bytes: &[u8]) -> Option<bool> {
         bytes,
         length: bytes.len(),
         stripped_tags: 0,
+        is_merged: false,
         is_whole: false,
     };
     let (mut work, mut buffer) = (Work::default(), Buffer::ONE);

@@ -18,7 +18,8 @@ const FALLBACK_EXTRAS: [&str; 4] = ["NoMpcSynack", "TotFBtx", "FBnoMap", "InfSet
 /// What a page is made of.
 pub(crate) struct Report<'a> {
     pub(crate) statistics: &'a Statistics,
-    pub(crate) history: &'a History,
+    /// `None` of a capture in which no packet has a time.
+    pub(crate) history: Option<&'a History>,
     /// What its reader should know, in sentences.
     pub(crate) remarks: &'a [String],
 }
@@ -80,7 +81,7 @@ pub(crate) fn page(report: &Report<'_>) -> Result<String> {
         history,
         remarks,
     } = report;
-    let scale = Scale::new(history);
+    let over_time = history.map(|history| (history, Scale::new(history)));
     let (what, file) = match &statistics.origin {
         Origin::Live => ("probe", ""),
         Origin::Capture { file, .. } => ("capture", file.as_str()),
@@ -90,16 +91,24 @@ pub(crate) fn page(report: &Report<'_>) -> Result<String> {
         header {
             h1 { "MPTCP in " (file) }
             p.quiet {
-                "A " (what) ", as a " (role_name(statistics.role)) " counts it. Times are in " (scale.name)
-                " since " (moment(history.begin)) "."
+                "A " (what) ", as a " (role_name(statistics.role)) " counts it. "
+                @match over_time {
+                    Some((history, scale)) => {
+                        "Times are in " (scale.name) " since " (moment(history.begin)) "."
+                    }
+                    None if statistics.rows.frames == 0 => { "It holds no packets." }
+                    None => { "Its packets have no times, so that nothing can be shown over time." }
+                }
             }
             @for remark in *remarks { p.remark { (remark) } }
-            (facts(statistics, history))
+            (facts(statistics, *history))
         }
         main {
-            (existing(history, scale)?)
-            @for traffic in &history.traffic { (throughput(traffic, history, scale)?) }
-            (alarms(statistics, history, scale)?)
+            @if let Some((history, scale)) = over_time {
+                (existing(history, scale)?)
+                @for traffic in &history.traffic { (throughput(traffic, history, scale)?) }
+                (alarms(statistics, history, scale)?)
+            }
             (table(statistics))
         }
     };
@@ -124,15 +133,16 @@ fn moment(time: Timestamp) -> String {
     time.strftime("%F %T%.3fZ").to_string()
 }
 
-fn facts(statistics: &Statistics, history: &History) -> Markup {
+fn facts(statistics: &Statistics, history: Option<&History>) -> Markup {
+    let at = |time: Option<Timestamp>| time.map(moment).unwrap_or_default();
     let total = |short: &str| {
         let row = ROWS.iter().find(|row| row.short == short);
         shown(row.and_then(|row| statistics.row_total(row)))
     };
     let facts = [
-        ("From", moment(history.begin)),
-        ("To", moment(statistics.time)),
-        ("Counted since", moment(statistics.since)),
+        ("From", at(history.map(|history| history.begin))),
+        ("To", at(statistics.time)),
+        ("Counted since", at(statistics.since)),
         ("Interfaces", statistics.interfaces.join(", ")),
         ("Packets", shown(Some(statistics.rows.frames))),
         (
@@ -346,7 +356,9 @@ fn table(statistics: &Statistics) -> Markup {
     html! {
         h2 { "Statistics" }
         p.quiet {
-            "Totals since " (moment(statistics.since)) "; rates per second over the time of this page."
+            @if let Some(since) = statistics.since {
+                "Totals since " (moment(since)) "; rates per second over the time of this page."
+            }
         }
         div.wide {
             table id="statistics" {

@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     fmt::Display,
-    io::{self, Cursor, Read},
+    io::{self, Read},
     rc::Rc,
 };
 
@@ -15,7 +15,7 @@ use pcap_parser::{
 
 use crate::{
     failure::{Failure, Kind},
-    source::file::take,
+    source::{file::take, packed::Format},
 };
 
 /// Bytes that are read at once; more than any record of a pcap file has.
@@ -25,12 +25,36 @@ const LONGEST_PACKET: u64 = 1 << 18;
 /// No block of a pcapng file is longer.
 const LONGEST_BLOCK: u64 = 1 << 24;
 /// Bytes that tell the formats apart: the shortest Section Header Block.
-const HEAD: u64 = 28;
+const HEAD: usize = 28;
+/// Bytes of the header of a pcap file.
+const PCAP_HEAD: usize = 24;
 /// A longer Section Header Block is none.
-const LONGEST_HEAD: u64 = 1 << 16;
+const LONGEST_HEAD: usize = 1 << 16;
+
+/// Bytes that are read at once of those that were put back.
+const FEW: usize = 1 << 12;
 
 const PCAPNG: &[u8] = &[0x0a, 0x0d, 0x0d, 0x0a];
 const LITTLE_ENDIAN: &[u8] = &[0x4d, 0x3c, 0x2b, 0x1a];
+const BIG_ENDIAN: &[u8] = &[0x1a, 0x2b, 0x3c, 0x4d];
+
+/// How pcap files begin: in either byte order, with microseconds or nanoseconds.
+const PCAP: [[u8; 4]; 4] = [
+    [0xd4, 0xc3, 0xb2, 0xa1],
+    [0x4d, 0x3c, 0xb2, 0xa1],
+    [0xa1, 0xb2, 0xc3, 0xd4],
+    [0xa1, 0xb2, 0x3c, 0x4d],
+];
+/// The same with longer records, of an old patch.
+const MODIFIED_PCAP: &[u8] = &[0x34, 0xcd, 0xb2, 0xa1];
+
+/// Captures that are not read: how they begin, and what they are.
+const OTHERS: [(&[u8], &str); 4] = [
+    (b"snoop\0", "snoop"),
+    (b"GMBU", "Network Monitor 2"),
+    (b"RTSS", "Network Monitor 1"),
+    (&[0xa1, 0xb2, 0xcd, 0x34], "modified pcap"),
+];
 
 pub(super) const CONTRADICTION: &str = "the lengths of a record contradict each other";
 
@@ -44,53 +68,128 @@ pub(super) enum Progress {
     Broken(String),
 }
 
-/// A capture that is being read.
+/// Captures that are being read: one, or several that stand one behind the other in a file.
 pub(super) struct Input {
+    source: Rc<RefCell<Source>>,
+    /// Of the capture that is being read.
     blocks: Box<dyn PcapReaderIterator>,
+    /// Where in the file that begins.
+    begin: u64,
     is_pcapng: bool,
     /// The byte order of lengths.
     is_big_endian: bool,
-    /// What went wrong when bytes were read: `blocks` only says that something did.
-    error: Rc<RefCell<Option<io::Error>>>,
+    others: Others,
     bar: ProgressBar,
 }
 
-impl Input {
-    /// Reads the head of a capture.
-    pub(super) fn new(mut bytes: Box<dyn Read>, bar: ProgressBar) -> Result<Self> {
-        let mut head = take(&mut bytes, HEAD)?;
-        let is_pcapng = head.starts_with(PCAPNG);
-        let is_big_endian = match head.get(8..12) {
-            Some(order) if is_pcapng => order != LITTLE_ENDIAN,
-            // The magic number of either resolution.
-            _ => head.starts_with(&[0xa1]),
-        };
-        if is_pcapng {
-            let length = number(&head, 4, is_big_endian).unwrap_or_default();
-            let rest = length.min(LONGEST_HEAD).saturating_sub(HEAD);
-            head.append(&mut take(&mut bytes, rest)?);
+/// Captures behind the first one of a file, which `cat` puts there. In pcapng they are sections.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Others {
+    /// How many there are.
+    pub(crate) count: u64,
+    /// Where the first of them begins.
+    pub(crate) first: u64,
+}
+
+impl Others {
+    fn add(&mut self, at: u64) {
+        if self.count == 0 {
+            self.first = at;
         }
-        let error = Rc::default();
-        let reader = Attentive {
-            reader: Cursor::new(head).chain(bytes),
-            error: Rc::clone(&error),
-        };
+        self.count += 1;
+    }
+}
+
+/// A capture of which the head was read.
+struct Head {
+    blocks: Box<dyn PcapReaderIterator>,
+    is_pcapng: bool,
+    is_big_endian: bool,
+}
+
+impl Head {
+    /// Reads it, or says why it cannot be read.
+    fn read(source: &Rc<RefCell<Source>>) -> Result<Self, String> {
+        const NO_CAPTURE: &str =
+            "it is no capture in pcap or pcapng format, and no log of mptcp-user record";
+        const CUT: &str = "it ends in the middle of its header";
+        let mut bytes = Shared(Rc::clone(source));
+        let mut head = bytes.head(HEAD)?;
+        let is_pcapng = head.starts_with(PCAPNG);
+        let mut length = PCAP_HEAD;
+        let mut is_big_endian = head.starts_with(&[0xa1]);
+        if is_pcapng {
+            let order = head.get(8..12).unwrap_or(BIG_ENDIAN);
+            if order != BIG_ENDIAN && order != LITTLE_ENDIAN {
+                return Err(NO_CAPTURE.to_owned());
+            }
+            is_big_endian = order == BIG_ENDIAN;
+            length = number(&head, 4, is_big_endian).unwrap_or_default() as usize;
+            let rest = length.min(LONGEST_HEAD).saturating_sub(HEAD);
+            head.append(&mut bytes.head(rest)?);
+            length = length.max(HEAD);
+        } else if let Some((_, name)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+            return Err(format!(
+                "it is a capture in {name} format, which is not read\n  next: editcap -F pcapng FILE \
+                 NEW, of Wireshark, makes one that is"
+            ));
+        } else if !PCAP.iter().any(|magic| head.starts_with(magic))
+            && !head.starts_with(MODIFIED_PCAP)
+        {
+            return Err(NO_CAPTURE.to_owned());
+        }
+        if head.len() < length.min(LONGEST_HEAD) {
+            return Err(CUT.to_owned());
+        }
+        source.borrow_mut().put_back(&head);
+        // Both read the head, which is there, and are content with it.
         let blocks: Result<Box<dyn PcapReaderIterator>, _> = if is_pcapng {
-            PcapNGReader::new(BUFFER, reader).map(|reader| Box::new(reader) as _)
+            PcapNGReader::new(BUFFER, bytes).map(|reader| Box::new(reader) as _)
         } else {
-            LegacyPcapReader::new(BUFFER, reader).map(|reader| Box::new(reader) as _)
+            LegacyPcapReader::new(BUFFER, bytes).map(|reader| Box::new(reader) as _)
         };
-        let blocks = blocks.map_err(|_| {
-            Failure::error(
-                Kind::Failed,
-                "it is no capture in pcap or pcapng format, and no log of mptcp-user record",
-            )
-        })?;
+        let blocks = blocks.map_err(|_| NO_CAPTURE)?;
         Ok(Self {
             blocks,
             is_pcapng,
             is_big_endian,
-            error,
+        })
+    }
+}
+
+/// Does another capture begin with these bytes, in the place of a record? As one, they would be a packet of no bytes,
+/// in a certain microsecond of 2055 (pcap in pcap), or of 439,041,101 bytes and more (pcapng in pcap); or a block of a
+/// type that nobody has (pcap in pcapng).
+fn begins_another(bytes: &[u8], is_pcapng: bool) -> bool {
+    let Some(magic) = bytes.first_chunk::<4>() else {
+        return false;
+    };
+    if PCAP.contains(magic) {
+        // Version 2.4, the only one since 1998, and what nobody has used: a time zone, a number of digits.
+        const LITTLE: [u8; 12] = [2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        const BIG: [u8; 12] = [0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0];
+        let wanted = if magic[0] == 0xa1 { BIG } else { LITTLE };
+        return bytes[4..].starts_with(&wanted);
+    }
+    let order = bytes.get(8..12).unwrap_or_default();
+    !is_pcapng && magic == PCAPNG && (order == LITTLE_ENDIAN || order == BIG_ENDIAN)
+}
+
+/// So many bytes does [`begins_another`] look at.
+const LOOK: usize = 16;
+
+impl Input {
+    /// Reads the head of a capture.
+    pub(super) fn new(bytes: Box<dyn Read>, bar: ProgressBar) -> Result<Self> {
+        let source = Rc::new(RefCell::new(Source::new(bytes)));
+        let head = Head::read(&source).map_err(|reason| Failure::error(Kind::Failed, reason))?;
+        Ok(Self {
+            source,
+            blocks: head.blocks,
+            begin: 0,
+            is_pcapng: head.is_pcapng,
+            is_big_endian: head.is_big_endian,
+            others: Others::default(),
             bar,
         })
     }
@@ -100,16 +199,41 @@ impl Input {
         self.bar.finish_and_clear();
     }
 
+    /// Returns which captures stand behind the first one, as far as it was read.
+    pub(super) fn others(&self) -> Others {
+        self.others
+    }
+
     /// Hands the next record to `each`, which may find that it cannot be: why.
     pub(super) fn next(
         &mut self,
         each: impl FnOnce(PcapBlockOwned<'_>) -> Result<Option<String>>,
     ) -> Result<Progress> {
         loop {
+            let at = self.at();
+            // Every capture begins like one.
+            let is_first = self.blocks.consumed() == 0;
+            if !is_first && self.blocks.data().len() < LOOK && !self.blocks.reader_exhausted() {
+                if let Some(broken) = self.refill() {
+                    return Ok(broken);
+                }
+                continue;
+            }
+            if !is_first && begins_another(self.blocks.data(), self.is_pcapng) {
+                if let Err(reason) = self.begin_another() {
+                    return Ok(self.broken(format!(
+                        "another capture begins there, which cannot be read: {reason}"
+                    )));
+                }
+                continue;
+            }
             match self.blocks.next() {
                 Ok((length, block)) => {
                     if let PcapBlockOwned::NG(Block::SectionHeader(section)) = &block {
                         self.is_big_endian = section.big_endian();
+                        if !is_first {
+                            self.others.add(at);
+                        }
                     }
                     if let Some(broken) = each(block)? {
                         return Ok(self.broken(broken));
@@ -127,6 +251,24 @@ impl Input {
                 return Ok(broken);
             }
         }
+    }
+
+    /// Goes on with the capture that begins here.
+    fn begin_another(&mut self) -> Result<(), String> {
+        let at = self.at();
+        self.source.borrow_mut().put_back(self.blocks.data());
+        let head = Head::read(&self.source)?;
+        self.blocks = head.blocks;
+        self.is_pcapng = head.is_pcapng;
+        self.is_big_endian = head.is_big_endian;
+        self.begin = at;
+        self.others.add(at);
+        Ok(())
+    }
+
+    /// Where in the file the next record begins.
+    fn at(&self) -> u64 {
+        self.begin + self.blocks.consumed() as u64
     }
 
     /// Reads more bytes, since the next record is not complete.
@@ -151,8 +293,13 @@ impl Input {
         if wanted > BUFFER as u64 / 2 {
             self.blocks.grow(2 * wanted as usize);
         }
+        self.refill()
+    }
+
+    /// Reads more bytes.
+    fn refill(&mut self) -> Option<Progress> {
         if self.blocks.refill().is_err() {
-            let reason = match self.error.take() {
+            let reason = match self.source.borrow_mut().error.take() {
                 Some(error) => error.to_string(),
                 None => "it cannot be read".to_owned(),
             };
@@ -164,7 +311,11 @@ impl Input {
     /// How long the next record says it is; 0 if that is not there yet.
     fn record_length(&self) -> u64 {
         let data = self.blocks.data();
-        let length = if self.is_pcapng {
+        let length = if self.is_pcapng && data.starts_with(PCAPNG) {
+            // A section says its byte order behind its length.
+            let order = data.get(8..12);
+            order.and_then(|order| number(data, 4, order != LITTLE_ENDIAN))
+        } else if self.is_pcapng {
             number(data, 4, self.is_big_endian)
         } else {
             number(data, 8, self.is_big_endian).map(|captured| captured + 16)
@@ -173,7 +324,11 @@ impl Input {
     }
 
     fn broken(&self, how: impl Display) -> Progress {
-        Progress::Broken(format!("byte {}: {how}", self.blocks.consumed()))
+        let packed = match Format::of(self.blocks.data()) {
+            Some(format) => format!(" ({} data seems to begin there)", format.name),
+            None => String::new(),
+        };
+        Progress::Broken(format!("byte {}: {how}{packed}", self.at()))
     }
 }
 
@@ -187,20 +342,75 @@ pub(super) fn number(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<u64
     }))
 }
 
-/// Keeps the error that a reader returns.
-struct Attentive<R> {
-    reader: R,
-    error: Rc<RefCell<Option<io::Error>>>,
+/// The bytes of a file, of which those that were read last can be put back.
+struct Source {
+    reader: Box<dyn Read>,
+    /// Those that were put back; none, once more was read than those.
+    back: Vec<u8>,
+    /// How many of them were read again.
+    at: usize,
+    /// How many of them are read at once.
+    most: usize,
+    /// What went wrong when bytes were read: readers of blocks only say that something did.
+    error: Option<io::Error>,
 }
 
-impl<R: Read> Read for Attentive<R> {
+impl Source {
+    fn new(reader: Box<dyn Read>) -> Self {
+        Self {
+            reader,
+            back: Vec::new(),
+            at: 0,
+            most: 0,
+            error: None,
+        }
+    }
+
+    /// Puts back bytes that were read last. Those that had been put back before are still there, so that a file of
+    /// many captures is not copied over and over.
+    fn put_back(&mut self, bytes: &[u8]) {
+        // A head as a whole, and else few, of which another capture puts back what is left.
+        self.most = bytes.len().clamp(FEW, LONGEST_HEAD);
+        match self.at.checked_sub(bytes.len()) {
+            Some(at) => self.at = at,
+            None => {
+                self.back = bytes.to_vec();
+                self.at = 0;
+            }
+        }
+    }
+}
+
+struct Shared(Rc<RefCell<Source>>);
+
+impl Shared {
+    /// At most so many bytes, fewer only at the end; or why they cannot be read.
+    fn head(&mut self, length: usize) -> Result<Vec<u8>, String> {
+        take(self, length as u64).map_err(|error| {
+            let kept = self.0.borrow_mut().error.take();
+            kept.unwrap_or(error).to_string()
+        })
+    }
+}
+
+impl Read for Shared {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let source = &mut *self.0.borrow_mut();
+        let back = &source.back[source.at..];
+        if !back.is_empty() {
+            let length = buffer.len().min(back.len()).min(source.most);
+            buffer[..length].copy_from_slice(&back[..length]);
+            source.at += length;
+            return Ok(length);
+        }
+        source.back.clear();
+        source.at = 0;
         loop {
-            match self.reader.read(buffer) {
+            match source.reader.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     let kind = error.kind();
-                    self.error.replace(Some(error));
+                    source.error = Some(error);
                     return Err(kind.into());
                 }
                 read => return read,

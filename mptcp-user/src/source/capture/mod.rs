@@ -4,7 +4,7 @@ mod input;
 mod link;
 mod watch;
 
-use std::{io::Read, ops::ControlFlow};
+use std::{collections::BTreeMap, io::Read, ops::ControlFlow};
 
 use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
@@ -23,8 +23,8 @@ use pcap_parser::{
 };
 
 use self::{
-    input::{CONTRADICTION, Input, Progress, number},
-    link::Link,
+    input::{CONTRADICTION, Input, Others, Progress, number},
+    link::{Header, Link},
     watch::Watch,
 };
 use super::{
@@ -79,7 +79,7 @@ pub fn read(bytes: impl Read + 'static, config: Config) -> Reading {
     let failed = capture.read(|_, _| Ok(ControlFlow::Continue(()))).err();
     Reading {
         counters: capture.tally.engine.counters(),
-        skipped: capture.tally.unread.skipped,
+        skipped: capture.tally.unread.skipped(),
         broken: failed.map(|error| format!("{error:#}")).or(capture.broken),
     }
 }
@@ -118,18 +118,25 @@ struct Interface {
 }
 
 /// What of a capture could not be taken as it stands.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Unread {
-    /// Packets behind link-layer headers that are not read.
-    pub(crate) skipped: u64,
-    /// The number of such a link type.
-    pub(crate) link_type: Option<i32>,
+    /// Packets behind link-layer headers that are not read, by the number of the link type.
+    pub(crate) link_types: BTreeMap<i32, u64>,
     /// Packets cut short in front of the end of their TCP options.
     pub(crate) cut: u64,
     /// Packets with a time before that of an earlier one.
     pub(crate) backward: u64,
-    /// TCP packets of more than Ethernet's usual MTU.
+    /// TCP packets of more than Ethernet's usual MTU, or without a length in the IP header.
     pub(crate) oversized: u64,
+    /// What stood behind the first capture in the file, and was read as if it were the same.
+    pub(crate) others: Others,
+}
+
+impl Unread {
+    /// Packets behind link-layer headers that are not read.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.link_types.values().sum()
+    }
 }
 
 /// A Packet Block of pcapng: obsolete since there are enhanced ones, and unknown to the reader of blocks.
@@ -209,16 +216,23 @@ impl Capture {
             }
         }
         self.input.finish();
-        if self.tally.times.is_some() {
+        self.tally.unread.others = self.input.others();
+        if self.tally.engine.counters().frames > 0 {
             return Ok(());
         }
-        let reason = match (&self.broken, self.tally.unread.link_type) {
+        let link_types: Vec<_> = self.tally.unread.link_types.keys().collect();
+        let reason = match (&self.broken, link_types.as_slice()) {
             (Some(broken), _) => broken.clone(),
-            (None, Some(number)) => format!(
-                "its link type {number} is not one of those that are read: Ethernet, Linux cooked, \
-                 raw IP, null and loopback"
-            ),
-            (None, None) => "it holds no packets".to_owned(),
+            // There was nothing to read, and all of it was.
+            (None, []) => return Ok(()),
+            (None, numbers) => {
+                let names: Vec<_> = numbers.iter().map(|number| link::name(**number)).collect();
+                format!(
+                    "its packets are of {}, which is not read\n  {}",
+                    names.join(" and "),
+                    link::NEXT
+                )
+            }
         };
         Err(Failure::error(
             Kind::Failed,
@@ -230,9 +244,10 @@ impl Capture {
     pub(crate) fn statistics(&self) -> Statistics {
         let tally = &self.tally;
         let counters = tally.engine.counters();
-        let (first, last) = tally
-            .times
-            .map_or((0, 0), |times| (times.first, times.last));
+        let times = tally.times;
+        let seconds = times.map_or(0.0, |times| {
+            (times.last - times.first) as f64 / SECOND as f64
+        });
         let strays: u64 = counters
             .directions()
             .iter()
@@ -241,15 +256,15 @@ impl Capture {
         // On a middlebox it takes a SYN to tell directions.
         let undirected: u64 = counters.unknown.option.iter().sum();
         Statistics {
-            time: timestamp(last),
+            time: times.map(|times| timestamp(times.last)),
             origin: Origin::Capture {
                 file: self.name.clone(),
                 broken: self.broken.clone(),
-                unread: tally.unread,
+                unread: tally.unread.clone(),
             },
             interfaces: tally.names.clone(),
             role: tally.config.role,
-            since: timestamp(first),
+            since: times.map(|times| timestamp(times.first)),
             attached_mid_traffic: strays + undirected > 0,
             in_flight: false,
             rows: counters,
@@ -258,11 +273,8 @@ impl Capture {
             verifies_checksums: tally.config.scope.is_verifying,
             hooks: HookCounts::default(),
             recent_hooks: (0.0, HookCounts::default()),
-            gauges: Some(tally.engine.gauges(last)),
-            recent: vec![Recent {
-                seconds: (last - first) as f64 / SECOND as f64,
-                counters,
-            }],
+            gauges: Some(tally.engine.gauges(times.map_or(0, |times| times.last))),
+            recent: vec![Recent { seconds, counters }],
         }
     }
 
@@ -270,12 +282,12 @@ impl Capture {
     pub(crate) fn sessions(
         &self,
         selection: &Selection,
-    ) -> Result<(Role, Timestamp, Vec<Session>)> {
+    ) -> Result<(Role, Option<Timestamp>, Vec<Session>)> {
         let Tally { engine, config, .. } = &self.tally;
-        let last = self.tally.times.map_or(0, |times| times.last);
+        let last = self.tally.times.map(|times| times.last);
         let tables = (engine.sessions(), engine.subflows());
-        let sessions = select(&tables, selection, &config.limits, last)?;
-        Ok((config.role, timestamp(last), sessions))
+        let sessions = select(&tables, selection, &config.limits, last.unwrap_or_default())?;
+        Ok((config.role, last.map(timestamp), sessions))
     }
 
     /// An error if it could not be read to its end.
@@ -286,37 +298,42 @@ impl Capture {
     /// What its reader should know, in sentences.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let Unread {
-            skipped,
-            link_type,
+            link_types,
             cut,
             backward,
             oversized,
-        } = self.tally.unread;
-        let link_type = link_type.unwrap_or_default();
-        [
-            (
-                skipped,
-                format!("packets of link type {link_type}, which is not read"),
-            ),
-            (
-                cut,
-                "packets cut off by the snap length before the end of their TCP options".to_owned(),
-            ),
-            (
-                backward,
-                "packets with a time before that of an earlier one, which holds".to_owned(),
-            ),
-            (
-                oversized,
-                "TCP packets of more than 1500 bytes (captured before segmentation, if the MTU is \
-                 not larger); each counts as one"
-                    .to_owned(),
-            ),
-        ]
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{}: {count} {what}", self.name))
-        .collect()
+            others,
+        } = &self.tally.unread;
+        let mut remarks = Vec::new();
+        let mut remark = |count: u64, what: &str| {
+            if count > 0 {
+                remarks.push(format!("{}: {count} {what}", self.name));
+            }
+        };
+        for (number, count) in link_types {
+            let what = format!("packets of {}, which is not read", link::name(*number));
+            remark(*count, &what);
+        }
+        remark(
+            *cut,
+            "packets cut off by the snap length before the end of their TCP options",
+        );
+        remark(
+            *backward,
+            "packets with a time before that of an earlier one, which holds",
+        );
+        remark(
+            *oversized,
+            "TCP packets of more than 1500 bytes, or without a length in the IP header (captured before \
+             segmentation, if the MTU is not larger); each counts as one",
+        );
+        let what = format!(
+            "further captures behind the first one, from byte {} on, read as if all were one; if they were not \
+             taken one after the other, read each by itself, or merge them by time (mergecap)",
+            others.first
+        );
+        remark(others.count, &what);
+        remarks
     }
 }
 
@@ -335,6 +352,8 @@ impl Tally {
                 }
             }
             PcapBlockOwned::LegacyHeader(header) => {
+                // Another capture may stand in front of it.
+                self.interfaces.clear();
                 self.interfaces.push(Interface::of_file(header));
             }
             PcapBlockOwned::NG(Block::InterfaceDescription(block)) => self.describe(block),
@@ -432,11 +451,12 @@ impl Tally {
 
     fn packet(&mut self, interface: Interface, packet: Packet<'_>) -> Result<Option<String>> {
         let Some(link) = interface.link else {
-            self.unread.skipped += 1;
-            self.unread.link_type = Some(interface.linktype.0);
+            let number = link::number(interface.linktype);
+            *self.unread.link_types.entry(number).or_default() += 1;
             return Ok(None);
         };
-        let inner = link.open(packet.data);
+        let mut header = Header::default();
+        let inner = link.open(packet.data, &mut header);
         let ingress = match (self.config.role, inner.ingress.or(packet.ingress)) {
             (_, Some(ingress)) => ingress,
             (Role::Middlebox, None) => true,
@@ -450,7 +470,7 @@ impl Tally {
             }
         };
         let now = self.clock(packet.time);
-        if self.is_watched {
+        if self.is_watched && self.times.is_some() {
             let watch = self.watch.get_or_insert_with(|| Watch::new(now));
             watch.before(&self.engine, now);
         }
@@ -474,18 +494,18 @@ impl Tally {
         let is_tcp = matches!(leaf, Leaf::Tcp | Leaf::Mptcp);
         // VLAN tags make a frame longer than its MTU says.
         let longest = MTU + if inner.is_layer_3 { 0 } else { 22 };
-        if length > longest && is_tcp && link.has_mtu() {
+        let is_oversized = length > longest && link.has_mtu();
+        if is_tcp && (is_oversized || self.engine.lacked_length()) {
             self.unread.oversized += 1;
         }
         Ok(None)
     }
 
-    /// The engine's clock at a packet: it does not go back.
+    /// The engine's clock at a packet: it does not go back, and begins with the first packet that has a time.
     fn clock(&mut self, time: Option<u64>) -> u64 {
         let Some(times) = &mut self.times else {
-            let first = time.unwrap_or_default();
-            self.times = Some(Times { first, last: first });
-            return first;
+            self.times = time.map(|first| Times { first, last: first });
+            return time.unwrap_or_default();
         };
         match time {
             Some(time) if time < times.last => self.unread.backward += 1,

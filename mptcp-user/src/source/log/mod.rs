@@ -102,7 +102,7 @@ pub fn page(bytes: impl Read + 'static) -> Result<String> {
     let (statistics, history) = log.history()?;
     report::page(&report::Report {
         statistics: &statistics,
-        history: &history,
+        history: Some(&history),
         remarks: &log.remarks(),
     })
 }
