@@ -218,12 +218,14 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
     if seen.work.route.seen.get() == 0 && !seen.flags().any(TcpFlags::RST) {
         plain(seen);
     }
-    let announced = announced(seen);
-    let map = if seen.tables.forget(announced.is_there) != 0 {
-        announce(seen, &announced)
-    } else {
-        Map::NONE
-    };
+    const MAPS: u32 = Subtype::Dss.bit() | Subtype::MpCapable.bit();
+    let mut map = Map::NONE;
+    if seen.work.route.valid.get() & MAPS != 0 {
+        let announced = announced(seen);
+        if seen.tables.forget(announced.is_there) != 0 {
+            map = announce(seen, &announced);
+        }
+    }
     // The third segment of the handshake is not yet a word.
     const THIRD: u32 = Subtype::MpCapable.bit() | Subtype::MpJoin.bit();
     if seen.work.route.valid.get() & THIRD == 0 {
