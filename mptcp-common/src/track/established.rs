@@ -226,6 +226,7 @@ fn data<T: Stages>(seen: &Seen<'_, T>) {
             map = announce(seen, &announced);
         }
     }
+    let map = map.forgotten(seen.tables);
     // The third segment of the handshake is not yet a word.
     const THIRD: u32 = Subtype::MpCapable.bit() | Subtype::MpJoin.bit();
     if seen.work.route.valid.get() & THIRD == 0 {

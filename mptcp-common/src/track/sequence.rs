@@ -273,6 +273,17 @@ impl Map {
         }
     }
 
+    /// The same, of which the verifier knows nothing any more.
+    #[inline(always)]
+    pub(super) fn forgotten(self, verifier: &impl Forget) -> Self {
+        let high = verifier.forget((self.dsn >> 32) as u32);
+        Self {
+            dsn: u64::from(high) << 32 | u64::from(verifier.forget(self.dsn as u32)),
+            ssn: verifier.forget(self.ssn),
+            length: verifier.forget(self.length),
+        }
+    }
+
     /// How far its data sequence numbers lie from the subflow's.
     #[inline(always)]
     pub(super) fn shift(&self) -> u64 {
