@@ -1,5 +1,7 @@
 //! Link-layer headers of captures (<https://www.tcpdump.org/linktypes.html>).
 
+use std::borrow::Cow;
+
 use pcap_parser::Linktype;
 
 /// A link-layer header that can be read.
@@ -17,17 +19,17 @@ pub(super) enum Link {
 }
 
 /// A packet, from where the engine can read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Inner<'a> {
-    pub(super) bytes: &'a [u8],
+    pub(super) bytes: Cow<'a, [u8]>,
     /// IP, or else Ethernet.
     pub(super) is_layer_3: bool,
     /// Did it come in, and not go out? `None` where the header does not say.
     pub(super) ingress: Option<bool>,
 }
 
-/// An Ethernet header with no protocol, for what has no Ethernet header and is not IP.
-const NOT_IP: &[u8] = &[0; 14];
+/// An Ethernet header with a reserved EtherType, for what has no Ethernet header and is not IP.
+const NOT_IP: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
@@ -53,12 +55,13 @@ impl Link {
     pub(super) fn open(self, bytes: &[u8]) -> Inner<'_> {
         let (ethernet, ip) = (false, true);
         let (bytes, is_layer_3, ingress) = match self {
-            Self::Ethernet => (bytes, ethernet, None),
-            Self::Ip => (bytes, ip, None),
+            Self::Ethernet => (bytes.into(), ethernet, None),
+            Self::Ip => (bytes.into(), ip, None),
             // Its EtherType is followed by the packet, as in Ethernet, but stands 2 bytes later.
             Self::Cooked => {
                 let ingress = bytes.get(1).map(|kind| *kind != OUTGOING);
-                (bytes.get(2..).unwrap_or_default(), ethernet, ingress)
+                let bytes = bytes.get(2..).unwrap_or_default();
+                (bytes.into(), ethernet, ingress)
             }
             Self::Cooked2 => {
                 let ingress = bytes.get(10).map(|kind| *kind != OUTGOING);
@@ -67,7 +70,7 @@ impl Link {
             }
             Self::Family => {
                 let (bytes, is_layer_3) = family(bytes);
-                (bytes, is_layer_3, None)
+                (bytes.into(), is_layer_3, None)
             }
         };
         Inner {
@@ -87,17 +90,18 @@ impl Link {
 const OUTGOING: u8 = 4;
 
 /// The bytes behind the header, and whether they are IP.
-fn cooked_2(bytes: &[u8]) -> (&[u8], bool) {
+fn cooked_2(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
     let protocol = bytes.get(..2).unwrap_or_default();
     if protocol == VLAN_C || protocol == VLAN_S {
         // The tag's EtherType stands 12 bytes behind this place, as in an Ethernet header.
-        (bytes.get(10..).unwrap_or_default(), false)
+        (bytes.get(10..).unwrap_or_default().into(), false)
     } else if bytes.len() < 20 {
-        (&[], false)
+        (Cow::default(), false)
     } else if protocol == IPV4 || protocol == IPV6 {
-        (&bytes[20..], true)
+        (bytes[20..].into(), true)
     } else {
-        (NOT_IP, false)
+        // PPPoE, and what is told apart by its EtherType: as Ethernet has it.
+        ([&[0; 12], protocol, &bytes[20..]].concat().into(), false)
     }
 }
 
