@@ -37,6 +37,11 @@ pub trait Frame {
     /// Length in bytes of a buffer of several packets, else 0. Above 64 KiB (BIG TCP) the IP header
     /// of such a buffer has none.
     fn merged_length(&self) -> u32;
+    /// Is it a buffer of several packets, for certain?
+    #[inline(always)]
+    fn is_merged(&self) -> bool {
+        self.merged_length() != 0
+    }
     /// VLAN tags that the device took out of the frame.
     fn stripped_tags(&self) -> u32;
 }
@@ -453,7 +458,7 @@ fn pppoe<F: Frame>(frame: &F, at: u32) -> Result<(u32, u16), Passed> {
     let at = at + 8;
     let ip: u64 = frame.load(at).ok_or(Leaf::Truncated)?;
     let ip = u32::from((u64::from_be(ip) >> shift) as u16) + more;
-    if ip + PROTOCOL > length.into() && frame.merged_length() == 0 {
+    if ip + PROTOCOL > length.into() && !frame.is_merged() {
         return Err(Leaf::Truncated.into());
     }
     Ok((at, ethertype))
