@@ -1,14 +1,14 @@
 //! From a frame to the TCP header's numbers and option area.
 //!
-//! A cursor walks Ethernet, VLAN tags, IP and IPv6 extension headers ([`find_tcp`]); what the engine
+//! A cursor walks Ethernet, VLAN tags, PPPoE, IP and IPv6 extension headers ([`find_tcp`]); what the engine
 //! needs is left in the packet in work ([`gather()`]). Both return `Err` with the leaf of a frame that
-//! is done. How bytes are read is up to the [`Frame`]: in the kernel from packet memory, in user
-//! space from a slice.
+//! is done, the first one with what it holds instead of TCP. How bytes are read is up to the [`Frame`]: in the kernel
+//! from packet memory, in user space from a slice.
 
 use bytemuck::AnyBitPattern;
 
 use crate::{
-    counter::Leaf,
+    counter::{Leaf, Passed, Protocol},
     engine::{self, Flow, Packet, Work},
     track::{
         FlowKey, Tables,
@@ -37,6 +37,11 @@ pub trait Frame {
     /// Length in bytes of a buffer of several packets, else 0. Above 64 KiB (BIG TCP) the IP header
     /// of such a buffer has none.
     fn merged_length(&self) -> u32;
+    /// Is it a buffer of several packets, for certain?
+    #[inline(always)]
+    fn is_merged(&self) -> bool {
+        self.merged_length() != 0
+    }
     /// VLAN tags that the device took out of the frame.
     fn stripped_tags(&self) -> u32;
 }
@@ -45,6 +50,11 @@ pub trait Frame {
 pub trait View: Copy {
     /// The value at offset `at` of these bytes, as it lies in memory. It has to end with them, or before.
     fn get<T: AnyBitPattern>(&self, at: u32) -> T;
+    /// The same bytes, of which the compiler knows nothing: what is compared before is not compared after.
+    #[inline(always)]
+    fn opaque(self) -> Self {
+        self
+    }
 }
 
 /// What a buffer holds besides bytes.
@@ -110,9 +120,34 @@ const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const VLAN_C: u16 = 0x8100;
 const VLAN_S: u16 = 0x88a8;
+const ARP: u16 = 0x0806;
+const MPLS: u16 = 0x8847;
+const MPLS_MULTICAST: u16 = 0x8848;
+const PPPOE_DISCOVERY: u16 = 0x8863;
+const PPPOE_SESSION: u16 = 0x8864;
+const MACSEC: u16 = 0x88e5;
+const LLDP: u16 = 0x88cc;
+const SLOW: u16 = 0x8809;
+/// Tags of before IEEE 802.1ad.
+const QINQ: u16 = 0x9100;
+const QINQ_2: u16 = 0x9200;
+/// Less than this is no EtherType, but a length (IEEE 802.3).
+const FIRST_ETHERTYPE: u16 = 0x600;
+
+/// Protocols of PPP (IANA's registry).
+const PPP_IPV4: u16 = 0x0021;
+const PPP_IPV6: u16 = 0x0057;
+/// From here on they are control protocols (RFC 1661 section 2).
+const PPP_CONTROL: u16 = 0x8000;
 
 const HOP_BY_HOP: u8 = 0;
 const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+const IPIP: u8 = 4;
+const IPV6_IN_IP: u8 = 41;
+const GRE: u8 = 47;
+const ESP: u8 = 50;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
@@ -181,7 +216,7 @@ pub fn find_tcp<'a, F: Frame>(
     verifier: &impl Forget,
     shape: Shape,
     work: impl FnOnce() -> Option<&'a mut Work>,
-) -> Result<(Header, &'a mut Work), Leaf> {
+) -> Result<(Header, &'a mut Work), Passed> {
     match shape {
         Shape::Ipv4 => {
             if let Some(head) = frame.view(0, HEAD) {
@@ -204,12 +239,21 @@ pub fn find_tcp<'a, F: Frame>(
         }
         _ => {}
     }
-    let (at, ethertype) = link(frame, shape == Shape::Layer3)?;
-    let (ip, work) = match ethertype {
-        IPV4 => ipv4(frame, verifier, at, work)?,
-        IPV6 => ipv6(frame, verifier, at, work)?,
-        VLAN_C | VLAN_S => return Err(Leaf::VlanDepth),
-        _ => return Err(Leaf::NotIp),
+    let (mut at, mut ethertype) = link(frame, shape == Shape::Layer3)?;
+    if ethertype != IPV4 && ethertype != IPV6 {
+        match ethertype {
+            VLAN_C | VLAN_S => return Err(Leaf::VlanDepth.into()),
+            PPPOE_SESSION => (at, ethertype) = pppoe(frame, at)?,
+            _ => {
+                let snap = || is_snap(frame.load(at)?, frame.load(at + 4)?).then_some(());
+                return Err(no_ip(ethertype, || snap().is_some()));
+            }
+        }
+    }
+    let (ip, work) = if ethertype == IPV4 {
+        ipv4(frame, verifier, at, work)?
+    } else {
+        ipv6(frame, verifier, at, work)?
     };
     if ip.is_tcp() {
         return Ok((ip, work));
@@ -238,15 +282,18 @@ pub enum Shape {
     Layer3,
     /// The frame is done. Of a flow that nobody follows, that is a segment without options, or with a timestamp
     /// alone.
-    Done(Leaf),
+    Done(Passed),
+    /// The same, and it is IP with this protocol, which is known by its number alone.
+    NotTcp(Protocol),
 }
 
 impl Shape {
-    /// The leaf of a frame that is done.
+    /// What became of a frame that is done.
     #[inline(always)]
-    pub fn leaf(self) -> Option<Leaf> {
+    pub fn passed(self) -> Option<Passed> {
         match self {
-            Self::Done(leaf) => Some(leaf),
+            Self::Done(passed) => Some(passed),
+            Self::NotTcp(protocol) => Some(protocol.into()),
             _ => None,
         }
     }
@@ -275,17 +322,19 @@ pub fn judge<F: Frame>(
     if kind & word([0xff, 0xff, 0xff, 0]) == word([0x08, 0x00, 0x45, 0]) {
         const FRAGMENT_BITS: u32 = word([0x3f, 0xff, 0, 0]);
         const PROTOCOL_BITS: u32 = word([0, 0, 0, 0xff]);
-        let length = u32::from(u16::from_be(head.get(16)));
         // Fragment, time to live, protocol.
         let fields: u32 = head.get(20);
-        if fields & (FRAGMENT_BITS | PROTOCOL_BITS) != word([0, 0, 0, TCP]) {
-            let protocol = head.get(23);
-            return if fields & FRAGMENT_BITS != 0 || length < 20 || is_extension(protocol, false) {
-                Shape::Other
-            } else {
-                Shape::Done(Leaf::NotTcp)
-            };
+        let kept = fields & (FRAGMENT_BITS | PROTOCOL_BITS);
+        if kept != word([0, 0, 0, TCP]) {
+            if kept == word([0, 0, 0, UDP]) {
+                return Shape::Done(udp(head.get(IPV4_END + 2)));
+            }
+            if fields & FRAGMENT_BITS != 0 || kept == word([0, 0, 0, AUTHENTICATION]) {
+                return Shape::Other;
+            }
+            return Shape::NotTcp(Protocol(head.get::<u8>(23).into()));
         }
+        let length = u32::from(u16::from_be(head.get(16)));
         let is_bare = match head.get::<u8>(46) >> 4 {
             5 => length >= 40,
             8 => length >= 52 && has_timestamp(frame, IPV4_END + 20),
@@ -295,7 +344,7 @@ pub fn judge<F: Frame>(
             flow.set_addresses(mapped(head.get(26), head.get(30)));
             flow.words[4] = head.get::<u32>(34).into();
             if is_strange(&flow) {
-                return Shape::Done(Leaf::Tcp);
+                return Shape::Done(Leaf::Tcp.into());
             }
         }
         return if length < 20 {
@@ -305,14 +354,28 @@ pub fn judge<F: Frame>(
         };
     }
     if kind & word([0xff, 0xff, 0xf0, 0]) == word([0x86, 0xdd, 0x60, 0]) {
-        let length = u32::from(u16::from_be(head.get(18)));
-        let protocol = head.get(20);
-        // A length of 0 is none (BIG TCP).
-        if length == 0 || is_extension(protocol, true) {
-            return Shape::Other;
-        }
+        let protocol: u8 = head.get(20);
         if protocol != TCP {
-            return Shape::Done(Leaf::NotTcp);
+            match protocol {
+                UDP => return Shape::Done(Protocol::UDP.into()),
+                ICMPV6 => return Shape::Done(Protocol::ICMPV6.into()),
+                IPIP => return Shape::Done(Protocol::IPIP.into()),
+                IPV6_IN_IP => return Shape::Done(Protocol::IPV6_IN_IP.into()),
+                GRE => return Shape::Done(Protocol::GRE.into()),
+                ESP => return Shape::Done(Protocol::ESP.into()),
+                _ => {}
+            }
+            // There are few others: the compiler may not put what takes longer in front.
+            let protocol: u8 = head.opaque().get(20);
+            if is_extension(protocol, true) {
+                return Shape::Other;
+            }
+            return Shape::NotTcp(Protocol(protocol.into()));
+        }
+        // A length of 0 is none (BIG TCP).
+        let length = u32::from(u16::from_be(head.get(18)));
+        if length == 0 {
+            return Shape::Other;
         }
         let Some(header) = frame.view(IPV6_END, 20) else {
             return Shape::Ipv6;
@@ -326,19 +389,79 @@ pub fn judge<F: Frame>(
             flow.set_addresses(head.get(22));
             flow.words[4] = header.get::<u32>(0).into();
             if is_strange(&flow) {
-                return Shape::Done(Leaf::Tcp);
+                return Shape::Done(Leaf::Tcp.into());
             }
         }
         return Shape::Ipv6;
     }
-    if [IPV4, IPV6, VLAN_C, VLAN_S]
-        .map(u16::to_be)
-        .contains(&head.get(12))
-    {
-        Shape::Other
-    } else {
-        Shape::Done(Leaf::NotIp)
+    match u16::from_be(head.get(12)) {
+        IPV4 | IPV6 | VLAN_C | VLAN_S | PPPOE_SESSION => Shape::Other,
+        ethertype => Shape::Done(no_ip(ethertype, || is_snap(head.get(14), head.get(18)))),
     }
+}
+
+/// What a frame of this EtherType holds, that is none of those which are looked into. `is_snap` says whether an
+/// EtherType follows that of IEEE 802.3.
+#[inline(always)]
+fn no_ip(ethertype: u16, is_snap: impl FnOnce() -> bool) -> Passed {
+    Passed::from(match ethertype {
+        ARP => Protocol::ARP,
+        MPLS | MPLS_MULTICAST => Protocol::MPLS,
+        QINQ | QINQ_2 => Protocol::QINQ,
+        MACSEC => Protocol::MACSEC,
+        PPPOE_DISCOVERY => Protocol::PPPOE_DISCOVERY,
+        LLDP | SLOW => Protocol::LINK_CONTROL,
+        0..FIRST_ETHERTYPE if is_snap() => Protocol::SNAP,
+        0..FIRST_ETHERTYPE => Protocol::LLC,
+        _ => Protocol::OTHER_ETHERTYPE,
+    })
+}
+
+/// Is this an LLC header of SNAP, with an EtherType (RFC 1042)? Takes its first six bytes.
+#[inline(always)]
+fn is_snap(first: u32, organization: u16) -> bool {
+    (first, organization) == (u32::from_ne_bytes([0xaa, 0xaa, 3, 0]), 0)
+}
+
+/// UDP over IPv4 to a port, in the order of memory.
+#[inline(always)]
+fn udp(port: u16) -> Passed {
+    Passed::from(match u16::from_be(port) {
+        4789 | 8472 => Protocol::VXLAN,
+        6081 => Protocol::GENEVE,
+        2152 => Protocol::GTP_U,
+        _ => Protocol::UDP,
+    })
+}
+
+/// The EtherType of what a PPPoE session frame carries (RFC 2516), and where that starts. Its length is that of the
+/// PPP packet: what follows is padding.
+#[inline(always)]
+fn pppoe<F: Frame>(frame: &F, at: u32) -> Result<(u32, u16), Passed> {
+    /// Version 1, type 1, and code 0: session data.
+    const DATA: u16 = 0x1100;
+    /// Bytes of PPP's protocol. (RFC 2516 section 7 advises against those of one byte: they count as other.)
+    const PROTOCOL: u32 = 2;
+    let header: u64 = frame.load(at).ok_or(Leaf::Truncated)?;
+    let header = u64::from_be(header);
+    let (length, protocol) = ((header >> 16) as u16, header as u16);
+    if (header >> 48) as u16 != DATA {
+        return Err(Passed::from(Protocol::PPPOE_OTHER));
+    }
+    let (ethertype, shift, more) = match protocol {
+        PPP_IPV4 => (IPV4, 32, 0),
+        PPP_IPV6 => (IPV6, 16, 40),
+        PPP_CONTROL.. => return Err(Passed::from(Protocol::PPPOE_CONTROL)),
+        _ => return Err(Passed::from(Protocol::PPPOE_OTHER)),
+    };
+    // IP's length has to lie within. That of a buffer of several packets is the first one's.
+    let at = at + 8;
+    let ip: u64 = frame.load(at).ok_or(Leaf::Truncated)?;
+    let ip = u32::from((u64::from_be(ip) >> shift) as u16) + more;
+    if ip + PROTOCOL > length.into() && !frame.is_merged() {
+        return Err(Leaf::Truncated.into());
+    }
+    Ok((at, ethertype))
 }
 
 /// Do options begin here with a timestamp, as Linux writes it?
@@ -521,13 +644,13 @@ fn is_extension(protocol: u8, ipv6: bool) -> bool {
 
 /// The EtherType, and where the header it announces starts.
 #[inline(always)]
-fn link<F: Frame>(frame: &F, is_layer_3: bool) -> Result<(u32, u16), Leaf> {
+fn link<F: Frame>(frame: &F, is_layer_3: bool) -> Result<(u32, u16), Passed> {
     if is_layer_3 {
         let first: u8 = frame.load(0).ok_or(Leaf::Truncated)?;
         return match first >> 4 {
             4 => Ok((0, IPV4)),
             6 => Ok((0, IPV6)),
-            _ => Err(Leaf::NotIp),
+            _ => Err(Passed::from(Protocol::OTHER_ETHERTYPE)),
         };
     }
     let mut ethertype = u16::from_be(frame.load(12).ok_or(Leaf::Truncated)?);
@@ -540,7 +663,7 @@ fn link<F: Frame>(frame: &F, is_layer_3: bool) -> Result<(u32, u16), Leaf> {
         at += 4;
     }
     if at == 14 + 4 * MAX_TAGS && frame.stripped_tags() != 0 {
-        return Err(Leaf::VlanDepth);
+        return Err(Leaf::VlanDepth.into());
     }
     Ok((at, ethertype))
 }
@@ -552,28 +675,29 @@ fn ipv4<'a, F: Frame>(
     verifier: &impl Forget,
     at: u32,
     work: impl FnOnce() -> Option<&'a mut Work>,
-) -> Result<(Header, &'a mut Work), Leaf> {
+) -> Result<(Header, &'a mut Work), Passed> {
     let words: [u32; 5] = frame.load(at).ok_or(Leaf::Truncated)?;
     let first = u32::from_be(words[0]);
     let header = (first >> 24 & 0x0f) * 4;
     if first >> 28 != 4 || header < 20 {
-        return Err(Leaf::MalformedIp);
+        return Err(Leaf::MalformedIp.into());
     }
     // A later fragment has payload where a first one has the TCP header.
     let fragment = u32::from_be(words[1]);
     if fragment & 0x1fff != 0 {
-        return Err(Leaf::Fragment);
+        return Err(Leaf::Fragment.into());
+    }
+    let protocol = (u32::from_be(words[2]) >> 16) as u8;
+    if protocol != TCP && !is_extension(protocol, false) {
+        let port = || frame.load(at + header + 2);
+        return Err(other_ip(protocol, port));
     }
     let total = match first & 0xffff {
         0 => frame.merged_length().saturating_sub(at),
         total => total,
     };
     if total < header {
-        return Err(Leaf::MalformedIp);
-    }
-    let protocol = (u32::from_be(words[2]) >> 16) as u8;
-    if protocol != TCP && !is_extension(protocol, false) {
-        return Err(Leaf::NotTcp);
+        return Err(Leaf::MalformedIp.into());
     }
     let work = work().ok_or(Leaf::NotTcp)?;
     work.flow.set_addresses(mapped(words[3], words[4]));
@@ -602,10 +726,10 @@ fn ipv6<'a, F: Frame>(
     verifier: &impl Forget,
     at: u32,
     work: impl FnOnce() -> Option<&'a mut Work>,
-) -> Result<(Header, &'a mut Work), Leaf> {
+) -> Result<(Header, &'a mut Work), Passed> {
     let words: [u16; 4] = frame.load(at).ok_or(Leaf::Truncated)?;
     if u16::from_be(words[0]) >> 12 != 6 {
-        return Err(Leaf::MalformedIp);
+        return Err(Leaf::MalformedIp.into());
     }
     let length = match u16::from_be(words[2]) {
         0 => frame.merged_length().saturating_sub(at + 40),
@@ -625,9 +749,19 @@ fn ipv6<'a, F: Frame>(
     Ok((header.forgotten(verifier, addresses[1]), work))
 }
 
+/// IP with this protocol, which is not TCP. `port` gives the port that UDP over IPv4 goes to.
+#[inline(always)]
+fn other_ip(protocol: u8, port: impl FnOnce() -> Option<u16>) -> Passed {
+    if protocol == UDP {
+        port().map_or(Passed::from(Protocol::UDP), udp)
+    } else {
+        Passed::from(Protocol(protocol.into()))
+    }
+}
+
 /// Skips extension headers up to TCP.
 #[inline(always)]
-fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result<Header, Leaf> {
+fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result<Header, Passed> {
     let Header {
         mut at,
         mut protocol,
@@ -640,7 +774,7 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
             break;
         }
         if at > MAX_OFFSET {
-            return Err(Leaf::Ipv6Extensions);
+            return Err(Leaf::Ipv6Extensions.into());
         }
         // Every extension header has 8 bytes at least.
         let word: u64 = frame.load(bounded(verifier, at)).ok_or(Leaf::Truncated)?;
@@ -650,7 +784,7 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
             // Fixed length; the second byte is reserved.
             FRAGMENT => {
                 if words >> 32 & 0xfff8 != 0 {
-                    return Err(Leaf::Fragment);
+                    return Err(Leaf::Fragment.into());
                 }
                 is_fragment |= words >> 32 & 1 != 0;
                 8
@@ -661,7 +795,7 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
             _ => (second + 1) * 8,
         };
         if size > length {
-            return Err(Leaf::Truncated);
+            return Err(Leaf::Truncated.into());
         }
         protocol = (words >> 56) as u8;
         let verifier = Unknown(verifier, word);
@@ -676,8 +810,8 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
             ipv6,
             is_fragment,
         }),
-        _ if is_extension(protocol, ipv6) => Err(Leaf::Ipv6Extensions),
-        _ => Err(Leaf::NotTcp),
+        _ if is_extension(protocol, ipv6) => Err(Leaf::Ipv6Extensions.into()),
+        _ => Err(other_ip(protocol, || None)),
     }
 }
 

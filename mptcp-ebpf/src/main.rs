@@ -31,7 +31,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::macro_support::{Level, level_enabled};
 use mptcp_common::{
-    counter::{Counters, Direction, Events, Leaf},
+    counter::{Counters, Direction, Events, Leaf, Passed, Protocol},
     engine,
     gather::{self, Buffer, Lone, Shape},
     track::{self, Predicted},
@@ -83,12 +83,9 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     } else {
         gather::judge(frame, || buffer.is_uncounted(), tables::is_strange)
     };
-    // Each by itself: a place that is known takes less than one that is computed.
     match shape {
-        Shape::Done(Leaf::Tcp) => return pass(counters, Leaf::Tcp, &buffer),
-        Shape::Done(Leaf::NotTcp) => return pass(counters, Leaf::NotTcp, &buffer),
-        Shape::Done(Leaf::NotIp) => return pass(counters, Leaf::NotIp, &buffer),
-        Shape::Done(leaf) => return pass(counters, leaf, &buffer),
+        Shape::Done(passed) => return pass_at_once(counters, passed, &buffer),
+        Shape::NotTcp(protocol) => return pass(counters, protocol.into(), &buffer),
         _ => {}
     }
     let is_tracking = tables::is_tracking();
@@ -114,14 +111,14 @@ fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
     let found = gather::find_tcp(frame, &verifier, shape, tables::work);
     let (header, work) = match found {
         Ok(found) => found,
-        Err(leaf) => return pass(counters, leaf, &buffer),
+        Err(passed) => return pass(counters, passed, &buffer),
     };
     buffer.queue = frame.0.queue();
     buffer.segment_size = frame.0.segment_size();
     let kernel = Kernel::with(counters, work, verifier);
     let gathered = gather::gather(frame, &kernel, is_tracking, &mut buffer, &header, work);
     if let Err(leaf) = gathered {
-        return pass(counters, leaf, &buffer);
+        return pass(counters, leaf.into(), &buffer);
     }
     counters.frames += u64::from(work.packet.packets);
     tables::barrier();
@@ -182,11 +179,43 @@ fn end(counters: &mut Counters) {
     counters.leaves.add(Leaf::Mptcp, 1);
 }
 
+/// Counts a frame that [`gather::judge`] says is done. Each by itself: a place that is known takes less than one that
+/// is computed.
+#[inline(always)]
+fn pass_at_once(counters: &mut Counters, passed: Passed, buffer: &Buffer) {
+    macro_rules! each {
+        ($($protocol:ident)+) => {
+            match passed {
+                Passed { leaf: Leaf::Tcp, .. } => pass(counters, Leaf::Tcp.into(), buffer),
+                $(
+                    Passed { protocol: Protocol::$protocol, .. } => {
+                        pass(counters, Protocol::$protocol.into(), buffer);
+                    }
+                )+
+                passed => pass(counters, passed, buffer),
+            }
+        };
+    }
+    each!(
+        UDP ICMPV6 IPIP IPV6_IN_IP GRE ESP VXLAN GENEVE GTP_U ARP MPLS QINQ MACSEC PPPOE_DISCOVERY SNAP LLC LINK_CONTROL
+        OTHER_ETHERTYPE
+    );
+}
+
 /// Counts a frame that is done.
 #[inline(always)]
-fn pass(counters: &mut Counters, leaf: Leaf, buffer: &Buffer) {
-    let packets = buffer.count();
+fn pass(counters: &mut Counters, passed: Passed, buffer: &Buffer) {
+    let packets = if buffer.is_uncounted() {
+        // So that this is no value that is chosen, which takes an instruction more.
+        core::intrinsics::cold_path();
+        tables::barrier();
+        1
+    } else {
+        buffer.packets.into()
+    };
     counters.frames += packets;
     tables::barrier();
-    counters.leaves.add(leaf, packets);
+    counters.protocols.add(passed.protocol, packets);
+    tables::barrier();
+    counters.leaves.add(passed.leaf, packets);
 }

@@ -10,7 +10,7 @@ use std::{
 
 use bytemuck::{AnyBitPattern, Zeroable};
 use mptcp_common::{
-    counter::{Counters, Events, Gauges, Leaf, Role},
+    counter::{Counters, Events, Gauges, Leaf, Passed, Role},
     crypto::Digest,
     engine::{self, Flow, Policy, Stages, UNREAD, Work},
     gather::{self, Buffer, Frame, Shape, View},
@@ -261,7 +261,7 @@ impl Offline {
         let gathered = match Rc::get_mut(&mut held) {
             Some(work) => self.gather(frame, scope, &mut buffer, work),
             // Nobody else has it.
-            None => Err(Leaf::NotTcp),
+            None => Err(Leaf::NotTcp.into()),
         };
         self.work = held;
         let packets = buffer.count();
@@ -270,7 +270,10 @@ impl Offline {
             Ok(()) => engine::packet(self, scope.is_tracking, || {
                 self.sum_payload(frame.bytes());
             }),
-            Err(leaf) => leaf,
+            Err(Passed { leaf, protocol }) => {
+                self.counters.get_mut().protocols.add(protocol, packets);
+                leaf
+            }
         };
         self.counters.get_mut().leaves.add(leaf, packets);
         leaf
@@ -283,7 +286,7 @@ impl Offline {
         scope: Scope,
         buffer: &mut Buffer,
         work: &mut Work,
-    ) -> Result<(), Leaf> {
+    ) -> Result<(), Passed> {
         work.route.flow.set(Flow::Unknown as u32);
         let is_strange =
             |flow: &_| !scope.is_tracking || engine::is_strange(&self.subflows, self.seed(), flow);
@@ -292,8 +295,8 @@ impl Offline {
         } else {
             gather::judge(&frame, || buffer.is_uncounted(), is_strange)
         };
-        if let Some(leaf) = shape.leaf() {
-            return Err(leaf);
+        if let Some(passed) = shape.passed() {
+            return Err(passed);
         }
         let (header, work) = gather::find_tcp(&frame, self, shape, || Some(work))?;
         gather::gather(&frame, self, scope.is_tracking, buffer, &header, work)?;
@@ -476,6 +479,10 @@ impl Frame for Unsegmented<'_> {
         }
         self.lacks_length.set(true);
         self.slice.length as u32
+    }
+
+    fn is_merged(&self) -> bool {
+        self.slice.is_merged()
     }
 
     fn stripped_tags(&self) -> u32 {

@@ -24,6 +24,8 @@ pub struct Frame {
     pub ipv6: bool,
     /// VLAN tags, each by its EtherType.
     pub tags: Vec<u16>,
+    /// A PPPoE header behind the tags.
+    pub pppoe: Option<Pppoe>,
     /// IPv4 options, a multiple of 4 bytes.
     pub ip_options: Vec<u8>,
     /// Fragment offset field with its flags: IPv4.
@@ -52,6 +54,17 @@ pub struct Frame {
     pub acknowledgment: u32,
 }
 
+/// A PPPoE header (RFC 2516), and the protocol of PPP. What is not set is as it has to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pppoe {
+    /// Version and type, then the code.
+    pub kind: Option<[u8; 2]>,
+    /// Length, if it is to lie.
+    pub length: Option<u16>,
+    /// Protocol of PPP instead of IP's.
+    pub protocol: Option<u16>,
+}
+
 impl Default for Frame {
     fn default() -> Self {
         Self {
@@ -60,6 +73,7 @@ impl Default for Frame {
             payload: 0,
             ipv6: false,
             tags: Vec::new(),
+            pppoe: None,
             ip_options: Vec::new(),
             fragment: 0,
             extensions: Vec::new(),
@@ -96,10 +110,23 @@ impl Frame {
             frame.extend(tag.to_be_bytes());
             frame.extend([0x00, 0x64]);
         }
-        let ethertype = self
-            .ethertype
-            .unwrap_or(if self.ipv6 { 0x86dd } else { 0x0800 });
-        frame.extend(ethertype.to_be_bytes());
+        let (ip_ethertype, ppp) = if self.ipv6 {
+            (0x86dd, 0x0057)
+        } else {
+            (0x0800, 0x0021_u16)
+        };
+        let default = if self.pppoe.is_some() {
+            0x8864
+        } else {
+            ip_ethertype
+        };
+        frame.extend(self.ethertype.unwrap_or(default).to_be_bytes());
+        if let Some(pppoe) = &self.pppoe {
+            frame.extend(pppoe.kind.unwrap_or([0x11, 0]));
+            frame.extend([0x12, 0x34]);
+            frame.extend(pppoe.length.unwrap_or(ip.len() as u16 + 2).to_be_bytes());
+            frame.extend(pppoe.protocol.unwrap_or(ppp).to_be_bytes());
+        }
         frame.extend(ip);
         frame.extend(vec![0xee; self.padding]);
         frame

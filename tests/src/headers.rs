@@ -1,6 +1,6 @@
 //! A frame's headers, read byte by byte by their figures: what the engine's cursor is compared with.
 
-use mptcp_common::counter::Leaf;
+use mptcp_common::counter::{Leaf, Passed, Protocol};
 
 /// A TCP segment that was found in a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +45,12 @@ const LAST: usize = 0x7fff;
 ///
 /// # Errors
 /// What the frame is instead of a TCP segment with options.
-pub fn read(frame: &[u8], kind: Kind) -> Result<Segment, Leaf> {
+pub fn read(frame: &[u8], kind: Kind) -> Result<Segment, Passed> {
     let (ethertype, at) = if kind.is_layer_3 {
         match byte(frame, 0)? >> 4 {
             4 => (0x0800, 0),
             6 => (0x86dd, 0),
-            _ => return Err(Leaf::NotIp),
+            _ => return Err(Protocol::OTHER_ETHERTYPE.into()),
         }
     } else {
         link(frame, kind.is_stripped)?
@@ -58,18 +58,65 @@ pub fn read(frame: &[u8], kind: Kind) -> Result<Segment, Leaf> {
     match ethertype {
         0x0800 => ipv4(frame, at, kind.merged),
         0x86dd => ipv6(frame, at, kind.merged),
-        _ => Err(Leaf::NotIp),
+        0x8864 => pppoe(frame, at, kind.merged),
+        _ => Err(other(frame, ethertype, at).into()),
     }
 }
 
-fn link(frame: &[u8], is_stripped: bool) -> Result<(usize, usize), Leaf> {
+/// What a frame holds that is not IP.
+fn other(frame: &[u8], ethertype: usize, at: usize) -> Protocol {
+    let has_snap = frame.get(at..at + 6) == Some(&[0xaa, 0xaa, 3, 0, 0, 0]);
+    match ethertype {
+        0..0x600 if has_snap => Protocol::SNAP,
+        0..0x600 => Protocol::LLC,
+        0x0806 => Protocol::ARP,
+        0x8847 | 0x8848 => Protocol::MPLS,
+        0x8863 => Protocol::PPPOE_DISCOVERY,
+        0x88e5 => Protocol::MACSEC,
+        0x88cc | 0x8809 => Protocol::LINK_CONTROL,
+        0x9100 | 0x9200 => Protocol::QINQ,
+        _ => Protocol::OTHER_ETHERTYPE,
+    }
+}
+
+/// RFC 2516: version and type, code, session, length; then the protocol of PPP.
+fn pppoe(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Passed> {
+    let protocol = number(frame, at + 6, 2)?;
+    let (version_and_type, code) = (byte(frame, at)?, byte(frame, at + 1)?);
+    if version_and_type != 0x11 || code != 0 {
+        return Err(Protocol::PPPOE_OTHER.into());
+    }
+    let ip = at + 8;
+    let needed = match protocol {
+        0x21 => {
+            number(frame, ip, 8)?;
+            number(frame, ip + 2, 2)?
+        }
+        0x57 => {
+            number(frame, ip, 8)?;
+            number(frame, ip + 4, 2)? + 40
+        }
+        0x8000.. => return Err(Protocol::PPPOE_CONTROL.into()),
+        _ => return Err(Protocol::PPPOE_OTHER.into()),
+    };
+    if number(frame, at + 4, 2)? < needed + 2 && merged == 0 {
+        return Err(Leaf::Truncated.into());
+    }
+    if protocol == 0x21 {
+        ipv4(frame, ip, merged)
+    } else {
+        ipv6(frame, ip, merged)
+    }
+}
+
+fn link(frame: &[u8], is_stripped: bool) -> Result<(usize, usize), Passed> {
     let mut at = 12;
     let mut tags = 0;
     loop {
         let ethertype = number(frame, at, 2)?;
         let is_tag = ethertype == 0x8100 || ethertype == 0x88a8;
         if tags == 2 && (is_tag || is_stripped) {
-            return Err(Leaf::VlanDepth);
+            return Err(Leaf::VlanDepth.into());
         }
         if !is_tag {
             return Ok((ethertype, at + 2));
@@ -79,22 +126,35 @@ fn link(frame: &[u8], is_stripped: bool) -> Result<(usize, usize), Leaf> {
     }
 }
 
-fn ipv4(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Leaf> {
+fn ipv4(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Passed> {
     number(frame, at + 16, 4)?;
     let header = usize::from(byte(frame, at)? & 15) * 4;
     if byte(frame, at)? >> 4 != 4 || header < 20 {
-        return Err(Leaf::MalformedIp);
+        return Err(Leaf::MalformedIp.into());
     }
     let fragment = number(frame, at + 6, 2)?;
     if fragment % 0x2000 != 0 {
-        return Err(Leaf::Fragment);
+        return Err(Leaf::Fragment.into());
+    }
+    let protocol = usize::from(byte(frame, at + 9)?);
+    if ![6, 17, 51].contains(&protocol) {
+        return Err(Protocol(protocol as u32).into());
+    }
+    if protocol == 17 {
+        return Err(match number(frame, at + header + 2, 2) {
+            Ok(4789 | 8472) => Protocol::VXLAN,
+            Ok(6081) => Protocol::GENEVE,
+            Ok(2152) => Protocol::GTP_U,
+            _ => Protocol::UDP,
+        }
+        .into());
     }
     let total = match number(frame, at + 2, 2)? {
         0 => merged.saturating_sub(at),
         total => total,
     };
     let Some(length) = total.checked_sub(header) else {
-        return Err(Leaf::MalformedIp);
+        return Err(Leaf::MalformedIp.into());
     };
     let address = |at: usize| {
         let mut address = [0; 16];
@@ -108,13 +168,13 @@ fn ipv4(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Leaf> {
         ipv6: false,
         is_fragment: fragment & 0x2000 != 0,
     };
-    packet.extensions(at + header, usize::from(byte(frame, at + 9)?), length)
+    packet.extensions(at + header, protocol, length)
 }
 
-fn ipv6(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Leaf> {
+fn ipv6(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Passed> {
     number(frame, at + 4, 4)?;
     if byte(frame, at)? >> 4 != 6 {
-        return Err(Leaf::MalformedIp);
+        return Err(Leaf::MalformedIp.into());
     }
     number(frame, at + 32, 8)?;
     let length = match number(frame, at + 4, 2)? {
@@ -149,15 +209,19 @@ impl Packet<'_> {
         mut at: usize,
         mut protocol: usize,
         mut length: usize,
-    ) -> Result<Segment, Leaf> {
+    ) -> Result<Segment, Passed> {
         let mut headers = 0;
         while protocol != 6 {
             let is_extension = protocol == 51 || (self.ipv6 && [0, 43, 44, 60].contains(&protocol));
             if !is_extension {
-                return Err(Leaf::NotTcp);
+                return Err(match protocol {
+                    17 => Protocol::UDP,
+                    number => Protocol(number as u32),
+                }
+                .into());
             }
             if headers == 8 || at > LAST {
-                return Err(Leaf::Ipv6Extensions);
+                return Err(Leaf::Ipv6Extensions.into());
             }
             number(self.frame, at, 8)?;
             let second = usize::from(byte(self.frame, at + 1)?);
@@ -165,7 +229,7 @@ impl Packet<'_> {
                 44 => {
                     let offset = number(self.frame, at + 2, 2)?;
                     if offset >= 8 {
-                        return Err(Leaf::Fragment);
+                        return Err(Leaf::Fragment.into());
                     }
                     self.is_fragment |= offset & 1 != 0;
                     8
@@ -178,7 +242,7 @@ impl Packet<'_> {
             at += size;
             headers += 1;
         }
-        self.tcp(at, length)
+        Ok(self.tcp(at, length)?)
     }
 
     fn tcp(self, at: usize, length: usize) -> Result<Segment, Leaf> {

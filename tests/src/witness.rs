@@ -27,6 +27,8 @@ pub struct Seen {
     pub frames: u64,
     /// VLAN tags.
     pub tagged: u64,
+    /// PPPoE headers of session data.
+    pub pppoe: u64,
     /// Options by subtype.
     pub options: [u64; 16],
     /// MP_CAPABLE SYNs.
@@ -75,6 +77,16 @@ impl Seen {
                 0x8100 | 0x88a8 => {
                     self.tagged += 1;
                     rest = behind.get(2..)?;
+                }
+                0x8864 => {
+                    // Version and type, code, session, length; then the protocol of PPP.
+                    self.pppoe += 1;
+                    let packet = behind.get(8..)?;
+                    return match number(behind.get(6..8)?) {
+                        0x21 => self.ipv4(packet),
+                        0x57 => self.ipv6(packet),
+                        _ => Some(()),
+                    };
                 }
                 0x0800 => return self.ipv4(behind),
                 0x86dd => return self.ipv6(behind),

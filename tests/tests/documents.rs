@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use mptcp_common::counter::{
-    Counters, EXTRAS, Events, KernelHook, LAYOUT_VERSION, Leaves, ROWS, Role,
+    Counters, EXTRAS, Events, KernelHook, LAYOUT_VERSION, Leaves, Protocols, ROWS, Role,
 };
 use mptcp_tests::document::check;
 
@@ -36,6 +36,8 @@ fn maps() -> Result<()> {
     fields(&mut text, Leaves::FIELDS, "");
     text.push_str("\n### rx, tx and unknown, each\n");
     fields(&mut text, Events::FIELDS, "");
+    text.push_str("\n### protocols\n");
+    fields(&mut text, Protocols::FIELDS, "");
     text.push('\n');
     check("maps.md", &text)
 }

@@ -160,7 +160,7 @@ fn tcp_is_found_behind_every_header() -> Result<()> {
 #[test]
 fn other_frames_end_in_their_leaf() -> Result<()> {
     let kernel = &mut Kernel::new()?;
-    for ethertype in [0x0806, 0x8847, 0x8864, 0x0100, 0x88cc] {
+    for ethertype in [0x0806, 0x8847, 0x8863, 0x8864, 0x0100, 0x88cc] {
         let frame = Frame {
             ethertype: Some(ethertype),
             ..dss()

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
     net::{CLIENT_INTERFACES, Family, Pair, SERVER_INTERFACES, close, transfer},
     oracle::ON_THE_WIRE,
     probe::{Probe, options, total},
-    relay::Tagged,
+    relay::{Wrapped, Wrapping},
     witness::{NAMES, Seen, tshark},
 };
 use serde_json::Value;
@@ -124,12 +124,13 @@ fn a_whole_session_over_ipv6() -> Result<()> {
     whole_session(Family::V6)
 }
 
-/// The probe on a link whose frames have a tag, in the host role: what comes in at f1 is the
+/// The probe on a link whose frames have a tag or are PPPoE, in the host role: what comes in at f1 is the
 /// client's.
-fn tagged_session(family: Family) -> Result<()> {
-    let path = Tagged::new(family)?;
+fn wrapped_session(family: Family, wrapping: Wrapping, xdp: &str) -> Result<()> {
+    let path = Wrapped::new(family, wrapping)?;
     let probe = Probe::new(&path.far);
-    probe.run(&["attach", "-i", "f1"])?;
+    let said = probe.run(&["attach", "-i", "f1", "--xdp", xdp])?;
+    ensure!(said.contains("XDP native") == (xdp == "auto"), "{said}");
     let mut up = Capture::start(&path.near, "n1")?;
     let mut down = Capture::start(&path.far, "f1")?;
     let (client, server) = path.pair.connect()?;
@@ -140,21 +141,67 @@ fn tagged_session(family: Family) -> Result<()> {
     let (up, down) = (up.stop()?, down.stop()?);
     let [sent, received] = [Seen::of(&[up])?, Seen::of(&[down])?];
     ensure!(tshark(&[up])? == sent.defined() && tshark(&[down])? == received.defined());
+    for seen in [&sent, &received] {
+        ensure!((seen.tagged > 50) == wrapping.vlan, "{}", seen.tagged);
+        ensure!((seen.pppoe > 50) == wrapping.pppoe, "{}", seen.pppoe);
+    }
+    let stat = probe.stat(&[])?;
+    // Else a table of zeros would be right.
+    ensure!(total(&stat, "TotSess")? == 1 && total(&stat, "DSSrcv")? > 50);
+    compare(&stat, &sent, &received)?;
+    // Nothing but what is beside TCP is passed by.
+    let passed = &stat["probe"]["protocols"];
+    let passed = passed.as_object().context("no protocols")?;
     ensure!(
-        sent.tagged > 50 && received.tagged > 50,
-        "the frames have no tags"
+        passed
+            .keys()
+            .all(|name| ["arp", "icmpv6"].contains(&name.as_str())),
+        "{passed:?}"
     );
-    compare(&probe.stat(&[])?, &sent, &received)
+    ensure!(stat["probe"]["note"].is_null(), "{}", stat["probe"]);
+    Ok(())
 }
+
+const TAGGED: Wrapping = Wrapping {
+    vlan: true,
+    pppoe: false,
+};
+const PPPOE: Wrapping = Wrapping {
+    vlan: false,
+    pppoe: true,
+};
+const TAGGED_PPPOE: Wrapping = Wrapping {
+    vlan: true,
+    pppoe: true,
+};
 
 #[test]
 fn a_session_in_a_vlan_over_ipv4() -> Result<()> {
-    tagged_session(Family::V4)
+    wrapped_session(Family::V4, TAGGED, "auto")
 }
 
 #[test]
 fn a_session_in_a_vlan_over_ipv6() -> Result<()> {
-    tagged_session(Family::V6)
+    wrapped_session(Family::V6, TAGGED, "auto")
+}
+
+#[test]
+fn a_session_in_pppoe_at_xdp() -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        wrapped_session(family, PPPOE, "auto")?;
+        wrapped_session(family, TAGGED_PPPOE, "auto")?;
+    }
+    Ok(())
+}
+
+/// There the device has taken the tag out of the frame.
+#[test]
+fn a_session_in_pppoe_at_tc() -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        wrapped_session(family, PPPOE, "off")?;
+        wrapped_session(family, TAGGED_PPPOE, "off")?;
+    }
+    Ok(())
 }
 
 #[test]

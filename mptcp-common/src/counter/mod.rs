@@ -14,9 +14,11 @@ macro_rules! all {
 mod catalogue;
 mod extra;
 mod hook;
+mod protocol;
 mod raw;
 
 pub use catalogue::{Direction, Gauges, Group, Kind, Quality, ROWS, Role, Row, Value};
 pub use extra::{EXTRAS, Extra};
 pub use hook::{HookCounts, KernelHook};
-pub use raw::{Counters, Events, LAYOUT_VERSION, Leaf, Leaves, bounded_sum};
+pub use protocol::{Passed, Protocol};
+pub use raw::{Counters, Events, LAYOUT_VERSION, Leaf, Leaves, Protocols, bounded_sum};

@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::Protocol;
 use crate::wire::DssFlags;
 
 /// Version of the pinned maps' layout. A map of another version is never read or reused.
@@ -36,7 +37,7 @@ macro_rules! counters {
 counters! {
     /// Every frame ends in exactly one of these.
     pub struct Leaves {
-        /// Neither IPv4 nor IPv6 (ARP, LLDP, MPLS, PPPoE, 802.3 ...).
+        /// Neither IPv4 nor IPv6 (ARP, LLDP, MPLS, 802.3 ...), and PPPoE that carries neither.
         not_ip: u64,
         /// More than two VLAN tags.
         vlan_depth: u64,
@@ -105,6 +106,52 @@ impl Leaves {
         bytemuck::cast_ref::<Self, [u64; size_of::<Self>() / 8]>(self)
             .iter()
             .sum()
+    }
+}
+
+counters! {
+    /// What the frames of `not_ip` and `not_tcp` hold. UDP and ARP, the most frequent ones, are not counted: they are
+    /// what is left of these leaves (see [`Counters::protocols`]).
+    pub struct Protocols {
+        /// IP protocols by number; at 17 (UDP) always 0.
+        ip: [u64; 256],
+        /// UDP over IPv4 to port 4789 or 8472 (VXLAN). These three are no UDP that is left of not_tcp.
+        vxlan: u64,
+        /// UDP over IPv4 to port 6081 (GENEVE).
+        geneve: u64,
+        /// UDP over IPv4 to port 2152 (GTP-U).
+        gtp_u: u64,
+        /// EtherType 0x8847 or 0x8848 (MPLS).
+        mpls: u64,
+        /// EtherType 0x9100 or 0x9200 (QinQ before IEEE 802.1ad).
+        qinq: u64,
+        /// EtherType 0x88e5 (MACsec).
+        macsec: u64,
+        /// EtherType 0x8863 (PPPoE discovery).
+        pppoe_discovery: u64,
+        /// EtherType 0x8864 with a PPP protocol from 0x8000 on (LCP, IPCP ...).
+        pppoe_control: u64,
+        /// EtherType 0x8864 with anything else that is not IP (compressed, multilink, another version ...).
+        pppoe_other: u64,
+        /// IEEE 802.3 length instead of an EtherType, and SNAP with an EtherType behind it (RFC 1042).
+        snap: u64,
+        /// IEEE 802.3 length and anything else (spanning tree, IS-IS ...).
+        llc: u64,
+        /// EtherType 0x88cc (LLDP) or 0x8809 (LACP and other slow protocols).
+        link_control: u64,
+        /// Any other EtherType.
+        other_ethertype: u64,
+    }
+}
+
+impl Protocols {
+    /// Adds to one; nothing for what is not counted here.
+    #[inline(always)]
+    pub fn add(&mut self, protocol: Protocol, packets: u64) {
+        let counts = bytemuck::cast_mut::<Self, [u64; Protocol::COUNTED]>(self);
+        if let Some(count) = counts.get_mut(protocol.0 as usize) {
+            *count += packets;
+        }
     }
 }
 
@@ -393,6 +440,8 @@ counters! {
         tx: Events,
         /// Packets of which a middlebox does not know who initiated their session.
         unknown: Events,
+        /// What frames hold that are not IP or not TCP.
+        protocols: Protocols,
         /// Packets seen.
         frames: u64,
     }
@@ -456,6 +505,21 @@ impl Counters {
                     + events.lost_ranges
             })
             .sum()
+    }
+
+    /// What the frames of `not_ip` and `not_tcp` hold, and how many do; those that there are. They add up to these
+    /// leaves.
+    pub fn protocols(&self) -> impl Iterator<Item = (Protocol, u64)> {
+        let counts: [u64; Protocol::COUNTED] = bytemuck::cast(self.protocols);
+        let (ip, others) = counts.split_at(Protocol::FIRST_LINK as usize);
+        let left = |leaf: u64, counts: &[u64]| leaf.saturating_sub(counts.iter().sum());
+        let udp = left(self.leaves.not_tcp, ip);
+        let arp = left(self.leaves.not_ip, others);
+        (0..)
+            .map(Protocol)
+            .zip(counts)
+            .chain([(Protocol::UDP, udp), (Protocol::ARP, arp)])
+            .filter(|(_, count)| *count > 0)
     }
 
     /// The three directions' events, with the names they have in documents.

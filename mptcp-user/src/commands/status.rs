@@ -1,7 +1,7 @@
 //! `mptcp-user status`
 
 use anyhow::Result;
-use mptcp_common::counter::{KernelHook, ROWS, Role};
+use mptcp_common::counter::{Counters, KernelHook, ROWS, Role};
 use nix::libc;
 use serde_json::{Value, json};
 
@@ -13,7 +13,10 @@ use crate::{
         self, Agreement, Attachment, HookReason, HookState, HostLimits, InterfacePins, KernelHooks,
         Network, Outdated, Pins, Probe,
     },
-    render::table::{lines, new_table, role_name},
+    render::{
+        passed,
+        table::{lines, new_table, role_name},
+    },
 };
 
 /// What is known of one probe.
@@ -288,7 +291,7 @@ fn table(pins: &Pins, entries: &[Entry]) -> String {
                 .to_owned(),
             hook(true).to_owned(),
             hook(false).to_owned(),
-            frames(entry).map_or("-".to_owned(), |frames| frames.to_string()),
+            counters(entry).map_or("-".to_owned(), |counters| counters.frames.to_string()),
             entry
                 .probe
                 .as_ref()
@@ -297,6 +300,11 @@ fn table(pins: &Pins, entries: &[Entry]) -> String {
         ]);
     }
     let mut text = lines(&table);
+    for entry in entries {
+        if let Some(note) = counters(entry).and_then(|counters| passed::note(&counters)) {
+            text.push_str(&format!("Note on {}: {note}\n", entry.label()));
+        }
+    }
     text.push_str(&tables(entries));
     text.push_str(&hooks(pins, entries));
     for entry in entries {
@@ -528,9 +536,13 @@ fn tables_object(entry: &Entry) -> Option<Value> {
     }))
 }
 
-fn frames(entry: &Entry) -> Option<u64> {
-    let cpus = entry.probe.as_ref()?.read().ok()?;
-    Some(cpus.iter().map(|cpu| cpu.frames).sum())
+/// What a probe counted since it was attached.
+fn counters(entry: &Entry) -> Option<Counters> {
+    let mut sum = Counters::default();
+    for cpu in entry.probe.as_ref()?.read().ok()? {
+        sum.add(&cpu);
+    }
+    Some(sum)
 }
 
 fn json(pins: &Pins, entries: &[Entry]) -> Value {
@@ -550,7 +562,8 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                 "loopback": entry.is_loopback,
                 "role": entry.probe.as_ref().map(|probe| role_name(probe.role())),
                 "since": entry.probe.as_ref().map(|probe| probe.since().to_string()),
-                "frames": frames(entry),
+                "frames": counters(entry).map(|counters| counters.frames),
+                "note": counters(entry).and_then(|counters| passed::note(&counters)),
                 "verifies_checksums": entry.probe.as_ref().map(Probe::verifies_checksums),
                 "tables": tables_object(entry),
                 "hooks": hooks_object(pins, entry),

@@ -3,7 +3,7 @@
 use mptcp_common::counter::{Counters, EXTRAS, Events, Kind, Leaves, ROWS, Row};
 use serde_json::{Map, Value, json};
 
-use super::table::role_name;
+use super::{passed, table::role_name};
 use crate::source::{Origin, Statistics};
 
 /// Names of the subtype nibbles in `options`; the rest is UNKNOWN.
@@ -239,5 +239,10 @@ fn probe(statistics: &Statistics) -> Map<String, Value> {
         .map(|((name, ..), value)| ((*name).to_owned(), Value::from(*value)))
         .collect();
     object.insert("in_flight".to_owned(), statistics.in_flight.into());
+    object.insert(
+        "protocols".to_owned(),
+        passed::protocols(&statistics.rows).into(),
+    );
+    object.insert("note".to_owned(), passed::note(&statistics.rows).into());
     object
 }

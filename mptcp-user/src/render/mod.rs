@@ -3,6 +3,7 @@
 pub(crate) mod events;
 pub(crate) mod json;
 pub(crate) mod number;
+pub(crate) mod passed;
 pub(crate) mod report;
 pub(crate) mod sessions;
 pub(crate) mod table;

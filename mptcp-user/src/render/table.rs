@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 use mptcp_common::counter::{EXTRAS, Quality, ROWS, Role, Row};
 
-use super::number::{label, number};
+use super::{
+    number::{label, number},
+    passed,
+};
 use crate::source::{Origin, Statistics};
 
 /// Characters of the first column, so that the table fits a terminal of 80.
@@ -93,6 +96,9 @@ fn heading(statistics: &Statistics) -> String {
     }
     if statistics.in_flight {
         text.push_str("In flight: packets were being counted while this was read\n");
+    }
+    if let Some(note) = passed::note(&statistics.rows) {
+        let _ = writeln!(text, "{note}");
     }
     text
 }

@@ -133,15 +133,23 @@ fn config(is_tracking: bool) -> Config {
 }
 
 /// Packets of nobody's subflows.
-fn nobodys() -> [(&'static str, Frame, Counted); 7] {
+fn nobodys() -> [(&'static str, Frame, Counted); 14] {
     let frame = |options: &[u8]| Frame::new(ACK, options, PAYLOAD.into());
-    let arp = Frame {
-        ethertype: Some(0x0806),
+    let ethertype = |ethertype| Frame {
+        ethertype: Some(ethertype),
         ..frame(&[])
     };
-    let udp = Frame {
-        protocol: 17,
+    let ip = |protocol| Frame {
+        protocol,
         ..frame(&[])
+    };
+    let ipv6 = |protocol| Frame {
+        ipv6: true,
+        ..ip(protocol)
+    };
+    let vxlan = Frame {
+        ports: [40000, 8472],
+        ..ip(17)
     };
     // An option of three bytes, which holds a 30, then options of two.
     let options = [&[253, 3, 30, 1][..], &[254, 2].repeat(18)].concat();
@@ -152,8 +160,17 @@ fn nobodys() -> [(&'static str, Frame, Counted); 7] {
     let syn = Frame::new(SYN, &syn, 0);
     let tcp: Counted = |c| c.leaves.tcp;
     [
-        ("not IP (ARP)", arp, |c| c.leaves.not_ip),
-        ("not TCP (UDP)", udp, |c| c.leaves.not_tcp),
+        ("not IP (ARP)", ethertype(0x0806), |c| c.leaves.not_ip),
+        ("not IP (MPLS)", ethertype(0x8847), |c| c.protocols.mpls),
+        ("not IP (LLC)", ethertype(1400), |c| c.protocols.llc),
+        ("not IP (another EtherType)", ethertype(0x88f7), |c| {
+            c.protocols.other_ethertype
+        }),
+        ("not TCP (UDP)", ip(17), |c| c.leaves.not_tcp),
+        ("not TCP (VXLAN)", vxlan, |c| c.protocols.vxlan),
+        ("not TCP (ICMP)", ip(1), |c| c.protocols.ip[1]),
+        ("not TCP (ICMPv6)", ipv6(58), |c| c.protocols.ip[58]),
+        ("not TCP (GRE over IPv6)", ipv6(47), |c| c.protocols.ip[47]),
         ("TCP without options", frame(&[]), tcp),
         ("TCP with a timestamp", frame(&TIMESTAMP), tcp),
         ("TCP SYN", syn, tcp),

@@ -45,11 +45,12 @@ fuzz_target!(|data: &[u8]| {
     let lone = gather::peek_lone(&slice, shape, &buffer, *how & 16 != 0, tag)
         .or_else(|| gather::peek_ack(&slice, shape, &buffer, tag));
     let gathered = shape
-        .leaf()
+        .passed()
         .map_or(Ok(()), Err)
         .and_then(|()| gather::find_tcp(&slice, &tables, shape, || Some(&mut work)))
         .and_then(|(header, work)| {
-            gather::gather(&slice, &tables, false, &mut buffer, &header, work)
+            let gathered = gather::gather(&slice, &tables, false, &mut buffer, &header, work);
+            Ok(gathered?)
         });
     // What is read in place is what is read of the copy.
     if let Some(Lone { packet, dss, tag }) = lone {

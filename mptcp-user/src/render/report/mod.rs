@@ -8,7 +8,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use mptcp_common::counter::{EXTRAS, Group, Quality, ROWS, Row};
 
 use self::plot::{Axis, COLOURS, Line};
-use super::{number::number, table::role_name};
+use super::{number::number, passed, table::role_name};
 use crate::source::{History, Origin, Point, Statistics, Traffic};
 
 /// What tells that a session fell back to TCP, beyond the rows of errors.
@@ -101,6 +101,7 @@ pub(crate) fn page(report: &Report<'_>) -> Result<String> {
                 }
             }
             @for remark in *remarks { p.remark { (remark) } }
+            @if let Some(note) = passed::note(&statistics.rows) { p.remark { (note) } }
             (facts(statistics, *history))
         }
         main {

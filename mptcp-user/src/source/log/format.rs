@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use bytemuck::{NoUninit, Pod, Zeroable as _};
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Events, Gauges, KernelHook, Leaves, Role};
+use mptcp_common::counter::{Counters, Events, Gauges, KernelHook, Leaves, Protocols, Role};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
@@ -172,16 +172,28 @@ fn counters(counters: &Counters) -> Value {
         rx,
         tx,
         unknown,
+        protocols,
         frames,
     } = counters;
     let events = |events: &Events| named(Events::FIELDS, words(events));
     json!({
         "frames": frames,
         "leaves": named(Leaves::FIELDS, words(leaves)),
+        "protocols": protocols_object(protocols),
         "rx": events(rx),
         "tx": events(tx),
         "unknown": events(unknown),
     })
+}
+
+/// Of the numbers of IP protocols the last ones that are 0 are left out, nearly all.
+fn protocols_object(protocols: &Protocols) -> Map<String, Value> {
+    let mut object = named(Protocols::FIELDS, words(protocols));
+    if let Some(Value::Array(counts)) = object.get_mut("ip") {
+        let end = protocols.ip.iter().rposition(|count| *count > 0);
+        counts.truncate(end.map_or(0, |last| last + 1));
+    }
+    object
 }
 
 fn parse_counters(object: &Object<'_>) -> Option<Counters> {
@@ -196,11 +208,17 @@ fn parse_counters(object: &Object<'_>) -> Option<Counters> {
         &get(object, "leaves")?,
         words_mut(&mut leaves),
     )?;
+    // A log that was begun before there were these.
+    let mut protocols = Protocols::zeroed();
+    if let Some(object) = get(object, "protocols") {
+        fill(Protocols::FIELDS, &object, words_mut(&mut protocols))?;
+    }
     Some(Counters {
         leaves,
         rx: events("rx")?,
         tx: events("tx")?,
         unknown: events("unknown")?,
+        protocols,
         frames: number(object.get("frames")?)?,
     })
 }
