@@ -504,6 +504,7 @@ fn a_stripped_tag_in_front_of_pppoe() {
         }
         .bytes();
         let slice = Slice {
+            is_merged: false,
             bytes: &frame,
             length: frame.len(),
             stripped_tags,
