@@ -53,6 +53,21 @@ impl Stages for Kernel {
     }
 
     #[inline(always)]
+    fn find_ranges(&self) {
+        find_ranges(self.counters, self.work);
+    }
+
+    #[inline(always)]
+    fn insert_range(&self) {
+        insert_range(self.counters, self.work);
+    }
+
+    #[inline(always)]
+    fn walk_chunk(&self) {
+        walk_chunk(self.counters, self.work);
+    }
+
+    #[inline(always)]
     fn checksum(&self) {
         checksum(self.counters, self.work);
     }
@@ -93,6 +108,9 @@ stages!(
     open_subflow,
     verify_join,
     established,
+    find_ranges,
+    walk_chunk,
+    insert_range,
     checksum,
     signals,
     close
