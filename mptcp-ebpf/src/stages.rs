@@ -53,6 +53,11 @@ impl Stages for Kernel {
     }
 
     #[inline(always)]
+    fn insert_ranges(&self) {
+        insert_ranges(self.counters, self.work);
+    }
+
+    #[inline(always)]
     fn find_ranges(&self) {
         find_ranges(self.counters, self.work);
     }
@@ -176,6 +181,16 @@ pub(crate) extern "C" fn walk() -> u32 {
     if let Some(work) = tables::work() {
         let verifier = Verifier::new(work);
         engine::walk(work, &verifier);
+    }
+    0
+}
+
+/// See [`engine::insert_ranges`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn insert_ranges(counters: *mut Counters, work: *mut Work) -> u32 {
+    if let Some(kernel) = Kernel::of(counters, work) {
+        engine::insert_ranges(&kernel);
     }
     0
 }

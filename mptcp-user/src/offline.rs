@@ -627,6 +627,10 @@ impl Stages for Offline {
         track::established(self);
     }
 
+    fn insert_ranges(&self) {
+        engine::insert_ranges(self);
+    }
+
     fn find_ranges(&self) {
         track::find_ranges(self);
     }

@@ -185,7 +185,7 @@ impl Flow {
 }
 
 /// The packet in work, and the stages that are functions of their own in the kernel. Each acts on
-/// that packet, and says what it found in its [`Route`]; none calls another.
+/// that packet, and says what it found in its [`Route`]; none calls another, but for [`insert_ranges`].
 pub trait Stages: Tables {
     /// The packet in work.
     fn work(&self) -> &Work;
@@ -203,6 +203,8 @@ pub trait Stages: Tables {
     fn open_subflow(&self);
     /// [`track::established`](crate::track::established()).
     fn established(&self);
+    /// [`insert_ranges`], by the three that follow.
+    fn insert_ranges(&self);
     /// [`track::find_ranges`](crate::track::find_ranges), of one of the two sets that can be asked for.
     fn find_ranges(&self);
     /// [`track::walk_chunk`](crate::track::walk_chunk), for each chunk of the set.
@@ -398,7 +400,7 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
         stages.established();
         let mut asked = route.next.get();
         if asked & (next::MAPPED_RANGES | next::SENT_RANGES) != 0 {
-            insert_ranges(stages);
+            stages.insert_ranges();
         }
         if asked & next::CHECKSUM != 0 {
             sum_payload();
@@ -418,7 +420,7 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
 
 /// Inserts what was mapped and what was sent into sets that have more ranges than their session has room for.
 #[inline(always)]
-fn insert_ranges<S: Stages>(stages: &S) {
+pub fn insert_ranges(stages: &impl Stages) {
     let work = stages.work();
     for _ in 0..2 {
         if work.route.next.get() & (next::MAPPED_RANGES | next::SENT_RANGES) == 0 {

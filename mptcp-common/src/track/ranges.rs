@@ -125,11 +125,7 @@ pub fn find_ranges<T: Stages>(tables: &T) {
 #[inline(always)]
 pub fn walk_chunk<T: Stages>(tables: &T) {
     let work = tables.work();
-    let pool = Pool::new(tables, &work.insertion);
-    if work.insertion.which.get() == SENT as u32 && work.insertion.packets.get() > 1 {
-        pool.count_packets(work.packet.segment_size);
-    }
-    pool.walk();
+    Pool::new(tables, &work.insertion).walk(work.packet.segment_size);
 }
 
 /// Inserts what was looked for, and counts it.
@@ -447,13 +443,10 @@ impl<'a, T: Tables> Pool<'a, T> {
 
     /// Counts the packets, of `size` bytes each but the last, that lie in ranges of the chunk at hand.
     #[inline(always)]
-    fn count_packets(&self, size: u32) {
+    fn count_packets(&self, chunk: &RangeChunk<T::Memory>, size: u32) {
         let insertion = self.insertion;
         let [start, end] = &insertion.asked[SENT];
         let start = start.get();
-        let Some(chunk) = self.find(insertion.at.get()).filter(|_| size != 0) else {
-            return;
-        };
         let buffer = Buffer {
             start: start as u32,
             size,
@@ -465,9 +458,9 @@ impl<'a, T: Tables> Pool<'a, T> {
         }
     }
 
-    /// Looks at all ranges of the chunk at hand.
+    /// Looks at all ranges of the chunk at hand. A buffer's packets but the last have `size` bytes.
     #[inline(always)]
-    fn walk(&self) {
+    fn walk(&self, size: u32) {
         let insertion = self.insertion;
         let number = insertion.at.get();
         insertion.at.set(number + 1);
@@ -475,6 +468,10 @@ impl<'a, T: Tables> Pool<'a, T> {
             insertion.missing.set(number);
             return;
         };
+        let is_buffer = insertion.which.get() == SENT as u32 && insertion.packets.get() > 1;
+        if is_buffer && size != 0 {
+            self.count_packets(chunk, size);
+        }
         let seen = chunk.seen.load();
         insertion.here.set(0);
         for (word, i) in chunk.ranges.iter().zip(0..) {

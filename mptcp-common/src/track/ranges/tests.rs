@@ -143,7 +143,7 @@ impl Pools {
         pool.begin([slot, get(&session.generation)], side, which);
         pool.find_in_session(&set, start, end);
         while insertion.has_chunks() {
-            pool.walk();
+            pool.walk(0);
         }
         pool.insert(&set)
     }
