@@ -422,7 +422,7 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
 #[inline(always)]
 pub fn insert_ranges(stages: &impl Stages) {
     let work = stages.work();
-    for _ in 0..2 {
+    for _ in 0..2 * track::ATTEMPTS {
         if work.route.next.get() & (next::MAPPED_RANGES | next::SENT_RANGES) == 0 {
             break;
         }

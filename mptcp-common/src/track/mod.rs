@@ -34,6 +34,7 @@ mod word;
 
 #[cfg(not(target_arch = "bpf"))]
 pub use self::clear::clear;
+pub(crate) use self::ranges::ATTEMPTS;
 pub use self::{
     checksum::checksum,
     close::close,

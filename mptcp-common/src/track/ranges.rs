@@ -35,6 +35,9 @@ use super::{
 };
 use crate::{engine::next, wire::expand};
 
+/// How often a place is looked for, where another CPU is at the same set.
+pub(crate) const ATTEMPTS: u32 = 16;
+
 /// An empty chunk, and one whose session is over, is kept for this time.
 const HOLD_TIME: u64 = 1_000_000_000;
 
@@ -66,6 +69,7 @@ pub(super) fn ask<T: Stages>(seen: &Seen<'_, T>, stage: u32, start: u64, end: u6
     let [first, behind] = &seen.work.insertion.asked[which];
     first.set(start);
     behind.set(end);
+    seen.work.insertion.tries.set(0);
     seen.work.route.ask(stage);
 }
 
@@ -108,6 +112,7 @@ pub fn find_ranges<T: Stages>(tables: &T) {
     insertion.chunks.set(0);
     let Some(seen) = Seen::new(tables) else {
         insertion.which.set(u32::MAX);
+        insertion.tries.set(0);
         return;
     };
     // By an index that the verifier does not know: it looks at what is behind once, and not once per set.
@@ -138,7 +143,13 @@ pub fn insert_range<T: Stages>(tables: &T) {
     };
     let which = which as usize & 1;
     let set = seen.session.sides[seen.side & 1].set(which);
+    let tries = insertion.tries.get();
     let relation = Pool::new(tables, insertion).insert(&set);
+    if tries < insertion.tries.get() && tries < ATTEMPTS - 1 {
+        seen.work.route.ask(next::MAPPED_RANGES << which);
+        return;
+    }
+    insertion.tries.set(0);
     if which == MAPPED {
         count_mapped(&seen, relation);
         return;
@@ -217,6 +228,10 @@ pub struct Insertion {
     to: Cell<u32>,
     /// A [`Relation`], by its discriminant.
     relation: Cell<u32>,
+    /// How often another CPU was in the way: then it is looked for a place once more, for all that it has become.
+    tries: Cell<u32>,
+    /// 0.
+    reserved: Cell<u32>,
     /// Ranges that stay in the session, and a place there that is free; [`GAPS`] if there is none.
     used: Cell<u32>,
     spare: Cell<u32>,
@@ -235,6 +250,15 @@ pub struct Insertion {
     place: Cell<u32>,
     /// A chunk that is not there any more, [`CHUNKS`] if there is none.
     missing: Cell<u32>,
+}
+
+/// What became of a range that was to be put in a chunk.
+enum Placed {
+    There,
+    /// There is no chunk for it.
+    NoRoom,
+    /// Another CPU was at the same place.
+    Meddled,
 }
 
 /// What a range is to what is inserted.
@@ -258,14 +282,15 @@ impl Insertion {
     /// Begins with what lies above the contiguous part.
     #[inline(always)]
     fn begin(&self, next: u64, first: u64, end: u64) {
-        let (relation, start) = clip(next, first);
-        let end = end as u32;
-        self.start.set(start);
-        self.end.set(end);
         self.next.set(next as u32);
-        self.from.set(start);
-        self.to.set(end);
-        self.relation.set(relation);
+        if self.tries.get() == 0 {
+            let (relation, start) = clip(next, first);
+            self.from.set(start);
+            self.to.set(end as u32);
+            self.relation.set(relation);
+        }
+        self.start.set(self.from.get());
+        self.end.set(self.to.get());
         self.used.set(0);
         self.spare.set(GAPS as u32);
         self.at.set(0);
@@ -289,7 +314,7 @@ impl Insertion {
         if after(low, end) || after(start, high) {
             return Met::Apart;
         }
-        if after(high, start) && after(end, low) {
+        if after(high, start) && after(end, low) && self.tries.get() == 0 {
             self.relation.set(Relation::Partial as u32);
         }
         if after(self.from.get(), low) {
@@ -332,7 +357,12 @@ impl<'a, T: Tables> Pool<'a, T> {
         let before = set.gaps.load();
         insertion.before.set(before);
         insertion.begin(next, start, end);
-        if !after_64(end, next) {
+        let is_inside = if insertion.tries.get() == 0 {
+            !after_64(end, next)
+        } else {
+            !after(insertion.to.get(), next as u32)
+        };
+        if is_inside {
             insertion.is_inside.set(1);
             return;
         }
@@ -362,11 +392,14 @@ impl<'a, T: Tables> Pool<'a, T> {
     #[inline(always)]
     fn insert(&self, set: &Set<'_, T::Memory>) -> Relation {
         let insertion = self.insertion;
-        if insertion.is_inside.get() != 0 {
+        if insertion.is_inside.get() != 0 && insertion.tries.get() == 0 {
             return Relation::Inside;
         }
-        let (from, to) = (insertion.from.get(), insertion.to.get());
         let relation = partial_or_new(insertion.relation.get());
+        if insertion.is_inside.get() != 0 {
+            return relation;
+        }
+        let (from, to) = (insertion.from.get(), insertion.to.get());
         let (used, spare) = (insertion.used.get(), insertion.spare.get());
         if !after(from, insertion.next.get()) {
             self.settle(set, used);
@@ -378,28 +411,42 @@ impl<'a, T: Tables> Pool<'a, T> {
             self.settle(set, used + 1);
             return relation;
         }
-        if self.put_in_chunk(set, range) {
-            relation
-        } else {
-            Relation::Lost
+        match self.put_in_chunk(set, range) {
+            Placed::There => relation,
+            Placed::NoRoom => Relation::Lost,
+            Placed::Meddled => {
+                bump(&insertion.tries);
+                Relation::Lost
+            }
         }
     }
 
     /// Puts a range in a chunk with a place that is free or, if there is none, in another one.
     #[inline(always)]
-    fn put_in_chunk(&self, set: &Set<'_, T::Memory>, range: u64) -> bool {
+    fn put_in_chunk(&self, set: &Set<'_, T::Memory>, range: u64) -> Placed {
+        let placed = |is_put| {
+            if is_put {
+                Placed::There
+            } else {
+                Placed::Meddled
+            }
+        };
         let insertion = self.insertion;
         let (number, place) = (insertion.number.get(), insertion.place.get());
         if number < CHUNKS {
-            return self.put(set, number, place, range);
+            return placed(self.put(set, number, place, range));
         }
         if set.gaps.or(gaps::TAKING) & gaps::TAKING != 0 {
-            return false;
+            return Placed::Meddled;
         }
         let number = self.next_number(range);
-        let is_put = number < CHUNKS && self.make(number) && self.put(set, number, 0, range);
+        let placed = if number < CHUNKS && self.make(number) {
+            placed(self.put(set, number, 0, range))
+        } else {
+            Placed::NoRoom
+        };
         set.gaps.and(!gaps::TAKING);
-        is_put
+        placed
     }
 
     /// The number of the next chunk: one that is missing among those that the set has, or a further one. Its places
@@ -469,7 +516,7 @@ impl<'a, T: Tables> Pool<'a, T> {
             return;
         };
         let is_buffer = insertion.which.get() == SENT as u32 && insertion.packets.get() > 1;
-        if is_buffer && size != 0 {
+        if is_buffer && size != 0 && insertion.tries.get() == 0 {
             self.count_packets(chunk, size);
         }
         let seen = chunk.seen.load();

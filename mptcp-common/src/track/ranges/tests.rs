@@ -45,6 +45,10 @@ fn put<T>(word: &impl Word<T>, value: T) {
     word.store(value);
 }
 
+fn get_cell(cell: &Cell<u32>) -> u32 {
+    cell.get()
+}
+
 fn add<T>(word: &impl Word<T>, value: T) {
     word.add(value);
 }
@@ -141,11 +145,17 @@ impl Pools {
         let insertion = Insertion::default();
         let pool = Pool::new(self, &insertion);
         pool.begin([slot, get(&session.generation)], side, which);
-        pool.find_in_session(&set, start, end);
-        while insertion.has_chunks() {
-            pool.walk(0);
+        for tries in 0..ATTEMPTS {
+            pool.find_in_session(&set, start, end);
+            while insertion.has_chunks() {
+                pool.walk(0);
+            }
+            let relation = pool.insert(&set);
+            if tries == get_cell(&insertion.tries) {
+                return relation;
+            }
         }
-        pool.insert(&set)
+        Relation::Lost
     }
 
     /// Chunks that are somebody's.
