@@ -53,6 +53,26 @@ impl Stages for Kernel {
     }
 
     #[inline(always)]
+    fn insert_ranges(&self) {
+        insert_ranges(self.counters, self.work);
+    }
+
+    #[inline(always)]
+    fn find_ranges(&self) {
+        find_ranges(self.counters, self.work);
+    }
+
+    #[inline(always)]
+    fn insert_range(&self) {
+        insert_range(self.counters, self.work);
+    }
+
+    #[inline(always)]
+    fn walk_chunk(&self) {
+        walk_chunk(self.counters, self.work);
+    }
+
+    #[inline(always)]
     fn checksum(&self) {
         checksum(self.counters, self.work);
     }
@@ -93,6 +113,9 @@ stages!(
     open_subflow,
     verify_join,
     established,
+    find_ranges,
+    walk_chunk,
+    insert_range,
     checksum,
     signals,
     close
@@ -158,6 +181,16 @@ pub(crate) extern "C" fn walk() -> u32 {
     if let Some(work) = tables::work() {
         let verifier = Verifier::new(work);
         engine::walk(work, &verifier);
+    }
+    0
+}
+
+/// See [`engine::insert_ranges`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn insert_ranges(counters: *mut Counters, work: *mut Work) -> u32 {
+    if let Some(kernel) = Kernel::of(counters, work) {
+        engine::insert_ranges(&kernel);
     }
     0
 }

@@ -14,7 +14,7 @@ use mptcp_common::{
     crypto::{Compress, Digest, Hash},
     engine::{self, Policy, Stages as _, Work},
     track::{
-        FlowKey, HalfOpen, Happening, Keys, Limits, Session, Subflow, Tables, Word,
+        FlowKey, HalfOpen, Happening, Keys, Limits, RangeChunk, Session, Subflow, Tables, Word,
         pending::PendingJoins,
         table::{Bucket, Cell, Table},
     },
@@ -109,6 +109,7 @@ macro_rules! table {
 table!(HalfOpens, HalfOpen: HALF_OPEN_TAGS, HALF_OPENS, HALF_OPEN_BUCKETS, filter);
 table!(Subflows, Subflow: SUBFLOW_TAGS, SUBFLOWS, SUBFLOW_BUCKETS, filter);
 table!(Sessions, Session: SESSION_TAGS, SESSIONS, SESSION_BUCKETS);
+table!(RangeChunks, RangeChunk: RANGE_TAGS, RANGES, RANGE_BUCKETS);
 /// Of subflows and handshakes: who is in neither table is known from one cell. A variable, since the address of
 /// one is known without a lookup: its place is taken by the map that the loader gives (`filter::give` in
 /// mptcp-user).
@@ -399,6 +400,7 @@ impl Tables for Kernel {
     type HalfOpens = HalfOpens;
     type Subflows = Subflows;
     type Sessions = Sessions;
+    type RangeChunks = RangeChunks;
     type Digest = Hasher;
 
     #[inline(always)]
@@ -414,6 +416,11 @@ impl Tables for Kernel {
     #[inline(always)]
     fn sessions(&self) -> &Sessions {
         &Sessions
+    }
+
+    #[inline(always)]
+    fn range_chunks(&self) -> &RangeChunks {
+        &RangeChunks
     }
 
     #[inline(always)]

@@ -144,6 +144,11 @@ pub(crate) struct Room {
     #[arg(long, value_name = "N", default_value_t = Sizes::default().subflows,
         value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
     pub(crate) max_subflows: u32,
+    /// Ranges of data beyond gaps that there is room for in all sessions together, besides 16 of each
+    /// direction of each session: bulk transfers over paths of different length have more
+    #[arg(long, value_name = "N", default_value_t = Sizes::default().ranges,
+        value_parser = clap::value_parser!(u32).range(1..=1 << 27))]
+    pub(crate) max_ranges: u32,
 }
 
 impl From<Room> for Sizes {
@@ -151,6 +156,7 @@ impl From<Room> for Sizes {
         Self {
             sessions: room.max_sessions,
             subflows: room.max_subflows,
+            ranges: room.max_ranges,
             ..Self::default()
         }
     }
@@ -192,7 +198,7 @@ pub(crate) struct Analysis {
 impl Analysis {
     /// Its options.
     const OPTIONS: &str = "--role, --min-mss-v4, --min-mss-v6, --v1-only, --max-sessions, --max-subflows, \
-        --limit-subflows, --limit-pending, --join-threshold, --no-passive-close, --handshake-timeout, \
+        --max-ranges, --limit-subflows, --limit-pending, --join-threshold, --no-passive-close, --handshake-timeout, \
         --close-timeout and --idle-timeout";
 
     /// An error if there are options: what a log says was counted when it was recorded.

@@ -15,7 +15,8 @@ use mptcp_common::{
     engine::{self, Flow, Policy, Stages, UNREAD, Work},
     gather::{self, Buffer, Frame, Shape, View},
     track::{
-        self, Atomics, HalfOpen, Happening, Keys, Limits, Report, Session, Subflow, Tables,
+        self, Atomics, HalfOpen, Happening, Keys, Limits, RangeChunk, Report, Session, Subflow,
+        Tables, chunks_for,
         pending::PendingJoins,
         table::{self, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
@@ -23,7 +24,7 @@ use mptcp_common::{
     wire::{Area, Forget, checksum},
 };
 
-/// How many sessions, subflows and handshakes there is room for.
+/// How many sessions, subflows, handshakes and ranges there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Sessions.
@@ -32,6 +33,8 @@ pub struct Sizes {
     pub subflows: u32,
     /// Handshakes under way.
     pub handshakes: u32,
+    /// Ranges of data beyond gaps, besides those that each session has room for.
+    pub ranges: u32,
 }
 
 impl Default for Sizes {
@@ -40,6 +43,7 @@ impl Default for Sizes {
             sessions: 8192,
             subflows: 16384,
             handshakes: 16384,
+            ranges: 131_072,
         }
     }
 }
@@ -154,6 +158,7 @@ pub struct Offline {
     half_opens: Owned<HalfOpen<Atomics>>,
     subflows: Owned<Subflow<Atomics>>,
     sessions: Owned<Session<Atomics>>,
+    range_chunks: Owned<RangeChunk<Atomics>>,
     keys: Box<[Keys<Atomics>]>,
     tokens: Box<[Bucket<Atomics>]>,
     pending_joins: PendingJoins<Atomics>,
@@ -189,6 +194,7 @@ impl Offline {
             half_opens: Owned::new(config.sizes.handshakes, Some(&filter)),
             subflows: Owned::new(config.sizes.subflows, Some(&filter)),
             sessions,
+            range_chunks: Owned::new(chunks_for(config.sizes.ranges), None),
             keys: bytemuck::zeroed_slice_box(slots),
             tokens: bytemuck::zeroed_slice_box(buckets * tokens::BUCKETS as usize),
             pending_joins: PendingJoins::zeroed(),
@@ -505,6 +511,7 @@ impl Tables for Offline {
     type HalfOpens = Owned<HalfOpen<Atomics>>;
     type Subflows = Owned<Subflow<Atomics>>;
     type Sessions = Owned<Session<Atomics>>;
+    type RangeChunks = Owned<RangeChunk<Atomics>>;
     type Digest = Digest;
 
     fn half_opens(&self) -> &Self::HalfOpens {
@@ -517,6 +524,10 @@ impl Tables for Offline {
 
     fn sessions(&self) -> &Self::Sessions {
         &self.sessions
+    }
+
+    fn range_chunks(&self) -> &Self::RangeChunks {
+        &self.range_chunks
     }
 
     fn keys(&self, session: u32) -> Option<&Keys<Atomics>> {
@@ -614,6 +625,22 @@ impl Stages for Offline {
 
     fn established(&self) {
         track::established(self);
+    }
+
+    fn insert_ranges(&self) {
+        engine::insert_ranges(self);
+    }
+
+    fn find_ranges(&self) {
+        track::find_ranges(self);
+    }
+
+    fn insert_range(&self) {
+        track::insert_range(self);
+    }
+
+    fn walk_chunk(&self) {
+        track::walk_chunk(self);
     }
 
     fn checksum(&self) {

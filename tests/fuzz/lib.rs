@@ -29,6 +29,7 @@ pub fn config(how: u8) -> Config {
             sessions: 16,
             subflows: 32,
             handshakes: 16,
+            ranges: 100,
         },
         ..config
     }

@@ -11,7 +11,7 @@ use aya::{
 use mptcp_common::{
     counter::Counters,
     track::{
-        Atomics, HalfOpen, Keys, Report, Session, Subflow, Tables as _,
+        Atomics, HalfOpen, Keys, RangeChunk, Report, Session, Subflow, Tables as _, chunks_for,
         pending::SLICES,
         table::{Bucket, Table as _, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
@@ -119,7 +119,8 @@ impl Kernel {
         } = scope;
         let (role, is_test, log) = (role as u8, clock as u8, 0_u8);
         let flags = [is_layer_3, is_tracking, policy.version_0, is_verifying].map(u8::from);
-        let buckets = [sizes.handshakes, sizes.subflows, sizes.sessions].map(buckets_for);
+        let chunks = chunks_for(sizes.ranges);
+        let buckets = [sizes.handshakes, sizes.subflows, sizes.sessions, chunks].map(buckets_for);
         let cells = cells_for(buckets[1].max(buckets[0]));
         let cell_shift = cell_shift(cells);
         let mut loader = EbpfLoader::new();
@@ -127,6 +128,7 @@ impl Kernel {
             (&["HALF_OPEN_TAGS", "HALF_OPENS"][..], buckets[0]),
             (&["SUBFLOW_TAGS", "SUBFLOWS"], buckets[1]),
             (&["SESSION_TAGS", "SESSIONS", "KEYS"], buckets[2]),
+            (&["RANGE_TAGS", "RANGES"], buckets[3]),
         ] {
             for name in names {
                 let ways = if name.ends_with("TAGS") { 1 } else { WAYS };
@@ -146,6 +148,7 @@ impl Kernel {
             .override_global("HALF_OPEN_BUCKETS", &buckets[0], true)
             .override_global("SUBFLOW_BUCKETS", &buckets[1], true)
             .override_global("SESSION_BUCKETS", &buckets[2], true)
+            .override_global("RANGE_BUCKETS", &buckets[3], true)
             .override_global("CELL_SHIFT", &cell_shift, true)
             .override_global("SEED", &seed, true)
             .override_global("HANDSHAKE_TIME", &limits.handshake, true)
@@ -310,8 +313,12 @@ impl Kernel {
         type Subflows = [u8; size_of::<Subflow<Atomics>>()];
         type Sessions = [u8; size_of::<Session<Atomics>>()];
         type Pair = [u8; size_of::<Keys<Atomics>>()];
+        type Chunks = [u8; size_of::<RangeChunk<Atomics>>()];
         let (half_opens, subflows, sessions) =
             (engine.half_opens(), engine.subflows(), engine.sessions());
+        let chunks = engine.range_chunks();
+        self.compare::<Tags, _>("RANGE_TAGS", |i| chunks.bucket(i))?;
+        self.compare::<Chunks, _>("RANGES", |i| chunks.slot(i))?;
         self.compare::<Tags, _>("HALF_OPEN_TAGS", |i| half_opens.bucket(i))?;
         self.compare::<HalfOpens, _>("HALF_OPENS", |i| half_opens.slot(i))?;
         self.compare::<Tags, _>("SUBFLOW_TAGS", |i| subflows.bucket(i))?;

@@ -4,6 +4,7 @@
 pub mod capture;
 pub mod captures;
 pub mod document;
+pub mod exact;
 pub mod files;
 pub mod frame;
 pub mod headers;

@@ -44,7 +44,7 @@ pub fn act(
     let flow = numbers.below(talk.flows.len() as u64) as usize;
     let length = 1 + numbers.below(200) as u16;
     let is_new = talk.flows[0].next == talk.flows[0].isn;
-    match numbers.below(25) {
+    match numbers.below(26) {
         // Another connection in the place of one would have mappings of other bytes than it carries.
         0 if is_new || !talk.is_cutting() => {
             let (syn, syn_ack, ack) = (
@@ -151,6 +151,7 @@ pub fn act(
             talk.ack(stray, from)?;
             talk.send(stray, from ^ 1, RST, &[], 0)?;
         }
+        25 if numbers.one_in(8) => scattered(talk, numbers, flow, from)?,
         24 if numbers.one_in(4) => {
             // From a moment to longer than a handshake may last.
             let tenths = numbers.below(10).pow(3);
@@ -208,6 +209,23 @@ fn mapping_in_parts(
         if numbers.one_in(12) && other != flow {
             talk.data(other, from, 1 + numbers.below(200) as u16)?;
         }
+    }
+    Ok(())
+}
+
+/// Data in any order, so that there are many ranges with gaps between them.
+fn scattered(talk: &mut Talk<'_>, numbers: &mut Numbers, flow: usize, from: usize) -> Result<()> {
+    let (count, first) = (10 + numbers.below(70), talk.dsn[from]);
+    for _ in 0..count {
+        let dsn = first.wrapping_add(50 * numbers.below(2 * count));
+        let length = 1 + numbers.below(60) as u16;
+        let map = (dsn, talk.ssn(flow, from), length);
+        let options = talk.dss(from, Some(map), false);
+        talk.send(flow, from, ACK, &options, length.into())?;
+    }
+    if numbers.one_in(2) {
+        // Some of it is acknowledged by what comes next.
+        talk.dsn[from] = first.wrapping_add(50 * numbers.below(2 * count));
     }
     Ok(())
 }

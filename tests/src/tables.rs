@@ -22,6 +22,7 @@ pub fn bytes(engine: &Offline) -> Vec<u8> {
     add(engine.half_opens(), &mut bytes);
     add(engine.subflows(), &mut bytes);
     add(engine.sessions(), &mut bytes);
+    add(engine.range_chunks(), &mut bytes);
     for bucket in (0..).map_while(|i| engine.tokens(i)) {
         bytes.extend(entry(bucket));
     }

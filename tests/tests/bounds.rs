@@ -164,6 +164,7 @@ fn a_full_table_of_subflows_says_so() -> Result<()> {
         sessions: 256,
         subflows: 1,
         handshakes: 256,
+        ..Sizes::default()
     };
     let mut twins = Twins::new(Config { sizes, ..host() })?;
     let mut counted = Counters::default();
@@ -268,6 +269,7 @@ fn two_cpus_fill_different_places() -> Result<()> {
         sessions: 1,
         subflows: 1,
         handshakes: 256,
+        ..Sizes::default()
     };
     let mut kernel = Kernel::with(Config { sizes, ..host() })?;
     let mut twins = Twins::alone(Config::default());
@@ -340,6 +342,7 @@ fn a_full_table_evicts_nothing() -> Result<()> {
         sessions: 64,
         subflows: 128,
         handshakes: 64,
+        ..Sizes::default()
     };
     let mut twins = Twins::new(Config { sizes, ..host() })?;
     let mut created = Counters::default();

@@ -76,6 +76,7 @@ const SIZES: Sizes = Sizes {
     sessions: 256,
     subflows: 512,
     handshakes: 128,
+    ranges: 100,
 };
 
 #[test]

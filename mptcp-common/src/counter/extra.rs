@@ -347,7 +347,7 @@ pub const EXTRAS: &[Extra] = &[
     extra!("LostTokens" Exact |c| all!(c.lost_tokens),
         "Tokens that found no room in the probe's table: joins to them find no session"),
     extra!("LostRanges" Exact |c| all!(c.lost_ranges),
-        "Ranges of data that found no room in their session"),
+        "Ranges of data that found no room: RetxEr, SfnEr and their like are at least what is shown"),
     extra!("LostReports" Exact |c| all!(c.lost_reports),
         "Events that nobody could be told (mptcp-user events)"),
 ];

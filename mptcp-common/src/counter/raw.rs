@@ -416,7 +416,7 @@ counters! {
         lost_handshakes: u64,
         /// Tokens that found no room in the table: joins to them find no session.
         lost_tokens: u64,
-        /// Ranges of data that found no room in their session.
+        /// Ranges of data that found no room.
         lost_ranges: u64,
         /// Reports that nobody could be told, for lack of room or because there were too many.
         lost_reports: u64,

@@ -14,7 +14,7 @@ pub use self::count::{Found, count_lone_dss, count_predicted};
 use crate::{
     counter::{Direction, Leaf, Role},
     track::{
-        self, FlowKey, Tables, Word as _, half_open, subflow,
+        self, CHUNKS, FlowKey, Insertion, Tables, Word as _, half_open, subflow,
         table::{self, Table as _},
     },
     wire::{Area, DssFields, Forget, KIND_MPTCP, Stage, Subtype, TcpFlags},
@@ -101,6 +101,8 @@ pub struct Work {
     pub clock: [Cell<u64>; 2],
     /// Of the kernel side: which second it is, and how many reports were made in it.
     pub reports: [Cell<u64>; 2],
+    /// Data that is to be looked for in chunks of ranges, and remembered there.
+    pub insertion: Insertion,
 }
 
 /// A payload that cannot be read as a whole has no sum.
@@ -150,6 +152,10 @@ pub mod next {
     pub const NEW_MAPPING: u32 = 1 << 6;
     /// No stage: the session had fallen back before the packet came.
     pub const FALLEN_BACK: u32 = 1 << 7;
+    /// [`find_ranges`](super::Stages::find_ranges) and what follows it, of what was mapped.
+    pub const MAPPED_RANGES: u32 = 1 << 8;
+    /// The same of what was sent.
+    pub const SENT_RANGES: u32 = 1 << 9;
 }
 
 impl Route {
@@ -179,7 +185,7 @@ impl Flow {
 }
 
 /// The packet in work, and the stages that are functions of their own in the kernel. Each acts on
-/// that packet, and says what it found in its [`Route`]; none calls another.
+/// that packet, and says what it found in its [`Route`]; none calls another, but for [`insert_ranges`].
 pub trait Stages: Tables {
     /// The packet in work.
     fn work(&self) -> &Work;
@@ -197,6 +203,14 @@ pub trait Stages: Tables {
     fn open_subflow(&self);
     /// [`track::established`](crate::track::established()).
     fn established(&self);
+    /// [`insert_ranges`], by the three that follow.
+    fn insert_ranges(&self);
+    /// [`track::find_ranges`](crate::track::find_ranges), of one of the two sets that can be asked for.
+    fn find_ranges(&self);
+    /// [`track::walk_chunk`](crate::track::walk_chunk), for each chunk of the set.
+    fn walk_chunk(&self);
+    /// [`track::insert_range`](crate::track::insert_range).
+    fn insert_range(&self);
     /// [`track::checksum`](crate::track::checksum()).
     fn checksum(&self);
     /// [`track::signals`](crate::track::signals()).
@@ -384,18 +398,43 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
         && !track::is_ignored(stages)
     {
         stages.established();
-        if route.next.get() & next::CHECKSUM != 0 {
+        let mut asked = route.next.get();
+        if asked & (next::MAPPED_RANGES | next::SENT_RANGES) != 0 {
+            stages.insert_ranges();
+        }
+        if asked & next::CHECKSUM != 0 {
             sum_payload();
             stages.checksum();
+            asked = route.next.get();
         }
-        if route.next.get() & next::SIGNALS != 0 {
+        if asked & next::SIGNALS != 0 {
             stages.signals();
+            asked = route.next.get();
         }
-        if route.next.get() & next::CLOSE != 0 {
+        if asked & next::CLOSE != 0 {
             stages.close();
         }
     }
     if seen == 0 { Leaf::Tcp } else { Leaf::Mptcp }
+}
+
+/// Inserts what was mapped and what was sent into sets that have more ranges than their session has room for.
+#[inline(always)]
+pub fn insert_ranges(stages: &impl Stages) {
+    let work = stages.work();
+    for _ in 0..2 * track::ATTEMPTS {
+        if work.route.next.get() & (next::MAPPED_RANGES | next::SENT_RANGES) == 0 {
+            break;
+        }
+        stages.find_ranges();
+        for _ in 0..CHUNKS {
+            if !work.insertion.has_chunks() {
+                break;
+            }
+            stages.walk_chunk();
+        }
+        stages.insert_range();
+    }
 }
 
 /// The direction of a packet that this side of its session sent, if that is known.

@@ -10,7 +10,7 @@ use core::sync::atomic::{Ordering::Release, fence};
 
 use super::{
     FlowKey, Kind, Limits, Memory,
-    entry::{HalfOpen, Session, Subflow, session, subflow},
+    entry::{HalfOpen, RangeChunk, Session, Subflow, session, subflow},
     is_session_over, is_subflow_over,
     open::{fill_way, reset_session, reset_side, reset_sums, set_bit},
     table::{self, Bucket, Table},
@@ -73,6 +73,8 @@ pub trait Shared {
     fn subflows(&self) -> &impl Table<Memory = Self::Memory, Slot = Subflow<Self::Memory>>;
     /// Sessions.
     fn sessions(&self) -> &impl Table<Memory = Self::Memory, Slot = Session<Self::Memory>>;
+    /// The pool of chunks that sessions with many ranges of data share.
+    fn range_chunks(&self) -> &impl Table<Memory = Self::Memory, Slot = RangeChunk<Self::Memory>>;
     /// As in [`super::Tables`].
     fn tokens(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
     /// Forgets how many joins are pending in all sessions.

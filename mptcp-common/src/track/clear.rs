@@ -1,4 +1,4 @@
-//! Empties the tables of sessions and subflows while programs work on them.
+//! Empties the tables of sessions, subflows and ranges while programs work on them.
 
 use super::{
     Kind,
@@ -9,8 +9,8 @@ use super::{
     word::Word,
 };
 
-/// Forgets all sessions, their subflows and the joins to them, and flows of which only stray segments were seen.
-/// `grace` waits until all programs that run have ended.
+/// Forgets all sessions, their subflows, their ranges and the joins to them, and flows of which only stray segments
+/// were seen. `grace` waits until all programs that run have ended.
 ///
 /// An entry is first put out of reach, then nobody can be at work on it any more, then its place is
 /// free. Sessions that are over by themselves are left to who takes their place, and MP_CAPABLE handshakes to
@@ -27,6 +27,7 @@ pub fn clear<T: Shared, E>(
     let limits = tables.limits();
     let (sessions, subflows) = (tables.sessions(), tables.subflows());
     let handshakes = tables.half_opens();
+    let chunks = tables.range_chunks();
     for (slot, session) in table::entries(sessions) {
         if !is_session_over(session, &limits, now) && table::bar(sessions, slot, session.tag.load())
         {
@@ -56,6 +57,11 @@ pub fn clear<T: Shared, E>(
         }
     }
     tables.clear_pending_joins();
+    for (slot, chunk) in table::entries(chunks) {
+        if table::is_barred(sessions, chunk.session.load()) {
+            table::bar(chunks, slot, chunk.tag.load());
+        }
+    }
     grace()?;
     for slot in (0..handshakes.buckets() * WAYS).filter(|slot| table::is_barred(handshakes, *slot))
     {
@@ -66,6 +72,9 @@ pub fn clear<T: Shared, E>(
     }
     for slot in 0..subflows.buckets() * WAYS {
         table::free_barred(subflows, slot);
+    }
+    for slot in 0..chunks.buckets() * WAYS {
+        table::free_barred(chunks, slot);
     }
     for slot in (0..sessions.buckets() * WAYS).filter(|slot| table::is_barred(sessions, *slot)) {
         // A place with keys is left barred rather than handed on.

@@ -361,13 +361,60 @@ pub mod subflow {
 /// Ranges of data sequence numbers above the contiguous part, per session and side.
 pub const GAPS: usize = 16;
 
-/// Start and end of ranges of data sequence numbers, their lower 32 bits; equal in an unused place.
-pub type Ranges<M> = [[<M as Memory>::W32; 2]; GAPS];
+/// Ranges of data sequence numbers: the lower 32 bits of the start, in the upper half, and of the end; 0 in an
+/// unused place.
+pub type Ranges<M> = [<M as Memory>::W64; GAPS];
+
+/// Ranges in a [`RangeChunk`].
+pub const CHUNK_RANGES: usize = 29;
+
+/// Chunks that a set of data sequence numbers may have.
+pub const CHUNKS: u32 = 16;
+
+/// Chunks for so many ranges.
+pub const fn chunks_for(ranges: u32) -> u32 {
+    ranges.div_ceil(CHUNK_RANGES as u32)
+}
+
+/// Ranges of data sequence numbers above the contiguous part that find no room in their session: four cache
+/// lines of the pool that all sessions share.
+///
+/// Whose it is says its tag: of the session's slot and generation, the side, which of its sets, and a number.
+#[derive(Debug, Zeroable)]
+#[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
+#[repr(C, align(64))]
+pub struct RangeChunk<M: Memory> {
+    /// Its tag, 0 while it is free or being filled.
+    pub tag: M::W64,
+    /// When its ranges were looked at last; the lowest bit, [`EMPTY`](Self::EMPTY), says that there were none.
+    pub seen: M::W64,
+    /// Slot of its session.
+    pub session: M::W32,
+    /// Generation of that session.
+    pub generation: M::W32,
+    /// As [`Ranges`].
+    pub ranges: [M::W64; CHUNK_RANGES],
+}
+
+impl<M: Memory> RangeChunk<M> {
+    /// In `seen`: no ranges are in it.
+    pub const EMPTY: u64 = 1;
+
+    /// Returns the slot of its session.
+    pub fn session_slot(&self) -> u32 {
+        self.session.load()
+    }
+}
+
+/// Of the two sets of a [`Side`], that of the data that was mapped.
+pub const MAPPED: usize = 0;
+/// That of the data that was sent.
+pub const SENT: usize = 1;
 
 /// What one side of a session sent or said: a cache line of what every packet needs, and the rest.
 ///
 /// Two sets of data sequence numbers are kept, of those that were mapped and of those that were
-/// sent: each is everything below `..._next`, and `..._gaps` ranges above it.
+/// sent ([`MAPPED`], [`SENT`]): each is everything below its `next`, and `ranges` above it.
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C, align(64))]
@@ -376,19 +423,16 @@ pub struct Side<M: Memory> {
     pub data_ack: M::W64,
     /// The highest data sequence number that it mapped, plus 1.
     pub highest: M::W64,
-    /// The lowest number that it did not map.
-    pub mapped_next: M::W64,
-    /// The lowest number that it did not send.
-    pub sent_next: M::W64,
+    /// The lowest number that it did not map, and the lowest that it did not send.
+    pub next: [M::W64; 2],
     /// Data sequence number behind its DATA_FIN, valid with the session's flag.
     pub fin: M::W64,
     /// Its initial data sequence number, valid with the session's flag; without it, the first data
     /// sequence number that is judged.
     pub idsn: M::W64,
-    /// Ranges of `mapped` in use.
-    pub mapped_gaps: M::W32,
-    /// Ranges of `sent` in use.
-    pub sent_gaps: M::W32,
+    /// Of each set how many of its `ranges` are in use, and above these bits what is known of its chunks; 0 if
+    /// there is no range.
+    pub gaps: [M::W32; 2],
     /// Its token, valid with the session's flag.
     pub token: M::W32,
     /// 0.
@@ -399,10 +443,8 @@ pub struct Side<M: Memory> {
     pub removed: [M::W64; 4],
     /// Address identifiers its subflows use.
     pub used: [M::W64; 4],
-    /// Data that it mapped beyond a gap.
-    pub mapped: Ranges<M>,
-    /// Data that it sent beyond a gap.
-    pub sent: Ranges<M>,
+    /// Data that it mapped, and sent, beyond a gap.
+    pub ranges: [Ranges<M>; 2],
     /// When it had more pending joins than the policy allows.
     pub over_pending: M::W64,
     /// Slots plus 1 of joins that it opened; those that are still pending have this session.
@@ -521,6 +563,18 @@ impl<M: Memory> Entry for Session<M> {
             side.used[0].load();
             side.over_pending.load();
         }
+    }
+}
+
+impl<M: Memory> Entry for RangeChunk<M> {
+    #[inline(always)]
+    fn tag(&self) -> u64 {
+        self.tag.load()
+    }
+
+    #[inline(always)]
+    fn fetch(&self) {
+        self.tag.load();
     }
 }
 

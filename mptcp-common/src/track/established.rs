@@ -2,7 +2,8 @@
 
 use super::{
     Fallback, Happening, Memory, Stages,
-    entry::{Way, session, subflow},
+    entry::{MAPPED, SENT, Way, session, subflow},
+    ranges,
     seen::Seen,
     sequence::{Known, Map, Relation, after, after_64, is_in_window, raise},
     since,
@@ -263,7 +264,7 @@ fn data_ack<T: Stages>(seen: &Seen<'_, T>, dss: &DssFields) {
             return;
         }
     } else if after_64(value, theirs.highest.load().wrapping_add(1))
-        && after_64(value, theirs.mapped_next.load().wrapping_add(1))
+        && after_64(value, theirs.next[MAPPED].load().wrapping_add(1))
     {
         // Beyond what was sent, or sent where the probe does not see it.
         seen.count(|events| events.data_ack_beyond += seen.n());
@@ -410,7 +411,7 @@ const REACH: u64 = 1 << 30;
 /// Can data with this number be on its way, or have been?
 #[inline(always)]
 fn is_within_reach<T: Stages>(seen: &Seen<'_, T>, start: u64) -> bool {
-    let next = seen.session.sides[seen.side & 1].sent_next.load();
+    let next = seen.session.sides[seen.side & 1].next[SENT].load();
     start.wrapping_sub(next).wrapping_add(REACH) <= 2 * REACH
 }
 
@@ -553,17 +554,26 @@ fn new_mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
     } else {
         side.mapped_set().insert(start, end, seen.tables)
     };
-    match relation {
-        Relation::New => {}
-        Relation::Partial => seen.count(|events| events.map_partial += 1),
-        Relation::Inside => seen.count(|events| events.map_reinjected += 1),
-        Relation::Lost => {
-            seen.session.flags.or(session::LOSSY << seen.side);
-            seen.count(|events| events.lost_ranges += 1);
-        }
+    if relation == Relation::Lost {
+        ranges::ask(seen, next::MAPPED_RANGES, start, end);
+    } else {
+        count_mapped(seen, relation);
     }
     if way.unmapped.load() != 0 {
         map_late(way, map);
+    }
+}
+
+/// A mapping whose data was mapped before, or part of it.
+#[inline(always)]
+pub(super) fn count_mapped<T: Stages>(seen: &Seen<'_, T>, relation: Relation) {
+    match relation {
+        Relation::New => {}
+        // Where ranges were forgotten, all of it may have been there.
+        Relation::Partial if seen.session.flags.load() & session::LOSSY << seen.side != 0 => {}
+        Relation::Partial => seen.count(|events| events.map_partial += 1),
+        Relation::Inside => seen.count(|events| events.map_reinjected += 1),
+        Relation::Lost => ranges::count_lost(seen),
     }
 }
 
@@ -692,27 +702,40 @@ fn sent<T: Stages>(seen: &Seen<'_, T>, map: Map, start: u64, behind: u32, length
         again = set.packets_inside(start, size, length, seen.tables);
     }
     again = seen.tables.forget(again);
-    match set.insert(start, start.wrapping_add(length.into()), seen.tables) {
+    let end = start.wrapping_add(length.into());
+    match set.insert(start, end, seen.tables) {
         Relation::New => return,
         Relation::Partial => {}
         Relation::Inside => again = packets,
-        Relation::Lost => {
-            seen.session.flags.or(session::LOSSY << seen.side);
-            seen.count(|events| events.lost_ranges += 1);
-        }
+        Relation::Lost => return ranges::ask_sent(seen, map, [start, end], packets, again),
     }
     let again = seen.tables.forget(again);
-    if again == 0 {
-        return;
+    if again != 0 {
+        let by_tcp = packet.packets_before(way.next.load());
+        count_sent(seen, map, start, again, by_tcp);
     }
-    let by_tcp = packet.packets_before(way.next.load()).min(again);
+}
+
+/// So many packets of data of a mapping that was sent before, from the data sequence number `start` on; of the packets
+/// of their buffer, the first `by_tcp` are not new to the subflow.
+#[inline(always)]
+pub(super) fn count_sent<T: Stages>(
+    seen: &Seen<'_, T>,
+    map: Map,
+    start: u64,
+    again: u32,
+    by_tcp: u32,
+) {
+    let size = seen.work.packet.segment_size;
+    let by_tcp = by_tcp.min(again);
     let anew = again - by_tcp;
     let anew = seen.tables.forget(anew);
     let mut here = anew;
     if anew != 0 && seen.session.flags.load() & session::JOINED != 0 {
         // Another subflow may have sent it.
         let first = start.wrapping_add(u64::from(by_tcp.wrapping_mul(size)));
-        here = way
+        here = seen
+            .way()
             .packets_mapped(map, first, size, anew, seen.tables)
             .min(anew);
     }

@@ -23,6 +23,7 @@ mod join;
 mod open;
 pub mod pending;
 mod predict;
+mod ranges;
 mod report;
 mod seen;
 mod sequence;
@@ -33,18 +34,21 @@ mod word;
 
 #[cfg(not(target_arch = "bpf"))]
 pub use self::clear::clear;
+pub(crate) use self::ranges::ATTEMPTS;
 pub use self::{
     checksum::checksum,
     close::close,
     entry::{
-        FlowKey, GAPS, HalfOpen, Keys, MAPPINGS, Mapping, Ranges, Session, Side, Subflow, Sum, Way,
-        half_open, session, subflow, sum,
+        CHUNK_RANGES, CHUNKS, FlowKey, GAPS, HalfOpen, Keys, MAPPED, MAPPINGS, Mapping, RangeChunk,
+        Ranges, SENT, Session, Side, Subflow, Sum, Way, chunks_for, half_open, session, subflow,
+        sum,
     },
     established::{established, is_ignored},
     handshake::handshake,
     join::{lookup_join, verify_join},
     open::{open_session, open_subflow},
     predict::{Predicted, is_predicted, predict_flow},
+    ranges::{Insertion, find_ranges, insert_range, is_chunk_free, walk_chunk},
     report::{Fallback, Happening, JoinFailure, Report},
     signals::signals,
     word::{Memory, Word},
@@ -133,6 +137,8 @@ pub trait Tables: Forget {
     type Subflows: Table<Memory = Self::Memory, Slot = Subflow<Self::Memory>>;
     /// Sessions, placed by the flow that was the first.
     type Sessions: Table<Memory = Self::Memory, Slot = Session<Self::Memory>>;
+    /// Ranges of data that found no room in their sessions.
+    type RangeChunks: Table<Memory = Self::Memory, Slot = RangeChunk<Self::Memory>>;
     /// What computes hashes.
     type Digest: Compress;
 
@@ -142,6 +148,8 @@ pub trait Tables: Forget {
     fn subflows(&self) -> &Self::Subflows;
     /// Sessions.
     fn sessions(&self) -> &Self::Sessions;
+    /// The pool of chunks that sessions with many ranges of data share.
+    fn range_chunks(&self) -> &Self::RangeChunks;
     /// The keys of the session in this slot.
     fn keys(&self, session: u32) -> Option<&Keys<Self::Memory>>;
     /// Buckets of words that lead from [`tokens`] to sessions: [`tokens::BUCKETS`] of them for each bucket of

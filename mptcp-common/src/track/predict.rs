@@ -2,7 +2,7 @@
 
 use super::{
     Stages, Tables,
-    entry::{Session, Subflow, session, subflow},
+    entry::{MAPPED, SENT, Session, Subflow, session, subflow},
     established::touch,
     sequence::{Map, after, after_64, raise},
     table::{self, Table as _},
@@ -204,15 +204,14 @@ fn predict_data<T: Tables>(
     bump(&way.packets, packet.packets.into());
     bump(&way.bytes, packet.payload.into());
     way.next.store(packet.sequence.wrapping_add(packet.payload));
-    side.sent_next
-        .store(start.wrapping_add(packet.payload.into()));
+    side.next[SENT].store(start.wrapping_add(packet.payload.into()));
     if !is_first {
         return Predicted(sender as u32 | Predicted::MAP_REPEATED);
     }
     way.remember(map);
     let end = highest.wrapping_add(map.length.into());
     side.highest.store(end);
-    side.mapped_next.store(end);
+    side.next[MAPPED].store(end);
     Predicted(sender as u32)
 }
 
@@ -249,8 +248,8 @@ fn predict_ack<T: Tables>(
         || (is_acked && (after(ack, other.next.load()) || other.unmapped.load() != 0))
         || (is_data_acked
             && (after_64(data_ack, theirs.highest.load())
-                || after_64(data_ack, theirs.mapped_next.load())
-                || after_64(data_ack, theirs.sent_next.load())))
+                || after_64(data_ack, theirs.next[MAPPED].load())
+                || after_64(data_ack, theirs.next[SENT].load())))
     {
         return Predicted::NOT;
     }

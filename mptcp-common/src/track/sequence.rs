@@ -2,7 +2,7 @@
 
 use super::{
     buffer::packets_from,
-    entry::{MAPPINGS, Mapping, Ranges, Side, Way},
+    entry::{MAPPED, MAPPINGS, Mapping, Ranges, SENT, Side, Way},
     word::{Memory, Word},
 };
 use crate::wire::{Forget, expand};
@@ -31,7 +31,7 @@ pub(super) fn is_in_window(number: u32, acked: u32, next: u32) -> bool {
 }
 
 /// Attempts at a change that another CPU may make at the same time.
-const TRIES: u32 = 4;
+pub(super) const TRIES: u32 = 4;
 
 /// Raises a number that several CPUs raise; says whether this one did.
 #[inline(always)]
@@ -58,35 +58,42 @@ pub(super) enum Relation {
     Partial = 1,
     /// All of it was.
     Inside = 2,
-    /// None of it was, and there was no room to remember it.
+    /// None of it was in the ranges at hand, and there was no room to remember it there.
     Lost = 3,
 }
 
-/// A set of data sequence numbers: everything below `next`, and ranges above it.
+/// A set of data sequence numbers: everything below `next`, and ranges above it. Those that find no room in the
+/// session are in chunks (see [`ranges`](super::ranges)).
 pub(super) struct Set<'a, M: Memory> {
-    next: &'a M::W64,
-    gaps: &'a M::W32,
-    above: &'a Ranges<M>,
+    pub(super) next: &'a M::W64,
+    /// How many ranges `above` has; from [`CHUNKED`] on it is known to have chunks too.
+    pub(super) gaps: &'a M::W32,
+    pub(super) above: &'a Ranges<M>,
 }
+
+/// The least of [`Set::gaps`] with chunks.
+pub(super) const CHUNKED: u32 = 1 << 8;
 
 impl<M: Memory> Side<M> {
     /// What this side mapped.
     #[inline(always)]
     pub(super) fn mapped_set(&self) -> Set<'_, M> {
-        Set {
-            next: &self.mapped_next,
-            gaps: &self.mapped_gaps,
-            above: &self.mapped,
-        }
+        self.set(MAPPED)
     }
 
     /// What this side sent.
     #[inline(always)]
     pub(super) fn sent_set(&self) -> Set<'_, M> {
+        self.set(SENT)
+    }
+
+    /// One of its two sets.
+    #[inline(always)]
+    pub(super) fn set(&self, which: usize) -> Set<'_, M> {
         Set {
-            next: &self.sent_next,
-            gaps: &self.sent_gaps,
-            above: &self.sent,
+            next: &self.next[which & 1],
+            gaps: &self.gaps[which & 1],
+            above: &self.ranges[which & 1],
         }
     }
 }
@@ -97,9 +104,8 @@ impl<M: Memory> Set<'_, M> {
     pub(super) fn reset(&self, next: u64) {
         self.next.store(next);
         self.gaps.store(0);
-        for range in self.above {
-            range[0].store(0);
-            range[1].store(0);
+        for word in self.above {
+            word.store(0);
         }
     }
 
@@ -116,18 +122,21 @@ impl<M: Memory> Set<'_, M> {
         if !after_64(end, next) {
             return Relation::Inside;
         }
-        if start == next && self.gaps.load() == 0 {
+        let gaps = self.gaps.load();
+        if start == next && gaps == 0 {
             // In order, and no gap open: what nearly every packet does. A plain store: another CPU
             // raises the number meanwhile only if it has the same data in hand, and what is lost
             // then comes back with the next DATA_ACK.
             self.next.store(end);
             return Relation::New;
         }
-        self.insert_above(next, start, end, verifier)
+        if gaps >= CHUNKED {
+            return Relation::Lost;
+        }
+        self.insert_above(next, gaps, start, end, verifier)
     }
 
-    /// How many of the packets that `length` bytes from `start` on are, each of `size` bytes but the last, lie in
-    /// it as a whole?
+    /// How many of the packets of a buffer lie in it as a whole?
     #[inline(always)]
     pub(super) fn packets_inside(
         &self,
@@ -136,60 +145,42 @@ impl<M: Memory> Set<'_, M> {
         length: u32,
         verifier: &impl Forget,
     ) -> u32 {
-        let next = self.next.load();
         if self.is_contiguous(start) || size == 0 {
             return 0;
         }
-        let packets = if after_64(next, start) {
-            let known = next.wrapping_sub(start);
-            if known >= length.into() {
-                return length.div_ceil(size);
-            }
-            known as u32 / size
-        } else {
-            0
+        let next = self.next.load();
+        let buffer = Buffer {
+            start: start as u32,
+            size,
+            length,
         };
-        let start = start as u32;
-        let mut packets = verifier.forget(packets);
-        for range in self.above {
-            let (low, high) = (range[0].load(), range[1].load());
-            // What lies behind the contiguous part was counted.
-            if low == high || !after(high, next as u32) {
-                continue;
-            }
-            let from = if after(low, start) {
-                low.wrapping_sub(start).div_ceil(size)
-            } else {
-                0
-            };
-            let to = if !after(high, start) {
-                0
-            } else if high.wrapping_sub(start) >= length {
-                length.div_ceil(size)
-            } else {
-                high.wrapping_sub(start) / size
-            };
-            packets = verifier.forget(packets + to.saturating_sub(from));
+        let mut packets = verifier.forget(buffer.packets_below(start, next));
+        for word in self.above {
+            packets = verifier.forget(packets + buffer.packets_in(word.load(), next as u32));
         }
         packets
     }
 
     /// Every packet that fills, opens or meets a gap.
     #[inline(always)]
-    fn insert_above(&self, next: u64, start: u64, end: u64, verifier: &impl Forget) -> Relation {
-        let mut relation = if after_64(next, start) {
-            Relation::Partial as u32
-        } else {
-            Relation::New as u32
-        };
-        let (start, end) = (start as u32, end as u32);
+    fn insert_above(
+        &self,
+        next: u64,
+        gaps: u32,
+        start: u64,
+        end: u64,
+        verifier: &impl Forget,
+    ) -> Relation {
+        let (mut relation, start) = clip(next, start);
+        let end = end as u32;
         let (mut from, mut to) = (start, end);
         let mut used = 0;
-        for range in self.above {
-            let (low, high) = (range[0].load(), range[1].load());
-            if low == high {
+        for word in self.above {
+            let range = word.load();
+            if range == 0 {
                 continue;
             }
+            let (low, high) = ((range >> 32) as u32, range as u32);
             if !after(low, start) && !after(end, high) {
                 return Relation::Inside;
             }
@@ -203,21 +194,19 @@ impl<M: Memory> Set<'_, M> {
                     from = if after(from, low) { low } else { from };
                     to = if after(high, to) { high } else { to };
                 }
-                range[1].store(low);
+                word.store(0);
             } else {
                 used = verifier.forget(used + 1);
             }
         }
         if !after(from, next as u32) {
-            self.gaps.store(used);
+            self.gaps.replace(gaps, used);
             raise(self.next, expand(next, to));
             return partial_or_new(relation);
         }
-        for range in self.above {
-            if is_unused(range) {
-                range[0].store(from);
-                range[1].store(to);
-                self.gaps.store(used + 1);
+        for word in self.above {
+            if word.load() == 0 && word.replace(0, range(from, to)) {
+                self.gaps.replace(gaps, used + 1);
                 return partial_or_new(relation);
             }
         }
@@ -233,13 +222,70 @@ impl<M: Memory> Set<'_, M> {
     }
 }
 
+/// The data of packets of `size` bytes each but the last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buffer {
+    /// Data sequence number of the first byte.
+    pub(super) start: u32,
+    pub(super) size: u32,
+    /// Bytes in all.
+    pub(super) length: u32,
+}
+
+impl Buffer {
+    /// How many of the packets lie below `next` as a whole? `start` is the buffer's.
+    #[inline(always)]
+    pub(super) fn packets_below(&self, start: u64, next: u64) -> u32 {
+        if !after_64(next, start) {
+            return 0;
+        }
+        let known = next.wrapping_sub(start);
+        if known >= self.length.into() {
+            return self.length.div_ceil(self.size);
+        }
+        known as u32 / self.size
+    }
+
+    /// How many lie in a range as a whole? What lies below `next` was counted.
+    #[inline(always)]
+    pub(super) fn packets_in(&self, range: u64, next: u32) -> u32 {
+        let (low, high) = ((range >> 32) as u32, range as u32);
+        if range == 0 || !after(high, next) || !after(high, self.start) {
+            return 0;
+        }
+        let from = if after(low, self.start) {
+            low.wrapping_sub(self.start).div_ceil(self.size)
+        } else {
+            0
+        };
+        let reached = high.wrapping_sub(self.start);
+        let to = if reached >= self.length {
+            self.length.div_ceil(self.size)
+        } else {
+            reached / self.size
+        };
+        to.saturating_sub(from)
+    }
+}
+
+/// What a range that ends above `next` begins as, and the part of it that does: what lies below is in the set.
 #[inline(always)]
-fn is_unused<W: Word<u32>>(range: &[W; 2]) -> bool {
-    range[0].load() == range[1].load()
+pub(super) fn clip(next: u64, start: u64) -> (u32, u32) {
+    if after_64(next, start) {
+        (Relation::Partial as u32, next as u32)
+    } else {
+        (Relation::New as u32, start as u32)
+    }
+}
+
+/// The word of a range.
+#[inline(always)]
+pub(super) fn range(start: u32, end: u32) -> u64 {
+    u64::from(start) << 32 | u64::from(end)
 }
 
 #[inline(always)]
-fn partial_or_new(relation: u32) -> Relation {
+pub(super) fn partial_or_new(relation: u32) -> Relation {
     if relation == Relation::Partial as u32 {
         Relation::Partial
     } else {

@@ -1,7 +1,10 @@
 //! `mptcp-user status`
 
 use anyhow::Result;
-use mptcp_common::counter::{Counters, KernelHook, ROWS, Role};
+use mptcp_common::{
+    counter::{Counters, KernelHook, ROWS, Role},
+    track::CHUNK_RANGES,
+};
 use nix::libc;
 use serde_json::{Value, json};
 
@@ -341,19 +344,24 @@ fn tables(entries: &[Entry]) -> String {
             // None is a number, too.
             Err(_) => ["?", "?"].map(str::to_owned),
         };
+        let chunks = tables.range_chunks();
+        let chunks = chunks.map_or("?".to_owned(), |chunks| chunks.to_string());
         let (sizes, limits, seeded) = (agreement.sizes(), agreement.limits, agreement.seeded());
         let [subflows, pending, threshold, _, handshake, alone, idle] =
             agreement.origins.named().map(|(_, origin)| origin.name());
-        let [_, subflow, session] = Agreement::bytes_per_entry();
+        let [_, subflow, session, chunk] = Agreement::bytes_per_entry();
         let seconds = |nanoseconds: u64| nanoseconds / 1_000_000_000;
         text.push_str(&format!(
             "Tables of {}: {} of {} sessions ({session} bytes each), {} of {} subflows ({subflow} bytes \
-             each), {:.1} MiB in all; {} sessions and {} subflows were there before the probe\n",
+             each), {} of {} chunks of {CHUNK_RANGES} ranges of data ({chunk} bytes each), {:.1} MiB in all; {} \
+             sessions and {} subflows were there before the probe\n",
             entry.label(),
             sessions,
             sizes.sessions,
             open,
             sizes.subflows,
+            chunks,
+            agreement.chunks(),
             agreement.memory() as f64 / f64::from(1 << 20),
             seeded.sessions,
             seeded.subflows,
@@ -500,16 +508,20 @@ fn tables_object(entry: &Entry) -> Option<Value> {
     let alone = host.and_then(|host| host.alone);
     let outdated = entry.outdated();
     let (sizes, limits) = (agreement.sizes(), agreement.limits);
-    let [_, subflow, session] = Agreement::bytes_per_entry();
+    let [_, subflow, session, chunk] = Agreement::bytes_per_entry();
     Some(json!({
         "sessions": gauges.map(|gauges| gauges.sessions),
         "max_sessions": sizes.sessions,
         "subflows": gauges.map(|gauges| gauges.subflows),
         "max_subflows": sizes.subflows,
         "max_handshakes": sizes.handshakes,
+        "range_chunks": tables.range_chunks().ok(),
+        "max_range_chunks": agreement.chunks(),
+        "max_ranges": sizes.ranges,
         "bytes": agreement.memory(),
         "bytes_per_session": session,
         "bytes_per_subflow": subflow,
+        "bytes_per_range_chunk": chunk,
         "seeded_sessions": agreement.seeded().sessions,
         "seeded_subflows": agreement.seeded().subflows,
         "limits": {

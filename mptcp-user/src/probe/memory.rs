@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, Map, MapData};
 use bytemuck::Zeroable;
 use mptcp_common::track::{
-    Atomics, HalfOpen, Session, Subflow,
+    Atomics, HalfOpen, RangeChunk, Session, Subflow,
     table::{self, Bucket, Cell, Table, WAYS, cell_shift},
 };
 use nix::{
@@ -202,6 +202,10 @@ impl Slot for Subflow<Atomics> {
 }
 
 impl Slot for Session<Atomics> {
+    type Words = [u64; size_of::<Self>() / 8];
+}
+
+impl Slot for RangeChunk<Atomics> {
     type Words = [u64; size_of::<Self>() / 8];
 }
 

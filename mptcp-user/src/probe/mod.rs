@@ -91,6 +91,7 @@ impl Settings {
                 sessions: 1,
                 subflows: 1,
                 handshakes: 1,
+                ranges: 1,
             }
         }
     }

@@ -16,7 +16,7 @@ use bytemuck::{Pod, Zeroable};
 use mptcp_common::{
     counter::{Gauges, LAYOUT_VERSION},
     track::{
-        self, Atomics, HalfOpen, Keys, Limits, Session, Subflow, adopt,
+        self, Atomics, HalfOpen, Keys, Limits, RangeChunk, Session, Subflow, adopt, chunks_for,
         pending::SLICES,
         table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
@@ -52,6 +52,9 @@ pub(crate) struct Agreement {
     sessions: u32,
     subflows: u32,
     handshakes: u32,
+    ranges: u32,
+    /// 0.
+    reserved: u32,
     /// What tags are made with. Secret.
     seed: u64,
     /// Sessions and subflows that were there before the probes, and were adopted.
@@ -63,13 +66,15 @@ pub(crate) struct Agreement {
 
 /// The maps: name in the object, name of the pin, entries per bucket (0 is one bucket), of which
 /// table.
-const MAPS: [(&str, &str, u32, Which); 10] = [
+const MAPS: [(&str, &str, u32, Which); 12] = [
     ("HALF_OPEN_TAGS", "handshake-tags", 0, Which::Handshakes),
     ("HALF_OPENS", "handshakes", WAYS, Which::Handshakes),
     ("SUBFLOW_TAGS", "subflow-tags", 0, Which::Subflows),
     ("SUBFLOWS", "subflows", WAYS, Which::Subflows),
     ("SESSION_TAGS", "session-tags", 0, Which::Sessions),
     ("SESSIONS", "sessions", WAYS, Which::Sessions),
+    ("RANGE_TAGS", "range-tags", 0, Which::Ranges),
+    ("RANGES", "ranges", WAYS, Which::Ranges),
     ("TOKENS", "tokens", tokens::BUCKETS, Which::Sessions),
     ("KEYS", "keys", WAYS, Which::Sessions),
     ("PENDING_JOINS", "pending-joins", 0, Which::One),
@@ -80,6 +85,7 @@ const MAPS: [(&str, &str, u32, Which); 10] = [
 const HANDSHAKES: [&str; 2] = ["HALF_OPEN_TAGS", "HALF_OPENS"];
 const SUBFLOWS: [&str; 2] = ["SUBFLOW_TAGS", "SUBFLOWS"];
 const SESSIONS: [&str; 2] = ["SESSION_TAGS", "SESSIONS"];
+const RANGES: [&str; 2] = ["RANGE_TAGS", "RANGES"];
 
 /// What handshakes and subflows share.
 const FILTER_PIN: &str = "filter";
@@ -89,6 +95,7 @@ enum Which {
     Handshakes,
     Subflows,
     Sessions,
+    Ranges,
     /// Words of cells.
     Filter,
     /// A single value.
@@ -107,6 +114,8 @@ impl Agreement {
             sessions: sizes.sessions,
             subflows: sizes.subflows,
             handshakes: sizes.handshakes,
+            ranges: sizes.ranges,
+            reserved: 0,
             seed: u64::from_ne_bytes(seed),
             seeded: [0; 2],
             limits: policy.limits,
@@ -124,6 +133,7 @@ impl Agreement {
             sessions: self.sessions,
             subflows: self.subflows,
             handshakes: self.handshakes,
+            ranges: self.ranges,
         }
     }
 
@@ -132,9 +142,15 @@ impl Agreement {
             Which::Handshakes => buckets_for(self.handshakes),
             Which::Subflows => buckets_for(self.subflows),
             Which::Sessions => buckets_for(self.sessions),
+            Which::Ranges => buckets_for(self.chunks()),
             Which::Filter => self.cells() / CELLS,
             Which::One => 1,
         }
+    }
+
+    /// Chunks of ranges.
+    pub(crate) fn chunks(&self) -> u32 {
+        chunks_for(self.ranges)
     }
 
     /// Of the filter.
@@ -146,16 +162,17 @@ impl Agreement {
 
     /// Memory of all tables, in bytes.
     pub(crate) fn memory(&self) -> u64 {
-        let [handshake, subflow, session] = Self::bytes_per_entry();
+        let [handshake, subflow, session, chunk] = Self::bytes_per_entry();
         let table = |which, entry| u64::from(self.buckets(which) * WAYS) * entry;
         table(Which::Handshakes, handshake)
             + table(Which::Subflows, subflow)
             + table(Which::Sessions, session)
+            + table(Which::Ranges, chunk)
             + u64::from(self.cells())
     }
 
-    /// Memory of a handshake, a subflow and a session, in bytes, with their tags.
-    pub(crate) fn bytes_per_entry() -> [u64; 3] {
+    /// Memory of a handshake, a subflow, a session and a chunk of ranges, in bytes, with their tags.
+    pub(crate) fn bytes_per_entry() -> [u64; 4] {
         let tag = size_of::<Bucket<Atomics>>() / WAYS as usize;
         [
             tag + size_of::<HalfOpen<Atomics>>(),
@@ -164,6 +181,7 @@ impl Agreement {
             tag * (1 + tokens::BUCKETS as usize)
                 + size_of::<Session<Atomics>>()
                 + size_of::<Keys<Atomics>>(),
+            tag + size_of::<RangeChunk<Atomics>>(),
         ]
         .map(|bytes| bytes as u64)
     }
@@ -246,7 +264,7 @@ impl Agreement {
     pub(crate) fn apply<'a>(
         &'a self,
         loader: &mut EbpfLoader<'a>,
-        constants: &'a [u32; 4],
+        constants: &'a [u32; 5],
         pins: Option<&NamespacePins>,
     ) {
         for (name, pin, ways, which) in MAPS {
@@ -267,6 +285,7 @@ impl Agreement {
             .override_global("SUBFLOW_BUCKETS", &constants[1], true)
             .override_global("SESSION_BUCKETS", &constants[2], true)
             .override_global("CELL_SHIFT", &constants[3], true)
+            .override_global("RANGE_BUCKETS", &constants[4], true)
             .override_global("SEED", &self.seed, true)
             .override_global("HANDSHAKE_TIME", &self.limits.handshake, true)
             .override_global("ALONE_TIME", &self.limits.alone, true)
@@ -313,12 +332,18 @@ impl Agreement {
         Ok(())
     }
 
-    /// What the programs have to know of the sizes: buckets of handshakes, subflows and sessions, and the filter's
-    /// [`cell_shift`].
-    pub(crate) fn constants(&self) -> [u32; 4] {
-        let [handshakes, subflows, sessions] =
-            [Which::Handshakes, Which::Subflows, Which::Sessions].map(|which| self.buckets(which));
-        [handshakes, subflows, sessions, cell_shift(self.cells())]
+    /// What the programs have to know of the sizes: buckets of handshakes, subflows and sessions, the filter's
+    /// [`cell_shift`], and buckets of chunks.
+    pub(crate) fn constants(&self) -> [u32; 5] {
+        let [handshakes, subflows, sessions, ranges] = [
+            Which::Handshakes,
+            Which::Subflows,
+            Which::Sessions,
+            Which::Ranges,
+        ]
+        .map(|which| self.buckets(which));
+        let shift = cell_shift(self.cells());
+        [handshakes, subflows, sessions, shift, ranges]
     }
 }
 
@@ -411,6 +436,21 @@ impl Tables {
         Ok(census.gauges())
     }
 
+    /// Chunks of ranges that are in use.
+    pub(crate) fn range_chunks(&self) -> Result<u32> {
+        let (limits, now) = (self.limits()?, now()?);
+        let mut sessions = self.windows::<Session<Atomics>>(SESSIONS)?;
+        let (mut used, mut failed) = (0, None);
+        self.windows::<RangeChunk<Atomics>>(RANGES)?
+            .each(|_, chunk| match sessions.slot(chunk.session_slot()) {
+                Ok(session) => {
+                    used += u32::from(!track::is_chunk_free(chunk, session, &limits, now));
+                }
+                Err(error) => failed = Some(error),
+            })?;
+        failed.map_or(Ok(used), Err)
+    }
+
     /// The limits that are judged by now: another `attach` may have changed them since these tables were opened.
     fn limits(&self) -> Result<Limits> {
         let present = self.pins.as_ref().map(Agreement::read).transpose()?;
@@ -437,6 +477,7 @@ impl Tables {
             handshakes: self.table(HANDSHAKES, Some(FILTER))?,
             subflows: self.table(SUBFLOWS, Some(FILTER))?,
             sessions: self.table(SESSIONS, None)?,
+            range_chunks: self.table(RANGES, None)?,
             tokens: Mapping::whole(tokens, length)?,
             keys: RefCell::new(Array::try_from(Map::Array(keys))?),
             pending_joins: RefCell::new(Array::try_from(Map::Array(pending_joins))?),
@@ -488,6 +529,7 @@ pub(crate) struct WholeTables {
     handshakes: Whole<HalfOpen<Atomics>>,
     subflows: Whole<Subflow<Atomics>>,
     sessions: Whole<Session<Atomics>>,
+    range_chunks: Whole<RangeChunk<Atomics>>,
     tokens: Mapping<Bucket<Atomics>>,
     /// Secrets, which are not mapped.
     keys: RefCell<Array<MapData, [u64; 2]>>,
@@ -508,6 +550,10 @@ impl adopt::Shared for WholeTables {
 
     fn sessions(&self) -> &impl Table<Memory = Atomics, Slot = Session<Atomics>> {
         &self.sessions
+    }
+
+    fn range_chunks(&self) -> &impl Table<Memory = Atomics, Slot = RangeChunk<Atomics>> {
+        &self.range_chunks
     }
 
     fn tokens(&self, bucket: u32) -> Option<&Bucket<Atomics>> {

@@ -164,6 +164,7 @@ fn config(sessions: u32, is_tracking: bool, is_verifying: bool) -> Config {
             sessions,
             subflows: 2 * sessions,
             handshakes: 16384,
+            ..Sizes::default()
         },
         ..host()
     }
