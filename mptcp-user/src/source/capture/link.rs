@@ -125,6 +125,7 @@ const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 const VLAN_C: [u8; 2] = [0x81, 0x00];
 const VLAN_S: [u8; 2] = [0x88, 0xa8];
+const PPPOE_DISCOVERY: [u8; 2] = [0x88, 0x63];
 const PPPOE: [u8; 2] = [0x88, 0x64];
 const PPP: [u8; 2] = [0x88, 0x0b];
 
@@ -217,7 +218,9 @@ fn ppp<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
 fn pppoe<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
     match bytes {
         [0x11, 0, _, _, _, _, bytes @ ..] => ppp(bytes, header),
-        [_, _, _, _, _, _, ..] => other(PPPOE, header),
+        // Discovery has a code. Of another version nothing is known.
+        [_, 1.., _, _, _, _, ..] => other(PPPOE_DISCOVERY, header),
+        [_, _, _, _, _, _, ..] => other(PPP, header),
         _ => (&[], false),
     }
 }
