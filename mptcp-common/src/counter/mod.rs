@@ -19,4 +19,4 @@ mod raw;
 pub use catalogue::{Direction, Gauges, Group, Kind, Quality, ROWS, Role, Row, Value};
 pub use extra::{EXTRAS, Extra};
 pub use hook::{HookCounts, KernelHook};
-pub use raw::{Counters, Events, LAYOUT_VERSION, Leaf, Leaves, bounded_sum};
+pub use raw::{Counters, Events, LAYOUT_VERSION, Leaf, Leaves, PLACES, bounded_sum, place};
