@@ -1,5 +1,7 @@
 //! Access to the bytes of a frame, in an XDP buffer or a socket buffer.
 
+use core::{intrinsics::is_val_statically_known, mem::offset_of};
+
 use aya_ebpf::{
     bindings::{__sk_buff, xdp_md},
     helpers::generated::{
@@ -33,6 +35,8 @@ pub(crate) trait Bytes {
     fn queue(&self) -> u32;
     /// As [`Buffer::segment_size`].
     fn segment_size(&self) -> u32;
+    /// Index of the interface.
+    fn interface(&self) -> u32;
     /// As [`Frame::merged_length`].
     fn merged_length(&self) -> u32;
     /// As [`Frame::stripped_tags`].
@@ -46,7 +50,11 @@ pub(crate) trait Bytes {
     /// parts: the verifier only believes a comparison of the very pointer that is used.
     #[inline(always)]
     fn address(&self, at: u32) -> usize {
-        let mut address = self.start() + at as usize;
+        let mut address = self.start();
+        if is_val_statically_known(at) && at == 0 {
+            return address;
+        }
+        address += at as usize;
         // SAFETY: x = x. An instruction, since the kernel refuses two lines of debug information
         // for one.
         unsafe {
@@ -211,10 +219,20 @@ pub(crate) struct Xdp(pub(crate) XdpContext);
 impl Bytes for Xdp {
     #[inline(always)]
     fn start(&self) -> usize {
-        // SAFETY: the context is valid for the program's run. Volatile, so that no packet pointer
+        let start;
+        // SAFETY: the context is valid for the program's run. Not pure, so that no packet pointer
         // outlives the check it was made for: the verifier tells apart every state in which one
-        // is checked further than in another.
-        unsafe { core::ptr::read_volatile(&raw const (*self.0.ctx).data) as usize }
+        // is checked further than in another. The compiler does not know what it loads (see `address`).
+        unsafe {
+            core::arch::asm!(
+                "{start} = *(u32 *)({context} + {at})",
+                start = out(reg) start,
+                context = in(reg) self.0.ctx,
+                at = const offset_of!(xdp_md, data),
+                options(nostack, readonly, preserves_flags),
+            );
+        }
+        start
     }
 
     #[inline(always)]
@@ -248,6 +266,12 @@ impl Bytes for Xdp {
     #[inline(always)]
     fn segment_size(&self) -> u32 {
         0
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context is valid for the program's run.
+        unsafe { (*self.0.ctx).ingress_ifindex }
     }
 
     #[inline(always)]
@@ -291,10 +315,20 @@ impl Skb {
 impl Bytes for Skb {
     #[inline(always)]
     fn start(&self) -> usize {
-        // SAFETY: the context is valid for the program's run. Volatile, so that no packet pointer
+        let start;
+        // SAFETY: the context is valid for the program's run. Not pure, so that no packet pointer
         // outlives the check it was made for: the verifier tells apart every state in which one
-        // is checked further than in another.
-        unsafe { core::ptr::read_volatile(&raw const (*self.skb()).data) as usize }
+        // is checked further than in another. The compiler does not know what it loads (see `address`).
+        unsafe {
+            core::arch::asm!(
+                "{start} = *(u32 *)({context} + {at})",
+                start = out(reg) start,
+                context = in(reg) self.skb(),
+                at = const offset_of!(__sk_buff, data),
+                options(nostack, readonly, preserves_flags),
+            );
+        }
+        start
     }
 
     #[inline(always)]
@@ -337,6 +371,12 @@ impl Bytes for Skb {
     fn segment_size(&self) -> u32 {
         // SAFETY: as for the buffer.
         unsafe { (*self.skb()).gso_size }
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: as for the buffer.
+        unsafe { (*self.skb()).ifindex }
     }
 
     #[inline(always)]

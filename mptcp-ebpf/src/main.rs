@@ -1,7 +1,8 @@
 //! The kernel side: gather the headers of a frame, let the engine count, pass the frame.
 //!
-//! Three programs, one body. What is decided about MPTCP is decided in `mptcp-common`; here are
-//! only the access to frames ([`frame`]) and the tables ([`tables`], [`memory`], [`stages`]).
+//! Three programs, and three for interfaces that are attached together; one body. What is decided about MPTCP is
+//! decided in `mptcp-common`; here are only the access to frames ([`frame`]) and the tables ([`tables`],
+//! [`memory`], [`stages`]).
 //!
 //! No path changes or drops a packet: XDP programs return `XDP_PASS`, TC programs
 //! `TC_ACT_UNSPEC`, which lets the programs behind them in a TCX chain run (`TC_ACT_OK` would not).
@@ -47,7 +48,15 @@ use crate::{
 #[xdp(frags)]
 #[inline(always)]
 pub fn xdp_ingress(ctx: XdpContext) -> u32 {
-    observe(&InPlace(Xdp(ctx)), true);
+    observe::<_, false>(&InPlace(Xdp(ctx)), true);
+    XDP_PASS
+}
+
+/// The same for several interfaces, all with an Ethernet header.
+#[xdp(frags)]
+#[inline(always)]
+pub fn xdp_ingress_set(ctx: XdpContext) -> u32 {
+    observe::<_, true>(&InPlace(Xdp(ctx)), true);
     XDP_PASS
 }
 
@@ -55,7 +64,15 @@ pub fn xdp_ingress(ctx: XdpContext) -> u32 {
 #[classifier]
 #[inline(always)]
 pub fn tc_ingress(ctx: TcContext) -> i32 {
-    observe(&InPlace(Skb(ctx)), true);
+    observe::<_, false>(&InPlace(Skb(ctx)), true);
+    TC_ACT_UNSPEC
+}
+
+/// The same for several interfaces.
+#[classifier]
+#[inline(always)]
+pub fn tc_ingress_set(ctx: TcContext) -> i32 {
+    observe::<_, true>(&InPlace(Skb(ctx)), true);
     TC_ACT_UNSPEC
 }
 
@@ -63,20 +80,34 @@ pub fn tc_ingress(ctx: TcContext) -> i32 {
 #[classifier]
 #[inline(always)]
 pub fn tc_egress(ctx: TcContext) -> i32 {
-    observe(&InPlace(Skb(ctx)), false);
+    observe::<_, false>(&InPlace(Skb(ctx)), false);
+    TC_ACT_UNSPEC
+}
+
+/// The same for several interfaces.
+#[classifier]
+#[inline(always)]
+pub fn tc_egress_set(ctx: TcContext) -> i32 {
+    observe::<_, true>(&InPlace(Skb(ctx)), false);
     TC_ACT_UNSPEC
 }
 
 /// Counts one frame.
 ///
-/// The order is a promise to readers (see `Counters`): `frames`, then events, then the leaf.
+/// The order is a promise to readers (see `Counters`): `frames`, then events, then the leaf. Programs of a `SET` run
+/// on several interfaces with a link-layer header.
 #[inline(always)]
-fn observe<B: Bytes>(frame: &InPlace<B>, ingress: bool) {
-    let Some(counters) = tables::counters() else {
+fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
+    let counters = if SET {
+        tables::counters_of(frame.0.interface())
+    } else {
+        tables::counters()
+    };
+    let Some(counters) = counters else {
         return;
     };
     let mut buffer = frame.0.buffer(ingress);
-    let shape = if tables::is_layer_3() {
+    let shape = if !SET && tables::is_layer_3() {
         // Instructions that nothing else leads to: the verifier removes them, and the comparison with them.
         tables::barrier();
         Shape::Layer3

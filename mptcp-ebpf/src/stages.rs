@@ -19,7 +19,7 @@ impl Stages for Kernel {
 
     #[inline(always)]
     fn examine(&self) {
-        examine();
+        examine(self.counters, self.work);
     }
 
     #[inline(always)]
@@ -127,8 +127,14 @@ const MAX_REPORTS: u64 = 1000;
 /// Puts a report in the ring.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn tell(happening: u32, detail: u32, token: u32) -> u32 {
-    let Some(kernel) = Kernel::new() else {
+pub(crate) extern "C" fn tell(
+    counters: *mut Counters,
+    work: *mut Work,
+    happening: u32,
+    detail: u32,
+    token: u32,
+) -> u32 {
+    let Some(kernel) = Kernel::of(counters, work) else {
         return 0;
     };
     let work = kernel.work();
@@ -198,8 +204,8 @@ extern "C" fn insert_ranges(counters: *mut Counters, work: *mut Work) -> u32 {
 /// See [`engine::examine`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn examine() -> u32 {
-    if let Some(kernel) = Kernel::new() {
+extern "C" fn examine(counters: *mut Counters, work: *mut Work) -> u32 {
+    if let Some(kernel) = Kernel::of(counters, work) {
         engine::examine(&kernel, &tables::policy());
     }
     0

@@ -10,7 +10,7 @@ use aya_ebpf::{
     maps::{Array, RingBuf},
 };
 use mptcp_common::{
-    counter::{Counters, Direction, Events, Role},
+    counter::{Counters, Direction, Events, Role, place},
     crypto::{Compress, Digest, Hash},
     engine::{self, Policy, Stages as _, Work},
     track::{
@@ -27,7 +27,8 @@ use crate::{
     stages,
 };
 
-/// The counters of one interface: pinned, documented, read by user space.
+/// The counters of one interface, or of several that have programs in common, each at its [`place`]: pinned,
+/// documented, read by user space.
 #[btf_map]
 static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 
@@ -97,7 +98,18 @@ macro_rules! table {
 
                 #[inline(always)]
                 fn is_absent(&self, place: u64) -> bool {
-                    let cell: *const u8 = $filter(place >> CELL_SHIFT.load());
+                    let (mut index, shift) = (place, u64::from(CELL_SHIFT.load()));
+                    // SAFETY: the index >> the shift, of 63 bits at most. The compiler would mask that, and
+                    // not know that nothing but the filter is behind it.
+                    unsafe {
+                        core::arch::asm!(
+                            "{0} >>= {1}",
+                            inout(reg) index,
+                            in(reg) shift,
+                            options(nomem, nostack, preserves_flags),
+                        );
+                    }
+                    let cell: *const u8 = filter_start().wrapping_add(index as usize);
                     // SAFETY: inside of the map, as the verifier makes sure. Any bytes are cells.
                     unsafe { cell.read_volatile() == 0 }
                 }
@@ -180,29 +192,52 @@ static MIN_MSS_V6: Global<u16> = Global::new(1220);
 #[unsafe(no_mangle)]
 static VERSION_0: Global<u8> = Global::new(1);
 
-/// The filter's part with this number: a word or, of bytes, a cell.
+/// The filter's word with this number.
 #[inline(always)]
-fn filter<T>(mut index: u64) -> *const T {
-    let mut filter = &raw const FILTER;
-    // SAFETY: x = x. The compiler knows no more that it is a variable of one word, nor where the index comes
-    // from: it would scale that by bits, of which the verifier keeps less.
+fn filter(mut index: u64) -> *const Shared<u64> {
+    // SAFETY: x = x. The compiler does not know where the index comes from: it would scale that by bits, of
+    // which the verifier keeps less.
     unsafe {
         core::arch::asm!(
             "{0} = {0}",
-            "{1} = {1}",
-            inout(reg) filter,
             inout(reg) index,
             options(nomem, nostack, preserves_flags),
         );
     }
-    filter.cast::<T>().wrapping_add(index as usize)
+    filter_start()
+        .cast::<Shared<u64>>()
+        .wrapping_add(index as usize)
+}
+
+/// The filter's first byte. Of the compiler's own load of the address it would know that it is a variable of one
+/// word.
+#[inline(always)]
+fn filter_start() -> *const u8 {
+    let filter: *const u8;
+    // SAFETY: the address of a static.
+    unsafe {
+        core::arch::asm!(
+            "{0} = {1} ll",
+            out(reg) filter,
+            sym FILTER,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    filter
 }
 
 /// This CPU's value of a map that has one. Its key stands in memory: on the stack, where aya puts it, it is made
 /// anew for each packet, by four instructions.
 #[inline(always)]
 fn only<T>(map: &'static PerCpuArray<T, 1>) -> Option<*mut T> {
-    let (map, key) = (core::ptr::from_ref(map), &raw const FIRST);
+    at(map, &raw const FIRST)
+}
+
+/// This CPU's value of a map, by an address where the key stands.
+#[inline(always)]
+fn at<T, K>(map: &'static PerCpuArray<T, 1>, key: *const K) -> Option<*mut T> {
+    const { assert!(size_of::<K>() == size_of::<u32>()) };
+    let map = core::ptr::from_ref(map);
     // SAFETY: a map, and a key of its type.
     let value = unsafe { bpf_map_lookup_elem(map.cast_mut().cast(), key.cast()) };
     (!value.is_null()).then_some(value.cast())
@@ -214,12 +249,20 @@ pub(crate) fn digest() -> Option<*mut Digest> {
     only(&DIGEST)
 }
 
-/// This CPU's counters.
+/// This CPU's counters, of the only interface.
 #[inline(always)]
 pub(crate) fn counters() -> Option<&'static mut Counters> {
     // SAFETY: the value belongs to this CPU, and a run asks once. Runs do not nest: ingress is in
     // softirq, egress has softirqs off (a kernel without that lock, PREEMPT_RT, is not supported).
     only(&COUNTERS).map(|counters| unsafe { &mut *counters })
+}
+
+/// This CPU's counters, of the interface with this index.
+#[inline(always)]
+pub(crate) fn counters_of(interface: u32) -> Option<&'static mut Counters> {
+    let key = place(interface);
+    // SAFETY: as above.
+    at(&COUNTERS, &raw const key).map(|counters| unsafe { &mut *counters })
 }
 
 /// This CPU's packet in work.
@@ -359,11 +402,6 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    #[inline(always)]
-    pub(crate) fn new() -> Option<Self> {
-        Self::of(counters()?, work()?)
-    }
-
     /// Of what a caller looked up.
     #[inline(always)]
     pub(crate) fn of(counters: *mut Counters, work: *mut Work) -> Option<Self> {
@@ -512,7 +550,7 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn report(&self, happening: Happening, detail: u32, token: u32) {
-        stages::tell(happening as u32, detail, token);
+        stages::tell(self.counters, self.work, happening as u32, detail, token);
     }
 
     /// By an index that the verifier does not know: it looks at the code behind once, and not once

@@ -10,6 +10,7 @@ mod commands;
 mod failure;
 pub mod offline;
 mod probe;
+mod progress;
 mod render;
 mod source;
 

@@ -75,9 +75,38 @@ pub enum Clock {
     Set = 1,
 }
 
+/// For how many interfaces programs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// One, of any kind.
+    One,
+    /// Several, whose counters are in one map.
+    Several,
+}
+
+impl Of {
+    /// The name of a program, by that of the one for one interface.
+    fn name(self, name: &str) -> String {
+        match self {
+            Self::One => name.to_owned(),
+            Self::Several => format!("{name}_set"),
+        }
+    }
+
+    /// Where the counters of the loopback device are, which is the first of every namespace and the one of
+    /// frames that a test makes.
+    fn place(self) -> u32 {
+        match self {
+            Self::One => 0,
+            Self::Several => 1,
+        }
+    }
+}
+
 /// The programs, loaded, with counters of their own.
 pub struct Kernel {
     programs: Ebpf,
+    of: Of,
     counters: PerCpuArray<MapData, Raw>,
     clock: Array<MapData, u64>,
     reports: RingBuf<MapData>,
@@ -101,8 +130,17 @@ impl Kernel {
         Self::load_from(mptcp_user::OBJECT, config, clock)
     }
 
-    /// Loads all programs of an object.
+    /// Loads all programs for several interfaces.
+    pub fn load_set(config: offline::Config, clock: Clock) -> Result<Self> {
+        Self::load_as(mptcp_user::OBJECT, config, clock, Of::Several)
+    }
+
+    /// Loads the programs of an object.
     pub fn load_from(object: &[u8], config: offline::Config, clock: Clock) -> Result<Self> {
+        Self::load_as(object, config, clock, Of::One)
+    }
+
+    fn load_as(object: &[u8], config: offline::Config, clock: Clock, of: Of) -> Result<Self> {
         let offline::Config {
             role,
             scope,
@@ -136,6 +174,7 @@ impl Kernel {
             }
         }
         loader.map_max_entries("TOKENS", buckets[2] * tokens::BUCKETS);
+        loader.map_max_entries("COUNTERS", of.place() + 1);
         let mut programs = loader
             .override_global("TEST_CLOCK", &is_test, true)
             .override_global("ROLE", &role, true)
@@ -165,9 +204,9 @@ impl Kernel {
         let filter = filter::create(cells)?;
         filter::give(&programs, &filter)?;
         for name in ["tc_ingress", "tc_egress"] {
-            classifier(&mut programs, name)?.load()?;
+            classifier(&mut programs, &of.name(name))?.load()?;
         }
-        xdp(&mut programs)?.load()?;
+        xdp(&mut programs, of)?.load()?;
         let counters = programs.take_map("COUNTERS").context("no map COUNTERS")?;
         let clock = programs.take_map("CLOCK").context("no map CLOCK")?;
         let mut clock = Array::try_from(clock)?;
@@ -175,6 +214,7 @@ impl Kernel {
         let reports = programs.take_map("REPORTS").context("no map REPORTS")?;
         Ok(Self {
             programs,
+            of,
             clock,
             reports: RingBuf::try_from(reports)?,
             filter,
@@ -203,11 +243,13 @@ impl Kernel {
         options.data_out = Some(&mut out);
         options.ctx_in = context;
         let result = match program {
-            Program::XdpIngress => xdp(&mut self.programs)?.test_run(options)?,
+            Program::XdpIngress => xdp(&mut self.programs, self.of)?.test_run(options)?,
             Program::TcIngress => {
-                classifier(&mut self.programs, "tc_ingress")?.test_run(options)?
+                classifier(&mut self.programs, &self.of.name("tc_ingress"))?.test_run(options)?
             }
-            Program::TcEgress => classifier(&mut self.programs, "tc_egress")?.test_run(options)?,
+            Program::TcEgress => {
+                classifier(&mut self.programs, &self.of.name("tc_egress"))?.test_run(options)?
+            }
         };
         ensure!(
             PASS.contains(&result.return_value),
@@ -251,21 +293,21 @@ impl Kernel {
 
     /// The XDP program, to run from several threads at once.
     pub fn xdp(&self) -> Result<&Xdp> {
-        Ok(self
-            .programs
-            .program("xdp_ingress")
-            .context("no program xdp_ingress")?
+        let name = self.of.name("xdp_ingress");
+        let program = self.programs.program(&name);
+        Ok(program
+            .with_context(|| format!("no program {name}"))?
             .try_into()?)
     }
 
     /// The TC program on egress, or the one on ingress.
     pub fn tc(&self, is_ingress: bool) -> Result<&SchedClassifier> {
-        let name = if is_ingress {
+        let name = self.of.name(if is_ingress {
             "tc_ingress"
         } else {
             "tc_egress"
-        };
-        let program = self.programs.program(name);
+        });
+        let program = self.programs.program(&name);
         Ok(program
             .with_context(|| format!("no program {name}"))?
             .try_into()?)
@@ -282,12 +324,12 @@ impl Kernel {
 
     /// Puts the XDP program on an interface, which then has receive queues to run on.
     pub fn attach(&mut self, interface: &str) -> Result<XdpLinkId> {
-        Ok(xdp(&mut self.programs)?.attach(interface, XdpMode::Driver)?)
+        Ok(xdp(&mut self.programs, self.of)?.attach(interface, XdpMode::Driver)?)
     }
 
     /// Takes it off again.
     pub fn detach(&mut self, link: XdpLinkId) -> Result<()> {
-        Ok(xdp(&mut self.programs)?.detach(link)?)
+        Ok(xdp(&mut self.programs, self.of)?.detach(link)?)
     }
 
     /// Runs the XDP program on a frame as if it came in at a receive queue of an interface (by its
@@ -393,16 +435,16 @@ impl Kernel {
     /// All counts so far.
     pub fn read(&self) -> Result<Counters> {
         let mut sum = Counters::default();
-        for cpu in self.counters.get(&0, 0)?.iter() {
+        for cpu in self.counters.get(&self.of.place(), 0)?.iter() {
             sum.add(&cpu.0);
         }
         Ok(sum)
     }
 }
 
-fn xdp(programs: &mut Ebpf) -> Result<&mut Xdp> {
+fn xdp(programs: &mut Ebpf, of: Of) -> Result<&mut Xdp> {
     Ok(programs
-        .program_mut("xdp_ingress")
+        .program_mut(&of.name("xdp_ingress"))
         .context("no program xdp_ingress")?
         .try_into()?)
 }

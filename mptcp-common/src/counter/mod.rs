@@ -21,4 +21,6 @@ pub use catalogue::{Direction, Gauges, Group, Kind, Quality, ROWS, Role, Row, Va
 pub use extra::{EXTRAS, Extra};
 pub use hook::{HookCounts, KernelHook};
 pub use protocol::{Passed, Protocol};
-pub use raw::{Counters, Events, LAYOUT_VERSION, Leaf, Leaves, Protocols, bounded_sum};
+pub use raw::{
+    Counters, Events, LAYOUT_VERSION, Leaf, Leaves, PLACES, Protocols, bounded_sum, place,
+};

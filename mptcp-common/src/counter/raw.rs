@@ -8,6 +8,15 @@ use crate::wire::DssFlags;
 /// Version of the pinned maps' layout. A map of another version is never read or reused.
 pub const LAYOUT_VERSION: u32 = 1;
 
+/// Places of counters in a map that several interfaces have in common: so many at most, and a power of two.
+pub const PLACES: u32 = 32;
+
+/// The place of an interface in such a map, by its index.
+#[inline(always)]
+pub const fn place(interface: u32) -> u32 {
+    interface % PLACES
+}
+
 /// A `repr(C)` struct of `u64` counters that also knows its fields' names and descriptions.
 macro_rules! counters {
     (

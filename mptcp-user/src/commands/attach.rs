@@ -18,9 +18,10 @@ use crate::{
     cli::{Attach, KernelLog},
     failure::{causes, say},
     probe::{
-        self, Attached, HostLimits, Interface, KernelHooks, Network, Pins, Policy, Probe, Seeded,
-        Settings,
+        self, Attached, HostLimits, Interface, KernelHooks, Loads, Network, Pins, Policy, Probe,
+        Seeded, Settings,
     },
+    progress::Progress,
     render::table::role_name,
 };
 
@@ -55,9 +56,12 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
     let mut done = Vec::new();
     let mut failures = Vec::new();
     let mut is_host = false;
+    let progress = Progress::new();
+    progress.step("waiting for another command that changes what is attached");
     let lock = pins.lock()?;
+    let mut loads = Loads::new(&network, &names, progress).await?;
     for name in &names {
-        match attach(&network, pins, name, &settings).await {
+        match attach(&network, pins, name, &settings, &mut loads).await {
             Ok((interface, attached)) => {
                 text.push_str(&said(&interface, &attached));
                 if interface.is_loopback {
@@ -69,6 +73,8 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
             Err(error) => failures.push(error),
         }
     }
+    // Now only the pins hold the programs.
+    drop(loads);
     if is_host {
         let namespace = probe::namespace()?;
         let directory = pins.hooks(namespace);
@@ -118,6 +124,8 @@ async fn quieten(
     let Some(_lock) = pins.lock_to_remove()? else {
         return Ok(());
     };
+    // Their counters are there, and so are the programs that they have in common.
+    let mut loads = Loads::new(network, &[], Progress::new()).await?;
     for attached in interfaces {
         let here = pins.interface(probe::namespace()?, attached.index);
         // As it is now, with the programs that were attached to it since.
@@ -133,7 +141,7 @@ async fn quieten(
                 .await?
                 .is_empty()
         {
-            Probe::attach(network, pins, interface, &quiet).await?;
+            Probe::attach(network, pins, interface, &quiet, &mut loads).await?;
         }
     }
     Ok(())
@@ -144,9 +152,10 @@ async fn attach(
     pins: &Pins,
     name: &str,
     settings: &Settings,
+    loads: &mut Loads,
 ) -> Result<(Interface, Attached)> {
     let interface = network.interface(name).await?;
-    let attached = Probe::attach(network, pins, &interface, settings).await?;
+    let attached = Probe::attach(network, pins, &interface, settings, loads).await?;
     Ok((interface, attached))
 }
 
@@ -239,12 +248,16 @@ async fn follow_log(
     interrupt: &mut Interrupt,
 ) -> Result<()> {
     let is_read = Arc::new(AtomicBool::new(true));
-    let mut logs = Vec::new();
+    let (mut logs, mut read) = (Vec::new(), Vec::new());
     for attached in interfaces {
         // As it is now, with the programs that were just attached to it.
         let interface = &network.interface(&attached.name).await?;
         let probe = Probe::open(&pins.interface(probe::namespace()?, interface.index))?;
-        // The programs of an interface share one ring.
+        // The programs of an interface share one ring, and those that several have in common.
+        if read.contains(&probe.counters_id()) {
+            continue;
+        }
+        read.push(probe.counters_id());
         let programs = probe::attachments(network, interface, probe.counters_id()).await?;
         if let Some(attachment) = programs.first() {
             let to = StandardError(Arc::clone(&is_read));

@@ -21,7 +21,7 @@ use aya::{
     programs::{
         LinkOrder, ProgramInfo, SchedClassifier, TcAttachType, Xdp, XdpMode,
         links::{FdLink, Link as _, PinnedLink},
-        loaded_programs,
+        loaded_links, loaded_programs,
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions},
         xdp::XdpLink,
     },
@@ -280,9 +280,14 @@ pub(crate) fn detach(
     attachments: &[Attachment],
     pins: &InterfacePins,
 ) -> Result<()> {
+    let mut links = Vec::new();
     for attachment in attachments {
         let Some(filter) = attachment.filter else {
-            remove_pin(&pins.path(pin_name(attachment.hook, attachment.ingress)))?;
+            let path = pins.path(pin_name(attachment.hook, attachment.ingress));
+            if let Ok(link) = PinnedLink::from_pin(&path) {
+                links.extend(cut(&FdLink::from(link)));
+            }
+            remove_pin(&path)?;
             continue;
         };
         let link = SchedClassifierLink::attached(
@@ -296,21 +301,45 @@ pub(crate) fn detach(
             .with_context(|| format!("cannot remove a TC filter of {}", interface.name))?;
     }
     let linked = attachments.iter().filter(|a| a.filter.is_none());
-    wait_until_unloaded(&linked.map(|a| a.program).collect::<Vec<_>>());
+    wait_until_unloaded(&linked.map(|a| a.program).collect::<Vec<_>>(), &links);
     Ok(())
 }
 
+/// Takes a link's program off its interface, now and not when the kernel lets go of the link. The link's id.
+fn cut(link: &FdLink) -> Option<u32> {
+    const BPF_LINK_GET_FD_BY_ID: libc::c_int = 30;
+    const BPF_LINK_DETACH: libc::c_int = 34;
+    let ask = |command: libc::c_int, number: u32| {
+        let size = size_of_val(&number);
+        // SAFETY: the kernel reads the bytes of a number, which both commands begin with.
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw const number, size) }
+    };
+    let id = link.info().ok()?.id();
+    if let Ok(descriptor @ 0..) = i32::try_from(ask(BPF_LINK_GET_FD_BY_ID, id)) {
+        // SAFETY: a new descriptor, which nobody else has.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        // Where it cannot, the link goes with its pin, a little later.
+        ask(BPF_LINK_DETACH, descriptor.as_raw_fd() as u32);
+    }
+    Some(id)
+}
+
 /// The kernel lets go of a link some time after its pin, from a work queue, and until then its program
-/// counts and is in the way of others. Whoever follows the kernel side's log has the program open,
-/// and is not waited for.
-fn wait_until_unloaded(programs: &[u32]) {
+/// may count and be in the way of others. Programs that other links hold stay. Whoever follows the kernel side's
+/// log has the program open, and is not waited for.
+fn wait_until_unloaded(programs: &[u32], links: &[u32]) {
     const PATIENCE: Duration = Duration::from_secs(2);
     let start = Instant::now();
-    let is_loaded = || {
-        let mut loaded = loaded_programs().flatten();
-        loaded.any(|program| programs.contains(&program.id()))
+    let is_held = || {
+        let others: Vec<_> = loaded_links()
+            .flatten()
+            .filter(|link| !links.contains(&link.id()))
+            .map(|link| link.program_id())
+            .collect();
+        let mut loaded = loaded_programs().flatten().map(|program| program.id());
+        loaded.any(|program| programs.contains(&program) && !others.contains(&program))
     };
-    while is_loaded() && start.elapsed() < PATIENCE {
+    while is_held() && start.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -349,6 +378,8 @@ fn has_tcx() -> bool {
 #[derive(Debug)]
 pub(crate) struct Attacher<'a> {
     pub(crate) programs: &'a mut Ebpf,
+    /// Those for several interfaces?
+    pub(crate) is_set: bool,
     pub(crate) interface: &'a Interface,
     /// What was attached before, by an earlier run.
     pub(crate) present: Vec<Attachment>,
@@ -430,20 +461,29 @@ impl Attacher<'_> {
         }
     }
 
+    /// The name of a program, by that of the one for one interface.
+    fn program(&self, name: &str) -> String {
+        let suffix = if self.is_set { "_set" } else { "" };
+        format!("{name}{suffix}")
+    }
+
     fn xdp(&mut self, hook: Hook) -> Result<Hook> {
         let (kept, obsolete) = self.present(hook, true);
         // An interface has room for one XDP program; TC can wait until this one is there.
         let (in_the_way, obsolete) = obsolete
             .into_iter()
             .partition::<Vec<_>, _>(|a| matches!(a.hook, Hook::XdpNative | Hook::XdpGeneric));
+        let name = self.program("xdp_ingress");
         let program: &mut Xdp = self
             .programs
-            .program_mut("xdp_ingress")
-            .context("the eBPF object has no program xdp_ingress")?
+            .program_mut(&name)
+            .with_context(|| format!("the eBPF object has no program {name}"))?
             .try_into()?;
-        program
-            .load()
-            .context("the kernel refuses the program xdp_ingress")?;
+        if program.fd().is_err() {
+            program
+                .load()
+                .with_context(|| format!("the kernel refuses the program {name}"))?;
+        }
         let path = self.pins.map(|pins| pins.path(pin_name(hook, true)));
         if let Some(path) = &path
             && kept.is_some()
@@ -484,15 +524,17 @@ impl Attacher<'_> {
     fn tc(&mut self, ingress: bool) -> Result<Hook> {
         let hook = if has_tcx() { Hook::Tcx } else { Hook::Clsact };
         let (kept, obsolete) = self.present(hook, ingress);
-        let name = if ingress { "tc_ingress" } else { "tc_egress" };
+        let name = self.program(if ingress { "tc_ingress" } else { "tc_egress" });
         let program: &mut SchedClassifier = self
             .programs
-            .program_mut(name)
+            .program_mut(&name)
             .with_context(|| format!("the eBPF object has no program {name}"))?
             .try_into()?;
-        program
-            .load()
-            .with_context(|| format!("the kernel refuses the program {name}"))?;
+        if program.fd().is_err() {
+            program
+                .load()
+                .with_context(|| format!("the kernel refuses the program {name}"))?;
+        }
         let what = || {
             format!(
                 "cannot attach to {} at {}",

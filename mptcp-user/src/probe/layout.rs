@@ -38,8 +38,8 @@ pub(crate) struct Meta {
     pub(crate) verifies_checksums: u8,
     /// Which limits the programs were loaded with: their generation in `tables/meta`.
     pub(crate) limits: u8,
-    /// 0.
-    pub(crate) reserved: u8,
+    /// Where the interface's counters are in the map `counters`: its key.
+    pub(crate) place: u8,
 }
 
 impl Meta {

@@ -24,7 +24,7 @@ use aya::{
 };
 use bytemuck::Zeroable as _;
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, LAYOUT_VERSION, Role};
+use mptcp_common::counter::{self, Counters, LAYOUT_VERSION, PLACES, Role};
 
 pub(crate) use self::{
     elsewhere::{find_namespace, in_namespace, name_of},
@@ -47,10 +47,11 @@ use crate::{
     cli::XdpChoice,
     failure::{Failure, Kind, say},
     offline::Sizes,
+    progress::Progress,
 };
 
 /// The eBPF object that build.rs built, in ELF: the programs `xdp_ingress`, `tc_ingress` and
-/// `tc_egress` and the map `COUNTERS`.
+/// `tc_egress`, the same with `_set` for several interfaces, and the map `COUNTERS`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MPTCP_EBPF_OBJECT"));
 
 /// How a probe is to be attached.
@@ -146,6 +147,7 @@ impl Probe {
         pins: &Pins,
         interface: &Interface,
         settings: &Settings,
+        loads: &mut Loads,
     ) -> Result<Attached> {
         let settings = &settings.on(interface);
         let here = pins.interface(namespace()?, interface.index);
@@ -186,7 +188,11 @@ impl Probe {
         }
         here.create()?;
         let meta = meta_for(interface, settings).await;
-        let result = Self::attach_at(interface, settings, meta, &here, present);
+        let result = Self::attach_at(interface, settings, meta, &here, present, loads);
+        if result.is_err() {
+            // What is detached is waited for, and the tables may go with it.
+            loads.loaded.clear();
+        }
         if result.is_err() && !replaced {
             // Says nothing of its own: the reason is on its way.
             let _ = detach(network, pins, &here, Some(interface)).await;
@@ -206,30 +212,11 @@ impl Probe {
         mut meta: Meta,
         here: &InterfacePins,
         present: Vec<Attachment>,
+        loads: &mut Loads,
     ) -> Result<(Hook, Option<Hook>)> {
-        let shared = &here.shared();
-        let counters = here.path("counters");
-        let wanted = Agreement::new(settings.sizes(), settings.policy)?;
-        // A probe that follows nothing has no part in the tables.
-        let shared = settings.track.then_some(shared);
-        let agreement = match shared {
-            Some(shared) => Agreement::join(shared, wanted)?,
-            None => wanted,
-        };
-        if !agreement.is_as_wanted(&wanted) {
-            let sizes = agreement.sizes();
-            say(format!(
-                "{}: the probes of this network namespace share tables that were made for {} \
-                 sessions and {} subflows, and their limits; other ones take effect when all \
-                 probes here were detached (`mptcp-user status` shows them)",
-                interface.name, sizes.sessions, sizes.subflows
-            ));
-        }
-        meta.limits = agreement.origins.generation();
-        let mut programs = load(interface, settings, &agreement, Some(&counters), shared)?;
-        if let Some(shared) = shared {
-            agreement.pin(shared)?;
-        }
+        let load = loads.of(interface, settings, here)?;
+        meta.limits = load.generation;
+        meta.place = load.place(interface) as u8;
         if let Ok(earlier) = Self::open(here) {
             // Counting goes on: what is known of its beginning stays.
             meta.since = earlier.meta.since;
@@ -249,7 +236,8 @@ impl Probe {
             Array::<MapData, Raw<Reading>>::create(READINGS, 0)?.pin(here.path("readings"))?;
         }
         let mut attacher = Attacher {
-            programs: &mut programs,
+            is_set: load.is_set(),
+            programs: &mut load.programs,
             interface,
             present,
             pins: Some(here),
@@ -273,10 +261,11 @@ impl Probe {
     ) -> Result<Self> {
         let settings = &settings.on(interface);
         let agreement = Agreement::new(settings.sizes(), settings.policy)?;
-        let mut programs = load(interface, settings, &agreement, None, None)?;
+        let mut programs = load(interface, settings, &agreement, None, None, 1)?;
         let mut meta = meta_for(interface, settings).await;
         let mut attacher = Attacher {
             programs: &mut programs,
+            is_set: false,
             interface,
             present: Vec::new(),
             pins: None,
@@ -444,7 +433,7 @@ impl Probe {
     pub(crate) fn read(&self) -> Result<Vec<Counters>> {
         let values = self
             .counters
-            .get(&0, 0)
+            .get(&self.meta.place.into(), 0)
             .context("cannot read the counters")?;
         Ok(values.iter().map(|value| value.0).collect())
     }
@@ -508,7 +497,8 @@ fn check_layout(here: &InterfacePins, interface: &Interface) -> Result<()> {
     let fits = map
         .map_type()
         .is_ok_and(|kind| kind == MapType::PerCpuArray)
-        && (map.key_size(), map.value_size(), map.max_entries()) == (4, value, 1);
+        && (map.key_size(), map.value_size()) == (4, value)
+        && map.max_entries() <= PLACES;
     if fits {
         return Ok(());
     }
@@ -524,6 +514,167 @@ fn check_layout(here: &InterfacePins, interface: &Interface) -> Result<()> {
     ))
 }
 
+/// What one command loads, with the same settings for all its interfaces: the kernel looks at programs for most of
+/// the time that it takes to attach them, so that those for several interfaces are loaded once.
+pub(crate) struct Loads {
+    /// Indices of interfaces that can have programs in common.
+    common: Vec<u32>,
+    loaded: Vec<Load>,
+    progress: Progress,
+}
+
+/// Programs, with counters for one interface or for several.
+struct Load {
+    programs: Ebpf,
+    /// Of the limits that they judge by.
+    generation: u8,
+    /// Id of the map of counters.
+    counters: u32,
+    /// Places in it.
+    places: u32,
+    /// Places that are nobody's yet, a bit for each.
+    free: u32,
+}
+
+impl Load {
+    /// Are they the programs for several interfaces?
+    fn is_set(&self) -> bool {
+        self.places > 1
+    }
+
+    /// Where the counters of an interface are.
+    fn place(&self, interface: &Interface) -> u32 {
+        if self.is_set() {
+            counter::place(interface.index)
+        } else {
+            0
+        }
+    }
+}
+
+impl Loads {
+    /// For the interfaces that a command names, which says what takes long.
+    pub(crate) async fn new(network: &Network, names: &[&str], progress: Progress) -> Result<Self> {
+        let all = network.interfaces().await?;
+        let common = all
+            .iter()
+            .filter(|interface| {
+                names.contains(&interface.name.as_str())
+                    && interface.link_layer == LinkLayer::Ethernet
+                    // Which counts in a role of its own.
+                    && !interface.is_loopback
+                    && interface.has_programs_of_its_own(&all)
+            })
+            .map(|interface| interface.index)
+            .collect();
+        Ok(Self {
+            common,
+            loaded: Vec::new(),
+            progress,
+        })
+    }
+
+    /// The programs for an interface: of counters that are pinned for it already, or else in common with others.
+    fn of(
+        &mut self,
+        interface: &Interface,
+        settings: &Settings,
+        here: &InterfacePins,
+    ) -> Result<&mut Load> {
+        let path = here.path("counters");
+        let place = counter::place(interface.index);
+        let pinned = path
+            .exists()
+            .then(|| MapInfo::from_pin(&path))
+            .transpose()?;
+        let is_common = self.common.len() > 1 && self.common.contains(&interface.index);
+        let found = self.loaded.iter().position(|load| match &pinned {
+            Some(pinned) => load.counters == pinned.id(),
+            None => is_common && load.free & (1 << place) != 0,
+        });
+        let index = match found {
+            Some(index) => {
+                let text = format!("attaching the programs to {}", interface.name);
+                self.progress.step(&text);
+                index
+            }
+            None => {
+                let text = format!("loading the programs for {}", interface.name);
+                self.progress.step(&text);
+                // All that others in common may want, and no more.
+                let last = self.common.iter().copied().map(counter::place).max();
+                let (places, free) = match (&pinned, last) {
+                    (Some(pinned), _) => (pinned.max_entries(), 0),
+                    (None, Some(last)) if is_common && last > 0 => {
+                        (last + 1, u32::MAX >> (PLACES - 1 - last))
+                    }
+                    _ => (1, 0),
+                };
+                self.loaded
+                    .push(load_pinned(interface, settings, here, places, free)?);
+                self.loaded.len() - 1
+            }
+        };
+        let load = &mut self.loaded[index];
+        load.free &= !(1 << place);
+        if !path.exists() {
+            let counters = load.programs.map("COUNTERS");
+            counters
+                .context("the eBPF object has no map COUNTERS")?
+                .pin(&path)
+                .with_context(|| format!("cannot pin {}", path.display()))?;
+        }
+        Ok(load)
+    }
+}
+
+/// Loads programs with the tables that are pinned, and with the counters of an interface or new ones.
+fn load_pinned(
+    interface: &Interface,
+    settings: &Settings,
+    here: &InterfacePins,
+    places: u32,
+    free: u32,
+) -> Result<Load> {
+    let wanted = Agreement::new(settings.sizes(), settings.policy)?;
+    let shared = here.shared();
+    // A probe that follows nothing has no part in the tables.
+    let shared = settings.track.then_some(&shared);
+    let agreement = match shared {
+        Some(shared) => Agreement::join(shared, wanted)?,
+        None => wanted,
+    };
+    if !agreement.is_as_wanted(&wanted) {
+        let sizes = agreement.sizes();
+        say(format!(
+            "{}: the probes of this network namespace share tables that were made for {} \
+             sessions and {} subflows, and their limits; other ones take effect when all \
+             probes here were detached (`mptcp-user status` shows them)",
+            interface.name, sizes.sessions, sizes.subflows
+        ));
+    }
+    let counters = here.path("counters");
+    let programs = load(
+        interface,
+        settings,
+        &agreement,
+        Some(&counters),
+        shared,
+        places,
+    )?;
+    if let Some(shared) = shared {
+        agreement.pin(shared)?;
+    }
+    let counters = MapInfo::from_pin(&counters)?.id();
+    Ok(Load {
+        programs,
+        generation: agreement.origins.generation(),
+        counters,
+        places,
+        free,
+    })
+}
+
 /// Loads the eBPF object for an interface. Counters and tables are taken from their pins, or pinned
 /// there.
 fn load(
@@ -532,6 +683,7 @@ fn load(
     agreement: &Agreement,
     counters: Option<&Path>,
     shared: Option<&NamespacePins>,
+    places: u32,
 ) -> Result<Ebpf> {
     let role = settings.role as u8;
     let layer_3 = match interface.link_layer {
@@ -555,6 +707,7 @@ fn load(
     let mut loader = EbpfLoader::new();
     agreement.apply(&mut loader, &constants, shared);
     loader
+        .map_max_entries("COUNTERS", places)
         .override_global("TRACK", &track, true)
         .override_global("VERIFY_CHECKSUMS", &verify_checksums, true)
         .verifier_log_level(VerifierLogLevel::STATS)

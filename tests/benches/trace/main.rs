@@ -16,7 +16,7 @@ use mptcp_common::{
 };
 use mptcp_tests::{
     frame::{ACK, Frame, SYN},
-    kernel::{Clock, Kernel, Program, host},
+    kernel::{Clock, Kernel, Of, Program, host},
     record::Record,
     talk::{A, B, Talk, Twins},
 };
@@ -99,8 +99,17 @@ fn main() -> Result<()> {
 /// All lines; none if the clock moved under one of their packets.
 fn rows(layout: &Layout) -> Result<Option<Vec<Value>>> {
     let mut twins = Twins::alone(config(true));
-    let mut tracking = Subject::new(layout, config(true), &mut twins)?;
-    let mut untracked = Subject::new(layout, config(false), &mut twins)?;
+    let mut rows = Vec::new();
+    for of in [Of::One, Of::Several] {
+        rows.extend(rows_of(layout, of, &mut twins)?);
+    }
+    Ok(rows.into_iter().collect())
+}
+
+/// Those of programs for one interface, or for several.
+fn rows_of(layout: &Layout, of: Of, twins: &mut Twins) -> Result<Vec<Option<Value>>> {
+    let mut tracking = Subject::new(layout, config(true), of, twins)?;
+    let mut untracked = Subject::new(layout, config(false), of, twins)?;
     let mut rows = Vec::new();
     for hook in [Program::XdpIngress, Program::TcEgress] {
         for (name, frame, counted) in nobodys() {
@@ -110,14 +119,14 @@ fn rows(layout: &Layout) -> Result<Option<Vec<Value>>> {
             };
             rows.push(tracking.line(name, counted, vec![packet])?);
         }
-        let data = life(&mut twins, hook, DATA)?;
+        let data = life(twins, hook, DATA)?;
         rows.push(untracked.line("DSS data, --no-track", new_data, data)?);
         for (last, name, counted) in LIFE {
-            let packets = life(&mut twins, hook, last)?;
+            let packets = life(twins, hook, last)?;
             rows.push(tracking.line(name, counted, packets)?);
         }
     }
-    Ok(rows.into_iter().collect())
+    Ok(rows)
 }
 
 /// What the programs are made with: as `attach` does.
@@ -232,14 +241,19 @@ fn both(counted: &Counters, events: impl Fn(&Events) -> u64) -> u64 {
 /// A probe, and the last packet that passed it.
 struct Subject<'a> {
     layout: &'a Layout,
+    of: Of,
     probe: Probe,
     last: Packet,
 }
 
 impl<'a> Subject<'a> {
     /// With sessions that have sent data, which was acknowledged.
-    fn new(layout: &'a Layout, config: Config, twins: &mut Twins) -> Result<Self> {
-        let mut probe = Probe::new(Kernel::load(config, Clock::Real)?)?;
+    fn new(layout: &'a Layout, config: Config, of: Of, twins: &mut Twins) -> Result<Self> {
+        let kernel = match of {
+            Of::One => Kernel::load(config, Clock::Real)?,
+            Of::Several => Kernel::load_set(config, Clock::Real)?,
+        };
+        let mut probe = Probe::new(kernel)?;
         let mut last = None;
         for _ in 0..SESSIONS {
             for packet in life(twins, Program::TcEgress, 4)? {
@@ -249,6 +263,7 @@ impl<'a> Subject<'a> {
         }
         Ok(Self {
             layout,
+            of,
             probe,
             last: last.context("no sessions")?,
         })
@@ -298,8 +313,14 @@ impl<'a> Subject<'a> {
             }
         }
         let executed = &trace.executed;
+        let hook = match (hook, self.of) {
+            (Program::XdpIngress, Of::One) => "XDP ingress",
+            (Program::XdpIngress, Of::Several) => "XDP ingress of several",
+            (_, Of::One) => "TC egress",
+            (_, Of::Several) => "TC egress of several",
+        };
         json!({
-            "hook": if hook == Program::XdpIngress { "XDP ingress" } else { "TC egress" },
+            "hook": hook,
             "packet": name,
             "instructions": executed.instructions,
             "functions": executed.functions,

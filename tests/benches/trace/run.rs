@@ -24,6 +24,7 @@ pub(crate) const CPU: usize = 0;
 const CONTEXT: u64 = 1 << 50;
 const QUEUE: u64 = 1 << 51;
 const PACKET: u64 = 1 << 52;
+const DEVICE: u64 = 1 << 54;
 /// And entries of the ring, this far from each other.
 const ENTRIES: u64 = 1 << 53;
 const ENTRY: u64 = 1 << 16;
@@ -108,8 +109,10 @@ fn coarse() -> Result<u64> {
 pub(crate) struct Layout {
     /// Offsets in `struct xdp_buff`: data, its end, the queue.
     xdp: [usize; 3],
-    /// And in `struct sk_buff`: data, its end, length, buffer, the buffer's end.
-    skb: [usize; 5],
+    /// And in `struct sk_buff`: data, its end, length, buffer, the buffer's end, the device.
+    skb: [usize; 6],
+    /// And of the device in a queue, and of its index in a device.
+    device: [usize; 2],
     /// Names of helpers, by their numbers in calls.
     helpers: HashMap<i32, String>,
 }
@@ -131,7 +134,16 @@ impl Layout {
         let end = skb("cb")? + at("bpf_skb_data_end", "data_end")?;
         Ok(Self {
             xdp: [xdp("data")?, xdp("data_end")?, xdp("rxq")?],
-            skb: [skb("data")?, end, skb("len")?, skb("head")?, skb("end")?],
+            skb: [
+                skb("data")?,
+                end,
+                skb("len")?,
+                skb("head")?,
+                skb("end")?,
+                // Behind two pointers, in structures without names.
+                16,
+            ],
+            device: [at("xdp_rxq_info", "dev")?, at("net_device", "ifindex")?],
             helpers: helpers()?,
         })
     }
@@ -161,7 +173,14 @@ impl Layout {
         let buffer_end = buffer.len() as u64;
         buffer.resize(buffer.len() + ROOM, 0);
         memory.add(PACKET, buffer);
-        memory.add(QUEUE, vec![0; ROOM]);
+        // The loopback device, as of all frames that a test makes.
+        let [in_queue, index] = self.device;
+        let mut queue = vec![0; ROOM];
+        queue[in_queue..in_queue + 8].copy_from_slice(&DEVICE.to_le_bytes());
+        memory.add(QUEUE, queue);
+        let mut device = vec![0; index + 8];
+        device[index..index + 4].copy_from_slice(&1_u32.to_le_bytes());
+        memory.add(DEVICE, device);
         let mut context = vec![0; ROOM];
         let mut put =
             |at: usize, bytes: &[u8]| context[at..at + bytes.len()].copy_from_slice(bytes);
@@ -170,7 +189,8 @@ impl Layout {
                 put(at, &address.to_le_bytes());
             }
         } else {
-            let [data, data_end, length, head, tail] = self.skb;
+            let [data, data_end, length, head, tail, device] = self.skb;
+            put(device, &DEVICE.to_le_bytes());
             put(data, &start.to_le_bytes());
             put(data_end, &end.to_le_bytes());
             put(length, &(frame.len() as u32).to_le_bytes());

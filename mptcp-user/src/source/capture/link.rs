@@ -219,8 +219,10 @@ fn pppoe<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
     match bytes {
         [0x11, 0, _, _, _, _, bytes @ ..] => ppp(bytes, header),
         // Discovery has a code. Of another version nothing is known.
-        [_, 1.., _, _, _, _, ..] => other(PPPOE_DISCOVERY, header),
-        [_, _, _, _, _, _, ..] => other(PPP, header),
+        [_, code, _, _, _, _, ..] => {
+            let kind = if *code == 0 { PPP } else { PPPOE_DISCOVERY };
+            other(kind, header)
+        }
         _ => (&[], false),
     }
 }
