@@ -141,7 +141,9 @@ pub fn insert_range<T: Stages>(tables: &T) {
     let Some(seen) = Seen::new(tables).filter(|_| which <= SENT as u32) else {
         return;
     };
-    let which = which as usize & 1;
+    // By an index that the compiler does not know to be in range: else it leaves the mask out, and the verifier of
+    // Linux 6.1 has lost the comparison.
+    let which = tables.forget(which) as usize & 1;
     let set = seen.session.sides[seen.side & 1].set(which);
     let tries = insertion.tries.get();
     let relation = Pool::new(tables, insertion).insert(&set);
@@ -407,7 +409,9 @@ impl<'a, T: Tables> Pool<'a, T> {
             return relation;
         }
         let range = range(from, to);
-        if spare < GAPS as u32 && set.above[spare as usize & (GAPS - 1)].replace(0, range) {
+        // As an index of which the compiler knows nothing, see `insert_range`.
+        let place = self.tables.forget(spare) as usize & (GAPS - 1);
+        if spare < GAPS as u32 && set.above[place].replace(0, range) {
             self.settle(set, used + 1);
             return relation;
         }
@@ -561,7 +565,8 @@ impl<'a, T: Tables> Pool<'a, T> {
         if seen & empty != 0 && !chunk.seen.replace(seen, self.now & !empty) {
             return false;
         }
-        let Some(word) = chunk.ranges.get(place as usize) else {
+        let place = self.tables.forget(place) as usize & 31;
+        let Some(word) = chunk.ranges.get(place) else {
             return false;
         };
         if !word.replace(0, range) {

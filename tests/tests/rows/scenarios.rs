@@ -231,10 +231,13 @@ fn keyless(twins: &mut Twins, answer: fn(&mut Talk<'_>) -> (u8, Vec<u8>)) -> Res
     Ok(talk)
 }
 
+/// A mapping: data sequence number, subflow sequence number and length.
+type Map = (u64, u32, u16);
+
 /// 100 bytes with a mapping made by `map` of the right one, and what the listener answers.
 fn mapped_badly(
     twins: &mut Twins,
-    map: fn((u64, u32, u16)) -> (u64, u32, u16),
+    map: fn(Map) -> Map,
     answer: fn(&Talk<'_>) -> Vec<u8>,
 ) -> Result<Talk<'_>> {
     let mut talk = Talk::confirmed(twins)?;

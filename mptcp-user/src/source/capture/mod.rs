@@ -478,7 +478,7 @@ impl Tally {
         let length = packet.length.saturating_sub(header);
         let leaf = self.engine.captured(
             Captured {
-                bytes: &inner.bytes,
+                bytes: inner.bytes,
                 length,
                 is_layer_3: inner.is_layer_3,
                 ingress,
