@@ -68,21 +68,21 @@ fn check_mode(binary: &Path, program: &Path, mode: [&str; 2]) -> Result<Vec<Load
     // With a log level that nothing is logged at, the loader stays until it is killed. With so many subflows the
     // filter, which is one value, is longer than what kmalloc gives (4 MiB).
     let [first, second] = SERVER_INTERFACES;
-    let mut loader = Running::start(&mut probe.command(&[
-        "attach",
+    let options = [
         "--verify-checksums",
-        "-i",
-        first,
-        second,
         mode[0],
         mode[1],
         "--max-subflows",
         "300000",
-        "--kernel-log",
-        "error",
-    ]))?;
-    let programs =
-        wait_until_counting(|| json(&mut probe.command(&["status", "--output", "json"])))?;
+    ];
+    let mut status = || json(&mut probe.command(&["status", "--output", "json"]));
+    // One interface has programs of its own, several share theirs.
+    run(probe.command(&["attach", "-i", first]).args(options))?;
+    let mut programs = wait_until_counting(1, &mut status)?;
+    run(&mut probe.command(&["detach", "-i", first]))?;
+    let mut attach = probe.command(&["attach", "-i", first, second, "--kernel-log", "error"]);
+    let mut loader = Running::start(attach.args(options))?;
+    programs.extend(wait_until_counting(2, &mut status)?);
     loader.kill()?;
     network.transfer(program, 200_000)?;
     let stat = json(&mut probe.command(&["stat", "--output", "json"]))?;
@@ -104,15 +104,18 @@ fn check_mode(binary: &Path, program: &Path, mode: [&str; 2]) -> Result<Vec<Load
     Ok(programs)
 }
 
-/// Both interfaces, with all their programs.
-fn wait_until_counting(status: impl Fn() -> Result<Value>) -> Result<Vec<Loaded>> {
+/// So many interfaces, with all their programs.
+fn wait_until_counting(
+    wanted: usize,
+    status: &mut impl FnMut() -> Result<Value>,
+) -> Result<Vec<Loaded>> {
     let start = Instant::now();
     loop {
         let interfaces = match status() {
             Ok(status) => status["interfaces"].as_array().cloned().unwrap_or_default(),
             Err(_) => Vec::new(),
         };
-        if interfaces.len() == 2 && interfaces.iter().all(|i| i["state"] == "counting") {
+        if interfaces.len() == wanted && interfaces.iter().all(|i| i["state"] == "counting") {
             return interfaces
                 .iter()
                 .flat_map(|interface| {
