@@ -33,6 +33,7 @@ fn config() -> Config {
             sessions: 64,
             subflows: 64,
             handshakes: 64,
+            ranges: Sizes::default().ranges,
         },
         ..host()
     }
