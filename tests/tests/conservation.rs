@@ -249,7 +249,7 @@ fn several_interfaces_add_up_and_detach_leaves_nothing() -> Result<()> {
     ensure!(total(&one[0], "MPSYN")? == 1 && total(&one[0], "JoinSYN")? == 0);
     ensure!(total(&one[1], "MPSYN")? == 0 && total(&one[1], "JoinSYN")? == 1);
     ensure!(one[1]["source"]["interfaces"] == serde_json::json!(["s1"]));
-    ensure!(pair.server.programs("s0")? == ["XDP", "tc_egress"]);
+    ensure!(pair.server.programs("s0")? == ["XDP", "tc_egress_set"]);
     probe.run(&["detach", "-i", "s0"])?;
     is_bare(&pair, "s0")?;
     ensure!(probe.stat(&[])?["source"]["interfaces"] == serde_json::json!(["s1"]));
