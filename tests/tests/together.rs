@@ -110,7 +110,14 @@ fn count_by_themselves(hosts: &Hosts, probe: &Probe) -> Result<()> {
             .map(|i| Ok((frames(probe, i)?, hosts.packets(i)?)))
             .collect()
     };
-    let before = read()?;
+    // When nothing passes any more of what hosts say to each other at first: the two are read one after the other.
+    let mut before = read()?;
+    wait_until(|| {
+        let now = read()?;
+        let is_quiet = now == before;
+        before = now;
+        Ok(is_quiet)
+    })?;
     hosts.talk()?;
     let differs = || -> Result<Option<String>> {
         for (i, (was, is)) in before.iter().zip(read()?).enumerate() {
