@@ -10,10 +10,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::counter::{Counters, Gauges, Role};
 use mptcp_tests::{
+    files::Directory,
+    frame::{ACK, SYN, SYN_ACK, option},
     kernel::host,
     net::output,
     probe::{command, recorded},
-    talk::{Twins, value},
+    record::{PCAP, pcap},
+    talk::{A, B, Talk, Twins, value},
 };
 use mptcp_user::offline::Config;
 use serde_json::Value;
@@ -369,4 +372,59 @@ fn run(case: &Case, twins: &mut Twins, role: Role) -> Result<Vec<String>> {
         }
     }
     Ok(wrong)
+}
+
+/// Failures that no reset of a listener ends, of packets made here: what is told of them, and of near misses nothing.
+#[test]
+fn failures_without_a_reset_are_told() -> Result<()> {
+    type Story = fn(&mut Talk<'_>) -> Result<()>;
+    /// A join whose SYN/ACK is changed, and its third segment.
+    fn join(talk: &mut Talk<'_>, change: u8, third: Option<Vec<u8>>) -> Result<()> {
+        let flow = talk.flow();
+        let syn = talk.join_syn_option(flow, A);
+        let mut syn_ack = talk.join_syn_ack_option(flow, B);
+        syn_ack[4] ^= change;
+        talk.send(flow, A, SYN, &syn, 0)?;
+        talk.send(flow, B, SYN_ACK, &syn_ack, 0)?;
+        let third = third.unwrap_or_else(|| talk.join_ack_option(flow, A));
+        talk.send(flow, A, ACK, &third, 0)?;
+        Ok(())
+    }
+    let stories: [(&str, Story); 5] = [
+        ("join failed SYN/ACK with a wrong HMAC", |talk| {
+            join(talk, 1, None)
+        }),
+        ("join failed third segment without MP_JOIN", |talk| {
+            join(talk, 0, Some(Vec::new()))
+        }),
+        ("", |talk| join(talk, 0, None)),
+        ("MP_FAIL sent", |talk| {
+            let fail = option(6, 0, &[0; 9]);
+            talk.send(0, A, ACK, &fail, 0)?;
+            // Once more is no other failure.
+            talk.send(0, A, ACK, &fail, 0).map(drop)
+        }),
+        ("", |talk| talk.ack(0, A).map(drop)),
+    ];
+    let directory = Directory::new()?;
+    for (wanted, story) in stories {
+        let mut twins = Twins::alone(Config::default());
+        twins.record();
+        let mut talk = Talk::confirmed(&mut twins)?;
+        story(&mut talk)?;
+        let file = directory.write("story.pcap", pcap(PCAP, 1, &twins.take_recorded()))?;
+        let told = output(command(&["events", "--log-file"]).arg(&file))?;
+        let failures: Vec<_> = told
+            .lines()
+            .filter(|line| !line.contains("session created"))
+            .collect();
+        let is_right = match (wanted, &failures[..]) {
+            ("", []) => true,
+            ("", _) => false,
+            (wanted, [line]) => line.ends_with(wanted),
+            _ => false,
+        };
+        ensure!(is_right, "{wanted:?}: {told}");
+    }
+    Ok(())
 }

@@ -313,6 +313,21 @@ fn remapped(twins: &mut Twins, others: u32) -> Result<Talk<'_>> {
     Ok(talk)
 }
 
+/// Four joins whose handshakes are not ended; so many seconds later two more, and a reset of the first of those that may
+/// be pending.
+fn crowded(twins: &mut Twins, seconds: u64) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    for id in 1..=4 {
+        talk.join_until_ack(A, id)?;
+    }
+    talk.wait(Duration::from_secs(seconds))?;
+    for id in 5..=6 {
+        talk.join_until_ack(A, id)?;
+    }
+    talk.send(if seconds == 0 { 1 } else { 5 }, B, RST, &[], 0)?;
+    Ok(talk)
+}
+
 /// A join that nobody answers, and the end of its session by a reset with MP_FASTCLOSE, or of nothing.
 fn left_alone(twins: &mut Twins, ends: bool) -> Result<Talk<'_>> {
     let mut talk = Talk::confirmed(twins)?;
@@ -462,6 +477,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     s("RemapSubflow", 1, |t| remapped(t, 5), |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, "by TCP"),
     s("RetxSubflow", 1, |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, |t| remapped(t, 0), "with a mapping of its own"),
     s("Reinject", 1, |t| { let mut t = Talk::joined(t)?; t.data(1, A, 100)?; mapped(&mut t, 0, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) }, |t| remapped(t, 0), "onto the subflow that had it"),
+    s("PendRep", 1, |t| crowded(t, 0), |t| crowded(t, 76), "joins whose time is over are pending no longer"),
     // A gauge asks whether its session lives.
     s("PendSF", 1, |t| left_alone(t, false), |t| left_alone(t, true), "of a session that is over"),
     s("TotFBtx", 1, |t| { let mut t = first_mapped(t, true)?; t.send(0, B, ACK, &[], 0)?; Ok(t) },
