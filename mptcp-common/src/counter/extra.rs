@@ -161,7 +161,7 @@ pub const EXTRAS: &[Extra] = &[
     extra!("MpcBlackhole" Exact |c| all!(c.capable_syn_dropped),
         "Plain SYN of a handshake that began with MP_CAPABLE"),
     extra!("NoMpcSynack" Exact |c| all!(c.capable_synack_plain),
-        "SYN/ACK without the option in answer to MP_CAPABLE"),
+        "SYN/ACK in answer to MP_CAPABLE without the option, or with one that does not answer the SYN's"),
     extra!("CookieErTx" Derived |c| c.tx.cookie,
         "Final ACK sent with wrong keys or acknowledgment"),
     extra!("V1DataPriorToKeyTx" Derived |c| c.tx.data_before_key,

@@ -261,7 +261,7 @@ counters! {
         capable_syn_dropped: u64,
         /// MP_CAPABLE SYN/ACK of the same handshake as one before.
         capable_synack_repeated: u64,
-        /// SYN/ACK without MP_CAPABLE in answer to one.
+        /// SYN/ACK without MP_CAPABLE in answer to one, or with one that does not answer it.
         capable_synack_plain: u64,
         /// First MP_CAPABLE of a subflow on a later ACK.
         final_ack: u64,

@@ -192,13 +192,15 @@ fn again<S: Stages>(stages: &S, work: &Work, of: impl FnOnce(&mut Events, bool) 
 #[inline(always)]
 fn open<S: Stages>(stages: &S, work: &Work, kind: Kind, present: Option<u32>) {
     let now = stages.now();
-    let slot = present.or_else(|| claim(stages, work, now));
-    let Some(entry) = slot.and_then(|slot| stages.half_opens().slot(slot)) else {
+    let Some(slot) = present.or_else(|| claim(stages, work, now)) else {
+        return;
+    };
+    let Some(entry) = stages.half_opens().slot(slot) else {
         return;
     };
     fill(stages, work, entry, kind, now);
     if kind == Kind::Join {
-        join::syn(stages, work, entry, slot.unwrap_or_default());
+        join::syn(stages, work, entry, slot);
     }
     entry.tag.store(work.tag);
 }
