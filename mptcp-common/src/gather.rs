@@ -626,6 +626,7 @@ fn packet(
         packets: 1,
         sequence: u32::from_be(view.get(header.at + 4)),
         acknowledgment: u32::from_be(view.get(header.at + 8)),
+        window: u16::from_be(view.get(header.at + 14)),
         flags,
         sender_is_second,
         ..Packet::default()
@@ -886,6 +887,7 @@ pub fn gather<F: Frame, T: Tables>(
     packet.sequence = u32::from_be(words[1]);
     packet.acknowledgment = u32::from_be(words[2]);
     packet.flags = TcpFlags((offset_and_flags >> 16) as u8);
+    packet.window = offset_and_flags as u16;
     packet.ipv6 = header.ipv6;
     packet.is_fragment = header.is_fragment;
     packet.ingress = buffer.ingress;

@@ -48,6 +48,11 @@ impl Stages for Kernel {
     }
 
     #[inline(always)]
+    fn accept(&self) {
+        accept(self.counters, self.work);
+    }
+
+    #[inline(always)]
     fn established(&self) {
         established(self.counters, self.work);
     }
@@ -112,6 +117,7 @@ stages!(
     open_session,
     open_subflow,
     verify_join,
+    accept,
     established,
     find_ranges,
     walk_chunk,

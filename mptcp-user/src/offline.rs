@@ -623,6 +623,10 @@ impl Stages for Offline {
         track::open_subflow(self);
     }
 
+    fn accept(&self) {
+        track::accept(self);
+    }
+
     fn established(&self) {
         track::established(self);
     }

@@ -6,16 +6,16 @@ use crate::{
     track::Predicted,
     wire::{
         AddAddr, Area, CapableFlags, DssFields, DssFlags, Fault, Forget, KIND_MPTCP, KIND_MSS,
-        MpCapable, MpFail, MpFastclose, MpJoin, MpPrio, MpTcpRst, RawOption, RemoveAddr, Segment,
-        Stage, Subtype, TcpFlags, walk,
+        KIND_WINDOW_SCALE, MpCapable, MpFail, MpFastclose, MpJoin, MpPrio, MpTcpRst, RawOption,
+        RemoveAddr, Segment, Stage, Subtype, TcpFlags, walk,
     },
 };
 
 /// MSS that a SYN without the option stands for (RFC 9293 section 3.7.1).
 pub(super) const DEFAULT_MSS: [u16; 2] = [536, 1220];
 
-/// Where the first option of each subtype stands, by nibble, and behind them the MSS option (the
-/// last one, which is the one that the kernel believes). Kept outside the stack, which in the
+/// Where the first option of each subtype stands, by nibble, and behind them the MSS and window scale options
+/// (the last ones, which are those that the kernel believes). Kept outside the stack, which in the
 /// kernel is small and costly to verify.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -34,6 +34,8 @@ pub struct Found {
 
 /// Index of the MSS option in [`Found`].
 const MSS: usize = 16;
+/// Index of the window scale option.
+const WINDOW_SCALE: usize = 17;
 /// Index of options without a subtype.
 const SHORTS: usize = 16;
 /// See [`Found::overrun`].
@@ -46,6 +48,7 @@ impl Found {
     fn clear(&mut self, verifier: &impl Forget) {
         let zero = verifier.forget(0);
         self.length[MSS] = 0;
+        self.length[WINDOW_SCALE] = 0;
         self.count = [u64::from(zero); 3];
         self.overrun = zero;
     }
@@ -81,6 +84,10 @@ pub(super) fn find(area: &Area, length: u32, found: &mut Found, verifier: &impl 
         KIND_MSS => {
             found.at[MSS] = option.at() as u8;
             found.length[MSS] = option.length() as u8;
+        }
+        KIND_WINDOW_SCALE if option.length() == 3 => {
+            found.at[WINDOW_SCALE] = option.at() as u8;
+            found.length[WINDOW_SCALE] = 3;
         }
         KIND_MPTCP if option.length() < 3 => {
             seen = verifier.forget(seen | SHORT);
@@ -283,6 +290,14 @@ impl<'a, V: Forget> Options<'a, V> {
         let length = if is_there { self.found.length[i] } else { 0 };
         let length = self.verifier.forget(length.into());
         RawOption::new(self.area, self.found.at[i].into(), length)
+    }
+
+    /// What the window scale option says (RFC 7323 section 2.2), if there is one.
+    #[inline(always)]
+    pub(crate) fn window_scale(&self) -> Option<u32> {
+        let (at, length) = (self.found.at[WINDOW_SCALE], self.found.length[WINDOW_SCALE]);
+        let option = RawOption::new(self.area, at.into(), length.into());
+        (length != 0).then(|| u32::from(option.u8(2)))
     }
 
     /// The MSS option, of length 0 where there is none.

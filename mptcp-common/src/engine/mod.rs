@@ -51,7 +51,9 @@ pub struct Packet {
     /// Is the sender the second end of the flow's key?
     pub sender_is_second: bool,
     /// 0.
-    pub reserved: [u8; 3],
+    pub reserved: u8,
+    /// The window of the header, not scaled.
+    pub window: u16,
 }
 
 /// What the table's policy rows are judged by.
@@ -156,6 +158,10 @@ pub mod next {
     pub const MAPPED_RANGES: u32 = 1 << 8;
     /// The same of what was sent.
     pub const SENT_RANGES: u32 = 1 << 9;
+    /// No stage, and none of those above: its receiver does not take the segment.
+    pub const REFUSED: u32 = 1 << 10;
+    /// No stage: the segment has nothing but what its receiver has acknowledged.
+    pub const OLD: u32 = 1 << 11;
 }
 
 impl Route {
@@ -201,6 +207,8 @@ pub trait Stages: Tables {
     fn open_session(&self);
     /// [`track::open_subflow`](crate::track::open_subflow).
     fn open_subflow(&self);
+    /// [`track::accept`](crate::track::accept).
+    fn accept(&self);
     /// [`track::established`](crate::track::established()).
     fn established(&self);
     /// [`insert_ranges`], by the three that follow.
@@ -393,11 +401,11 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
         }
     }
     // Also one that the handshake has just made.
-    if route.flow.get() == Flow::SUBFLOW
-        && !track::is_predicted(stages)
-        && !track::is_ignored(stages)
-    {
-        stages.established();
+    if route.flow.get() == Flow::SUBFLOW && !track::is_predicted(stages) {
+        stages.accept();
+        if route.next.get() & next::REFUSED == 0 {
+            stages.established();
+        }
         let mut asked = route.next.get();
         if asked & (next::MAPPED_RANGES | next::SENT_RANGES) != 0 {
             stages.insert_ranges();

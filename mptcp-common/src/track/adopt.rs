@@ -10,7 +10,7 @@ use core::sync::atomic::{Ordering::Release, fence};
 
 use super::{
     FlowKey, Kind, Limits, Memory,
-    entry::{HalfOpen, RangeChunk, Session, Subflow, session, subflow},
+    entry::{HalfOpen, MAX_SCALE, RangeChunk, Session, Subflow, session, subflow},
     is_session_over, is_subflow_over,
     open::{fill_way, reset_session, reset_side, reset_sums, set_bit},
     table::{self, Bucket, Table},
@@ -250,6 +250,9 @@ fn open_subflow<T: Shared>(
     Some(())
 }
 
+/// Of windows whose scales are not known, the largest that they can be is believed.
+const UNKNOWN_SCALES: u32 = (MAX_SCALE | MAX_SCALE << 4) << subflow::SCALE;
+
 fn fill_subflow<M: Memory>(entry: &Subflow<M>, present: &PresentSubflow, here: usize, now: u64) {
     let [facts, peers] = present.facts;
     let mut flags = facts << here | peers << (here ^ 1);
@@ -273,7 +276,8 @@ fn fill_subflow<M: Memory>(entry: &Subflow<M>, present: &PresentSubflow, here: u
     let [id, peers] = present.ids.map(u32::from);
     entry
         .ids
-        .store(id << (8 * here) | peers << (8 * (here ^ 1)));
+        .store(id << (8 * here) | peers << (8 * (here ^ 1)) | UNKNOWN_SCALES);
+    entry.resumed_by.store(0);
     entry.created.store(0);
     entry.last_seen.store(now);
     entry.closed.store(0);

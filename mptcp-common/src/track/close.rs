@@ -1,17 +1,17 @@
 //! The end of a subflow.
 
 use super::{
-    Happening, REPLACE_TIME, Stages,
+    Happening, REPLACE_TIME, Stages, TICK,
     entry::{session, subflow},
     open::leave,
     seen::Seen,
-    since,
+    since, ticks,
     word::Word,
 };
 use crate::wire::{Subtype, TcpFlags};
 
-/// A reset within this time answers an option that is not allowed (OptRstEr).
-const BAD_OPTION_TIME: u64 = 200_000_000;
+/// A reset within so many ticks, 200 ms, answers an option that is not allowed (OptRstEr).
+const BAD_OPTION_TIME: u32 = (200_000_000 >> TICK) as u32;
 
 /// MP_TCPRST reason "MPTCP-specific error" (RFC 8684 section 3.6).
 const MPTCP_ERROR: u8 = 1;
@@ -71,7 +71,7 @@ fn reset<T: Stages>(seen: &Seen<'_, T>) {
     };
     let has_reason = seen.has(Subtype::MpTcpRst);
     let bad = seen.other_way().bad_option.load();
-    let answers_bad = bad != 0 && since(bad, seen.now) <= BAD_OPTION_TIME;
+    let answers_bad = bad != 0 && ticks(seen.now).wrapping_sub(bad) <= BAD_OPTION_TIME;
     let is_fastclose = seen.has(Subtype::MpFastclose);
     let is_first = seen.subflow.flags.or(subflow::RESET) & subflow::RESET == 0;
     if !is_first {

@@ -67,7 +67,8 @@ pub struct HalfOpen<M: Memory> {
     pub tag: M::W64,
     /// When its first packet was seen.
     pub created: M::W64,
-    /// Of opener and responder: MP_CAPABLE keys, 0 where not known; MP_JOIN nonces.
+    /// Of opener and responder: MP_CAPABLE keys, 0 where not known; MP_JOIN nonces, with their [`Offer`]s in the
+    /// upper halves.
     pub secrets: [M::W64; 2],
     /// See [`half_open`]; between the facts are kind and direction.
     pub flags: M::W32,
@@ -81,9 +82,10 @@ pub struct HalfOpen<M: Memory> {
     pub syn_acked: M::W32,
     /// Highest sequence number that the responder sent, plus 1; what the last stray segment acknowledged.
     pub next: M::W32,
-    /// MP_JOIN: the session's slot.
+    /// MP_JOIN: the session's slot. Else as the upper halves of `secrets` with MP_JOIN: what the opener's SYN
+    /// says of its window.
     pub session: M::W32,
-    /// MP_JOIN: the session's generation.
+    /// MP_JOIN: the session's generation. Else the same of the responder's SYN/ACK.
     pub generation: M::W32,
 }
 
@@ -146,6 +148,31 @@ impl<M: Memory> HalfOpen<M> {
     #[inline(always)]
     pub(super) fn queue(&self) -> u32 {
         self.facts.load() >> Self::QUEUE
+    }
+
+    /// What opener (0) or responder (1) said of its window.
+    #[inline(always)]
+    pub(super) fn offer(&self, end: usize) -> Offer {
+        Offer(if self.kind() == Kind::Join as u32 {
+            (self.secrets[end & 1].load() >> 32) as u32
+        } else if end == 0 {
+            self.session.load()
+        } else {
+            self.generation.load()
+        })
+    }
+
+    /// Sets what the opener said of its window, of MP_CAPABLE, and forgets what the responder said.
+    #[inline(always)]
+    pub(super) fn set_offer(&self, offer: Offer) {
+        self.session.store(offer.0);
+        self.generation.store(0);
+    }
+
+    /// The same of the responder.
+    #[inline(always)]
+    pub(super) fn set_answer(&self, offer: Offer) {
+        self.generation.store(offer.0);
     }
 
     /// Address identifiers of opener and responder.
@@ -211,6 +238,57 @@ pub mod half_open {
     pub const NEW_ID: u32 = 1 << 24;
 }
 
+/// What a SYN or a SYN/ACK says of its sender's window: the window in the lowest 16 bits, which is not scaled
+/// there, then the window scale in 4 bits, and a bit that tells whether it has one. 0 where nothing is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offer(pub(super) u32);
+
+impl Offer {
+    pub(super) const NONE: Self = Self(0);
+    const IS_SCALED: u32 = 1 << 20;
+    const IS_KNOWN: u32 = 1 << 21;
+
+    /// Of a segment with this window, and this window scale option.
+    #[inline(always)]
+    pub(super) fn new(window: u16, scale: Option<u32>) -> Self {
+        let scale = match scale {
+            Some(scale) => Self::IS_SCALED | scale.min(MAX_SCALE) << 16,
+            None => 0,
+        };
+        Self(u32::from(window) | scale | Self::IS_KNOWN)
+    }
+
+    /// One of [`HalfOpen::secrets`] with MP_JOIN.
+    #[inline(always)]
+    pub(super) fn with_nonce(self, nonce: u32) -> u64 {
+        u64::from(self.0) << 32 | u64::from(nonce)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_known(self) -> bool {
+        self.0 & Self::IS_KNOWN != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn is_scaled(self) -> bool {
+        self.0 & Self::IS_SCALED != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn scale(self) -> u32 {
+        self.0 >> 16 & 15
+    }
+
+    /// Bytes.
+    #[inline(always)]
+    pub(super) fn window(self) -> u32 {
+        self.0 & 0xffff
+    }
+}
+
+/// The highest window scale (RFC 7323 section 2.3).
+pub(super) const MAX_SCALE: u32 = 14;
+
 /// A mapping of data to a subflow.
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
@@ -248,8 +326,11 @@ pub struct Way<M: Memory> {
     pub newest: M::W32,
     /// Relative number behind all bytes that were mapped.
     pub mapped_end: M::W32,
-    /// When an option that is not allowed was seen last.
-    pub bad_option: M::W64,
+    /// When an option that is not allowed was seen last, in [`ticks`](super::ticks); 0 if none was.
+    pub bad_option: M::W32,
+    /// The right edge of the window that its sender offers: the highest acknowledgment plus window that was seen.
+    /// Valid with [`subflow::WINDOW`].
+    pub window_end: M::W32,
     /// Packets, without SYN.
     pub packets: M::W64,
     /// Payload bytes, retransmissions included.
@@ -298,7 +379,8 @@ pub struct Subflow<M: Memory> {
     pub generation: M::W32,
     /// See [`subflow`].
     pub flags: M::W32,
-    /// Address identifiers: side 0 in the lowest byte, side 1 in the next.
+    /// Address identifiers: side 0 in the lowest byte, side 1 in the next. Above them the window scales, 4 bits
+    /// each, and the facts [`subflow::NUMBERS`] and [`subflow::WINDOW`].
     pub ids: M::W32,
     /// When a packet was seen last.
     pub last_seen: M::W64,
@@ -306,8 +388,13 @@ pub struct Subflow<M: Memory> {
     pub closed: M::W64,
     /// When it was established, 0 if that was before the probe came.
     pub created: M::W64,
-    /// 0.
-    pub reserved: [M::W64; 2],
+    /// Of a conversation that goes on from other numbers than those that were seen (see [`super::accept`]): when its
+    /// first segment was seen, in [`ticks`](super::ticks).
+    pub resumed_at: M::W32,
+    /// Its sides that have sent a segment, a bit each.
+    pub resumed_by: M::W32,
+    /// The number that comes next, of each side.
+    pub resumed_next: [M::W32; 2],
     /// The flow.
     pub key: [M::W64; 5],
     /// The mapping of each side whose checksum is being verified.
@@ -356,6 +443,13 @@ pub mod subflow {
     /// Per side: the sequence numbers of what it sends are known, from the handshake or, of a
     /// subflow that was there before the probe, from the first mapping that says so.
     pub const FOLLOWED: u32 = 1 << 30;
+
+    /// Where the window scale of side 0 stands in [`ids`](super::Subflow::ids), that of side 1 behind it.
+    pub const SCALE: u32 = 16;
+    /// In `ids`, per side: it is known which number it sends next, and what of it was acknowledged.
+    pub const NUMBERS: u32 = 1 << 24;
+    /// In `ids`, per side: the window that it offers is known.
+    pub const WINDOW: u32 = 1 << 26;
 }
 
 /// Ranges of data sequence numbers above the contiguous part, per session and side.

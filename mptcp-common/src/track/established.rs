@@ -5,9 +5,8 @@ use super::{
     entry::{MAPPED, SENT, Way, session, subflow},
     ranges,
     seen::Seen,
-    sequence::{Known, Map, Relation, after, after_64, is_in_window, raise},
-    since,
-    table::Table as _,
+    sequence::{Known, Map, Relation, after, after_64, raise},
+    since, ticks,
     word::{Word, bump},
 };
 use crate::{
@@ -19,36 +18,6 @@ use crate::{
 const AFTER_CLOSE_TIME: u64 = 2_000_000_000;
 /// A data sequence number further from the expected one than this belongs to nothing.
 const DATA_WINDOW: u64 = 1 << 31;
-
-/// Is the packet in work a FIN or a reset that its receiver does not take, forged or of an older connection? It
-/// changes nothing.
-///
-/// A reset is taken at exactly the number that its receiver expects next (RFC 9293 section 3.10.7.4, RFC 5961
-/// section 3.2): behind all that was sent, or, where that is on its way, behind what was acknowledged. Another
-/// one in the window is answered by a challenge.
-#[inline(always)]
-pub fn is_ignored<T: Stages>(tables: &T) -> bool {
-    let work = tables.work();
-    if !work.packet.flags.any(TcpFlags::FIN | TcpFlags::RST) {
-        return false;
-    }
-    let subflow = tables.subflows().slot(work.route.slot.get());
-    subflow.is_some_and(|subflow| {
-        let side = work.route.side.get() & 1;
-        let way = &subflow.ways[side as usize & 1];
-        let facts = subflow.flags.load();
-        let (acked, next) = (way.acked.load(), way.next.load());
-        let sequence = work.packet.sequence;
-        let is_taken = if work.packet.flags.any(TcpFlags::RST) {
-            let fin = u32::from(facts & subflow::FIN << side != 0);
-            sequence == next || sequence == acked || sequence == next.wrapping_add(fin)
-        } else {
-            is_in_window(sequence.wrapping_add(work.packet.payload), acked, next)
-        };
-        let is_followed = facts & subflow::FOLLOWED << side != 0;
-        subflow.tag.load() == work.tag && is_followed && !is_taken
-    })
-}
 
 /// A packet of an established subflow.
 #[inline(always)]
@@ -67,19 +36,14 @@ pub fn established<T: Stages>(tables: &T) {
     touch(&subflow.last_seen, seen.now);
     touch(&session.last_seen, seen.now);
     let way = seen.way();
-    if !seen.is(subflow::FOLLOWED) && way.packets.load() == 0 {
-        // The first that is seen of what was there before the probe.
-        way.next.store(work.packet.sequence);
-        way.acked.store(work.packet.sequence);
-    }
     bump(&way.packets, seen.n());
     bump(&way.bytes, work.packet.payload.into());
     if session.flags.load() & session::FALLBACK == 0 {
         if work.route.seen.get() & !work.route.valid.get() & !Subtype::Experimental.bit() != 0 {
-            way.bad_option.store(seen.now);
+            way.bad_option.store(ticks(seen.now));
         }
         data(&seen);
-        if work.route.seen.get() & !Subtype::Dss.bit() != 0 {
+        if work.route.seen.get() & !Subtype::Dss.bit() != 0 && !seen.is_old() {
             work.route.ask(next::SIGNALS);
         }
     } else {
@@ -100,7 +64,7 @@ pub fn established<T: Stages>(tables: &T) {
         way.next.store(end);
     }
     const BOTH: u32 = subflow::FIN_ACKED | subflow::FIN_ACKED << 1;
-    if seen.flags().any(TcpFlags::FIN) || facts & BOTH == BOTH {
+    if (seen.flags().any(TcpFlags::FIN) && !seen.is_old()) || facts & BOTH == BOTH {
         work.route.ask(next::CLOSE);
     }
 }
@@ -150,7 +114,7 @@ fn acknowledge<T: Stages>(seen: &Seen<'_, T>) {
     if seen.is_other(subflow::FIN) && after(acknowledgment, other.fin.load()) {
         seen.subflow.flags.or(subflow::FIN_ACKED << (seen.side ^ 1));
     }
-    if !seen.is_other(subflow::FOLLOWED) && other.packets.load() == 0 {
+    if seen.subflow.ids.load() & subflow::NUMBERS << (seen.side ^ 1) == 0 {
         return;
     }
     if !after(acknowledgment, next.wrapping_add(1)) {
@@ -341,7 +305,7 @@ fn check_presence<T: Stages>(seen: &Seen<'_, T>, has_checksum: bool) {
     if has_checksum != is_agreed && seen.first(subflow::CHECKSUM_ODD) {
         seen.first(subflow::BAD_MAPPING);
         seen.count(|events| events.checksum_presence += 1);
-        seen.way().bad_option.store(seen.now);
+        seen.way().bad_option.store(ticks(seen.now));
     }
 }
 
@@ -351,6 +315,9 @@ fn announce<T: Stages>(seen: &Seen<'_, T>, announced: &Announced) -> Map {
     let side = &seen.session.sides[seen.side & 1];
     let (dsn, fin) = (announced.dsn, seen.tables.forget(announced.fin));
     if announced.length == 0 {
+        if seen.is_old() {
+            return Map::NONE;
+        }
         infinite(seen, fin != 0 || announced.checksum != 0);
         return Map::NONE;
     }
@@ -370,7 +337,7 @@ fn announce<T: Stages>(seen: &Seen<'_, T>, announced: &Announced) -> Map {
     if map.length > 0 && (seen.is(subflow::FOLLOWED) || follow(seen, map)) {
         mapping(seen, map);
     }
-    if fin != 0 {
+    if fin != 0 && !seen.is_old() {
         let end = dsn.wrapping_add(u64::from(map.length)).wrapping_add(1);
         data_fin(seen, end);
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Fallback, Happening, Kind, Memory, Stages,
-    entry::{HalfOpen, half_open},
+    entry::{HalfOpen, Offer, half_open},
     is_half_open_over, is_subflow_over, join,
     open::{free, leave},
     sequence::{SLACK, after},
@@ -267,11 +267,12 @@ fn fill<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, kind: K
     let mut flags = u32::from(!work.packet.sender_is_second);
     let mut key = 0;
     let mut version = 1;
+    let options = Options::new(work, work.route.valid.get(), tables);
+    let mut offer = Offer::NONE;
     if kind == Kind::Capable {
+        offer = Offer::new(work.packet.window, options.window_scale());
         flags |= half_open::SIDES_KNOWN;
-        if let Some(option) =
-            Options::new(work, work.route.valid.get(), tables).get(Subtype::MpCapable)
-        {
+        if let Some(option) = options.get(Subtype::MpCapable) {
             version = u32::from(MpCapable::version_of(&option));
             if version == 0 && option.length() == 12 {
                 key = option.u64(4);
@@ -322,8 +323,7 @@ fn fill<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, kind: K
             .wrapping_add(1),
     );
     entry.next.store(acknowledged);
-    entry.session.store(0);
-    entry.generation.store(0);
+    entry.set_offer(offer);
 }
 
 /// What a SYN/ACK says of sequence numbers, to any kind of handshake. Is it the same once more?
@@ -378,6 +378,7 @@ fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> b
     }
     entry.secrets[1].store(option.u64(4));
     entry.set_version(version);
+    entry.set_answer(Offer::new(work.packet.window, options.window_scale()));
     entry.flags.store(flags);
     false
 }

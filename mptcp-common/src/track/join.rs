@@ -2,7 +2,7 @@
 
 use super::{
     Happening, JoinFailure, REPLACE_TIME, Stages,
-    entry::{HalfOpen, Session, half_open, session},
+    entry::{HalfOpen, Offer, Session, half_open, session},
     handshake::answered,
     open::{clear_bit, set_bit, token_of, tokens},
     sequence::after,
@@ -54,7 +54,8 @@ pub(super) fn syn<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
         return;
     };
     let id = MpJoin::address_id_of(&option);
-    entry.secrets[0].store(option.u32(8).into());
+    let offer = Offer::new(work.packet.window, options.window_scale());
+    entry.secrets[0].store(offer.with_nonce(option.u32(8)));
     entry.set_id(0, id);
     let id = u32::from(id);
     let mut flags = entry.flags.load();
@@ -229,7 +230,8 @@ pub(super) fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
         tables.count(direction, |events| events.join_synack_repeated += n);
         return;
     }
-    entry.secrets[1].store(option.u32(12).into());
+    let offer = Offer::new(work.packet.window, options.window_scale());
+    entry.secrets[1].store(offer.with_nonce(option.u32(12)));
     entry.set_id(1, MpJoin::address_id_of(&option));
     let mut flags = half_open::ANSWERED;
     if MpJoin::backup_of(&option) {

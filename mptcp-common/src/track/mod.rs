@@ -9,6 +9,7 @@
 //! [`Tables`]. What takes `Stages` alone is a function of its own in the kernel, so that its verifier
 //! looks at each once; such a function finds the packet in [`Stages::work`].
 
+mod accept;
 #[cfg(not(target_arch = "bpf"))]
 pub mod adopt;
 mod buffer;
@@ -36,6 +37,7 @@ mod word;
 pub use self::clear::clear;
 pub(crate) use self::ranges::ATTEMPTS;
 pub use self::{
+    accept::accept,
     checksum::checksum,
     close::close,
     entry::{
@@ -43,7 +45,7 @@ pub use self::{
         Ranges, SENT, Session, Side, Subflow, Sum, Way, chunks_for, half_open, session, subflow,
         sum,
     },
-    established::{established, is_ignored},
+    established::established,
     handshake::handshake,
     join::{lookup_join, verify_join},
     open::{open_session, open_subflow},
@@ -203,6 +205,15 @@ pub trait Tables: Forget {
 #[inline(always)]
 fn since(then: u64, now: u64) -> u64 {
     now.saturating_sub(then)
+}
+
+/// Bits of a time in nanoseconds that are below a tick of [`ticks`]: 1.05 ms.
+const TICK: u32 = 20;
+
+/// A time in 32 bits, not 0. It comes again after 52 days.
+#[inline(always)]
+fn ticks(time: u64) -> u32 {
+    ((time >> TICK) as u32).max(1)
 }
 
 /// A replaced subflow or pending join is gone within this time (TotSFRep, PendRep).

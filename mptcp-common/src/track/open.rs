@@ -263,10 +263,25 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
             flags |= subflow::BACKUP << (opener ^ 1);
         }
     }
-    let ids = entry.ids();
-    subflow
-        .ids
-        .store(ids[0] << (8 * opener) | ids[1] << (8 * (opener ^ 1)));
+    let offers = [entry.offer(0), entry.offer(1)];
+    let are_scaled = offers[0].is_scaled() && offers[1].is_scaled();
+    let mut ids = subflow::NUMBERS | subflow::NUMBERS << 1;
+    for (end, id) in entry.ids().into_iter().enumerate() {
+        let side = end as u32 ^ opener;
+        ids |= id << (8 * side);
+        if offers[end].is_known() {
+            ids |= subflow::WINDOW << side;
+        }
+        if are_scaled {
+            ids |= offers[end].scale() << (subflow::SCALE + 4 * side);
+        }
+    }
+    if facts & half_open::KEYLESS != 0 {
+        // What it has sent so far was not taken into account.
+        ids &= !(subflow::NUMBERS << opener);
+    }
+    subflow.ids.store(ids);
+    subflow.resumed_by.store(0);
     subflow.created.store(now);
     subflow.last_seen.store(now);
     subflow.closed.store(0);
@@ -278,7 +293,11 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
     for (end, base) in bases.into_iter().enumerate() {
         let side = (end as u32 ^ opener) as usize & 1;
         // Nothing is acknowledged anew by what the handshake has acknowledged.
-        fill_way(&subflow.ways[side], base, bases[end ^ 1].wrapping_add(1));
+        let acknowledged = bases[end ^ 1].wrapping_add(1);
+        fill_way(&subflow.ways[side], base, acknowledged);
+        // The windows of a handshake are not scaled.
+        let window_end = acknowledged.wrapping_add(offers[end].window());
+        subflow.ways[side].window_end.store(window_end);
     }
     reset_sums(subflow);
     subflow.flags.store(flags);
@@ -306,6 +325,7 @@ pub(super) fn fill_way<M: Memory>(way: &Way<M>, base: u32, last_ack: u32) {
     way.newest.store(0);
     way.mapped_end.store(1);
     way.bad_option.store(0);
+    way.window_end.store(0);
     way.packets.store(0);
     way.bytes.store(0);
     way.last_ack.store(last_ack);

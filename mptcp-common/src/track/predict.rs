@@ -1,8 +1,8 @@
 //! The short way of data in order and of acknowledgments, as TCP's header prediction.
 
 use super::{
-    Stages, Tables,
-    entry::{MAPPED, SENT, Session, Subflow, session, subflow},
+    Memory, Stages, Tables,
+    entry::{MAPPED, SENT, Session, Subflow, Way, session, subflow},
     established::touch,
     sequence::{Map, after, after_64, raise},
     table::{self, Table as _},
@@ -203,6 +203,7 @@ fn predict_data<T: Tables>(
     touch(&session.last_seen, now);
     bump(&way.packets, packet.packets.into());
     bump(&way.bytes, packet.payload.into());
+    offer(packet, subflow, way, sender);
     way.next.store(packet.sequence.wrapping_add(packet.payload));
     side.next[SENT].store(start.wrapping_add(packet.payload.into()));
     if !is_first {
@@ -213,6 +214,18 @@ fn predict_data<T: Tables>(
     side.highest.store(end);
     side.next[MAPPED].store(end);
     Predicted(sender as u32)
+}
+
+/// Remembers the window that a packet offers.
+#[inline(always)]
+fn offer<M: Memory>(packet: &Packet, subflow: &Subflow<M>, way: &Way<M>, sender: usize) {
+    let scale = subflow.ids.load() >> (subflow::SCALE + 4 * sender as u32) & 15;
+    let end = packet
+        .acknowledgment
+        .wrapping_add(u32::from(packet.window) << scale);
+    if after(end, way.window_end.load()) {
+        way.window_end.store(end);
+    }
 }
 
 /// An acknowledgment of what was sent.
@@ -244,7 +257,7 @@ fn predict_ack<T: Tables>(
         packet.acknowledgment,
         packet.acknowledgment != way.last_ack.load(),
     );
-    if after(packet.sequence, way.next.load())
+    if packet.sequence != way.next.load()
         || (is_acked && (after(ack, other.next.load()) || other.unmapped.load() != 0))
         || (is_data_acked
             && (after_64(data_ack, theirs.highest.load())
@@ -257,6 +270,7 @@ fn predict_ack<T: Tables>(
     touch(&subflow.last_seen, now);
     touch(&session.last_seen, now);
     bump(&way.packets, packet.packets.into());
+    offer(packet, subflow, way, sender);
     let mut predicted = sender as u32;
     if is_data_acked && raise(&side.data_ack, data_ack) {
         predicted |= Predicted::FRESH_DATA_ACK;

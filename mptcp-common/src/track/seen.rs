@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     counter::Events,
-    engine::{Options, Work, opposite},
+    engine::{Options, Work, next, opposite},
     wire::{RawOption, Subtype, TcpFlags},
 };
 
@@ -127,6 +127,12 @@ impl<'a, T: Stages> Seen<'a, T> {
     #[inline(always)]
     pub(super) fn has(&self, subtype: Subtype) -> bool {
         self.work.route.valid.get() & subtype.bit() != 0
+    }
+
+    /// Has the segment nothing but what its receiver has acknowledged?
+    #[inline(always)]
+    pub(super) fn is_old(&self) -> bool {
+        self.work.route.next.get() & next::OLD != 0
     }
 
     #[inline(always)]

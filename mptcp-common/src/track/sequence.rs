@@ -23,13 +23,6 @@ pub(super) fn after_64(a: u64, b: u64) -> bool {
 /// and some reach the other end and not the probe.
 pub(super) const SLACK: u32 = 1 << 20;
 
-/// May a number lie there: not before what was acknowledged, nor far behind all that was sent (RFC 9293 section
-/// 3.10.7.4)?
-#[inline(always)]
-pub(super) fn is_in_window(number: u32, acked: u32, next: u32) -> bool {
-    number.wrapping_sub(acked) <= next.wrapping_sub(acked).wrapping_add(SLACK)
-}
-
 /// Attempts at a change that another CPU may make at the same time.
 pub(super) const TRIES: u32 = 4;
 
@@ -253,7 +246,14 @@ impl Buffer {
         if range == 0 || !after(high, next) || !after(high, self.start) {
             return 0;
         }
-        let from = if after(low, self.start) {
+        let from = if !after(low, next) {
+            // An acknowledgment joined it to what lies below: those across both are whole.
+            if after(next, self.start) {
+                next.wrapping_sub(self.start) / self.size
+            } else {
+                0
+            }
+        } else if after(low, self.start) {
             low.wrapping_sub(self.start).div_ceil(self.size)
         } else {
             0

@@ -33,6 +33,8 @@ pub const KIND_EOL: u8 = 0;
 pub const KIND_NOP: u8 = 1;
 /// TCP option kind "maximum segment size" (RFC 9293 section 3.7.1), length 4.
 pub const KIND_MSS: u8 = 2;
+/// Window scale option (RFC 7323 section 2.2).
+pub const KIND_WINDOW_SCALE: u8 = 3;
 
 /// The first word, in memory order, of two NOPs and a timestamp (RFC 7323 section 3.2): with it nearly every
 /// option area begins. Alone it is the most common one of all, and one without kind 30.

@@ -1,0 +1,194 @@
+//! Which segments their receiver takes (RFC 9293 section 3.10.7.4; RFC 5961 for resets).
+//!
+//! Whoever knows addresses and ports can send segments in the name of either end. Their sequence numbers are a
+//! guess then, and the receiver drops them; so does the probe. It does not see what the receiver has, but what was
+//! sent, and the highest acknowledgment and window that the receiver told. Where that leaves a choice, the segment is
+//! taken: no number that the probe does not know is held against the traffic.
+
+use super::{Stages, entry::subflow, seen::Seen, sequence::after, since, ticks, word::Word};
+use crate::{
+    counter::Role,
+    engine::next,
+    wire::{Stage, TcpFlags},
+};
+
+/// No window is larger (RFC 7323 section 2.3).
+const LARGEST_WINDOW: u32 = 1 << 30;
+
+/// Segments that have been acknowledged come again from at least so far behind, however small the window is now.
+const OLD_DATA: u32 = 1 << 20;
+
+/// Does the receiver take the segment in work, of an established subflow? If not, it is [`next::REFUSED`]; if
+/// it has acknowledged all of it, it is [`next::OLD`], and what it says is not heard again.
+#[inline(always)]
+pub fn accept<T: Stages>(tables: &T) {
+    let Some(seen) = &Seen::new(tables) else {
+        return;
+    };
+    if seen.flags().stage() != Stage::Later || seen.subflow.flags.load() & subflow::CLOSED != 0 {
+        return;
+    }
+    let packet = &seen.work.packet;
+    // What a host sends is true.
+    let is_own = tables.role() == Role::Host && !packet.ingress;
+    let reception = if is_own { TRUSTED } else { judge(seen) };
+    let reception = tables.forget(reception);
+    match reception {
+        REFUSED => {
+            if !resumes(seen) {
+                seen.work.route.ask(next::REFUSED);
+            }
+            return;
+        }
+        OLD => seen.work.route.ask(next::OLD),
+        _ => {}
+    }
+    learn(seen, reception == TRUSTED);
+}
+
+/// It is at exactly the next number, or the own host's.
+const TRUSTED: u32 = 0;
+const TAKEN: u32 = 1;
+const OLD: u32 = 2;
+const REFUSED: u32 = 3;
+
+#[inline(always)]
+fn judge<T: Stages>(seen: &Seen<'_, T>) -> u32 {
+    let packet = &seen.work.packet;
+    let (way, other) = (seen.way(), seen.other_way());
+    let (facts, known) = (seen.subflow.flags.load(), seen.subflow.ids.load());
+    let sequence = packet.sequence;
+    if known & subflow::NUMBERS << seen.side == 0 {
+        return TAKEN;
+    }
+    let (acked, next) = (way.acked.load(), way.next.load());
+    let fin = u32::from(facts & subflow::FIN << seen.side != 0);
+    if sequence == next || sequence == next.wrapping_add(fin) {
+        return TRUSTED;
+    }
+    if packet.flags.any(TcpFlags::RST) {
+        // Behind what was acknowledged, where the rest is on its way.
+        return if sequence == acked { TAKEN } else { REFUSED };
+    }
+    // The receiver's window. Where more than that was sent, its latest is not known.
+    let offered = other.window_end.load();
+    let is_known = known & subflow::WINDOW << (seen.side ^ 1) != 0;
+    let limit = if is_known && !after(next, offered.wrapping_add(1)) {
+        offered
+    } else {
+        next.wrapping_add(LARGEST_WINDOW)
+    };
+    let end = sequence.wrapping_add(packet.payload);
+    let oldest = limit.wrapping_sub(acked).max(OLD_DATA);
+    if after(sequence, limit) || acked.wrapping_sub(end) as i32 > oldest as i32 {
+        return REFUSED;
+    }
+    if known & subflow::NUMBERS << (seen.side ^ 1) != 0 {
+        // What the other end has sent or, where not all of that was seen, may have sent.
+        let sent = other.next.load().wrapping_add(1);
+        let acknowledgment = packet.acknowledgment;
+        let may_send = if known & subflow::WINDOW << seen.side != 0 {
+            way.window_end.load()
+        } else {
+            sent.wrapping_add(LARGEST_WINDOW)
+        };
+        if after(acknowledgment, sent) && after(acknowledgment, may_send) {
+            return REFUSED;
+        }
+    }
+    if after(acked, end) { OLD } else { TAKEN }
+}
+
+/// Remembers what a segment that is taken tells of the numbers and the window of its sender, and of what the other
+/// end sends.
+#[inline(always)]
+fn learn<T: Stages>(seen: &Seen<'_, T>, is_trusted: bool) {
+    let packet = &seen.work.packet;
+    let (way, other) = (seen.way(), seen.other_way());
+    let known = seen.subflow.ids.load();
+    let mut news = 0;
+    if known & subflow::NUMBERS << seen.side == 0 {
+        // The first that is seen of what was there before the probe.
+        way.next.store(packet.sequence);
+        way.acked.store(packet.sequence);
+        news = subflow::NUMBERS << seen.side;
+    }
+    if packet.flags.any(TcpFlags::ACK) {
+        let acknowledgment = packet.acknowledgment;
+        let are_numbers_known = known & subflow::NUMBERS << (seen.side ^ 1) != 0;
+        if is_trusted && !are_numbers_known {
+            other.next.store(acknowledgment);
+            other.acked.store(acknowledgment);
+            news |= subflow::NUMBERS << (seen.side ^ 1);
+        }
+        let scale = known >> (subflow::SCALE + 4 * seen.side as u32) & 15;
+        let end = acknowledgment.wrapping_add(u32::from(packet.window) << scale);
+        let is_known = known & subflow::WINDOW << seen.side != 0;
+        // One that acknowledges what was not sent may be forged: it must not open the window.
+        let is_sure = is_trusted || !after(acknowledgment, other.next.load().wrapping_add(1));
+        if is_sure && (!is_known || after(end, way.window_end.load())) {
+            way.window_end.store(end);
+            news |= subflow::WINDOW << seen.side;
+        }
+    }
+    if known & news != news {
+        seen.subflow.ids.or(news);
+    }
+}
+
+/// A conversation that went on unseen is followed again when both ends agree on it for so many ticks, 2 s, and
+/// nothing else is seen of it.
+const AGREEMENT: u32 = 2_000_000_000_u64 as u32 >> 20;
+
+/// Numbers are near each other where one end's next and what the other acknowledges differ by less than this.
+const NEAR: u32 = 1 << 20;
+
+/// Of a segment that is not taken: do both ends go on from other numbers than those that were seen? Packets may have
+/// gone past the probe for a while. Then the subflow is followed anew, as one that was there before the probe.
+///
+/// A forger can imitate that where both ends are silent and do not answer what he sends (RFC 9293 has them answer
+/// each segment that they do not take).
+#[inline(always)]
+fn resumes<T: Stages>(seen: &Seen<'_, T>) -> bool {
+    let packet = &seen.work.packet;
+    let now = ticks(seen.now);
+    let (began, sides) = (&seen.subflow.resumed_at, &seen.subflow.resumed_by);
+    let next = &seen.subflow.resumed_next;
+    let (side, peer) = (seen.side & 1, (seen.side ^ 1) & 1);
+    if packet.flags.any(TcpFlags::RST) || !packet.flags.any(TcpFlags::ACK) {
+        return false;
+    }
+    let quiet = since(seen.subflow.last_seen.load(), seen.now) >> super::TICK;
+    let end = packet.sequence.wrapping_add(packet.payload);
+    let is_near = |a: u32, b: u32| a.wrapping_sub(b).wrapping_add(NEAR) <= 2 * NEAR;
+    let spoken = sides.load();
+    let agrees = spoken != 0
+        && quiet >= u64::from(AGREEMENT)
+        && is_near(packet.sequence, next[side].load())
+        && is_near(packet.acknowledgment, next[peer].load());
+    next[side].store(end);
+    if !agrees {
+        began.store(now);
+        next[peer].store(packet.acknowledgment);
+        sides.store(1 << side);
+        return false;
+    }
+    sides.store(spoken | 1 << side);
+    if spoken | 1 << side != 3 || now.wrapping_sub(began.load()) < AGREEMENT {
+        return false;
+    }
+    sides.store(0);
+    for (way, number) in [
+        (seen.way(), packet.sequence),
+        (seen.other_way(), packet.acknowledgment),
+    ] {
+        way.next.store(number);
+        way.acked.store(number);
+        way.unmapped.store(0);
+    }
+    const BOTH: u32 = subflow::WINDOW | subflow::WINDOW << 1;
+    seen.subflow.ids.and(!BOTH);
+    const FOLLOWED: u32 = subflow::FOLLOWED | subflow::FOLLOWED << 1;
+    seen.subflow.flags.and(!FOLLOWED);
+    true
+}
