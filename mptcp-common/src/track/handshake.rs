@@ -2,7 +2,7 @@
 
 use super::{
     Fallback, Happening, Kind, Memory, Stages,
-    entry::{HalfOpen, Offer, half_open},
+    entry::{HalfOpen, Offer, Subflow, half_open},
     is_half_open_over, is_subflow_over, join,
     open::{free, leave},
     sequence::{SLACK, after},
@@ -10,7 +10,7 @@ use super::{
     word::Word,
 };
 use crate::{
-    counter::Events,
+    counter::{Direction, Events, Role},
     engine::{Flow, Options, Packet, Work, next},
     wire::{CapableFlags, DssFlags, MpCapable, Stage, Subtype, TcpFlags},
 };
@@ -19,7 +19,11 @@ use crate::{
 #[inline(always)]
 pub fn handshake<S: Stages>(stages: &S) {
     let work = stages.work();
-    let opens = if work.packet.flags.stage() == Stage::Syn {
+    let is_syn = work.packet.flags.stage() == Stage::Syn;
+    if work.route.flow.get() == Flow::Subflow as u32 && !begins(stages, work, is_syn) {
+        return;
+    }
+    let opens = if is_syn {
         syn(stages, work)
     } else {
         known(stages, work)
@@ -33,18 +37,6 @@ pub fn handshake<S: Stages>(stages: &S) {
 #[inline(always)]
 fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
     let stage = work.packet.flags.stage();
-    if work.route.flow.get() == Flow::Subflow as u32 {
-        let subflow = stages.subflows().slot(work.route.slot.get())?;
-        let way = &subflow.ways[work.route.side.get() as usize & 1];
-        if stage == Stage::SynAck && work.packet.sequence == way.base.load() {
-            // The third segment was lost behind the probe.
-            again(stages, work, |events, is_join| match is_join {
-                false => &mut events.capable_synack_repeated,
-                true => &mut events.join_synack_repeated,
-            });
-        }
-        return None;
-    }
     if work.route.flow.get() != Flow::HalfOpen as u32 {
         return stray(stages, work);
     }
@@ -61,7 +53,7 @@ fn known<S: Stages>(stages: &S, work: &Work) -> Opens {
     let kind = stages.forget(entry.kind());
     let mut is_over = false;
     match stage {
-        Stage::SynAck if by_opener => {}
+        Stage::SynAck if by_opener || !answers(stages, work, entry) => {}
         Stage::SynAck if kind == CAPABLE => is_over = syn_ack(stages, work, entry),
         Stage::SynAck if kind == JOIN => join::syn_ack(stages, work, entry),
         Stage::Later if work.packet.flags.any(TcpFlags::RST) => {
@@ -108,19 +100,6 @@ const JOIN: u32 = Kind::Join as u32;
 fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
     let route = &work.route;
     let now = stages.now();
-    if route.flow.get() == Flow::Subflow as u32 {
-        let again = !replaces(stages, work, now);
-        route.flow.set(Flow::Unknown as u32);
-        if again {
-            syn_again(stages, work);
-            return None;
-        }
-        // A handshake of the same ends may have been under way too.
-        if let Some(slot) = table::find(stages.half_opens(), work.tag) {
-            route.flow.set(Flow::HalfOpen as u32);
-            route.slot.set(slot);
-        }
-    }
     let kind = if route.valid.get() & Subtype::MpCapable.bit() != 0 {
         Kind::Capable
     } else if route.valid.get() & Subtype::MpJoin.bit() != 0 {
@@ -141,6 +120,10 @@ fn syn<S: Stages>(stages: &S, work: &Work) -> Opens {
     let present = entry.kind();
     if same && present == kind as u32 {
         syn_again(stages, work);
+        return None;
+    }
+    if !over && !same && entry.flags.load() & half_open::ANSWERED != 0 {
+        // Who has answered the one SYN does not take the other (RFC 9293 section 3.10.7.4).
         return None;
     }
     if same && present == CAPABLE && opens.is_none() {
@@ -205,35 +188,109 @@ fn open<S: Stages>(stages: &S, work: &Work, kind: Kind, present: Option<u32>) {
     entry.tag.store(work.tag);
 }
 
+/// Does a SYN or a SYN/ACK on the addresses of a subflow belong to a new connection? The flow is routed to
+/// its handshake then, or to none.
+///
+/// An open subflow stays until the other end answers the SYN: anybody can send one in the name of an end, and who
+/// has the connection answers with an acknowledgment (RFC 9293 section 3.10.7.4).
+#[inline(always)]
+fn begins<S: Stages>(stages: &S, work: &Work, is_syn: bool) -> bool {
+    let route = &work.route;
+    let Some(subflow) = stages.subflows().slot(route.slot.get()) else {
+        return false;
+    };
+    let now = stages.now();
+    let is_over = is_subflow_over(subflow, &stages.limits(), now);
+    if !is_over && is_repeated(work, subflow, is_syn) {
+        again(stages, work, |events, is_join| match (is_syn, is_join) {
+            (true, false) => &mut events.capable_syn_repeated,
+            (true, true) => &mut events.join_syn_repeated,
+            // The third segment was lost behind the probe.
+            (false, false) => &mut events.capable_synack_repeated,
+            (false, true) => &mut events.join_synack_repeated,
+        });
+        return false;
+    }
+    // A handshake of the same ends may be under way.
+    let half_open = table::find(stages.half_opens(), work.tag);
+    let entry = half_open.and_then(|slot| stages.half_opens().slot(slot));
+    if !is_syn {
+        match entry {
+            Some(entry) if is_answered(stages, work, entry) => {}
+            _ => return false,
+        }
+    }
+    if !is_syn || is_over || subflow.closed.load() != 0 {
+        if let Some(entry) = entry {
+            count_replaced(stages, subflow, entry);
+        }
+        leave(stages, subflow, now);
+        subflow.tag.store(0);
+        table::release(stages.subflows(), route.slot.get(), work.tag);
+    }
+    route.flow.set(Flow::Unknown as u32);
+    if let Some(slot) = half_open {
+        route.flow.set(Flow::HalfOpen as u32);
+        route.slot.set(slot);
+    }
+    true
+}
+
 /// More data than this no SYN has: a segment's.
 const MAX_SYN_DATA: u32 = 1 << 14;
 
-/// A SYN on the addresses of a subflow: a new connection, unless it is the old SYN once more.
+/// Is this the SYN or the SYN/ACK of the subflow once more?
 #[inline(always)]
-fn replaces<T: Stages>(tables: &T, work: &Work, now: u64) -> bool {
-    let Some(subflow) = tables.subflows().slot(work.route.slot.get()) else {
-        return false;
-    };
+fn is_repeated<M: Memory>(work: &Work, subflow: &Subflow<M>, is_syn: bool) -> bool {
     let sequence = work.packet.sequence;
-    let is_over = is_subflow_over(subflow, &tables.limits(), now);
-    for side in 0..2 {
+    let [first, second] = [&subflow.ways[0], &subflow.ways[1]].map(|way| way.base.load());
+    if is_syn {
         // Behind the data that came with the SYN (TCP Fast Open), if any.
-        let base = subflow.ways[side].base.load();
-        if base.wrapping_sub(sequence) <= MAX_SYN_DATA && !is_over {
-            return false;
-        }
+        first.wrapping_sub(sequence) <= MAX_SYN_DATA
+            || second.wrapping_sub(sequence) <= MAX_SYN_DATA
+    } else {
+        let side = work.route.side.get() & 1;
+        sequence == if side == 0 { first } else { second }
     }
-    let was_open = subflow.closed.load() == 0;
-    let joins = work.route.session.get() != 0;
-    if was_open && joins && subflow.session.load() == work.route.session.get().wrapping_sub(1) {
-        tables.count(work.route.direction.get(), |events| {
-            events.subflow_replaced += 1;
-        });
+}
+
+/// Does this SYN/ACK answer the SYN of a handshake on the addresses of a subflow?
+#[inline(always)]
+fn is_answered<S: Stages>(stages: &S, work: &Work, entry: &HalfOpen<S::Memory>) -> bool {
+    let first = entry.flags.load() & half_open::OPENER_IS_FIRST != 0;
+    entry.tag.load() == work.tag
+        && entry.kind() != Kind::Stray as u32
+        && first == work.packet.sender_is_second
+        && answers(stages, work, entry)
+}
+
+/// A join replaces an open subflow of its session with the same addresses (TotSFRep).
+#[inline(always)]
+fn count_replaced<T: Stages>(
+    tables: &T,
+    subflow: &Subflow<T::Memory>,
+    entry: &HalfOpen<T::Memory>,
+) {
+    if subflow.closed.load() == 0
+        && entry.kind() == JOIN
+        && entry.flags.load() & half_open::RESOLVED != 0
+        && entry.session.load() == subflow.session.load()
+        && entry.generation.load() == subflow.generation.load()
+    {
+        tables.count(entry.direction(), |events| events.subflow_replaced += 1);
     }
-    leave(tables, subflow, now);
-    subflow.tag.store(0);
-    table::release(tables.subflows(), work.route.slot.get(), work.tag);
-    true
+}
+
+/// Does this SYN/ACK acknowledge the SYN of a handshake (RFC 9293 section 3.10.7.3)? On a host, what answers a
+/// SYN that came in goes out, and the other way round.
+#[inline(always)]
+fn answers<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> bool {
+    let first = entry.isn[0].load().wrapping_add(1);
+    let last = entry.syn_acked.load();
+    let acknowledged = work.packet.acknowledgment;
+    let came_in = entry.direction() == Direction::Rx as u32;
+    let is_back = tables.role() == Role::Middlebox || came_in != work.packet.ingress;
+    is_back && acknowledged.wrapping_sub(first) <= last.wrapping_sub(first)
 }
 
 /// A place for a new handshake: a free one, one that is over, or the oldest.
@@ -387,7 +444,7 @@ fn syn_ack<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> b
 #[inline(always)]
 fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) -> bool {
     let flags = entry.flags.load();
-    if flags & half_open::ANSWERED == 0 {
+    if flags & half_open::ANSWERED == 0 || !is_next(work, entry, by_opener) {
         return false;
     }
     let (completes, falls_back) = if by_opener {
@@ -407,6 +464,17 @@ fn later<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
         tables.report(Happening::FellBack, Fallback::PlainThirdSegment as u32, 0);
     }
     falls_back
+}
+
+/// Does a segment behind the SYN/ACK belong to this handshake by its sequence number? No window is scaled yet.
+#[inline(always)]
+pub(super) fn is_next<M: Memory>(work: &Work, entry: &HalfOpen<M>, by_opener: bool) -> bool {
+    let first = if by_opener {
+        entry.isn[0].load()
+    } else {
+        entry.isn[1].load()
+    };
+    work.packet.sequence.wrapping_sub(first).wrapping_sub(1) <= SLACK
 }
 
 /// A segment of the listener behind its SYN/ACK: whether it makes a session, and whether it falls back.

@@ -3,7 +3,7 @@
 use super::{
     Happening, JoinFailure, REPLACE_TIME, Stages,
     entry::{HalfOpen, Offer, Session, half_open, session},
-    handshake::answered,
+    handshake::{answered, is_next},
     open::{clear_bit, set_bit, token_of, tokens},
     sequence::after,
     since,
@@ -261,7 +261,10 @@ pub(super) fn later<T: Stages>(
     let n = u64::from(work.packet.packets);
     let direction = work.route.direction.get();
     let flags = entry.flags.load();
-    if flags & half_open::ANSWERED == 0 || !work.packet.flags.any(TcpFlags::ACK) {
+    if flags & half_open::ANSWERED == 0
+        || !work.packet.flags.any(TcpFlags::ACK)
+        || !is_next(work, entry, by_opener)
+    {
         return false;
     }
     if !by_opener {

@@ -210,6 +210,22 @@ fn fast_open(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
     Ok(talk)
 }
 
+/// The SYN of a join on the addresses of the second subflow, so far from that one's.
+fn rejoin(talk: &mut Talk<'_>, offset: u32) -> Result<()> {
+    let isn = talk.flows[1].isn[A].wrapping_add(offset);
+    talk.flows[1].next[A] = isn;
+    let syn = talk.join_syn_option(1, A);
+    talk.send(1, A, SYN, &syn, 0)?;
+    Ok(())
+}
+
+/// What answers it.
+fn rejoin_answer(talk: &mut Talk<'_>) -> Result<()> {
+    let syn_ack = talk.join_syn_ack_option(1, B);
+    talk.send(1, B, SYN_ACK, &syn_ack, 0)?;
+    Ok(())
+}
+
 /// An answer to the SYN that is changed.
 fn answered(twins: &mut Twins, change: fn(&mut [u8])) -> Result<Talk<'_>> {
     let mut talk = Talk::new(twins);
@@ -415,8 +431,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     s("FACKVald", 1, joined, join_refused, "refused"),
     s("FACKVald", 1, joined, |t| { let mut t = Talk::confirmed(t)?; let f = t.flow(); let (s, a) = (t.join_syn_option(f, A), t.join_syn_ack_option(f, B));
         t.send(f, A, SYN, &s, 0)?; t.send(f, B, SYN_ACK, &a, 0)?; t.send(f, B, ACK, &[], 0)?; Ok(t) }, "no third segment"),
-    s("TotSFRep", 1, |t| then(Talk::joined(t)?, |t| { let f = t.flows[1]; t.flows[1].next[A] = f.isn[A] + 77_777; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(()) }),
-        |t| then(Talk::joined(t)?, |t| { let f = t.flows[1]; t.flows[1].next[A] = f.isn[A]; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(()) }), "the same SYN once more"),
+    s("TotSFRep", 1, |t| then(Talk::joined(t)?, |t| { rejoin(t, 77_777)?; rejoin_answer(t) }),
+        |t| then(Talk::joined(t)?, |t| { rejoin(t, 0)?; rejoin_answer(t) }), "the same SYN once more"),
+    s("TotSFRep", 1, |t| then(Talk::joined(t)?, |t| { rejoin(t, 77_777)?; rejoin_answer(t) }),
+        |t| then(Talk::joined(t)?, |t| rejoin(t, 77_777)), "nobody answers the SYN"),
+    s("CurSF", 2, |t| then(Talk::joined(t)?, |t| rejoin(t, 77_777)),
+        |t| then(Talk::joined(t)?, |t| { rejoin(t, 77_777)?; rejoin_answer(t)?; t.reset(0, A, 0)?; Ok(()) }), "the other end answers the SYN"),
     s("PendRep", 1, |t| then(join_with_token(t, None, false)?, |t| { t.flows[1].next[A] += 5000; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(()) }),
         |t| then(join_with_token(t, None, false)?, |t| { t.flows[1].next[A] -= 1; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(()) }), "the same SYN once more"),
     s("PendRep", 1, |t| { let mut t = Talk::confirmed(t)?; for id in 1..=5 { t.join_until_ack(A, id)?; } t.send(1, B, RST, &[], 0)?; t.send(2, B, RST, &[], 0)?; Ok(t) },
@@ -594,7 +614,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     s("MPSYNretx", 1, |t| { let mut t = Talk::established(t)?; t.flows[0].next[A] = t.flows[0].isn[A]; let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; Ok(t) },
         |t| { let mut t = Talk::established(t)?; t.flows[0].next[A] += 77_777; let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; Ok(t) }, "another connection"),
     s("MPSYNretx", 1, |t| fast_open(t, 0), |t| fast_open(t, 77_777), "another connection, after one that began with data"),
-    s("CurSF", 1, |t| fast_open(t, 0), |t| fast_open(t, 77_777), "the SYN of a fast open once more ends nothing"),
+    s("CurSF", 1, |t| fast_open(t, 0), |t| { let mut t = fast_open(t, 77_777)?; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) }, "the SYN of a fast open once more ends nothing"),
+    s("CurSF", 1, |t| fast_open(t, 77_777), |t| { let mut t = fast_open(t, 77_777)?; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) }, "a SYN that nobody answers ends nothing"),
     s("SYNACKretx", 1, |t| { let mut t = Talk::established(t)?; t.flows[0].next[B] = t.flows[0].isn[B]; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) },
         |t| { let mut t = Talk::established(t)?; t.flows[0].next[B] += 77_777; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) }, "another number"),
     s("JoinSYNretx", 1, |t| { let mut t = Talk::joined(t)?; t.flows[1].next[A] = t.flows[1].isn[A]; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(t) },
