@@ -6,6 +6,7 @@ pub mod captures;
 pub mod document;
 pub mod exact;
 pub mod files;
+pub mod forger;
 pub mod frame;
 pub mod headers;
 pub mod kernel;

@@ -15,6 +15,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    forger::Forger,
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK, dss_checksum, option, payload},
     kernel::{Kernel, Merged, Program, START},
     record::Record,
@@ -35,6 +36,8 @@ pub struct Twins {
     long: Offline,
     /// The same where each buffer is cut into its packets, as on the wire, in [`Twins::cutting`].
     wire: Option<Offline>,
+    /// Who sends forged packets between the others, in [`Twins::forged`].
+    forger: Option<Forger>,
     /// What was sent, where it is recorded.
     recorded: Option<Vec<Record>>,
     /// How many frames were run.
@@ -69,6 +72,7 @@ impl Twins {
                 ..config
             }),
             wire: None,
+            forger: None,
             recorded: None,
             frames: 0,
             role: config.role,
@@ -89,9 +93,35 @@ impl Twins {
         }
     }
 
+    /// User space without the kernel, and beside it an engine that gets forged packets too: what these are to
+    /// sessions has to be nothing.
+    pub fn forged(config: Config) -> Self {
+        Self {
+            forger: Some(Forger::new(config)),
+            ..Self::alone(config)
+        }
+    }
+
+    /// How many packets were forged, after a comparison of all sessions.
+    ///
+    /// # Errors
+    /// If they changed a session.
+    pub fn check_forged(&self) -> Result<u64> {
+        let Some(forger) = &self.forger else {
+            return Ok(0);
+        };
+        forger.compare_sessions(&self.offline)?;
+        Ok(forger.forged)
+    }
+
     /// Are buffers compared with their packets?
     pub fn is_cutting(&self) -> bool {
         self.wire.is_some()
+    }
+
+    /// Are there forged packets?
+    pub fn is_forged(&self) -> bool {
+        self.forger.is_some()
     }
 
     /// Keeps what is sent from now on.
@@ -152,6 +182,9 @@ impl Twins {
             "the short way and the long one differ: {:?}",
             differences(&sum, &long)
         );
+        if let Some(forger) = &mut self.forger {
+            forger.real(frame, buffer, self.now);
+        }
         if let Some(wire) = &mut self.wire {
             let packets = if is_merged {
                 cut(frame, merged.size as usize)
@@ -579,6 +612,10 @@ impl<'a> Talk<'a> {
             }
         }
         let counted = self.twins.run(&frame.bytes(), from, merged)?;
+        if let Some(forger) = &mut self.twins.forger {
+            let ingress = self.twins.role == Role::Middlebox || from == A;
+            forger.forge(frame, ingress, &self.twins.offline, self.twins.now)?;
+        }
         self.counted.add(&counted);
         Ok(counted)
     }

@@ -4,7 +4,8 @@
 //! it, and what is in every table afterwards. What has to hold of the numbers holds after every
 //! sequence.
 //!
-//! In a test of its own, a buffer has to count what its packets count one by one.
+//! In tests of their own, forged packets stand between the others, which have to count what they count without
+//! them; and a buffer has to count what its packets count one by one.
 //!
 //! `MPTCP_SEQUENCES` says how many in each role; `--nocapture` shows how many frames that were.
 
@@ -26,7 +27,7 @@ fn sequences(mut twins: Twins, role: Role, seed: u64) -> Result<()> {
     let count = match env::var("MPTCP_SEQUENCES") {
         Ok(count) => count.parse().context("MPTCP_SEQUENCES is a number")?,
         // Several times as slow, and each compared with itself alone.
-        Err(_) if twins.is_cutting() => COUNT / 10,
+        Err(_) if twins.is_cutting() || twins.is_forged() => COUNT / 10,
         Err(_) => COUNT,
     };
     let mut sum = Counters::default();
@@ -45,17 +46,21 @@ fn sequences(mut twins: Twins, role: Role, seed: u64) -> Result<()> {
             Gauges::default()
         };
         invariants(&sum, &gauges, role).with_context(context)?;
+        twins.check_forged().with_context(context)?;
         // The tables hold what became of many sequences.
-        if !twins.is_cutting() && (i % 50 == 0 || i + 1 == count) {
+        if !twins.is_cutting() && !twins.is_forged() && (i % 50 == 0 || i + 1 == count) {
             twins.compare_tables().with_context(context)?;
         }
     }
-    eprintln!("{} frames", twins.frames);
+    let forged = twins.check_forged()?;
+    eprintln!("{} frames, {forged} forged ones beside them", twins.frames);
+    ensure!(count < 1000 || forged != 0 || !twins.is_forged());
     // With buffers of several packets.
     ensure!(count < 1000 || sum.frames > twins.frames);
     ensure!(
         count < 1000
             || twins.is_cutting()
+            || twins.is_forged()
             || [
                 sum.rx.retransmitted,
                 sum.rx.join_validated + sum.tx.join_validated,
@@ -101,4 +106,10 @@ fn on_a_middlebox() -> Result<()> {
 fn a_buffer_counts_as_its_packets_do() -> Result<()> {
     sequences(Twins::cutting(host()), Role::Host, 3 << 32)?;
     sequences(Twins::cutting(Config::default()), Role::Middlebox, 4 << 32)
+}
+
+#[test]
+fn forged_packets_are_packets_and_nothing_else() -> Result<()> {
+    sequences(Twins::forged(host()), Role::Host, 5 << 32)?;
+    sequences(Twins::forged(Config::default()), Role::Middlebox, 6 << 32)
 }

@@ -1,0 +1,218 @@
+//! Packets that somebody who knows addresses and ports, and no numbers, sends in the name of either end.
+
+use std::{iter, net::Ipv4Addr, slice, sync::atomic::Ordering::Relaxed};
+
+use anyhow::{Result, ensure};
+use bytemuck::cast_slice;
+use mptcp_common::{
+    counter::{Counters, Events, Role},
+    engine::{Flow, flow_tag, locate},
+    gather::Buffer,
+    track::{FlowKey, Kind, Tables as _, half_open, is_half_open_over, subflow, table::Table as _},
+};
+use mptcp_user::offline::{Config, Offline};
+
+use crate::{
+    frame::{ACK, FIN, Frame, RST, SYN_ACK, option},
+    numbers::Numbers,
+    tables,
+};
+
+/// An engine that gets forged packets between those that are real, and one that gets them alone and follows
+/// nothing.
+pub struct Forger {
+    mixed: Offline,
+    alone: Offline,
+    numbers: Numbers,
+    /// Forged packets.
+    pub forged: u64,
+}
+
+impl Forger {
+    /// With this configuration.
+    pub fn new(config: Config) -> Self {
+        let mut untracked = config;
+        untracked.scope.is_tracking = false;
+        Self {
+            mixed: Offline::new(config),
+            alone: Offline::new(untracked),
+            numbers: Numbers::new(5 << 32),
+            forged: 0,
+        }
+    }
+
+    /// Takes a real frame.
+    pub fn real(&mut self, frame: &[u8], buffer: Buffer, now: u64) {
+        self.mixed.frame(frame, buffer, now);
+        self.mixed.take_reports();
+    }
+
+    /// Sends some forged packets on the flow of a frame, and asks that they count as packets alone. `real` is the
+    /// engine that gets none of them.
+    ///
+    /// # Errors
+    /// If they move anything else.
+    pub fn forge(&mut self, frame: &Frame, ingress: bool, real: &Offline, now: u64) -> Result<()> {
+        for _ in 0..self.numbers.below(3) {
+            let mut forged = Frame {
+                payload: 0,
+                ..frame.clone()
+            };
+            if self.numbers.one_in(2) {
+                forged.hosts.reverse();
+                forged.ports.reverse();
+            }
+            let is_ingress = ingress == (forged.ports == frame.ports);
+            if real.role() == Role::Host && !is_ingress {
+                continue;
+            }
+            let Some(next) = next_number(real, &frame_flow(&forged), now) else {
+                continue;
+            };
+            forged.sequence = next;
+            self.disguise(&mut forged);
+            let buffer = Buffer {
+                ingress: is_ingress,
+                ..Buffer::ONE
+            };
+            let bytes = forged.bytes();
+            self.mixed.frame(&bytes, buffer, now);
+            self.alone.frame(&bytes, buffer, now);
+            self.mixed.take_reports();
+            self.forged += 1;
+            let mut wanted = sum(&real.counters());
+            for (wanted, more) in wanted.iter_mut().zip(sum(&self.alone.counters())) {
+                *wanted += more;
+            }
+            let counted = sum(&self.mixed.counters());
+            let names = Events::FIELDS
+                .iter()
+                .flat_map(|(name, length, _)| iter::repeat_n(*name, *length))
+                .chain(iter::repeat("frames"));
+            let moved: Vec<_> = names
+                .zip(counted.iter().zip(&wanted))
+                .filter(|(_, (counted, wanted))| counted != wanted)
+                .collect();
+            ensure!(
+                moved.is_empty(),
+                "a forged packet moves more than packets: {moved:?} by {forged:?}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Flags and options of any kind, and numbers that no window reaches.
+    fn disguise(&mut self, frame: &mut Frame) {
+        let numbers = &mut self.numbers;
+        frame.flags = match numbers.below(8) {
+            0 => RST,
+            1 => RST | ACK,
+            2 => FIN | ACK,
+            3 => SYN_ACK,
+            _ => ACK,
+        };
+        // Whether it is known or not.
+        let near = (1 << 30) + (1 << 24);
+        let offset = near + numbers.below((1 << 32) - 2 * near);
+        frame.sequence = frame.sequence.wrapping_add(offset as u32);
+        frame.acknowledgment = numbers.next() as u32;
+        if frame.flags == ACK && numbers.one_in(2) {
+            frame.payload = 1 + numbers.below(50) as usize;
+        }
+        let key = numbers.next().to_be_bytes();
+        let dss = |flags: u8, numbers: &[u8]| option(2, 0, &[&[flags][..], numbers].concat());
+        let map = [&key[..], &[0, 0, 0, 1, 0, 9]].concat();
+        frame.options = match numbers.below(14) {
+            0 => dss(0x03, &key),
+            1 => dss(0x01, &key[..4]),
+            2 => dss(0x0c, &map),
+            3 => dss(0x0c, &[&key[..], &[0; 6]].concat()),
+            4 => dss(0x1c, &map),
+            5 => option(6, 0, &[&[0][..], &key].concat()),
+            6 => option(5, 1, &[]),
+            7 => option(4, 0, &[0]),
+            8 => option(3, 0, &[&[7, 10, 0, 9, 7][..], &key].concat()),
+            9 => option(7, 0, &[&[0][..], &key].concat()),
+            10 => option(8, 0, &[1]),
+            11 => option(0, 1, &[&[1][..], &key, &key].concat()),
+            12 => option(1, 0, &[&[0][..], &key, &key, &key[..4]].concat()),
+            _ => Vec::new(),
+        };
+    }
+
+    /// Compares the sessions, byte by byte.
+    ///
+    /// # Errors
+    /// If forged packets changed one.
+    pub fn compare_sessions(&self, real: &Offline) -> Result<()> {
+        for i in 0.. {
+            let (Some(one), Some(other)) = (self.mixed.sessions().slot(i), real.sessions().slot(i))
+            else {
+                return Ok(());
+            };
+            ensure!(
+                tables::entry(one) == tables::entry(other),
+                "forged packets changed a session"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What all directions counted together, and what became of frames.
+fn sum(counters: &Counters) -> Vec<u64> {
+    let mut sum = vec![0; size_of::<Events>() / 8];
+    for (_, events) in counters.directions() {
+        let words: &[u64] = cast_slice(slice::from_ref(events));
+        for (sum, word) in sum.iter_mut().zip(words) {
+            *sum += word;
+        }
+    }
+    sum.push(counters.frames);
+    sum.extend_from_slice(cast_slice(slice::from_ref(&counters.leaves)));
+    sum
+}
+
+/// The flow of an IPv4 frame, the sender first.
+fn frame_flow(frame: &Frame) -> FlowKey {
+    let mut flow = FlowKey::default();
+    let word = |host: u8| {
+        let address = Ipv4Addr::new(10, 0, 0, host).octets();
+        u64::from(u32::from_ne_bytes(address)) << 32 | 0xffff_0000
+    };
+    flow.set_addresses([0, word(frame.hosts[0]), 0, word(frame.hosts[1])]);
+    let [source, destination] = frame.ports.map(u16::to_be_bytes);
+    let ports = [source[0], source[1], destination[0], destination[1]];
+    flow.words[4] = u32::from_ne_bytes(ports).into();
+    flow
+}
+
+/// The number that the sender sends next on this flow, if its segments are held against numbers that are known: those
+/// of an open subflow, or of a handshake that was answered.
+fn next_number(engine: &Offline, flow: &FlowKey, now: u64) -> Option<u32> {
+    let second = u32::from(flow.is_reversed());
+    let (place, slot) = locate(engine, flow_tag(engine.seed(), flow));
+    match place {
+        Flow::Unknown => None,
+        Flow::Subflow => {
+            const NUMBERS: u32 = subflow::NUMBERS | subflow::NUMBERS << 1;
+            let entry = engine.subflows().slot(slot)?;
+            let session = engine.sessions().slot(entry.session.load(Relaxed))?;
+            let facts = entry.flags.load(Relaxed);
+            let side = (facts & subflow::FIRST_IS_LISTENER) ^ second;
+            let is_judged = facts & subflow::CLOSED == 0
+                && entry.ids.load(Relaxed) & NUMBERS == NUMBERS
+                && session.generation.load(Relaxed) == entry.generation.load(Relaxed);
+            is_judged.then(|| entry.ways[side as usize].next.load(Relaxed))
+        }
+        Flow::HalfOpen => {
+            let entry = engine.half_opens().slot(slot)?;
+            let facts = entry.flags.load(Relaxed);
+            let is_judged = entry.kind() != Kind::Stray as u32
+                && facts & half_open::ANSWERED != 0
+                && !is_half_open_over(entry, &engine.limits(), now);
+            let is_opener = facts & half_open::OPENER_IS_FIRST != second;
+            is_judged.then(|| entry.isn[usize::from(!is_opener)].load(Relaxed))
+        }
+    }
+}
