@@ -191,7 +191,8 @@ impl Flow {
 }
 
 /// The packet in work, and the stages that are functions of their own in the kernel. Each acts on
-/// that packet, and says what it found in its [`Route`]; none calls another, but for [`insert_ranges`].
+/// that packet, and says what it found in its [`Route`]; none calls another, but for [`insert_ranges`] and
+/// `established`, which asks [`accept`](crate::track::accept) for what is not at exactly the next number.
 pub trait Stages: Tables {
     /// The packet in work.
     fn work(&self) -> &Work;
@@ -402,10 +403,7 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
     }
     // Also one that the handshake has just made.
     if route.flow.get() == Flow::SUBFLOW && !track::is_predicted(stages) {
-        stages.accept();
-        if route.next.get() & next::REFUSED == 0 {
-            stages.established();
-        }
+        stages.established();
         let mut asked = route.next.get();
         if asked & (next::MAPPED_RANGES | next::SENT_RANGES) != 0 {
             stages.insert_ranges();

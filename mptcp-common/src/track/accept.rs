@@ -5,10 +5,17 @@
 //! sent, and the highest acknowledgment and window that the receiver told. Where that leaves a choice, the segment is
 //! taken: no number that the probe does not know is held against the traffic.
 
-use super::{Stages, entry::subflow, seen::Seen, sequence::after, since, ticks, word::Word};
+use super::{
+    Memory, Stages,
+    entry::{Way, subflow},
+    seen::Seen,
+    sequence::after,
+    since, ticks,
+    word::Word,
+};
 use crate::{
     counter::Role,
-    engine::next,
+    engine::{Packet, next},
     wire::{Stage, TcpFlags},
 };
 
@@ -44,6 +51,36 @@ pub fn accept<T: Stages>(tables: &T) {
         _ => {}
     }
     learn(seen, reception == TRUSTED);
+}
+
+/// Is the segment in work at exactly the next number, and is all that [`learn`] would set known but its window, which
+/// is remembered? Then it is taken: nearly every one is.
+#[inline(always)]
+pub(super) fn is_next<T: Stages>(seen: &Seen<'_, T>) -> bool {
+    let known = seen.subflow.ids.load();
+    let needed = subflow::NUMBERS | subflow::NUMBERS << 1 | subflow::WINDOW << seen.side;
+    let packet = &seen.work.packet;
+    let way = seen.way();
+    let is_next = known & needed == needed
+        && packet.sequence == way.next.load()
+        && packet.flags.any(TcpFlags::ACK);
+    // As the short way of data does it.
+    if is_next && (packet.payload == 0 || packet.acknowledgment != way.last_ack.load()) {
+        raise_window(packet, way, known, seen.side);
+    }
+    is_next
+}
+
+/// Remembers the window that a packet offers, `known` being its subflow's `ids`.
+#[inline(always)]
+pub(super) fn raise_window<M: Memory>(packet: &Packet, way: &Way<M>, known: u32, side: usize) {
+    let scale = known >> (subflow::SCALE + 4 * side as u32) & 15;
+    let end = packet
+        .acknowledgment
+        .wrapping_add(u32::from(packet.window) << scale);
+    if after(end, way.window_end.load()) {
+        way.window_end.store(end);
+    }
 }
 
 /// It is at exactly the next number, or the own host's.

@@ -2,6 +2,7 @@
 
 use super::{
     Fallback, Happening, Memory, Stages,
+    accept::is_next,
     entry::{MAPPED, SENT, Way, session, subflow},
     ranges,
     seen::Seen,
@@ -32,6 +33,12 @@ pub fn established<T: Stages>(tables: &T) {
     if subflow.flags.load() & subflow::CLOSED != 0 {
         after_close(&seen);
         return;
+    }
+    if !is_next(&seen) {
+        tables.accept();
+        if work.route.next.get() & next::REFUSED != 0 {
+            return;
+        }
     }
     touch(&subflow.last_seen, seen.now);
     touch(&session.last_seen, seen.now);

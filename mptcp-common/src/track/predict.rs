@@ -1,8 +1,9 @@
 //! The short way of data in order and of acknowledgments, as TCP's header prediction.
 
 use super::{
-    Memory, Stages, Tables,
-    entry::{MAPPED, SENT, Session, Subflow, Way, session, subflow},
+    Stages, Tables,
+    accept::raise_window,
+    entry::{MAPPED, SENT, Session, Subflow, session, subflow},
     established::touch,
     sequence::{Map, after, after_64, raise},
     table::{self, Table as _},
@@ -149,8 +150,11 @@ const CLEAR: u32 = subflow::CLOSED | subflow::FIN | subflow::FIN << 1;
 /// Facts of a session that are set when it begins.
 const KNOWN: u32 = session::KNOWN | session::KNOWN << 1;
 
-/// The next data in order: the first of a mapping, or more of it. A mapping is often longer than a packet, and all
+/// The next data in order, at exactly the number that its receiver expects: the first of a mapping, or more of it. A mapping is often longer than a packet, and all
 /// that a sender cut from one buffer come with it.
+///
+/// The window that it offers is not looked at: with the acknowledgment of the packet before it rarely changes, and the
+/// next that has a new one tells it.
 #[inline(always)]
 fn predict_data<T: Tables>(
     tables: &T,
@@ -203,7 +207,6 @@ fn predict_data<T: Tables>(
     touch(&session.last_seen, now);
     bump(&way.packets, packet.packets.into());
     bump(&way.bytes, packet.payload.into());
-    offer(packet, subflow, way, sender);
     way.next.store(packet.sequence.wrapping_add(packet.payload));
     side.next[SENT].store(start.wrapping_add(packet.payload.into()));
     if !is_first {
@@ -214,18 +217,6 @@ fn predict_data<T: Tables>(
     side.highest.store(end);
     side.next[MAPPED].store(end);
     Predicted(sender as u32)
-}
-
-/// Remembers the window that a packet offers.
-#[inline(always)]
-fn offer<M: Memory>(packet: &Packet, subflow: &Subflow<M>, way: &Way<M>, sender: usize) {
-    let scale = subflow.ids.load() >> (subflow::SCALE + 4 * sender as u32) & 15;
-    let end = packet
-        .acknowledgment
-        .wrapping_add(u32::from(packet.window) << scale);
-    if after(end, way.window_end.load()) {
-        way.window_end.store(end);
-    }
 }
 
 /// An acknowledgment of what was sent.
@@ -270,7 +261,7 @@ fn predict_ack<T: Tables>(
     touch(&subflow.last_seen, now);
     touch(&session.last_seen, now);
     bump(&way.packets, packet.packets.into());
-    offer(packet, subflow, way, sender);
+    raise_window(packet, way, subflow.ids.load(), sender);
     let mut predicted = sender as u32;
     if is_data_acked && raise(&side.data_ack, data_ack) {
         predicted |= Predicted::FRESH_DATA_ACK;
