@@ -18,10 +18,9 @@ use crate::{
     tables,
 };
 
-/// An engine that gets forged packets between those that are real, and one that gets them alone and follows
-/// nothing.
+/// An engine that gets real packets alone, and one that gets the forged ones alone and follows nothing.
 pub struct Forger {
-    mixed: Offline,
+    real: Offline,
     alone: Offline,
     numbers: Numbers,
     /// Forged packets.
@@ -34,7 +33,7 @@ impl Forger {
         let mut untracked = config;
         untracked.scope.is_tracking = false;
         Self {
-            mixed: Offline::new(config),
+            real: Offline::new(config),
             alone: Offline::new(untracked),
             numbers: Numbers::new(5 << 32),
             forged: 0,
@@ -43,61 +42,61 @@ impl Forger {
 
     /// Takes a real frame.
     pub fn real(&mut self, frame: &[u8], buffer: Buffer, now: u64) {
-        self.mixed.frame(frame, buffer, now);
-        self.mixed.take_reports();
+        self.real.frame(frame, buffer, now);
+        self.real.take_reports();
     }
 
-    /// Sends some forged packets on the flow of a frame, and asks that they count as packets alone. `real` is the
-    /// engine that gets none of them.
+    /// Forges a packet on the flow of a frame, if what is sent there is held against numbers that are known. It says
+    /// whether the packet comes in.
+    pub fn forge(&mut self, frame: &Frame, ingress: bool, now: u64) -> Option<(Frame, bool)> {
+        let mut forged = Frame {
+            payload: 0,
+            ..frame.clone()
+        };
+        if self.numbers.one_in(2) {
+            forged.hosts.reverse();
+            forged.ports.reverse();
+        }
+        let is_host = self.real.role() == Role::Host;
+        let is_ingress = !is_host || ingress == (forged.ports == frame.ports);
+        if !is_ingress {
+            return None;
+        }
+        forged.sequence = next_number(&self.real, &frame_flow(&forged), now)?;
+        self.disguise(&mut forged);
+        self.alone.frame(&forged.bytes(), Buffer::ONE, now);
+        self.forged += 1;
+        Some((forged, is_ingress))
+    }
+
+    /// How many forged packets there may be at once.
+    pub fn burst(&mut self) -> u64 {
+        self.numbers.below(3)
+    }
+
+    /// Compares what was counted of all packets with what each kind counts alone.
     ///
     /// # Errors
-    /// If they move anything else.
-    pub fn forge(&mut self, frame: &Frame, ingress: bool, real: &Offline, now: u64) -> Result<()> {
-        for _ in 0..self.numbers.below(3) {
-            let mut forged = Frame {
-                payload: 0,
-                ..frame.clone()
-            };
-            if self.numbers.one_in(2) {
-                forged.hosts.reverse();
-                forged.ports.reverse();
-            }
-            let is_ingress = ingress == (forged.ports == frame.ports);
-            if real.role() == Role::Host && !is_ingress {
-                continue;
-            }
-            let Some(next) = next_number(real, &frame_flow(&forged), now) else {
-                continue;
-            };
-            forged.sequence = next;
-            self.disguise(&mut forged);
-            let buffer = Buffer {
-                ingress: is_ingress,
-                ..Buffer::ONE
-            };
-            let bytes = forged.bytes();
-            self.mixed.frame(&bytes, buffer, now);
-            self.alone.frame(&bytes, buffer, now);
-            self.mixed.take_reports();
-            self.forged += 1;
-            let mut wanted = sum(&real.counters());
-            for (wanted, more) in wanted.iter_mut().zip(sum(&self.alone.counters())) {
-                *wanted += more;
-            }
-            let counted = sum(&self.mixed.counters());
-            let names = Events::FIELDS
-                .iter()
-                .flat_map(|(name, length, _)| iter::repeat_n(*name, *length))
-                .chain(iter::repeat("frames"));
-            let moved: Vec<_> = names
-                .zip(counted.iter().zip(&wanted))
-                .filter(|(_, (counted, wanted))| counted != wanted)
-                .collect();
-            ensure!(
-                moved.is_empty(),
-                "a forged packet moves more than packets: {moved:?} by {forged:?}"
-            );
+    /// If forged packets moved anything else.
+    pub fn check(&self, mixed: &Counters) -> Result<()> {
+        let mut counted = *mixed;
+        for events in [&mut counted.rx, &mut counted.tx, &mut counted.unknown] {
+            events.not_taken = 0;
         }
+        let mut real = self.real.counters();
+        for events in [&mut real.rx, &mut real.tx, &mut real.unknown] {
+            events.not_taken = 0;
+        }
+        let names = Events::FIELDS
+            .iter()
+            .flat_map(|(name, length, _)| iter::repeat_n(*name, *length))
+            .chain(iter::repeat("frames"));
+        let wanted = sum(&real).into_iter().zip(sum(&self.alone.counters()));
+        let moved: Vec<_> = names
+            .zip(sum(&counted).into_iter().zip(wanted))
+            .filter(|(_, (counted, (real, alone)))| *counted != real + alone)
+            .collect();
+        ensure!(moved.is_empty(), "forged packets move more: {moved:?}");
         Ok(())
     }
 
@@ -144,9 +143,9 @@ impl Forger {
     ///
     /// # Errors
     /// If forged packets changed one.
-    pub fn compare_sessions(&self, real: &Offline) -> Result<()> {
+    pub fn compare_sessions(&self, mixed: &Offline) -> Result<()> {
         for i in 0.. {
-            let (Some(one), Some(other)) = (self.mixed.sessions().slot(i), real.sessions().slot(i))
+            let (Some(one), Some(other)) = (mixed.sessions().slot(i), self.real.sessions().slot(i))
             else {
                 return Ok(());
             };

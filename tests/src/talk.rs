@@ -93,13 +93,12 @@ impl Twins {
         }
     }
 
-    /// User space without the kernel, and beside it an engine that gets forged packets too: what these are to
-    /// sessions has to be nothing.
-    pub fn forged(config: Config) -> Self {
-        Self {
+    /// Both, with forged packets between the others: what these are to sessions has to be nothing.
+    pub fn forged(config: Config) -> Result<Self> {
+        Ok(Self {
             forger: Some(Forger::new(config)),
-            ..Self::alone(config)
-        }
+            ..Self::new(config)?
+        })
     }
 
     /// How many packets were forged, after a comparison of all sessions.
@@ -140,14 +139,20 @@ impl Twins {
     /// If kernel and user space differ.
     pub fn frame(&mut self, frame: &[u8], ingress: bool) -> Result<Counters> {
         let from = if ingress { A } else { B };
-        self.run(frame, from, Merged::default())
+        self.run(frame, from, Merged::default(), true)
     }
 
     /// Runs a frame that was sent by a side, perhaps of several packets, and returns what it counted.
     ///
     /// # Errors
     /// If the two differ.
-    fn run(&mut self, frame: &[u8], from: usize, merged: Merged) -> Result<Counters> {
+    fn run(
+        &mut self,
+        frame: &[u8],
+        from: usize,
+        merged: Merged,
+        is_real: bool,
+    ) -> Result<Counters> {
         let ingress = self.role == Role::Middlebox || from == A;
         let is_merged = merged.size != 0;
         let buffer = Buffer {
@@ -175,6 +180,10 @@ impl Twins {
         let wanted = sum.since(&self.before);
         self.before = sum;
         let reports = self.offline.take_reports();
+        ensure!(
+            is_real || reports.is_empty(),
+            "a forged packet is told of: {reports:?}"
+        );
         self.long.frame(frame, buffer, self.now);
         let long = self.long.counters();
         ensure!(
@@ -182,7 +191,7 @@ impl Twins {
             "the short way and the long one differ: {:?}",
             differences(&sum, &long)
         );
-        if let Some(forger) = &mut self.forger {
+        if is_real && let Some(forger) = &mut self.forger {
             forger.real(frame, buffer, self.now);
         }
         if let Some(wire) = &mut self.wire {
@@ -233,6 +242,29 @@ impl Twins {
             differences(&counted, &wanted)
         );
         Ok(counted)
+    }
+
+    /// Sends some forged packets on the flow of a frame.
+    fn forge(&mut self, frame: &Frame, from: usize) -> Result<()> {
+        let ingress = self.role == Role::Middlebox || from == A;
+        for _ in 0..self.forger.as_mut().map_or(0, Forger::burst) {
+            let now = self.now;
+            let forger = self.forger.as_mut();
+            let Some((forged, ingress)) =
+                forger.and_then(|forger| forger.forge(frame, ingress, now))
+            else {
+                continue;
+            };
+            let from = if ingress { A } else { B };
+            self.run(&forged.bytes(), from, Merged::default(), false)
+                .with_context(|| format!("{forged:?}"))?;
+            if let Some(forger) = &self.forger {
+                forger
+                    .check(&self.before)
+                    .with_context(|| format!("{forged:?}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Compares all tables, byte by byte.
@@ -611,11 +643,8 @@ impl<'a> Talk<'a> {
                 merged.packets = payload.div_ceil(size) as u32;
             }
         }
-        let counted = self.twins.run(&frame.bytes(), from, merged)?;
-        if let Some(forger) = &mut self.twins.forger {
-            let ingress = self.twins.role == Role::Middlebox || from == A;
-            forger.forge(frame, ingress, &self.twins.offline, self.twins.now)?;
-        }
+        let counted = self.twins.run(&frame.bytes(), from, merged, true)?;
+        self.twins.forge(frame, from)?;
         self.counted.add(&counted);
         Ok(counted)
     }

@@ -429,6 +429,9 @@ counters! {
         lost_ranges: u64,
         /// Reports that nobody could be told, for lack of room or because there were too many.
         lost_reports: u64,
+        /// Segments of followed subflows that their receiver does not take: outside of its window, or a reset that
+        /// is not at exactly the next number.
+        not_taken: u64,
     }
 }
 

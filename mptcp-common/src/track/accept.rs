@@ -44,6 +44,7 @@ pub fn accept<T: Stages>(tables: &T) {
         REFUSED => {
             if !resumes(seen) {
                 seen.work.route.ask(next::REFUSED);
+                seen.count(|events| events.not_taken += seen.n());
             }
             return;
         }

@@ -210,6 +210,54 @@ fn fast_open(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
     Ok(talk)
 }
 
+/// An acknowledgment whose number is so far ahead of the next.
+fn ahead(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    talk.ack(0, B)?;
+    talk.clear();
+    talk.flows[0].next[A] = talk.flows[0].next[A].wrapping_add(offset);
+    talk.ack(0, A)?;
+    Ok(talk)
+}
+
+/// A segment that is not in order and acknowledges what is so far ahead of what was sent.
+fn acknowledging(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    talk.ack(0, B)?;
+    talk.ack(0, A)?;
+    talk.clear();
+    talk.flows[0].next[A] += 1;
+    talk.flows[0].next[B] = talk.flows[0].next[B].wrapping_add(offset);
+    talk.ack(0, A)?;
+    Ok(talk)
+}
+
+/// A segment of somebody who knows the addresses and ports of the second subflow, and no number.
+fn blind(talk: &mut Talk<'_>, flags: u8) -> Result<()> {
+    let flows = talk.flows.clone();
+    talk.flows[1].next = talk.flows[1].next.map(|next| next.wrapping_add(1 << 29));
+    talk.send(1, A, flags, &[], 0)?;
+    talk.flows = flows;
+    Ok(())
+}
+
+/// Both ends go on from numbers that nobody saw, for longer than two seconds.
+fn resumed(twins: &mut Twins) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    talk.ack(0, B)?;
+    talk.wait(Duration::from_secs(3))?;
+    talk.clear();
+    talk.flows[0].next = talk.flows[0].next.map(|next| next.wrapping_add(1 << 29));
+    talk.ack(0, A)?;
+    talk.ack(0, B)?;
+    talk.wait(Duration::from_secs(1))?;
+    talk.ack(0, A)?;
+    talk.wait(Duration::from_millis(1500))?;
+    talk.ack(0, B)?;
+    talk.ack(0, A)?;
+    Ok(talk)
+}
+
 /// The SYN of a join on the addresses of the second subflow, so far from that one's.
 fn rejoin(talk: &mut Talk<'_>, offset: u32) -> Result<()> {
     let isn = talk.flows[1].isn[A].wrapping_add(offset);
@@ -659,6 +707,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::confirmed(t)?; t.ack(0, A)?; Ok(t) }, "no fallback"),
     s("Reinject", 1, |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, "on the same subflow"),
+    s("NotTaken", 1, |t| ahead(t, 65536), |t| ahead(t, 65535), "the last number of the window"),
+    s("NotTaken", 1, |t| ahead(t, (1_u32 << 20).wrapping_neg() - 1), |t| ahead(t, (1_u32 << 20).wrapping_neg()), "as old as a segment that comes again may be"),
+    s("NotTaken", 1, |t| acknowledging(t, 65536), |t| acknowledging(t, 65535), "the other end may have sent it, where the probe does not see it"),
+    s("NotTaken", 2, |t| { let mut t = Talk::joined(t)?; blind(&mut t, RST)?; blind(&mut t, RST | ACK)?; Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.send(1, A, RST, &[], 0)?; Ok(t) }, "a reset at exactly the next number"),
+    s("CurSF", 2, |t| { let mut t = Talk::joined(t)?; for flags in [RST, RST | ACK, FIN | ACK, SYN, SYN_ACK, ACK] { blind(&mut t, flags)?; } Ok(t) },
+        |t| { let mut t = Talk::joined(t)?; t.send(1, A, RST, &[], 0)?; t.send(0, A, RST, &[], 0)?; Ok(t) }, "resets, FINs and SYNs of somebody else"),
+    s("FreshAck", 1, |t| { let mut t = resumed(t)?; t.clear(); t.data(0, A, 100)?; t.ack(0, B)?; Ok(t) },
+        |t| { let mut t = resumed(t)?; t.clear(); t.data(0, A, 100)?; Ok(t) }, "what they say then is heard again"),
     s("DataAckBad", 1, |t| { let mut t = Talk::confirmed(t)?; t.dsn[B] += 1000; t.ack(0, A)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 1000)?; t.ack(0, A)?; Ok(t) }, "of what was sent"),
 ];
