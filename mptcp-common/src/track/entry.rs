@@ -609,6 +609,8 @@ pub mod session {
     pub const ADOPTED: u32 = 1 << 22;
     /// Nobody says which of its ends is the initiator.
     pub const ROLES_UNKNOWN: u32 = 1 << 23;
+    /// Nothing but the handshake was seen: neither data nor a DATA_ACK.
+    pub const PROVISIONAL: u32 = 1 << 24;
 }
 
 impl<M: Memory> Entry for HalfOpen<M> {

@@ -45,6 +45,9 @@ pub fn established<T: Stages>(tables: &T) {
     let way = seen.way();
     bump(&way.packets, seen.n());
     bump(&way.bytes, work.packet.payload.into());
+    if session.flags.load() & session::PROVISIONAL != 0 && speaks(&seen) {
+        session.flags.and(!session::PROVISIONAL);
+    }
     if session.flags.load() & session::FALLBACK == 0 {
         if work.route.seen.get() & !work.route.valid.get() & !Subtype::Experimental.bit() != 0 {
             way.bad_option.store(ticks(seen.now));
@@ -74,6 +77,13 @@ pub fn established<T: Stages>(tables: &T) {
     if (seen.flags().any(TcpFlags::FIN) && !seen.is_old()) || facts & BOTH == BOTH {
         work.route.ask(next::CLOSE);
     }
+}
+
+/// Has the segment data, or a DATA_ACK?
+#[inline(always)]
+fn speaks<T: Stages>(seen: &Seen<'_, T>) -> bool {
+    seen.work.packet.payload != 0
+        || (seen.has(Subtype::Dss) && seen.work.dss.flags().all(DssFlags::ACK))
 }
 
 /// Notes when something was seen. Once per tick of the clock: both directions share this cache line.

@@ -225,6 +225,20 @@ pub fn is_half_open_over<M: Memory>(entry: &HalfOpen<M>, limits: &Limits, now: u
     entry.tag.load() == 0 || since(entry.created.load(), now) > limits.handshake
 }
 
+/// A session, or a subflow, of which nothing but the handshake was seen is over after this time without packets:
+/// whoever forges handshakes cannot keep the tables full.
+const PROVISIONAL_TIME: u64 = 30 * SECOND;
+
+/// Was nothing but the handshake seen of this subflow, the first of its session?
+#[inline(always)]
+fn is_provisional<M: Memory>(entry: &Subflow<M>) -> bool {
+    const SHOWN: u32 = subflow::JOINED | subflow::CONFIRMED | subflow::CONFIRMED << 1;
+    entry.flags.load() & SHOWN == 0
+        && entry.created.load() != 0
+        && entry.ways[0].bytes.load() == 0
+        && entry.ways[1].bytes.load() == 0
+}
+
 /// May this subflow's entry be taken?
 #[inline(always)]
 pub fn is_subflow_over<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64) -> bool {
@@ -232,6 +246,7 @@ pub fn is_subflow_over<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64)
     entry.tag.load() == 0
         || (closed != 0 && since(closed, now) > limits.linger)
         || since(entry.last_seen.load(), now) > limits.idle
+        || (is_provisional(entry) && since(entry.last_seen.load(), now) > PROVISIONAL_TIME)
 }
 
 /// Is this subflow open?
@@ -253,6 +268,8 @@ pub fn is_session_over<M: Memory>(entry: &Session<M>, limits: &Limits, now: u64)
         || (alone && flags & FINS_ACKED == FINS_ACKED)
         || (alone && flags & session::FALLBACK != 0)
         || (alone && since(entry.alone.load(), now) > limits.alone)
+        || (flags & session::PROVISIONAL != 0
+            && since(entry.last_seen.load(), now) > PROVISIONAL_TIME)
         || since(entry.last_seen.load(), now) > limits.idle
 }
 

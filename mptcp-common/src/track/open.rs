@@ -4,7 +4,7 @@ use super::{
     Happening, Kind, Memory, Stages,
     entry::{HalfOpen, Session, Side, Subflow, Way, half_open, session, subflow},
     handshake::strand,
-    is_session_over, is_subflow_over,
+    is_provisional, is_session_over, is_subflow_over,
     table::{self, Bucket, Table as _},
     tokens::Tokens,
     word::Word,
@@ -69,17 +69,29 @@ fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     let direction = work.route.direction.get();
     let tokens = tokens(tables);
     let (limits, now) = (tokens.limits, tokens.now);
-    let slot = match tokens.find(derived.token) {
-        // Joins to the one would be taken for joins to the other.
-        Some((_, 1)) => None,
-        _ => table::claim(tables.sessions(), work.tag, |session| {
+    // Joins to the one would be taken for joins to the other.
+    let is_twin = matches!(tokens.find(derived.token), Some((_, 1)));
+    let mut slot = None;
+    if tables.forget(is_twin.into()) == 0 {
+        slot = table::claim(tables.sessions(), work.tag, |session| {
             is_session_over(session, &limits, now)
-        }),
-    };
-    let Some(slot) = slot else {
+        });
+    }
+    if slot.is_none() {
         tables.count(direction, |events| events.lost_sessions += 1);
-        return None;
-    };
+        if tables.forget(is_twin.into()) != 0 {
+            return None;
+        }
+        // The oldest gives way of which nothing but the handshake was seen.
+        slot = table::evict(tables.sessions(), work.tag, |session| {
+            if session.flags.load() & session::PROVISIONAL != 0 {
+                session.created.load()
+            } else {
+                table::STAYS
+            }
+        });
+    }
+    let slot = slot?;
     let session = tables.sessions().slot(slot)?;
     session.tag.store(0);
     fill_session(session, entry, now);
@@ -108,7 +120,7 @@ fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
 
 #[inline(always)]
 fn fill_session<M: Memory>(session: &Session<M>, entry: &HalfOpen<M>, now: u64) {
-    let mut flags = 0;
+    let mut flags = session::PROVISIONAL;
     if entry.flags.load() & half_open::CHECKSUM != 0 {
         flags |= session::CHECKSUM;
     }
@@ -198,6 +210,16 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     };
     let Some(slot) = table::claim(tables.subflows(), tag, |subflow| {
         is_subflow_over(subflow, &limits, now)
+    })
+    .or_else(|| {
+        // As for sessions.
+        table::evict(tables.subflows(), tag, |subflow| {
+            if is_provisional(subflow) {
+                subflow.created.load()
+            } else {
+                table::STAYS
+            }
+        })
     }) else {
         return lose();
     };

@@ -301,24 +301,38 @@ fn claim_in<T: Table<Slot: Entry>>(
     None
 }
 
-/// Claims the place of the home bucket whose entry was `born` first, whatever it holds; `None` also if
+/// What `born` says of an entry that stays.
+pub(super) const STAYS: u64 = u64::MAX;
+
+/// Claims the place of the home bucket whose entry was `born` first; `None` if all stay or are being filled, or if
 /// somebody else did so at the same time.
 #[inline(always)]
-pub fn evict<T: Table>(table: &T, tag: u64, born: impl Fn(&T::Slot) -> u64) -> Option<u32> {
+pub fn evict<T: Table<Slot: Entry>>(
+    table: &T,
+    tag: u64,
+    born: impl Fn(&T::Slot) -> u64,
+) -> Option<u32> {
     let home = home(table, tag);
-    let mut oldest = u64::MAX;
+    let bucket = table.bucket(home)?;
+    let mut oldest = STAYS;
     let mut place = 0;
+    let mut victim = 0;
     for way in 0..WAYS {
-        let time = born(table.slot(home * WAYS + way)?);
-        if time < oldest {
+        let present = bucket.tags[way as usize].load();
+        let entry = table.slot(home * WAYS + way)?;
+        let time = born(entry);
+        if time < oldest && entry.tag() == present {
             oldest = time;
             place = way;
+            victim = present;
         }
     }
-    let bucket = table.bucket(home)?;
+    if oldest == STAYS {
+        return None;
+    }
     for way in 0..WAYS {
         let word = &bucket.tags[way as usize];
-        if way == place && !exchange(table, word, word.load(), tag) {
+        if way == place && !exchange(table, word, victim, tag) {
             return None;
         }
     }
