@@ -137,27 +137,34 @@ pub(crate) extern "C" fn tell(
     let Some(kernel) = Kernel::of(counters, work) else {
         return 0;
     };
-    let work = kernel.work();
-    let direction = work.route.direction.get();
+    let packet = kernel.work();
     let time = kernel.now();
-    let [second, made] = &work.reports;
+    let [second, made] = &packet.reports;
     if second.get() != time >> 30 {
         second.set(time >> 30);
         made.set(0);
     }
     made.set(made.get() + 1);
     let is_allowed = made.get() <= MAX_REPORTS || tables::is_test();
+    // What follows finds the packet anew, and writes a report word by word: less is held on the stack, which is
+    // scarce behind `established`.
     if is_allowed && let Some(mut entry) = tables::REPORTS.reserve::<Report>(0) {
-        entry.write(Report {
-            time,
-            flow: work.flow.words,
-            happening,
-            detail,
-            direction,
-            token,
-        });
+        let report = entry.as_mut_ptr();
+        // SAFETY: the entry is as large as a report and aligned as one, and nobody else sees it yet. Each field is
+        // written.
+        unsafe {
+            (&raw mut (*report).time).write(time);
+            for (i, word) in packet.flow.words.iter().enumerate() {
+                (&raw mut (*report).flow[i]).write_volatile(*word);
+            }
+            (&raw mut (*report).happening).write(happening);
+            (&raw mut (*report).detail).write(detail);
+            (&raw mut (*report).direction).write(packet.route.direction.get());
+            (&raw mut (*report).token).write(token);
+        }
         entry.submit(0);
-    } else {
+    } else if let Some(kernel) = Kernel::of(counters, work) {
+        let direction = kernel.work().route.direction.get();
         kernel.count(direction, |events| events.lost_reports += 1);
     }
     0
