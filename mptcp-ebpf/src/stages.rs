@@ -73,6 +73,21 @@ impl Stages for Kernel {
     }
 
     #[inline(always)]
+    fn find_runs(&self) {
+        find_runs(self.counters, self.work);
+    }
+
+    #[inline(always)]
+    fn walk_runs(&self) {
+        walk_runs(self.counters, self.work);
+    }
+
+    #[inline(always)]
+    fn count_runs(&self) {
+        count_runs(self.counters, self.work);
+    }
+
+    #[inline(always)]
     fn checksum(&self) {
         checksum(self.counters, self.work);
     }
@@ -116,6 +131,9 @@ stages!(
     find_ranges,
     walk_chunk,
     insert_range,
+    find_runs,
+    walk_runs,
+    count_runs,
     checksum,
     signals,
     close

@@ -269,6 +269,9 @@ fn fill_subflow<M: Memory>(entry: &Subflow<M>, present: &PresentSubflow, here: u
     for (word, value) in entry.key.iter().zip(key.words) {
         word.store(value);
     }
+    for number in &entry.alone {
+        number.store(0);
+    }
     reset_sums(entry);
     let [id, peers] = present.ids.map(u32::from);
     entry

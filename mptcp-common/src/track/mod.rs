@@ -25,6 +25,7 @@ pub mod pending;
 mod predict;
 mod ranges;
 mod report;
+mod runs;
 mod seen;
 mod sequence;
 mod signals;
@@ -39,9 +40,9 @@ pub use self::{
     checksum::checksum,
     close::close,
     entry::{
-        CHUNK_RANGES, CHUNKS, FlowKey, GAPS, HalfOpen, Keys, MAPPED, MAPPINGS, Mapping, RangeChunk,
-        Ranges, SENT, Session, Side, Subflow, Sum, Way, chunks_for, half_open, session, subflow,
-        sum,
+        CHUNK_RANGES, CHUNKS, FlowKey, GAPS, HalfOpen, Keys, MAPPED, MAPPINGS, Mapping, RUNS,
+        RangeChunk, Ranges, SENT, Session, Side, Subflow, Sum, Way, chunks_for, half_open, session,
+        subflow, sum,
     },
     established::{established, is_ignored},
     handshake::handshake,
@@ -50,6 +51,7 @@ pub use self::{
     predict::{Predicted, is_predicted, predict_flow},
     ranges::{Insertion, find_ranges, insert_range, is_chunk_free, walk_chunk},
     report::{Fallback, Happening, JoinFailure, Report},
+    runs::{Recall, count_runs, find_runs, walk_runs},
     signals::signals,
     word::{Memory, Word},
 };

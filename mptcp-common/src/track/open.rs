@@ -4,7 +4,7 @@ use super::{
     Happening, Kind, Memory, Stages,
     entry::{HalfOpen, Session, Side, Subflow, Way, half_open, session, subflow},
     handshake::strand,
-    is_session_over, is_subflow_over,
+    is_session_over, is_subflow_over, runs,
     table::{self, Bucket, Table as _},
     tokens::Tokens,
     word::Word,
@@ -218,7 +218,9 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     }
     let is_join = entry.kind() == Kind::Join as u32;
     if is_join {
-        session.flags.or(session::JOINED);
+        if session.flags.or(session::JOINED) & session::JOINED == 0 {
+            runs::end_alone(tables, session_slot, session);
+        }
         tables.report(Happening::SubflowJoined, 0, token_of(session));
     }
     subflow.tag.store(tag);
@@ -280,6 +282,9 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
         // Nothing is acknowledged anew by what the handshake has acknowledged.
         fill_way(&subflow.ways[side], base, bases[end ^ 1].wrapping_add(1));
     }
+    for number in &subflow.alone {
+        number.store(0);
+    }
     reset_sums(subflow);
     subflow.flags.store(flags);
 }
@@ -313,6 +318,9 @@ pub(super) fn fill_way<M: Memory>(way: &Way<M>, base: u32, last_ack: u32) {
         mapping.dsn.store(0);
         mapping.ssn.store(0);
         mapping.length.store(0);
+    }
+    for run in &way.runs {
+        run.store(0);
     }
 }
 

@@ -149,8 +149,7 @@ const CLEAR: u32 = subflow::CLOSED | subflow::FIN | subflow::FIN << 1;
 /// Facts of a session that are set when it begins.
 const KNOWN: u32 = session::KNOWN | session::KNOWN << 1;
 
-/// The next data in order: the first of a mapping, or more of it. A mapping is often longer than a packet, and all
-/// that a sender cut from one buffer come with it.
+/// The next data in order, see [`predict_next`].
 #[inline(always)]
 fn predict_data<T: Tables>(
     tables: &T,
@@ -162,13 +161,30 @@ fn predict_data<T: Tables>(
 ) -> Predicted {
     // What is set early in a subflow's life, and stays.
     const SET: u32 = subflow::FOLLOWED | subflow::CONFIRMED | subflow::MAPPED | subflow::SPOKEN;
+    const JOINED: u32 = KNOWN | session::JOINED;
     let facts = subflow.flags.load();
-    if facts & CLEAR != 0
-        || facts >> sender & SET != SET
-        || session.flags.load() & (KNOWN | session::CHECKSUM | session::FALLBACK) != KNOWN
-    {
+    if facts & CLEAR != 0 || facts >> sender & SET != SET {
         return Predicted::NOT;
     }
+    // By code of its own where there are several subflows, so that one alone pays nothing for it.
+    match session.flags.load() & (JOINED | session::CHECKSUM | session::FALLBACK) {
+        KNOWN => predict_next::<T, false>(tables, packet, dss, subflow, session, sender),
+        JOINED => predict_next::<T, true>(tables, packet, dss, subflow, session, sender),
+        _ => Predicted::NOT,
+    }
+}
+
+/// The next data in order: the first of a mapping, or more of it. A mapping is often longer than a packet, and all
+/// that a sender cut from one buffer come with it.
+#[inline(always)]
+fn predict_next<T: Tables, const JOINED: bool>(
+    tables: &T,
+    packet: &Packet,
+    dss: &DssFields,
+    subflow: &Subflow<T::Memory>,
+    session: &Session<T::Memory>,
+    sender: usize,
+) -> Predicted {
     let (way, side) = (&subflow.ways[sender & 1], &session.sides[sender & 1]);
     let (highest, acked) = (side.highest.load(), side.data_ack.load());
     let map = Map {
@@ -193,6 +209,10 @@ fn predict_data<T: Tables>(
             || way.unmapped.load() != 0
             || !side.mapped_set().is_contiguous(highest)
         {
+            return Predicted::NOT;
+        }
+        let acked = || session.sides[(sender ^ 1) & 1].data_ack.load();
+        if JOINED && !way.keep_oldest(acked, |_| false) {
             return Predicted::NOT;
         }
     } else if offset >= map.length || packet.payload > map.length - offset || !way.is_newest(map) {
