@@ -5,10 +5,13 @@ use mptcp_common::{
     counter::Counters,
     crypto,
     engine::{self, Stages, Work},
-    track::{self, Report, Tables as _},
+    track::{self, Report, Session, Subflow, Tables as _},
 };
 
-use crate::tables::{self, Kernel, Verifier};
+use crate::{
+    memory::Maps,
+    tables::{self, Kernel, Verifier},
+};
 
 impl Stages for Kernel {
     #[inline(always)]
@@ -138,6 +141,22 @@ stages!(
     signals,
     close
 );
+
+/// See [`track::has_kept_oldest`]: not for every packet, and so not among what is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn keep_oldest(
+    subflow: *const Subflow<Maps>,
+    session: *const Session<Maps>,
+    sender: u32,
+) -> u32 {
+    // SAFETY: entries of tables, which the caller looked up.
+    let (subflow, session) = unsafe { (subflow.as_ref(), session.as_ref()) };
+    let (Some(subflow), Some(session)) = (subflow, session) else {
+        return 0;
+    };
+    track::has_kept_oldest(subflow, session, sender as usize).into()
+}
 
 /// So many reports a second and CPU, so that a flood drowns nobody.
 const MAX_REPORTS: u64 = 1000;

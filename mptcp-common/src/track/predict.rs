@@ -149,7 +149,8 @@ const CLEAR: u32 = subflow::CLOSED | subflow::FIN | subflow::FIN << 1;
 /// Facts of a session that are set when it begins.
 const KNOWN: u32 = session::KNOWN | session::KNOWN << 1;
 
-/// The next data in order, see [`predict_next`].
+/// The next data in order: the first of a mapping, or more of it. A mapping is often longer than a packet, and all
+/// that a sender cut from one buffer come with it.
 #[inline(always)]
 fn predict_data<T: Tables>(
     tables: &T,
@@ -166,25 +167,17 @@ fn predict_data<T: Tables>(
     if facts & CLEAR != 0 || facts >> sender & SET != SET {
         return Predicted::NOT;
     }
-    // By code of its own where there are several subflows, so that one alone pays nothing for it.
-    match session.flags.load() & (JOINED | session::CHECKSUM | session::FALLBACK) {
-        KNOWN => predict_next::<T, false>(tables, packet, dss, subflow, session, sender),
-        JOINED => predict_next::<T, true>(tables, packet, dss, subflow, session, sender),
-        _ => Predicted::NOT,
+    let of_session = session.flags.load() & (JOINED | session::CHECKSUM | session::FALLBACK);
+    if of_session != KNOWN {
+        // Here, and not where a mapping is remembered, it costs nothing of a session with one subflow. This one will
+        // be remembered, be it on the long way.
+        let (way, ssn) = (&subflow.ways[sender & 1], dss.subflow_sequence);
+        let is_first = packet.sequence.wrapping_sub(way.base.load()) == ssn
+            && !after(way.mapped_end.load(), ssn);
+        if of_session != JOINED || (is_first && !tables.keep_oldest(subflow, session, sender)) {
+            return Predicted::NOT;
+        }
     }
-}
-
-/// The next data in order: the first of a mapping, or more of it. A mapping is often longer than a packet, and all
-/// that a sender cut from one buffer come with it.
-#[inline(always)]
-fn predict_next<T: Tables, const JOINED: bool>(
-    tables: &T,
-    packet: &Packet,
-    dss: &DssFields,
-    subflow: &Subflow<T::Memory>,
-    session: &Session<T::Memory>,
-    sender: usize,
-) -> Predicted {
     let (way, side) = (&subflow.ways[sender & 1], &session.sides[sender & 1]);
     let (highest, acked) = (side.highest.load(), side.data_ack.load());
     let map = Map {
@@ -209,10 +202,6 @@ fn predict_next<T: Tables, const JOINED: bool>(
             || way.unmapped.load() != 0
             || !side.mapped_set().is_contiguous(highest)
         {
-            return Predicted::NOT;
-        }
-        let acked = || session.sides[(sender ^ 1) & 1].data_ack.load();
-        if JOINED && !way.keep_oldest(acked, |_| false) {
             return Predicted::NOT;
         }
     } else if offset >= map.length || packet.payload > map.length - offset || !way.is_newest(map) {

@@ -13,7 +13,7 @@ use core::cell::Cell;
 use super::{
     Stages, Tables,
     buffer::packets_from,
-    entry::{CHUNK_RANGES, CHUNKS, MAPPINGS, RUNS, RangeChunk, Session, Way},
+    entry::{CHUNK_RANGES, CHUNKS, MAPPINGS, RUNS, RangeChunk, Session, Subflow, Way},
     ranges::Pool,
     seen::Seen,
     sequence::{Map, after_64},
@@ -53,7 +53,8 @@ fn is_needed(run: u64, acked: u64) -> bool {
 }
 
 impl<M: Memory> Way<M> {
-    /// Adds the oldest mapping that is remembered to the runs, since another one will take its place.
+    /// Adds the oldest mapping that is remembered to the runs, if it is not in them, since another one will take its
+    /// place.
     ///
     /// Where that is a run of its own, the oldest one gives way. If it is needed, which `acked` decides, the highest
     /// DATA_ACK of what is sent here, `spill` has to find another place for it. Returns false, with nothing changed, if
@@ -68,8 +69,12 @@ impl<M: Memory> Way<M> {
         let oldest = &self.mappings[place];
         let (dsn, length) = (oldest.dsn.load(), u64::from(oldest.length.load()));
         let newest = self.runs[0].load();
-        if end(newest) == dsn << run::SHIFT && newest & run::FULL != run::FULL {
+        let behind = end(newest);
+        if behind == dsn << run::SHIFT && newest & run::FULL != run::FULL {
             self.runs[0].store(newest + length);
+            return true;
+        }
+        if behind == dsn.wrapping_add(length) << run::SHIFT && newest & run::LENGTH >= length {
             return true;
         }
         let last = self.runs[RUNS - 1].load();
@@ -82,6 +87,17 @@ impl<M: Memory> Way<M> {
         self.runs[0].store(dsn << run::SHIFT | length);
         true
     }
+}
+
+/// [`Way::keep_oldest`] where no run that is needed gives way; returns false if one would have to.
+#[inline(always)]
+pub fn has_kept_oldest<M: Memory>(
+    subflow: &Subflow<M>,
+    session: &Session<M>,
+    sender: usize,
+) -> bool {
+    let acked = || session.sides[(sender ^ 1) & 1].data_ack.load();
+    subflow.ways[sender & 1].keep_oldest(acked, |_| false)
 }
 
 /// As [`Way::keep_oldest`]. A run that finds no place is given to the stage here.
