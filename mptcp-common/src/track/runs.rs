@@ -210,6 +210,7 @@ pub fn find_runs<T: Stages>(tables: &T) {
         for run in &way.runs {
             recall.look_in_run(size, run.load());
         }
+        recall.look_in_run(size, recall.spilled.get());
         /// Nothing that is further away is sent.
         const REACH: u32 = 1 << 31;
         let alone = seen.subflow.alone[seen.side & 1].load();
