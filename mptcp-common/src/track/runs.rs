@@ -46,10 +46,14 @@ fn end(run: u64) -> u64 {
     (run & !run::LENGTH).wrapping_add((run & run::LENGTH) << run::SHIFT)
 }
 
-/// Is this a run of which not all was acknowledged?
+/// A sender that does not know of a DATA_ACK yet, since it is on its way or was lost, sends again what lies before it by
+/// so much.
+const SLACK: u64 = 1 << 20;
+
+/// Is this a run of which not all was acknowledged for long?
 #[inline(always)]
 fn is_needed(run: u64, acked: u64) -> bool {
-    run != 0 && after_64(end(run), acked << run::SHIFT)
+    run != 0 && after_64(end(run), acked.wrapping_sub(SLACK) << run::SHIFT)
 }
 
 impl<M: Memory> Way<M> {
