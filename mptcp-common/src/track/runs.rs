@@ -20,7 +20,7 @@ use super::{
     since, table,
     word::{Memory, Word},
 };
-use crate::engine::next;
+use crate::{engine::next, wire::Forget};
 
 /// A run in a word: the lower 40 bits of its first data sequence number, above its length.
 mod run {
@@ -173,19 +173,21 @@ impl Recall {
 
     /// Counts the packets that begin in so many numbers from `start` on.
     #[inline(always)]
-    fn look(&self, size: u32, start: u64, length: u32) {
-        let found = packets_from(self.first.get(), size, self.packets.get(), start, length);
+    fn look(&self, verifier: &impl Forget, size: u32, start: u64, length: u32) {
+        // Of what is compared here, the verifier would know something else at each run.
+        let (size, packets) = (verifier.forget(size), verifier.forget(self.packets.get()));
+        let found = packets_from(self.first.get(), size, packets, start, length);
         self.here.set(self.here.get() + found);
     }
 
     /// Counts the packets that begin in a run.
     #[inline(always)]
-    fn look_in_run(&self, size: u32, run: u64) {
+    fn look_in_run(&self, verifier: &impl Forget, size: u32, run: u64) {
         // The number nearest to theirs with these 40 bits.
         let first = self.first.get();
         let distance = (run & !run::LENGTH).wrapping_sub(first << run::SHIFT) as i64 >> run::SHIFT;
         let start = first.wrapping_add_signed(distance);
-        self.look(size, start, (run & run::LENGTH) as u32);
+        self.look(verifier, size, start, (run & run::LENGTH) as u32);
     }
 }
 
@@ -208,18 +210,18 @@ pub fn find_runs<T: Stages>(tables: &T) {
         for mapping in &way.mappings {
             let map = Map::read(mapping);
             if map.shift() != recall.shift.get() {
-                recall.look(size, map.dsn, map.length);
+                recall.look(tables, size, map.dsn, map.length);
             }
         }
         for run in &way.runs {
-            recall.look_in_run(size, run.load());
+            recall.look_in_run(tables, size, run.load());
         }
-        recall.look_in_run(size, recall.spilled.get());
+        recall.look_in_run(tables, size, recall.spilled.get());
         /// Nothing that is further away is sent.
         const REACH: u32 = 1 << 31;
         let alone = seen.subflow.alone[seen.side & 1].load();
         if alone != 0 {
-            recall.look(size, alone.wrapping_sub(REACH.into()), REACH);
+            recall.look(tables, size, alone.wrapping_sub(REACH.into()), REACH);
         }
     }
     if recall.spilled.get() != 0 || recall.here.get() < recall.packets.get() {
@@ -255,7 +257,7 @@ pub fn walk_runs<T: Stages>(tables: &T) {
     for (word, i) in chunk.ranges.iter().zip(0..) {
         let run = word.load();
         if is_asked {
-            recall.look_in_run(size, run);
+            recall.look_in_run(tables, size, run);
         }
         if !is_needed(run, recall.acked.get()) && !has_place {
             recall.number.set(number);
