@@ -5,10 +5,13 @@ use mptcp_common::{
     counter::Counters,
     crypto,
     engine::{self, Stages, Work},
-    track::{self, Report, Tables as _},
+    track::{self, Report, Session, Subflow, Tables as _},
 };
 
-use crate::tables::{self, Kernel, Verifier};
+use crate::{
+    memory::Maps,
+    tables::{self, Kernel, Verifier},
+};
 
 impl Stages for Kernel {
     #[inline(always)]
@@ -78,6 +81,21 @@ impl Stages for Kernel {
     }
 
     #[inline(always)]
+    fn find_runs(&self) {
+        find_runs(self.counters, self.work);
+    }
+
+    #[inline(always)]
+    fn walk_runs(&self) {
+        walk_runs(self.counters, self.work);
+    }
+
+    #[inline(always)]
+    fn count_runs(&self) {
+        count_runs(self.counters, self.work);
+    }
+
+    #[inline(always)]
     fn checksum(&self) {
         checksum(self.counters, self.work);
     }
@@ -122,10 +140,29 @@ stages!(
     find_ranges,
     walk_chunk,
     insert_range,
+    find_runs,
+    walk_runs,
+    count_runs,
     checksum,
     signals,
     close
 );
+
+/// See [`track::has_kept_oldest`]: not for every packet, and so not among what is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn keep_oldest(
+    subflow: *const Subflow<Maps>,
+    session: *const Session<Maps>,
+    sender: u32,
+) -> u32 {
+    // SAFETY: entries of tables, which the caller looked up.
+    let (subflow, session) = unsafe { (subflow.as_ref(), session.as_ref()) };
+    let (Some(subflow), Some(session)) = (subflow, session) else {
+        return 0;
+    };
+    track::has_kept_oldest(subflow, session, sender as usize).into()
+}
 
 /// So many reports a second and CPU, so that a flood drowns nobody.
 const MAX_REPORTS: u64 = 1000;
@@ -143,27 +180,34 @@ pub(crate) extern "C" fn tell(
     let Some(kernel) = Kernel::of(counters, work) else {
         return 0;
     };
-    let work = kernel.work();
-    let direction = work.route.direction.get();
+    let packet = kernel.work();
     let time = kernel.now();
-    let [second, made] = &work.reports;
+    let [second, made] = &packet.reports;
     if second.get() != time >> 30 {
         second.set(time >> 30);
         made.set(0);
     }
     made.set(made.get() + 1);
     let is_allowed = made.get() <= MAX_REPORTS || tables::is_test();
+    // What follows finds the packet anew, and writes a report word by word: less is held on the stack, which is
+    // scarce behind `established`.
     if is_allowed && let Some(mut entry) = tables::REPORTS.reserve::<Report>(0) {
-        entry.write(Report {
-            time,
-            flow: work.flow.words,
-            happening,
-            detail,
-            direction,
-            token,
-        });
+        let report = entry.as_mut_ptr();
+        // SAFETY: the entry is as large as a report and aligned as one, and nobody else sees it yet. Each field is
+        // written.
+        unsafe {
+            (&raw mut (*report).time).write(time);
+            for (i, word) in packet.flow.words.iter().enumerate() {
+                (&raw mut (*report).flow[i]).write_volatile(*word);
+            }
+            (&raw mut (*report).happening).write(happening);
+            (&raw mut (*report).detail).write(detail);
+            (&raw mut (*report).direction).write(packet.route.direction.get());
+            (&raw mut (*report).token).write(token);
+        }
         entry.submit(0);
-    } else {
+    } else if let Some(kernel) = Kernel::of(counters, work) {
+        let direction = kernel.work().route.direction.get();
         kernel.count(direction, |events| events.lost_reports += 1);
     }
     0

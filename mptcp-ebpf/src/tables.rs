@@ -544,6 +544,11 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn keep_oldest(&self, subflow: &Subflow<Maps>, session: &Session<Maps>, sender: usize) -> bool {
+        stages::keep_oldest(subflow, session, sender as u32) != 0
+    }
+
+    #[inline(always)]
     fn queue(&self) -> u32 {
         self.work().packet.queue
     }

@@ -647,6 +647,18 @@ impl Stages for Offline {
         track::walk_chunk(self);
     }
 
+    fn find_runs(&self) {
+        track::find_runs(self);
+    }
+
+    fn walk_runs(&self) {
+        track::walk_runs(self);
+    }
+
+    fn count_runs(&self) {
+        track::count_runs(self);
+    }
+
     fn checksum(&self) {
         track::checksum(self);
     }

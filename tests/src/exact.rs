@@ -161,6 +161,8 @@ struct Flow {
     next: u32,
     /// The last eight mappings: data, subflow and length.
     mappings: VecDeque<(u64, u32, u32)>,
+    /// All that there were.
+    all: Vec<(u64, u32, u32)>,
 }
 
 #[derive(Debug, Default)]
@@ -289,6 +291,7 @@ impl Side {
             flow.mappings.pop_front();
         }
         flow.mappings.push_back(map);
+        flow.all.push(map);
         let Some(first) = self.first else { return };
         let end = map.0.wrapping_add(map.2.into());
         if (end.wrapping_sub(self.highest) as i64) > 0 {
@@ -322,7 +325,7 @@ impl Side {
             self.again.sent += 1;
             let shift = |map: &(u64, u32, u32)| map.0.wrapping_sub(map.1.into());
             let begins = first.wrapping_add(start);
-            let is_here = flow.mappings.iter().any(|other| {
+            let is_here = flow.all.iter().any(|other| {
                 shift(other) != shift(&map) && begins.wrapping_sub(other.0) < other.2.into()
             });
             if is_old {

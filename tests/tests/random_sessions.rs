@@ -14,10 +14,12 @@ use std::env;
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::counter::{Counters, Gauges, Role};
 use mptcp_tests::{
+    exact::{self, Again, Packet},
+    frame::ACK,
     kernel::host,
     numbers::Numbers,
     sessions::{act, begin, invariants},
-    talk::Twins,
+    talk::{A, B, Talk, Twins},
 };
 use mptcp_user::offline::{Config, Sizes};
 
@@ -112,4 +114,119 @@ fn a_buffer_counts_as_its_packets_do() -> Result<()> {
 fn forged_packets_are_packets_and_nothing_else() -> Result<()> {
     sequences(Twins::forged(host())?, Role::Host, 5 << 32)?;
     sequences(Twins::forged(Config::default())?, Role::Middlebox, 6 << 32)
+}
+
+/// Data of sessions with up to four subflows, in mappings of one packet or of several, over and over with the same and
+/// with other mappings, on the same and on other subflows: what of it was sent before is counted as by sets without
+/// bound.
+#[test]
+fn data_sent_again_counts_exactly() -> Result<()> {
+    const SEQUENCES: u64 = 20;
+    let mut sum = Again::default();
+    for role in [host(), Config::default()] {
+        let mut twins = Twins::new(role)?;
+        for i in 0..SEQUENCES {
+            sent_again(&mut twins, &mut Numbers::new((5 << 32) + i), &mut sum)
+                .with_context(|| format!("sequence {i}"))?;
+            twins
+                .compare_tables()
+                .with_context(|| format!("sequence {i}"))?;
+        }
+    }
+    eprintln!("{sum:?}");
+    ensure!(
+        sum.on_subflow > 100 && sum.remapped > 100 && sum.elsewhere > 100,
+        "{sum:?}"
+    );
+    Ok(())
+}
+
+fn sent_again(twins: &mut Twins, numbers: &mut Numbers, sum: &mut Again) -> Result<()> {
+    twins.record();
+    let mut talk = if numbers.one_in(8) {
+        Talk::confirmed(twins)?
+    } else {
+        Talk::joined(twins)?
+    };
+    let mut acknowledged = talk.dsn[A];
+    let mut last = None;
+    for step in 0..400 {
+        let flow = numbers.below(talk.flows.len() as u64) as usize;
+        let length = 1 + numbers.below(300) as u16;
+        let right = talk.map(flow, A, length);
+        let outstanding = talk.dsn[A] - acknowledged;
+        match numbers.below(20) {
+            0 if step > 20 && (1..4).contains(&talk.flows.len()) => {
+                // It ends with a DATA_ACK.
+                talk.join(A, 5 + talk.flows.len() as u8)?;
+                acknowledged = talk.dsn[A];
+            }
+            1 if numbers.one_in(8) => {
+                talk.ack(flow, B)?;
+                acknowledged = talk.dsn[A];
+            }
+            2 => {
+                if let Some(frame) = &last {
+                    talk.raw(A, frame)?;
+                }
+            }
+            3..=6 if outstanding > 0 => {
+                // What was sent before, or part of it, and perhaps more than that.
+                let dsn = acknowledged + numbers.below(outstanding);
+                send_in_parts(&mut talk, numbers, flow, (dsn, right.1, length))?;
+                talk.dsn[A] = talk.dsn[A].max(dsn + u64::from(length));
+            }
+            _ => {
+                let options = talk.dss(A, Some(right), false);
+                last = Some(talk.frame(flow, A, ACK, &options, length.into()));
+                send_in_parts(&mut talk, numbers, flow, right)?;
+                talk.dsn[A] += u64::from(length);
+            }
+        }
+    }
+    let counted = talk.counted;
+    let packets: Vec<_> = twins
+        .take_recorded()
+        .into_iter()
+        .map(|record| Packet {
+            nanoseconds: record.nanoseconds,
+            is_outgoing: false,
+            ip: record.bytes[14..].to_vec(),
+        })
+        .collect();
+    let [exact, _] = exact::count(&packets)?;
+    let is = Again {
+        sent: counted.rx.retransmitted,
+        on_subflow: counted.rx.retransmitted_subflow,
+        remapped: counted.rx.remapped,
+        elsewhere: counted.rx.reinjected,
+        mapped_partly: counted.rx.map_partial,
+        mapped: counted.rx.map_reinjected,
+        most_ranges: exact.most_ranges,
+    };
+    ensure!(
+        is == exact && counted.rx.lost_ranges == 0,
+        "{is:?} and not {exact:?}"
+    );
+    sum.on_subflow += is.on_subflow;
+    sum.remapped += is.remapped;
+    sum.elsewhere += is.elsewhere;
+    Ok(())
+}
+
+/// The bytes of a mapping, in one packet or in two.
+fn send_in_parts(
+    talk: &mut Talk<'_>,
+    numbers: &mut Numbers,
+    flow: usize,
+    map: (u64, u32, u16),
+) -> Result<()> {
+    let options = talk.dss(A, Some(map), false);
+    let length = usize::from(map.2);
+    let first = 1 + numbers.below(length as u64) as usize;
+    talk.send(flow, A, ACK, &options, first)?;
+    if first < length {
+        talk.send(flow, A, ACK, &options, length - first)?;
+    }
+    Ok(())
 }

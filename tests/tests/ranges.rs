@@ -106,7 +106,8 @@ fn all_ranges_of_a_transfer_over_unequal_paths_are_remembered() -> Result<()> {
 fn the_kernel_remembers_them_too() -> Result<()> {
     let packets = unequal_paths()?;
     let config = Config {
-        sizes: small(1),
+        // What subflows remember of what they mapped is in the pool, too.
+        sizes: small(1000),
         ..host()
     };
     let (mut kernel, mut engine) = (Kernel::with(config)?, Offline::new(config));
@@ -158,7 +159,12 @@ fn a_pool_that_is_full_says_so() -> Result<()> {
         less.sent < exact.sent && less.sent > 0,
         "{less:?} {exact:?}"
     );
-    ensure!(less.elsewhere < exact.elsewhere && less.on_subflow + less.remapped <= exact.sent);
+    ensure!(
+        less.elsewhere + less.remapped < exact.elsewhere + exact.remapped
+            && less.remapped <= exact.remapped
+            && less.on_subflow <= exact.on_subflow,
+        "{less:?} {exact:?}"
+    );
     ensure!(less.mapped_partly <= exact.mapped_partly && less.mapped <= exact.mapped);
     // All other numbers are the same.
     let mut others = [full, counted];
@@ -204,6 +210,8 @@ struct Paths {
     // It holds the links.
     _relay: Namespace,
     stop: Arc<AtomicBool>,
+    /// Has the first path an outage?
+    is_out: Arc<AtomicBool>,
     relays: Vec<JoinHandle<()>>,
 }
 
@@ -211,6 +219,7 @@ impl Paths {
     fn new(family: Family, count: usize) -> Result<Self> {
         let (pair, relay) = (Pair::apart(family)?, Namespace::new("r")?);
         let stop = Arc::new(AtomicBool::new(false));
+        let is_out = Arc::new(AtomicBool::new(false));
         let mut relays = Vec::new();
         for (net, speed) in SPEEDS.into_iter().enumerate().take(count) {
             let [near, far] = ["n", "f"].map(|side| format!("{side}{net}"));
@@ -226,7 +235,8 @@ impl Paths {
             }
             for (from, to) in [(&near, &far), (&far, &near)] {
                 let sockets = relay.enter(|| Ok((packet_socket(from)?, packet_socket(to)?)))?;
-                relays.extend(carry(sockets, speed, &stop));
+                let is_out = (net == 0).then(|| Arc::clone(&is_out));
+                relays.extend(carry(sockets, speed, &stop, is_out));
             }
             if net > 0 {
                 let address = pair.server_address(net);
@@ -238,6 +248,7 @@ impl Paths {
             pair,
             _relay: relay,
             stop,
+            is_out,
             relays,
         })
     }
@@ -252,11 +263,12 @@ impl Drop for Paths {
     }
 }
 
-/// Carries frames one way until told to stop.
+/// Carries frames one way until told to stop, and none while there is an outage.
 fn carry(
     (from, to): (Socket, Socket),
     speed: Speed,
     stop: &Arc<AtomicBool>,
+    is_out: Option<Arc<AtomicBool>>,
 ) -> [JoinHandle<()>; 2] {
     /// A queue that is longer than this takes no more.
     const QUEUE: Duration = Duration::from_millis(200);
@@ -270,7 +282,10 @@ fn carry(
             };
             let now = Instant::now();
             let start = free.max(now);
-            if start > now + QUEUE {
+            let is_out = is_out
+                .as_ref()
+                .is_some_and(|is_out| is_out.load(Ordering::Relaxed));
+            if is_out || start > now + QUEUE {
                 continue;
             }
             let bits = 8 * length as u64;
@@ -312,6 +327,21 @@ fn transfer_over(family: Family, count: usize) -> Result<()> {
     /// A few seconds.
     const BYTES: usize = 8 << 20;
     let paths = Paths::new(family, count)?;
+    let counted = counted_at_both_ends(&paths, count, |client, server| {
+        transfer(client, server, BYTES)
+    })?;
+    let most = counted.iter().map(|again| again.most_ranges).max();
+    // Else this was no test of many ranges.
+    ensure!(most > Some(16), "{most:?} ranges at a time");
+    Ok(())
+}
+
+/// A session over so many paths: both ends count what a capture of theirs holds. Returns that, of the client's data.
+fn counted_at_both_ends(
+    paths: &Paths,
+    count: usize,
+    send: impl FnOnce(&Socket, &Socket) -> Result<()>,
+) -> Result<Vec<Again>> {
     let pair = &paths.pair;
     let hosts = [(&pair.client, "c"), (&pair.server, "s")];
     let probes = hosts.map(|(host, _)| Probe::new(host));
@@ -327,13 +357,13 @@ fn transfer_over(family: Family, count: usize) -> Result<()> {
     let (client, server) = pair.connect()?;
     transfer(&client, &server, 10_000)?;
     pair.wait_for(&pair.server, "MPJoinAckRx", count as u64 - 1)?;
-    transfer(&client, &server, BYTES)?;
+    send(&client, &server)?;
     close(client, server)?;
     pair.settle()?;
-    let mut most = 0;
+    let mut counted = Vec::new();
     for ((probe, capture), at_sender) in probes.iter().zip(&mut captures).zip([true, false]) {
         let exact = exact::count(&exact::read(&fs::read(capture.stop()?)?)?)?;
-        most = most.max(exact[0].most_ranges);
+        counted.push(exact[0]);
         let stat = probe.stat(&[])?;
         let loss = &stat["source"]["state_loss"];
         ensure!(*loss == 0, "state_loss {loss}: {exact:?}");
@@ -357,9 +387,50 @@ fn transfer_over(family: Family, count: usize) -> Result<()> {
         }
         eprintln!("at the sender: {at_sender}: {:?}", exact[0]);
     }
-    // Else this was no test of many ranges.
-    ensure!(most > 16, "{most} ranges at a time");
+    Ok(counted)
+}
+
+/// Where a path has an outage, what it was to carry is sent again, on the other and on itself.
+fn outages(family: Family) -> Result<()> {
+    const BYTES: usize = 6 << 20;
+    const TIMES: [(u64, u64); 3] = [(300, 1200), (500, 2500), (300, 600)];
+    let paths = Paths::new(family, 2)?;
+    // So that the kernel gives a path up soon.
+    for host in [&paths.pair.client, &paths.pair.server] {
+        host.sysctl("mptcp/stale_loss_cnt", "1")?;
+    }
+    let counted = counted_at_both_ends(&paths, 2, |client, server| {
+        thread::scope(|scope| {
+            let outages = scope.spawn(|| {
+                for (after, time) in TIMES {
+                    thread::sleep(Duration::from_millis(after));
+                    paths.is_out.store(true, Ordering::Relaxed);
+                    thread::sleep(Duration::from_millis(time));
+                    paths.is_out.store(false, Ordering::Relaxed);
+                }
+            });
+            let sent = transfer(client, server, BYTES);
+            let _ = outages.join();
+            sent
+        })
+    })?;
+    // Else this was no test of outages.
+    let at_sender = counted[0];
+    ensure!(
+        at_sender.elsewhere > 0 && at_sender.remapped > 0 && at_sender.on_subflow > 0,
+        "{at_sender:?}"
+    );
     Ok(())
+}
+
+#[test]
+fn what_an_outage_has_sent_again_is_told_apart() -> Result<()> {
+    outages(Family::V4)
+}
+
+#[test]
+fn what_an_outage_has_sent_again_is_told_apart_over_ipv6() -> Result<()> {
+    outages(Family::V6)
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub use self::count::{Found, count_lone_dss, count_predicted};
 use crate::{
     counter::{Direction, Leaf, Role},
     track::{
-        self, CHUNKS, FlowKey, Insertion, Tables, Word as _, half_open, subflow,
+        self, CHUNKS, FlowKey, Insertion, Recall, Tables, Word as _, half_open, subflow,
         table::{self, Table as _},
     },
     wire::{Area, DssFields, Forget, KIND_MPTCP, Stage, Subtype, TcpFlags},
@@ -105,6 +105,8 @@ pub struct Work {
     pub reports: [Cell<u64>; 2],
     /// Data that is to be looked for in chunks of ranges, and remembered there.
     pub insertion: Insertion,
+    /// Data that is to be looked for in what its subflow has mapped.
+    pub recall: Recall,
 }
 
 /// A payload that cannot be read as a whole has no sum.
@@ -162,6 +164,8 @@ pub mod next {
     pub const REFUSED: u32 = 1 << 10;
     /// No stage: the segment has nothing but what its receiver has acknowledged.
     pub const OLD: u32 = 1 << 11;
+    /// [`find_runs`](super::Stages::find_runs) and what follows it.
+    pub const RUNS: u32 = 1 << 12;
 }
 
 impl Route {
@@ -212,7 +216,7 @@ pub trait Stages: Tables {
     fn accept(&self);
     /// [`track::established`](crate::track::established()).
     fn established(&self);
-    /// [`insert_ranges`], by the three that follow.
+    /// [`insert_ranges`], by the six that follow.
     fn insert_ranges(&self);
     /// [`track::find_ranges`](crate::track::find_ranges), of one of the two sets that can be asked for.
     fn find_ranges(&self);
@@ -220,6 +224,12 @@ pub trait Stages: Tables {
     fn walk_chunk(&self);
     /// [`track::insert_range`](crate::track::insert_range).
     fn insert_range(&self);
+    /// [`track::find_runs`](crate::track::find_runs).
+    fn find_runs(&self);
+    /// [`track::walk_runs`](crate::track::walk_runs), for each chunk of the subflow.
+    fn walk_runs(&self);
+    /// [`track::count_runs`](crate::track::count_runs).
+    fn count_runs(&self);
     /// [`track::checksum`](crate::track::checksum()).
     fn checksum(&self);
     /// [`track::signals`](crate::track::signals()).
@@ -405,7 +415,7 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
     if route.flow.get() == Flow::SUBFLOW && !track::is_predicted(stages) {
         stages.established();
         let mut asked = route.next.get();
-        if asked & (next::MAPPED_RANGES | next::SENT_RANGES) != 0 {
+        if asked & (next::MAPPED_RANGES | next::SENT_RANGES | next::RUNS) != 0 {
             stages.insert_ranges();
         }
         if asked & next::CHECKSUM != 0 {
@@ -424,7 +434,8 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
     if seen == 0 { Leaf::Tcp } else { Leaf::Mptcp }
 }
 
-/// Inserts what was mapped and what was sent into sets that have more ranges than their session has room for.
+/// Inserts what was mapped and what was sent into sets that have more ranges than their session has room for. Then looks
+/// for what was sent again in the runs of its subflow, and puts one in the pool that finds no place there any more.
 #[inline(always)]
 pub fn insert_ranges(stages: &impl Stages) {
     let work = stages.work();
@@ -441,6 +452,17 @@ pub fn insert_ranges(stages: &impl Stages) {
         }
         stages.insert_range();
     }
+    if work.route.next.get() & next::RUNS == 0 {
+        return;
+    }
+    stages.find_runs();
+    for _ in 0..CHUNKS {
+        if !work.recall.has_chunks() {
+            break;
+        }
+        stages.walk_runs();
+    }
+    stages.count_runs();
 }
 
 /// The direction of a packet that this side of its session sent, if that is known.

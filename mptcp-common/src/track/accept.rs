@@ -174,12 +174,14 @@ fn learn<T: Stages>(seen: &Seen<'_, T>, is_trusted: bool) {
     }
 }
 
-/// A conversation that went on unseen is followed again when both ends agree on it for so many ticks, 2 s, and
-/// nothing else is seen of it.
-const AGREEMENT: u32 = 2_000_000_000_u64 as u32 >> 20;
+/// A conversation that went on unseen is followed again when both ends agree on it for so long, 2.1 s, and nothing
+/// else is seen of it. In [`ticks`] of 2^[`COARSE`].
+const AGREEMENT: u64 = 8;
+const COARSE: u32 = 8;
 
-/// Numbers are near each other where one end's next and what the other acknowledges differ by less than this.
-const NEAR: u32 = 1 << 20;
+/// Numbers are near each other where one end's next and what the other acknowledges differ by so little, in their
+/// upper halves.
+const NEAR: u16 = 16;
 
 /// Of a segment that is not taken: do both ends go on from other numbers than those that were seen? Packets may have
 /// gone past the probe for a while. Then the subflow is followed anew, as one that was there before the probe.
@@ -188,34 +190,43 @@ const NEAR: u32 = 1 << 20;
 /// each segment that they do not take).
 #[inline(always)]
 fn resumes<T: Stages>(seen: &Seen<'_, T>) -> bool {
+    const BEGAN: u32 = 48;
+    const SIDES: u64 = 3;
     let packet = &seen.work.packet;
-    let now = ticks(seen.now);
-    let (began, sides) = (&seen.subflow.resumed_at, &seen.subflow.resumed_by);
-    let next = &seen.subflow.resumed_next;
-    let (side, peer) = (seen.side & 1, (seen.side ^ 1) & 1);
     if packet.flags.any(TcpFlags::RST) || !packet.flags.any(TcpFlags::ACK) {
         return false;
     }
-    let quiet = since(seen.subflow.last_seen.load(), seen.now) >> super::TICK;
+    let (at, at_peer) = (16 + 16 * seen.side as u32, 32 - 16 * seen.side as u32);
+    let upper_half = |number: u32| u64::from(number >> 16);
     let end = packet.sequence.wrapping_add(packet.payload);
-    let is_near = |a: u32, b: u32| a.wrapping_sub(b).wrapping_add(NEAR) <= 2 * NEAR;
-    let spoken = sides.load();
-    let agrees = spoken != 0
-        && quiet >= u64::from(AGREEMENT)
-        && is_near(packet.sequence, next[side].load())
-        && is_near(packet.acknowledgment, next[peer].load());
-    next[side].store(end);
+    let present = seen.subflow.resumed.load();
+    let is_near = |at: u32, number: u32| {
+        let difference = (present >> at) as u16;
+        let difference = difference.wrapping_sub((number >> 16) as u16);
+        difference.wrapping_add(NEAR) <= 2 * NEAR
+    };
+    let now = u64::from(ticks(seen.now) >> COARSE) & 0xffff;
+    let quiet = since(seen.subflow.last_seen.load(), seen.now) >> (super::TICK + COARSE);
+    let agrees = present & SIDES != 0
+        && quiet >= AGREEMENT
+        && is_near(at, packet.sequence)
+        && is_near(at_peer, packet.acknowledgment);
+    let side = 1 << seen.side;
     if !agrees {
-        began.store(now);
-        next[peer].store(packet.acknowledgment);
-        sides.store(1 << side);
+        let numbers = upper_half(end) << at | upper_half(packet.acknowledgment) << at_peer;
+        seen.subflow.resumed.store(now << BEGAN | numbers | side);
         return false;
     }
-    sides.store(spoken | 1 << side);
-    if spoken | 1 << side != 3 || now.wrapping_sub(began.load()) < AGREEMENT {
+    let sides = present & SIDES | side;
+    let elapsed = now.wrapping_sub(present >> BEGAN) & 0xffff;
+    if sides != SIDES || elapsed < AGREEMENT {
+        let others = present & !(SIDES | 0xffff << at);
+        seen.subflow
+            .resumed
+            .store(others | upper_half(end) << at | sides);
         return false;
     }
-    sides.store(0);
+    seen.subflow.resumed.store(0);
     for (way, number) in [
         (seen.way(), packet.sequence),
         (seen.other_way(), packet.acknowledgment),

@@ -272,12 +272,15 @@ fn fill_subflow<M: Memory>(entry: &Subflow<M>, present: &PresentSubflow, here: u
     for (word, value) in entry.key.iter().zip(key.words) {
         word.store(value);
     }
+    for number in &entry.alone {
+        number.store(0);
+    }
     reset_sums(entry);
     let [id, peers] = present.ids.map(u32::from);
     entry
         .ids
         .store(id << (8 * here) | peers << (8 * (here ^ 1)) | UNKNOWN_SCALES);
-    entry.resumed_by.store(0);
+    entry.resumed.store(0);
     entry.created.store(0);
     entry.last_seen.store(now);
     entry.closed.store(0);

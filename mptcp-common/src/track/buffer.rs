@@ -43,22 +43,22 @@ impl Packet {
 /// `start`, begin in the `length` numbers from `first` on?
 #[inline(always)]
 pub(super) fn packets_from(start: u64, size: u32, packets: u32, first: u64, length: u32) -> u32 {
-    // Modulo 2^32: a buffer and a mapping are far shorter.
-    let first = (first as u32).wrapping_sub(start as u32);
-    let behind = first.wrapping_add(length);
+    let first = first.wrapping_sub(start);
+    let behind = first.wrapping_add(length.into());
     packets_before(size, packets, behind).saturating_sub(packets_before(size, packets, first))
 }
 
 /// How many packets begin before this offset, negative where its highest bit is set?
 #[inline(always)]
-fn packets_before(size: u32, packets: u32, offset: u32) -> u32 {
-    if offset as i32 <= 0 {
+fn packets_before(size: u32, packets: u32, offset: u64) -> u32 {
+    if offset as i64 <= 0 {
         return 0;
     }
-    if packets <= 1 {
+    // A buffer is far shorter.
+    if packets <= 1 || offset > u64::from(u32::MAX >> 1) {
         return packets;
     }
-    offset.div_ceil(size.max(1)).min(packets)
+    (offset as u32).div_ceil(size.max(1)).min(packets)
 }
 
 #[cfg(test)]

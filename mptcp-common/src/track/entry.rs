@@ -305,7 +305,10 @@ pub struct Mapping<M: Memory> {
 /// Mappings that are remembered per subflow and direction.
 pub const MAPPINGS: usize = 8;
 
-/// What one side sends on one subflow: a cache line of numbers, and two of mappings.
+/// Runs of mappings that are remembered beyond these, in a session that had several subflows.
+pub const RUNS: usize = 8;
+
+/// What one side sends on one subflow: a cache line of numbers, two of mappings, and one of runs.
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C, align(64))]
@@ -341,6 +344,8 @@ pub struct Way<M: Memory> {
     pub unmapped_start: M::W32,
     /// A ring of mappings.
     pub mappings: [Mapping<M>; MAPPINGS],
+    /// What older mappings covered, the newest first (see [`runs`](super::runs)); 0 in an unused place.
+    pub runs: [M::W64; RUNS],
 }
 
 /// A mapping that is being added up.
@@ -388,13 +393,13 @@ pub struct Subflow<M: Memory> {
     pub closed: M::W64,
     /// When it was established, 0 if that was before the probe came.
     pub created: M::W64,
-    /// Of a conversation that goes on from other numbers than those that were seen (see [`super::accept`]): when its
-    /// first segment was seen, in [`ticks`](super::ticks).
-    pub resumed_at: M::W32,
-    /// Its sides that have sent a segment, a bit each.
-    pub resumed_by: M::W32,
-    /// The number that comes next, of each side.
-    pub resumed_next: [M::W32; 2],
+    /// Of the first subflow of a session: all data of each side before the number with these lower 32 bits was sent on
+    /// it, since there was no other. 0 while there is none.
+    pub alone: [M::W32; 2],
+    /// Of a conversation that goes on from other numbers than those that were seen (see [`super::accept`]): which of
+    /// its sides have spoken, a bit each; from bit 16 on, the upper halves of the numbers that come next, side 0 first;
+    /// and when its first segment was seen.
+    pub resumed: M::W64,
     /// The flow.
     pub key: [M::W64; 5],
     /// The mapping of each side whose checksum is being verified.
@@ -470,17 +475,19 @@ pub const fn chunks_for(ranges: u32) -> u32 {
     ranges.div_ceil(CHUNK_RANGES as u32)
 }
 
-/// Ranges of data sequence numbers above the contiguous part that find no room in their session: four cache
-/// lines of the pool that all sessions share.
+/// Ranges of data sequence numbers above the contiguous part that find no room in their session, or runs that find
+/// none in their subflow: four cache lines of the pool that all sessions share.
 ///
-/// Whose it is says its tag: of the session's slot and generation, the side, which of its sets, and a number.
+/// Whose it is says its tag: of the session's slot and generation, the side, which of its sets or which subflow, and a
+/// number.
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C, align(64))]
 pub struct RangeChunk<M: Memory> {
     /// Its tag, 0 while it is free or being filled.
     pub tag: M::W64,
-    /// When its ranges were looked at last; the lowest bit, [`EMPTY`](Self::EMPTY), says that there were none.
+    /// When its ranges were looked at last; the lowest bit, [`EMPTY`](Self::EMPTY), says that there were none, the
+    /// next, [`RUNS`](Self::RUNS), that they are runs.
     pub seen: M::W64,
     /// Slot of its session.
     pub session: M::W32,
@@ -493,6 +500,8 @@ pub struct RangeChunk<M: Memory> {
 impl<M: Memory> RangeChunk<M> {
     /// In `seen`: no ranges are in it.
     pub const EMPTY: u64 = 1;
+    /// In `seen`: what is in it are runs of a subflow.
+    pub const RUNS: u64 = 2;
 
     /// Returns the slot of its session.
     pub fn session_slot(&self) -> u32 {
@@ -639,6 +648,7 @@ impl<M: Memory> Entry for Subflow<M> {
             way.base.load();
             way.mappings[0].dsn.load();
             way.mappings[MAPPINGS / 2].dsn.load();
+            way.runs[0].load();
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Fallback, Happening, Memory, Stages,
     accept::is_next,
     entry::{MAPPED, SENT, Way, session, subflow},
-    ranges,
+    ranges, runs,
     seen::Seen,
     sequence::{Known, Map, Relation, after, after_64, raise},
     since, ticks,
@@ -518,6 +518,9 @@ fn mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
 fn new_mapping<T: Stages>(seen: &Seen<'_, T>, map: Map) {
     let way = seen.way();
     let side = &seen.session.sides[seen.side & 1];
+    if seen.session.flags.load() & session::JOINED != 0 {
+        runs::keep_oldest(seen);
+    }
     way.remember(map);
     if seen.tables.verifies_checksums() {
         seen.work.route.ask(next::NEW_MAPPING);
@@ -710,24 +713,19 @@ pub(super) fn count_sent<T: Stages>(
     again: u32,
     by_tcp: u32,
 ) {
-    let size = seen.work.packet.segment_size;
     let by_tcp = by_tcp.min(again);
-    let anew = again - by_tcp;
-    let anew = seen.tables.forget(anew);
-    let mut here = anew;
+    let mut anew = seen.tables.forget(again - by_tcp);
     if anew != 0 && seen.session.flags.load() & session::JOINED != 0 {
         // Another subflow may have sent it.
+        let size = seen.work.packet.segment_size;
         let first = start.wrapping_add(u64::from(by_tcp.wrapping_mul(size)));
-        here = seen
-            .way()
-            .packets_mapped(map, first, size, anew, seen.tables)
-            .min(anew);
+        runs::ask(seen, map, first, anew);
+        anew = 0;
     }
     seen.count(|events| {
         events.retransmitted += u64::from(again);
         events.retransmitted_subflow += u64::from(by_tcp);
-        events.remapped += u64::from(here);
-        events.reinjected += u64::from(anew - here);
+        events.remapped += u64::from(anew);
     });
 }
 

@@ -26,6 +26,7 @@ pub mod pending;
 mod predict;
 mod ranges;
 mod report;
+mod runs;
 mod seen;
 mod sequence;
 mod signals;
@@ -41,9 +42,9 @@ pub use self::{
     checksum::checksum,
     close::close,
     entry::{
-        CHUNK_RANGES, CHUNKS, FlowKey, GAPS, HalfOpen, Keys, MAPPED, MAPPINGS, Mapping, RangeChunk,
-        Ranges, SENT, Session, Side, Subflow, Sum, Way, chunks_for, half_open, session, subflow,
-        sum,
+        CHUNK_RANGES, CHUNKS, FlowKey, GAPS, HalfOpen, Keys, MAPPED, MAPPINGS, Mapping, RUNS,
+        RangeChunk, Ranges, SENT, Session, Side, Subflow, Sum, Way, chunks_for, half_open, session,
+        subflow, sum,
     },
     established::established,
     handshake::handshake,
@@ -52,6 +53,7 @@ pub use self::{
     predict::{Predicted, is_predicted, predict_flow},
     ranges::{Insertion, find_ranges, insert_range, is_chunk_free, walk_chunk},
     report::{Fallback, Happening, JoinFailure, Report},
+    runs::{Recall, count_runs, find_runs, has_kept_oldest, walk_runs},
     signals::signals,
     word::{Memory, Word},
 };
@@ -191,6 +193,17 @@ pub trait Tables: Forget {
     fn guess(&self, value: u32, guess: u32) -> u32 {
         let _ = guess;
         value
+    }
+
+    /// [`Way::keep_oldest`] of what a side sends on a subflow, if there is room for it there.
+    #[inline(always)]
+    fn keep_oldest(
+        &self,
+        subflow: &Subflow<Self::Memory>,
+        session: &Session<Self::Memory>,
+        sender: usize,
+    ) -> bool {
+        has_kept_oldest(subflow, session, sender)
     }
 
     /// Counts in one direction.

@@ -4,7 +4,7 @@ use super::{
     Happening, Kind, Memory, Stages,
     entry::{HalfOpen, Session, Side, Subflow, Way, half_open, session, subflow},
     handshake::strand,
-    is_provisional, is_session_over, is_subflow_over,
+    is_provisional, is_session_over, is_subflow_over, runs,
     table::{self, Bucket, Table as _},
     tokens::Tokens,
     word::Word,
@@ -240,7 +240,9 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     }
     let is_join = entry.kind() == Kind::Join as u32;
     if is_join {
-        session.flags.or(session::JOINED);
+        if session.flags.or(session::JOINED) & session::JOINED == 0 {
+            runs::end_alone(tables, session_slot, session);
+        }
         tables.report(Happening::SubflowJoined, 0, token_of(session));
     }
     subflow.tag.store(tag);
@@ -303,7 +305,7 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
         ids &= !(subflow::NUMBERS << opener);
     }
     subflow.ids.store(ids);
-    subflow.resumed_by.store(0);
+    subflow.resumed.store(0);
     subflow.created.store(now);
     subflow.last_seen.store(now);
     subflow.closed.store(0);
@@ -320,6 +322,9 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
         // The windows of a handshake are not scaled.
         let window_end = acknowledged.wrapping_add(offers[end].window());
         subflow.ways[side].window_end.store(window_end);
+    }
+    for number in &subflow.alone {
+        number.store(0);
     }
     reset_sums(subflow);
     subflow.flags.store(flags);
@@ -355,6 +360,9 @@ pub(super) fn fill_way<M: Memory>(way: &Way<M>, base: u32, last_ack: u32) {
         mapping.dsn.store(0);
         mapping.ssn.store(0);
         mapping.length.store(0);
+    }
+    for run in &way.runs {
+        run.store(0);
     }
 }
 

@@ -166,12 +166,22 @@ fn predict_data<T: Tables>(
 ) -> Predicted {
     // What is set early in a subflow's life, and stays.
     const SET: u32 = subflow::FOLLOWED | subflow::CONFIRMED | subflow::MAPPED | subflow::SPOKEN;
+    const JOINED: u32 = KNOWN | session::JOINED;
     let facts = subflow.flags.load();
-    if facts & CLEAR != 0
-        || facts >> sender & SET != SET
-        || session.flags.load() & (KNOWN | session::CHECKSUM | session::FALLBACK) != KNOWN
-    {
+    if facts & CLEAR != 0 || facts >> sender & SET != SET {
         return Predicted::NOT;
+    }
+    let of_session = session.flags.load()
+        & (JOINED | session::CHECKSUM | session::FALLBACK | session::PROVISIONAL);
+    if of_session != KNOWN {
+        // Here, and not where a mapping is remembered, it costs nothing of a session with one subflow. This one will
+        // be remembered, be it on the long way.
+        let (way, ssn) = (&subflow.ways[sender & 1], dss.subflow_sequence);
+        let is_first = packet.sequence.wrapping_sub(way.base.load()) == ssn
+            && !after(way.mapped_end.load(), ssn);
+        if of_session != JOINED || (is_first && !tables.keep_oldest(subflow, session, sender)) {
+            return Predicted::NOT;
+        }
     }
     let (way, side) = (&subflow.ways[sender & 1], &session.sides[sender & 1]);
     let (highest, acked) = (side.highest.load(), side.data_ack.load());
@@ -230,7 +240,7 @@ fn predict_ack<T: Tables>(
     sender: usize,
 ) -> Predicted {
     const SET: u32 = subflow::FOLLOWED | subflow::CONFIRMED | subflow::SPOKEN;
-    const OVER: u32 = session::FALLBACK | session::FIN | session::FIN << 1;
+    const OVER: u32 = session::PROVISIONAL | session::FALLBACK | session::FIN | session::FIN << 1;
     let (facts, receiver) = (subflow.flags.load(), sender ^ 1);
     if facts & CLEAR != 0
         || facts >> sender & SET != SET

@@ -23,7 +23,7 @@ use super::{
     Limits, Stages, Tables,
     entry::{CHUNKS, GAPS, MAPPED, RangeChunk, SENT, Session, session},
     established::{count_mapped, count_sent},
-    is_session_over,
+    is_session_over, runs,
     seen::Seen,
     sequence::{
         Buffer, CHUNKED, Map, Relation, Set, TRIES, after, after_64, clip, partial_or_new, raise,
@@ -191,12 +191,13 @@ pub fn is_chunk_free<M: Memory>(
     let seen = chunk.seen.load();
     since(seen, now) > HOLD_TIME
         && (seen & RangeChunk::<M>::EMPTY != 0
+            || runs::are_over::<M>(seen, now)
             || session.flags.load() & session::FALLBACK != 0
             || is_session_over(session, limits, now))
 }
 
 /// The chunks of one set.
-struct Pool<'a, T> {
+pub(super) struct Pool<'a, T> {
     tables: &'a T,
     insertion: &'a Insertion,
     now: u64,
@@ -332,19 +333,26 @@ impl Insertion {
 impl<'a, T: Tables> Pool<'a, T> {
     /// Those that `insertion` is about.
     #[inline(always)]
-    fn new(tables: &'a T, insertion: &'a Insertion) -> Self {
+    pub(super) fn new(tables: &'a T, insertion: &'a Insertion) -> Self {
         Self {
             tables,
             insertion,
-            now: tables.now(),
+            now: tables.now() & !RangeChunk::<T::Memory>::RUNS,
         }
     }
 
     /// Begins with one of the sets of a side of a session, of this slot and generation.
     #[inline(always)]
-    fn begin(&self, [slot, generation]: [u32; 2], side: usize, which: usize) {
+    fn begin(&self, owner: [u32; 2], side: usize, which: usize) {
+        self.begin_with(owner, ((side << 1 | which) << 8) as u64);
+    }
+
+    /// Begins with chunks of a session, of this slot and generation, that `name` tells from its others. The lowest 8
+    /// bits are 0.
+    #[inline(always)]
+    pub(super) fn begin_with(&self, [slot, generation]: [u32; 2], name: u64) {
         let owner = u64::from(slot) << 32 | u64::from(generation);
-        let key = table::mix(self.tables.seed(), owner) ^ ((side << 1 | which) << 8) as u64;
+        let key = table::mix(self.tables.seed(), owner) ^ name;
         let insertion = self.insertion;
         insertion.key.set(key);
         insertion.owner[0].set(slot);
@@ -488,7 +496,7 @@ impl<'a, T: Tables> Pool<'a, T> {
 
     /// The chunk with a number.
     #[inline(always)]
-    fn find(&self, number: u32) -> Option<&RangeChunk<T::Memory>> {
+    pub(super) fn find(&self, number: u32) -> Option<&RangeChunk<T::Memory>> {
         table::find_entry(self.tables.range_chunks(), self.tag(number))
     }
 
@@ -598,7 +606,7 @@ impl<'a, T: Tables> Pool<'a, T> {
 
     /// Makes an empty chunk; says whether it did.
     #[inline(always)]
-    fn make(&self, number: u32) -> bool {
+    pub(super) fn make(&self, number: u32) -> bool {
         let chunks = self.tables.range_chunks();
         let tag = self.tag(number);
         let empty = RangeChunk::<T::Memory>::EMPTY;

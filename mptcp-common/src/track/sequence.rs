@@ -1,7 +1,6 @@
 //! Arithmetic of sequence numbers, and sets of them.
 
 use super::{
-    buffer::packets_from,
     entry::{MAPPED, MAPPINGS, Mapping, Ranges, SENT, Side, Way},
     word::{Memory, Word},
 };
@@ -409,28 +408,6 @@ impl<M: Memory> Way<M> {
         if after(end, self.mapped_end.load()) {
             self.mapped_end.store(end);
         }
-    }
-
-    /// How many of these packets of `size` bytes, the first of which begins with the data sequence number `start`,
-    /// begin in data that a remembered mapping other than theirs maps to other bytes of the subflow?
-    #[inline(always)]
-    pub(super) fn packets_mapped(
-        &self,
-        theirs: Map,
-        start: u64,
-        size: u32,
-        packets: u32,
-        verifier: &impl Forget,
-    ) -> u32 {
-        let mut found = verifier.forget(0);
-        for mapping in &self.mappings {
-            let map = Map::read(mapping);
-            if map.length != 0 && map.shift() != theirs.shift() {
-                let more = packets_from(start, size, packets, map.dsn, map.length);
-                found = verifier.forget(found + more);
-            }
-        }
-        found
     }
 
     /// The number of a mapping that is remembered, in the order of their coming.

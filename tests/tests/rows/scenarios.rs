@@ -377,6 +377,54 @@ fn remapped(twins: &mut Twins, others: u32) -> Result<Talk<'_>> {
     Ok(talk)
 }
 
+/// Data that one subflow has sent, once more on the same or on the other one, after so many mappings of each in turn.
+/// All that was sent may be acknowledged each time, and then be as much as that.
+fn in_turn(
+    twins: &mut Twins,
+    others: u32,
+    [first, second]: [usize; 2],
+    acknowledged: Option<u16>,
+) -> Result<Talk<'_>> {
+    let mut talk = Talk::joined(twins)?;
+    let (dsn, ..) = talk.map(first, A, 100);
+    talk.data(first, A, 100)?;
+    for _ in 0..others {
+        if acknowledged.is_some() {
+            talk.ack(0, B)?;
+        }
+        for flow in [first ^ 1, first] {
+            talk.data(flow, A, acknowledged.unwrap_or(10))?;
+        }
+    }
+    talk.clear();
+    mapped(&mut talk, second, 100, |(_, ssn, length)| {
+        (dsn, ssn, length)
+    })?;
+    Ok(talk)
+}
+
+/// Data that a session sent before it had another subflow, once more on the first or on the other one, after so many
+/// mappings of each in turn.
+fn before_join(twins: &mut Twins, others: u32, second: usize) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    let (dsn, ..) = talk.map(0, A, 100);
+    talk.data(0, A, 100)?;
+    for _ in 0..20 {
+        talk.data(0, A, 10)?;
+    }
+    talk.join(A, 5)?;
+    for _ in 0..others {
+        for flow in [1, 0] {
+            talk.data(flow, A, 10)?;
+        }
+    }
+    talk.clear();
+    mapped(&mut talk, second, 100, |(_, ssn, length)| {
+        (dsn, ssn, length)
+    })?;
+    Ok(talk)
+}
+
 /// Four joins whose handshakes are not ended; so many seconds later two more, and a reset of the first of those that may
 /// be pending.
 fn crowded(twins: &mut Twins, seconds: u64) -> Result<Talk<'_>> {
@@ -543,7 +591,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     // Data sent again: by TCP, by MPTCP on the same subflow, on another.
     s("RemapSubflow", 1, |t| remapped(t, 0), |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) }, "on another subflow"),
     s("RemapSubflow", 1, |t| remapped(t, 5), |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, "by TCP"),
+    s("RemapSubflow", 1, |t| in_turn(t, 20, [0, 0], None), |t| in_turn(t, 20, [0, 1], None), "on another subflow, 20 mappings of each later"),
+    s("RemapSubflow", 1, |t| in_turn(t, 100, [1, 1], None), |t| in_turn(t, 100, [1, 0], None), "on another subflow, 100 mappings of each later"),
+    s("RemapSubflow", 1, |t| in_turn(t, 14, [0, 0], Some(40_000)), |t| in_turn(t, 15, [0, 0], Some(40_000)), "more than 1 MiB was acknowledged since, and the subflow went on at 15 other places"),
+    s("RemapSubflow", 1, |t| in_turn(t, 40, [0, 0], Some(10)), |t| in_turn(t, 15, [0, 0], Some(40_000)), "more than 1 MiB was acknowledged since"),
+    s("RemapSubflow", 1, |t| before_join(t, 0, 0), |t| before_join(t, 0, 1), "from before the session had the other subflow"),
+    s("RemapSubflow", 1, |t| before_join(t, 40, 0), |t| before_join(t, 40, 1), "from before the session had the other subflow, 40 mappings of each later"),
     s("RetxSubflow", 1, |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, |t| remapped(t, 0), "with a mapping of its own"),
+    s("Reinject", 1, |t| in_turn(t, 20, [1, 0], None), |t| in_turn(t, 20, [1, 1], None), "onto the subflow that had it, 20 mappings of each later"),
     s("Reinject", 1, |t| { let mut t = Talk::joined(t)?; t.data(1, A, 100)?; mapped(&mut t, 0, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) }, |t| remapped(t, 0), "onto the subflow that had it"),
     s("PendRep", 1, |t| crowded(t, 0), |t| crowded(t, 76), "joins whose time is over are pending no longer"),
     // A gauge asks whether its session lives.
