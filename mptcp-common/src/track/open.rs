@@ -4,6 +4,7 @@ use super::{
     Happening, Kind, Memory, Stages,
     entry::{HalfOpen, Session, Side, Subflow, Way, half_open, session, subflow},
     handshake::strand,
+    hash::Secrets,
     is_session_over, is_subflow_over,
     table::{self, Bucket, Table as _},
     tokens::Tokens,
@@ -21,14 +22,14 @@ use crate::{
 #[expect(clippy::type_complexity, reason = "a closure has no name")]
 pub(super) fn tokens<'a, T: Stages>(
     tables: &'a T,
-) -> Tokens<'a, T::Sessions, impl Fn(u32) -> Option<&'a Bucket<T::Memory>>>
+) -> Tokens<'a, T::Sessions, impl Fn(u32) -> Option<&'a Bucket<T::Memory>>, impl Secrets>
 where
     T::Memory: 'a,
 {
     Tokens {
         sessions: tables.sessions(),
         buckets: |bucket| tables.tokens(bucket),
-        seed: tables.seed(),
+        secrets: tables.secrets(),
         limits: tables.limits(),
         now: tables.now(),
     }

@@ -17,6 +17,7 @@ use mptcp_common::{
     counter::{Gauges, LAYOUT_VERSION},
     track::{
         self, Atomics, HalfOpen, Keys, Limits, RangeChunk, Session, Subflow, adopt, chunks_for,
+        hash::{Hashing, SECRETS, Secrets},
         pending::SLICES,
         table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
@@ -264,7 +265,7 @@ impl Agreement {
     pub(crate) fn apply<'a>(
         &'a self,
         loader: &mut EbpfLoader<'a>,
-        constants: &'a [u32; 5],
+        constants: &'a Constants,
         pins: Option<&NamespacePins>,
     ) {
         for (name, pin, ways, which) in MAPS {
@@ -281,11 +282,11 @@ impl Agreement {
             loader.map_pin_path("REPORTS", pins.table("events"));
         }
         loader
-            .override_global("HALF_OPEN_BUCKETS", &constants[0], true)
-            .override_global("SUBFLOW_BUCKETS", &constants[1], true)
-            .override_global("SESSION_BUCKETS", &constants[2], true)
-            .override_global("CELL_SHIFT", &constants[3], true)
-            .override_global("RANGE_BUCKETS", &constants[4], true)
+            .override_global("HALF_OPEN_BUCKETS", &constants.buckets[0], true)
+            .override_global("SUBFLOW_BUCKETS", &constants.buckets[1], true)
+            .override_global("SESSION_BUCKETS", &constants.buckets[2], true)
+            .override_global("RANGE_BUCKETS", &constants.buckets[3], true)
+            .override_global("HASHING", &constants.hashing, true)
             .override_global("SEED", &self.seed, true)
             .override_global("HANDSHAKE_TIME", &self.limits.handshake, true)
             .override_global("ALONE_TIME", &self.limits.alone, true)
@@ -332,19 +333,32 @@ impl Agreement {
         Ok(())
     }
 
-    /// What the programs have to know of the sizes: buckets of handshakes, subflows and sessions, the filter's
-    /// [`cell_shift`], and buckets of chunks.
-    pub(crate) fn constants(&self) -> [u32; 5] {
-        let [handshakes, subflows, sessions, ranges] = [
-            Which::Handshakes,
-            Which::Subflows,
-            Which::Sessions,
-            Which::Ranges,
-        ]
-        .map(|which| self.buckets(which));
-        let shift = cell_shift(self.cells());
-        [handshakes, subflows, sessions, shift, ranges]
+    /// What tags are made with.
+    fn hashing(&self) -> Hashing {
+        Hashing::new(self.seed, cell_shift(self.cells()))
     }
+
+    /// What the programs have to know of the sizes and of the seed.
+    pub(crate) fn constants(&self) -> Constants {
+        Constants {
+            buckets: [
+                Which::Handshakes,
+                Which::Subflows,
+                Which::Sessions,
+                Which::Ranges,
+            ]
+            .map(|which| self.buckets(which)),
+            hashing: self.hashing().words(),
+        }
+    }
+}
+
+/// Constants of the programs that are computed from an [`Agreement`].
+pub(crate) struct Constants {
+    /// Buckets of handshakes, subflows, sessions and chunks.
+    buckets: [u32; 4],
+    /// A [`Hashing`]. Secret.
+    hashing: [u64; SECRETS + 1],
 }
 
 /// The tables of a namespace.
@@ -481,6 +495,7 @@ impl Tables {
             tokens: Mapping::whole(tokens, length)?,
             keys: RefCell::new(Array::try_from(Map::Array(keys))?),
             pending_joins: RefCell::new(Array::try_from(Map::Array(pending_joins))?),
+            hashing: self.agreement.hashing(),
             agreement: self.agreement,
         })
     }
@@ -534,6 +549,7 @@ pub(crate) struct WholeTables {
     /// Secrets, which are not mapped.
     keys: RefCell<Array<MapData, [u64; 2]>>,
     pending_joins: RefCell<Array<MapData, [u64; SLICES]>>,
+    hashing: Hashing,
     agreement: Agreement,
 }
 
@@ -571,6 +587,10 @@ impl adopt::Shared for WholeTables {
 
     fn seed(&self) -> u64 {
         self.agreement.seed
+    }
+
+    fn secrets(&self) -> &impl Secrets {
+        &self.hashing
     }
 
     fn limits(&self) -> Limits {

@@ -13,6 +13,7 @@ use crate::{
     crypto::Digest,
     track::{
         Atomics, CHUNK_RANGES, HalfOpen, Happening, Keys, Side, Subflow,
+        hash::{Hashing, Secrets},
         pending::PendingJoins,
         table::{Bucket, WAYS, buckets_for},
     },
@@ -93,6 +94,7 @@ struct Pools {
         Owned<HalfOpen<Atomics>>,
         Owned<Subflow<Atomics>>,
         Mutex<Events>,
+        Hashing,
     ),
     now: AtomicU64,
 }
@@ -106,7 +108,12 @@ impl Pools {
         let pools = Self {
             sessions: Owned::new(SESSIONS),
             chunks: Owned::new(chunks),
-            nothing: (Owned::new(1), Owned::new(1), Mutex::default()),
+            nothing: (
+                Owned::new(1),
+                Owned::new(1),
+                Mutex::default(),
+                Hashing::new(0, 0),
+            ),
             now: AtomicU64::new(1_000_000_000_000),
         };
         for slot in 0..SESSIONS {
@@ -232,6 +239,10 @@ impl Tables for Pools {
 
     fn seed(&self) -> u64 {
         0x6d70_7463_702d_7573
+    }
+
+    fn secrets(&self) -> &impl Secrets {
+        &self.nothing.3
     }
 
     fn now(&self) -> u64 {
