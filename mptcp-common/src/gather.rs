@@ -12,7 +12,7 @@ use crate::{
     engine::{self, Flow, Packet, Work},
     track::{
         FlowKey, Tables,
-        hash::{Ends, flow_tag},
+        hash::{Ends, Secrets, flow_tag},
         table::{self, Table as _},
     },
     wire::{
@@ -495,24 +495,24 @@ pub struct Lone {
 
 /// Reads such a segment in place. `None` if there is more to look at.
 ///
-/// `is_data`: none without payload is looked for. `tag` makes the tag of a flow.
+/// `is_data`: none without payload is looked for. Without `secrets` there is no tag.
 #[inline(always)]
 pub fn peek_lone<F: Frame>(
     frame: &F,
     shape: Shape,
     buffer: &Buffer,
     is_data: bool,
-    tag: impl Fn(&Ends) -> u64,
+    secrets: Option<&impl Secrets>,
 ) -> Option<Lone> {
     // For each shape by itself: places that the compiler knows cost less.
     match shape {
         Shape::Ipv4 => {
             let view = frame.view(0, IPV4_END + MAX_HEADER)?;
-            lone(&view, &Header::ipv4(&view), buffer, is_data, tag)
+            lone(&view, &Header::ipv4(&view), buffer, is_data, secrets)
         }
         Shape::Ipv6 => {
             let view = frame.view(0, IPV6_END + MAX_HEADER)?;
-            lone(&view, &Header::ipv6(&view), buffer, is_data, tag)
+            lone(&view, &Header::ipv6(&view), buffer, is_data, secrets)
         }
         _ => None,
     }
@@ -524,7 +524,7 @@ fn lone(
     header: &Header,
     buffer: &Buffer,
     is_data: bool,
-    tag: impl Fn(&Ends) -> u64,
+    secrets: Option<&impl Secrets>,
 ) -> Option<Lone> {
     let (size, flags) = judge_tcp(view, header, buffer)?;
     if is_data && size == header.length {
@@ -532,7 +532,8 @@ fn lone(
     }
     // Now, since it takes fewer registers than a flow.
     let flow = flow(view, header);
-    let (tag, sender_is_second) = (tag(&Ends::of(&flow, header.ipv6)), flow.is_reversed());
+    let sender_is_second = flow.is_reversed();
+    let tag = tag(secrets, &Ends::of(&flow, header.ipv6));
     let word = |index| view.get(header.at + 20 + 4 * index as u32);
     let dss = DssFields::read_from(word, TIMESTAMP_WORDS, size - 20)?;
     let payload = header.length - size;
@@ -550,16 +551,16 @@ pub fn peek_ack<F: Frame>(
     frame: &F,
     shape: Shape,
     buffer: &Buffer,
-    tag: impl Fn(&Ends) -> u64,
+    secrets: Option<&impl Secrets>,
 ) -> Option<Lone> {
     match shape {
         Shape::Ipv4 => {
             let view = frame.view(0, IPV4_END + ACK_HEADER)?;
-            ack(&view, &Header::ipv4(&view), buffer, tag)
+            ack(&view, &Header::ipv4(&view), buffer, secrets)
         }
         Shape::Ipv6 => {
             let view = frame.view(0, IPV6_END + ACK_HEADER)?;
-            ack(&view, &Header::ipv6(&view), buffer, tag)
+            ack(&view, &Header::ipv6(&view), buffer, secrets)
         }
         _ => None,
     }
@@ -570,7 +571,7 @@ fn ack(
     view: &impl View,
     header: &Header,
     buffer: &Buffer,
-    tag: impl Fn(&Ends) -> u64,
+    secrets: Option<&impl Secrets>,
 ) -> Option<Lone> {
     const DSS: u32 = u32::from_ne_bytes([
         KIND_MPTCP,
@@ -590,7 +591,7 @@ fn ack(
         data_ack: u64::from_be(view.get(at + 36)),
         ..DssFields::default()
     };
-    let tag = tag(&Ends::of(&flow, header.ipv6));
+    let tag = tag(secrets, &Ends::of(&flow, header.ipv6));
     Some(Lone { packet, dss, tag })
 }
 
@@ -607,6 +608,15 @@ fn judge_tcp(view: &impl View, header: &Header, buffer: &Buffer) -> Option<(u32,
         && buffer.packets == 1
         && !flags.any(TcpFlags::SYN | TcpFlags::RST);
     is_right.then_some((size, flags))
+}
+
+/// A flow's tag; 0 where there are no secrets.
+#[inline(always)]
+fn tag<S: Secrets>(secrets: Option<&S>, ends: &Ends) -> u64 {
+    match secrets {
+        Some(secrets) => flow_tag(secrets, ends),
+        None => 0,
+    }
 }
 
 /// The flow, the sender first.

@@ -123,16 +123,17 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     // Twice, since each needs but a part of what is read. Neither logs.
     let is_logging = level_enabled(Level::Debug);
     if !is_logging && is_tracking {
-        if let Some(data) = gather::peek_lone(frame, shape, &buffer, true, tables::tag) {
+        if let Some(data) = gather::peek_lone(frame, shape, &buffer, true, Some(&tables::Loaded)) {
             if count_predicted(counters, ingress, &data) {
                 return;
             }
-        } else if let Some(ack) = gather::peek_ack(frame, shape, &buffer, tables::tag)
+        } else if let Some(ack) = gather::peek_ack(frame, shape, &buffer, Some(&tables::Loaded))
             && count_predicted(counters, ingress, &ack)
         {
             return;
         }
-    } else if !is_logging && let Some(lone) = gather::peek_lone(frame, shape, &buffer, false, |_| 0)
+    } else if !is_logging
+        && let Some(lone) = gather::peek_lone(frame, shape, &buffer, false, None::<&tables::Loaded>)
     {
         let events = begin(counters, ingress, None);
         engine::count_lone_dss(&lone.packet, &lone.dss, events);

@@ -15,7 +15,7 @@ use mptcp_common::{
     engine::{self, Policy, Stages as _, Work},
     track::{
         HalfOpen, Happening, Keys, Limits, RangeChunk, Session, Subflow, Tables, Word,
-        hash::{Ends, SECRETS, Secrets, flow_tag},
+        hash::{Ends, SECRETS, Secrets},
         pending::PendingJoins,
         table::{Bucket, Cell, Table},
     },
@@ -317,12 +317,41 @@ fn hashing(word: usize) -> u64 {
 }
 
 /// The secrets that the programs were loaded with.
-struct Loaded;
+pub(crate) struct Loaded;
 
 impl Secrets for Loaded {
     #[inline(always)]
     fn secret(&self, which: usize) -> u64 {
         hashing(which)
+    }
+
+    #[inline(always)]
+    fn times(mut number: u64, secret: u64) -> u64 {
+        // SAFETY: registers only. The compiler may put the product in the secret's place, of which it then needs
+        // copies.
+        unsafe {
+            core::arch::asm!(
+                "{0} *= {1}",
+                inout(reg) number,
+                in(reg) secret,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        number
+    }
+
+    #[inline(always)]
+    fn plus(mut number: u64, secret: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!(
+                "{0} += {1}",
+                inout(reg) number,
+                in(reg) secret,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        number
     }
 }
 
@@ -330,12 +359,6 @@ impl Secrets for Loaded {
 #[inline(always)]
 pub(crate) fn is_strange(ends: &Ends) -> bool {
     engine::is_strange(&Subflows, &Loaded, ends)
-}
-
-/// The tag of a flow.
-#[inline(always)]
-pub(crate) fn tag(ends: &Ends) -> u64 {
-    flow_tag(&Loaded, ends)
 }
 
 /// Are flows followed?

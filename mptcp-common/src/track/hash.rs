@@ -20,6 +20,16 @@ use super::{entry::FlowKey, table};
 pub trait Secrets {
     /// The one at this place in [`Hashing`].
     fn secret(&self, which: usize) -> u64;
+    /// A number multiplied by a secret, in the number's own register.
+    #[inline(always)]
+    fn times(number: u64, secret: u64) -> u64 {
+        number.wrapping_mul(secret)
+    }
+    /// The same of the sum.
+    #[inline(always)]
+    fn plus(number: u64, secret: u64) -> u64 {
+        number.wrapping_add(secret)
+    }
 }
 
 /// Their places. What is multiplied by is odd.
@@ -122,47 +132,47 @@ impl Ends {
 /// alone, of which two could cancel (in both words) or make 0 (of both ends). So both come down to lower bits, each in
 /// its own way.
 #[inline(always)]
-pub fn flow_place(secrets: &impl Secrets, ends: &Ends) -> u64 {
+pub fn flow_place<S: Secrets>(secrets: &S, ends: &Ends) -> u64 {
     let factor = secrets.secret(PLACE_FACTOR);
     let offset = secrets.secret(PLACE_OFFSET);
     let end = |high: u64, low: u64, port: u64| {
-        let address = if ends.ipv6 {
-            (high.wrapping_mul(offset) >> 32).wrapping_add(low.wrapping_mul(factor).swap_bytes())
+        let sum = if ends.ipv6 {
+            let low = S::times(low, factor).swap_bytes();
+            let address = low.wrapping_add(S::times(high, offset) >> 32);
+            address.wrapping_add(S::times(port, factor))
         } else {
-            (low >> 32).wrapping_mul(factor)
+            S::times(low >> 32, factor).wrapping_add(port)
         };
-        address.wrapping_add(port).wrapping_add(offset)
+        S::plus(sum, offset)
     };
-    ends.product(end).wrapping_mul(offset)
+    S::times(ends.product(end), offset)
 }
 
 /// The tag of a flow, the same in both directions. Its lower half begins as its [`flow_place`]. Nothing is known of the
 /// upper half by that: it is what [`flow_place`] is, of other secrets, of the upper half of each end's sum.
 #[inline(always)]
-pub fn flow_tag(secrets: &impl Secrets, ends: &Ends) -> u64 {
+pub fn flow_tag<S: Secrets>(secrets: &S, ends: &Ends) -> u64 {
     let place = flow_place(secrets, ends) >> 32;
-    let (factor, port_factor) = (secrets.secret(FACTOR), secrets.secret(PORT_FACTOR));
-    let offset = secrets.secret(OFFSET);
     let halves = |word: u64| (word & u64::from(u32::MAX)).wrapping_mul(word >> 32);
+    // Secrets are loaded where they are needed: in the kernel, that takes less than to keep them.
     let end = |high: u64, low: u64, port: u64| {
         let address = if ends.ipv6 {
-            let high = halves(high.wrapping_add(secrets.secret(HIGH_OFFSET)));
-            high.wrapping_add(halves(low.wrapping_add(secrets.secret(LOW_OFFSET))))
+            let high = halves(S::plus(high, secrets.secret(HIGH_OFFSET)));
+            high.wrapping_add(halves(S::plus(low, secrets.secret(LOW_OFFSET))))
         } else {
             low >> 32
         };
-        let sum = address
-            .wrapping_mul(factor)
-            .wrapping_add(port.wrapping_mul(port_factor));
-        sum.wrapping_add(offset) >> 32
+        let port = S::times(port, secrets.secret(PORT_FACTOR));
+        let sum = S::times(address, secrets.secret(FACTOR)).wrapping_add(port);
+        S::plus(sum, secrets.secret(OFFSET)) >> 32
     };
-    let upper = ends.product(end).wrapping_mul(offset);
+    let upper = S::times(ends.product(end), secrets.secret(OFFSET));
     table::tag((upper & !u64::from(u32::MAX)) | place)
 }
 
 /// A number for a token: its upper half finds a bucket.
 #[inline(always)]
-pub(super) fn token(secrets: &impl Secrets, token: u32) -> u64 {
+pub fn token(secrets: &impl Secrets, token: u32) -> u64 {
     let product = u64::from(token).wrapping_mul(secrets.secret(TOKEN_FACTOR));
     // Of tokens at equal distances the products are at equal distances, too: for few factors, short ones.
     (product ^ product >> 32).wrapping_mul(secrets.secret(TOKEN_FACTOR))

@@ -43,9 +43,8 @@ fuzz_target!(|data: &[u8]| {
         gather::judge(&slice, || false, |_| false)
     };
     let secrets = Hashing::new(1, 32);
-    let tag = |ends: &_| flow_tag(&secrets, ends);
-    let lone = gather::peek_lone(&slice, shape, &buffer, *how & 16 != 0, tag)
-        .or_else(|| gather::peek_ack(&slice, shape, &buffer, tag));
+    let lone = gather::peek_lone(&slice, shape, &buffer, *how & 16 != 0, Some(&secrets))
+        .or_else(|| gather::peek_ack(&slice, shape, &buffer, Some(&secrets)));
     let gathered = shape
         .passed()
         .map_or(Ok(()), Err)
