@@ -29,6 +29,8 @@ mod report;
 mod seen;
 mod sequence;
 mod signals;
+#[cfg(not(target_arch = "bpf"))]
+pub mod sweep;
 pub mod table;
 pub mod tokens;
 mod word;

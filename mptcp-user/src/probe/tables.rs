@@ -5,6 +5,7 @@ use std::{
     cell::{OnceCell, RefCell},
     fs::{self, File},
     io::Read as _,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,6 +20,7 @@ use mptcp_common::{
         self, Atomics, HalfOpen, Keys, Limits, RangeChunk, Session, Subflow, adopt, chunks_for,
         hash::{Hashing, SECRETS, Secrets},
         pending::SLICES,
+        sweep::{self, Fill},
         table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
     },
@@ -54,8 +56,8 @@ pub(crate) struct Agreement {
     subflows: u32,
     handshakes: u32,
     ranges: u32,
-    /// 0.
-    reserved: u32,
+    /// How tags are made of the seed: [`TAGS`].
+    tags: u32,
     /// What tags are made with. Secret.
     seed: u64,
     /// Sessions and subflows that were there before the probes, and were adopted.
@@ -64,6 +66,10 @@ pub(crate) struct Agreement {
     /// Where these come from.
     pub(crate) origins: Origins,
 }
+
+/// What this program makes tags by. Entries whose tags were made otherwise would never be found, and their places and
+/// cells be taken for good. It was 0.
+const TAGS: u32 = 1;
 
 /// The maps: name in the object, name of the pin, entries per bucket (0 is one bucket), of which
 /// table.
@@ -116,7 +122,7 @@ impl Agreement {
             subflows: sizes.subflows,
             handshakes: sizes.handshakes,
             ranges: sizes.ranges,
-            reserved: 0,
+            tags: TAGS,
             seed: u64::from_ne_bytes(seed),
             seeded: [0; 2],
             limits: policy.limits,
@@ -191,6 +197,7 @@ impl Agreement {
     /// host has now. Maps that nobody agreed on were left by a loader that was killed, and are removed.
     pub(crate) fn join(pins: &NamespacePins, wanted: Self) -> Result<Self> {
         if let Some(mut present) = Self::read(pins)? {
+            present.check_tags()?;
             let policy = Policy {
                 limits: wanted.limits,
                 origins: wanted.origins,
@@ -320,6 +327,16 @@ impl Agreement {
                 .with_context(|| format!("cannot pin {}", path.display()))?;
         }
         Ok(filter)
+    }
+
+    /// Fails if the tags in the tables are made otherwise than this program's.
+    fn check_tags(&self) -> Result<()> {
+        ensure!(
+            self.tags == TAGS,
+            "the pinned tables are of another build of this program\n  next: mptcp-user detach --all, then \
+             attach again"
+        );
+        Ok(())
     }
 
     /// Fails if a filter that was pinned is not as this program makes it: its cells would be taken for what they are
@@ -482,6 +499,7 @@ impl Tables {
 
     /// All of them in memory, to make and remove entries beside the programs.
     pub(crate) fn whole(&self) -> Result<WholeTables> {
+        self.agreement.check_tags()?;
         let (tokens, length) = self.map("TOKENS")?;
         let (keys, _) = self.map("KEYS")?;
         let keys = MapData::from_fd(descriptor(keys)?.try_clone_to_owned()?)?;
@@ -498,6 +516,27 @@ impl Tables {
             hashing: self.agreement.hashing(),
             agreement: self.agreement,
         })
+    }
+
+    /// How full the filter is.
+    pub(crate) fn fill(&self) -> Result<Fill> {
+        let (filter, words) = self.map(FILTER)?;
+        let filter: Mapping<AtomicU64> = Mapping::read(filter, words)?;
+        let words = (0..words).filter_map(|word| filter.get(word));
+        let cells = words.flat_map(|word| word.load(Relaxed).to_ne_bytes());
+        Ok(Fill::of(cells))
+    }
+
+    /// Frees handshakes that came to nothing, where there are many, beside the programs: says how many. Nobody else may
+    /// change what is pinned meanwhile.
+    pub(crate) fn sweep(&self) -> Result<u32> {
+        let (tags, length) = self.map(HANDSHAKES[0])?;
+        let tags: Mapping<Bucket<Atomics>> = Mapping::read(tags, length)?;
+        if !sweep::is_worth_it(length, sweep::taken(&tags)) {
+            return Ok(0);
+        }
+        let handshakes = self.table::<HalfOpen<Atomics>>(HANDSHAKES, Some(FILTER))?;
+        sweep::sweep(&handshakes, &self.limits()?, now()?, synchronize)
     }
 
     /// Forgets all sessions and subflows, beside the programs.
