@@ -114,10 +114,11 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     } else {
         gather::judge(frame, || buffer.is_uncounted(), tables::is_strange)
     };
-    match shape {
-        Shape::Done(passed) => return pass_at_once(counters, passed, &buffer),
-        Shape::NotTcp(protocol) => return pass(counters, protocol.into(), &buffer),
-        _ => {}
+    if let Shape::Done(passed) = shape {
+        return pass_at_once(counters, passed, &buffer);
+    }
+    if let Shape::NotTcp(protocol) = shape {
+        return pass(counters, protocol.into(), &buffer);
     }
     let is_tracking = tables::is_tracking();
     // Twice, since each needs but a part of what is read. Neither logs.
