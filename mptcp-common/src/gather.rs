@@ -340,16 +340,20 @@ pub fn judge<F: Frame>(
             8 => length >= 52 && has_timestamp(frame, IPV4_END + 20),
             _ => false,
         };
-        if is_bare && !is_uncounted() {
-            let ends = Ends {
-                addresses: mapped(head.get(26), head.get(30)),
-                // By themselves: that takes less than to part them.
-                ports: [head.get::<u16>(34).into(), head.get::<u16>(36).into()],
-                ipv6: false,
-            };
-            if is_strange(&ends) {
-                return Shape::Done(Leaf::Tcp.into());
+        // Its length is right: nothing of it is needed behind this.
+        if is_bare {
+            if !is_uncounted() {
+                let ends = Ends {
+                    addresses: mapped(head.get(26), head.get(30)),
+                    // By themselves: that takes less than to part them.
+                    ports: [head.get::<u16>(34).into(), head.get::<u16>(36).into()],
+                    ipv6: false,
+                };
+                if is_strange(&ends) {
+                    return Shape::Done(Leaf::Tcp.into());
+                }
             }
+            return Shape::Ipv4;
         }
         return if length < 20 {
             Shape::Other

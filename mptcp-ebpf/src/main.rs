@@ -120,6 +120,9 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     if let Shape::NotTcp(protocol) = shape {
         return pass(counters, protocol.into(), &buffer);
     }
+    // Others, to the compiler: what they are kept in from here on is no matter of the packets that are done.
+    let frame = &InPlace(frame.0.hidden());
+    let counters = tables::hidden(counters);
     let is_tracking = tables::is_tracking();
     // Twice, since each needs but a part of what is read. Neither logs.
     let is_logging = level_enabled(Level::Debug);

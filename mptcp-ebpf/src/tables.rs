@@ -376,6 +376,23 @@ pub(crate) fn policy() -> Policy {
     }
 }
 
+/// The same pointer, of which the compiler does not know that it is.
+#[inline(always)]
+pub(crate) fn hidden_pointer<T>(mut pointer: *mut T) -> *mut T {
+    // SAFETY: x = x.
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) pointer, options(nomem, nostack, preserves_flags));
+    }
+    pointer
+}
+
+/// The same counters, of which the compiler does not know that they are.
+#[inline(always)]
+pub(crate) fn hidden(counters: &mut Counters) -> &mut Counters {
+    // SAFETY: those that were handed in, which nobody else uses as long as these.
+    unsafe { &mut *hidden_pointer(core::ptr::from_mut(counters)) }
+}
+
 /// The compiler moves no access to memory across this.
 #[inline(always)]
 pub(crate) fn barrier() {
