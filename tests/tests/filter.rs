@@ -61,7 +61,11 @@ fn a_flood_that_aims_at_cells_fills_none() -> Result<()> {
 fn filter(probe: &Probe) -> Result<[u64; 3]> {
     let status = probe.status()?;
     let filter = &status["interfaces"][0]["tables"]["filter"];
-    let number = |name: &str| filter[name].as_u64().with_context(|| format!("no {name}: {filter}"));
+    let number = |name: &str| {
+        filter[name]
+            .as_u64()
+            .with_context(|| format!("no {name}: {filter}"))
+    };
     Ok([number("cells")?, number("used")?, number("fullest")?])
 }
 
@@ -87,7 +91,10 @@ fn a_filter_is_empty_again_after_a_flood() -> Result<()> {
     forge(600)?;
     let end = Instant::now();
     let [_, used, fullest] = filter(&probe)?;
-    ensure!(used > cells / 3 && fullest < 24, "{used} of {cells}, {fullest}");
+    ensure!(
+        used > cells / 3 && fullest < 24,
+        "{used} of {cells}, {fullest}"
+    );
     let text = probe.run(&["status"])?;
     ensure!(text.contains("of 32768 cells in use, at most"), "{text}");
     ensure!(total(&probe.stat(&[])?, "MPSYN")? == 60_000);
@@ -144,7 +151,11 @@ fn a_flow_with_the_tag_of_a_subflow_does_not_end_it() -> Result<()> {
         talk.handshake()?;
         talk.data(0, A, 100)?;
         talk.ack(0, B)?;
-        let options = if is_new { talk.capable_syn() } else { Vec::new() };
+        let options = if is_new {
+            talk.capable_syn()
+        } else {
+            Vec::new()
+        };
         talk.send(0, A, flags, &options, 0)?;
         let mut records = twins.take_recorded();
         let last = records.pop().context("no packets")?;
@@ -188,7 +199,9 @@ fn sent(probe: &Probe, client: &Client) -> Result<u64> {
     let sessions = all["sessions"].as_array().context("no sessions")?;
     let session = sessions
         .iter()
-        .find(|session| session["subflows"][0]["initiator"]["address"] == client.address.to_string())
+        .find(|session| {
+            session["subflows"][0]["initiator"]["address"] == client.address.to_string()
+        })
         .with_context(|| format!("no session of {}: {all}", client.address))?;
     session["bytes_from_initiator"].as_u64().context("no bytes")
 }
@@ -210,7 +223,8 @@ fn two_sessions_of_one_prefix_are_two() -> Result<()> {
         (address, port)
     });
     for (address, _) in clients {
-        pair.client.ip(&format!("addr add {address}/64 dev c0 nodad"))?;
+        pair.client
+            .ip(&format!("addr add {address}/64 dev c0 nodad"))?;
     }
     probe.run(&["attach", "-i", "s0", "--xdp", "off"])?;
     let mut connected = Vec::new();

@@ -4,7 +4,7 @@ use super::{
     Fallback, Happening, Kind, Memory, Stages,
     entry::{HalfOpen, half_open},
     is_half_open_over, is_subflow_over, join,
-    open::{free, leave},
+    open::{free, is_of_flow, leave},
     sequence::{SLACK, after},
     table::{self, Table as _},
     word::Word,
@@ -214,6 +214,9 @@ fn replaces<T: Stages>(tables: &T, work: &Work, now: u64) -> bool {
     let Some(subflow) = tables.subflows().slot(work.route.slot.get()) else {
         return false;
     };
+    if !is_of_flow(subflow, work) {
+        return false;
+    }
     let sequence = work.packet.sequence;
     let is_over = is_subflow_over(subflow, &tables.limits(), now);
     for side in 0..2 {

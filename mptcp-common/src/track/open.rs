@@ -232,6 +232,20 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     });
 }
 
+/// Is this the subflow of the packet in work? Its tag says so, but for odds that nobody chooses (see
+/// [`hash`](super::hash)); what changes a session asks the key as well. Two do not: the next data in order and its
+/// acknowledgments, which are of another flow only if that has its tag and both its next numbers, and a handshake, which
+/// has no key. A handshake's packets are known by numbers, keys and HMACs of their own, it is over after some seconds,
+/// and what comes of it has the key of the packet that ended it.
+#[inline(always)]
+pub(super) fn is_of_flow<M: Memory>(subflow: &Subflow<M>, work: &Work) -> bool {
+    let mut difference = 0;
+    for (word, value) in subflow.key.iter().zip(key_of(work)) {
+        difference |= word.load() ^ value;
+    }
+    difference == 0
+}
+
 /// The key of the flow of the packet in work: the lesser end first.
 #[inline(always)]
 fn key_of(work: &Work) -> [u64; 5] {
