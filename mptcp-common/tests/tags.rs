@@ -232,9 +232,9 @@ fn no_two_flows_share_a_cell_or_a_tag_but_by_chance() {
                 .map(|flow| (hash(&hashing, &ends(flow)) >> 56) as u8);
             all.collect::<Vec<_>>()
         };
-        let places = |seed| of(seed, |hashing, ends| flow_place(hashing, ends));
+        let places = |seed| of(seed, flow_place);
         check(&format!("cells of {name}"), flows.len(), places);
-        let tags = |seed| of(seed, |hashing, ends| flow_tag(hashing, ends));
+        let tags = |seed| of(seed, flow_tag);
         check(&format!("buckets of {name}"), flows.len(), tags);
     }
 }

@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions};
-use mptcp_common::{gather::Buffer, track::table};
+use mptcp_common::{
+    gather::Buffer,
+    track::{Tables as _, table},
+};
 use mptcp_tests::{
     frame::{ACK, FIN, Frame, RST, SYN},
     kernel::{Kernel, host},
