@@ -94,8 +94,8 @@ struct Pools {
         Owned<HalfOpen<Atomics>>,
         Owned<Subflow<Atomics>>,
         Mutex<Events>,
-        Hashing,
     ),
+    hashing: Hashing,
     now: AtomicU64,
 }
 
@@ -108,12 +108,8 @@ impl Pools {
         let pools = Self {
             sessions: Owned::new(SESSIONS),
             chunks: Owned::new(chunks),
-            nothing: (
-                Owned::new(1),
-                Owned::new(1),
-                Mutex::default(),
-                Hashing::new(0, 0),
-            ),
+            nothing: (Owned::new(1), Owned::new(1), Mutex::default()),
+            hashing: Hashing::new(0, 0),
             now: AtomicU64::new(1_000_000_000_000),
         };
         for slot in 0..SESSIONS {
@@ -242,7 +238,7 @@ impl Tables for Pools {
     }
 
     fn secrets(&self) -> &impl Secrets {
-        &self.nothing.3
+        &self.hashing
     }
 
     fn now(&self) -> u64 {
