@@ -12,6 +12,7 @@ use crate::{
     engine::{self, Flow, Packet, Work},
     track::{
         FlowKey, Tables,
+        hash::{Ends, Secrets, flow_tag},
         table::{self, Table as _},
     },
     wire::{
@@ -308,7 +309,7 @@ impl Shape {
 pub fn judge<F: Frame>(
     frame: &F,
     is_uncounted: impl Fn() -> bool,
-    is_strange: impl Fn(&FlowKey) -> bool,
+    is_strange: impl Fn(&Ends) -> bool,
 ) -> Shape {
     const fn word(bytes: [u8; 4]) -> u32 {
         u32::from_ne_bytes(bytes)
@@ -318,7 +319,6 @@ pub fn judge<F: Frame>(
     };
     // EtherType, then the IP header's first byte.
     let kind: u32 = head.get(12);
-    let mut flow = FlowKey::default();
     if kind & word([0xff, 0xff, 0xff, 0]) == word([0x08, 0x00, 0x45, 0]) {
         const FRAGMENT_BITS: u32 = word([0x3f, 0xff, 0, 0]);
         const PROTOCOL_BITS: u32 = word([0, 0, 0, 0xff]);
@@ -340,12 +340,20 @@ pub fn judge<F: Frame>(
             8 => length >= 52 && has_timestamp(frame, IPV4_END + 20),
             _ => false,
         };
-        if is_bare && !is_uncounted() {
-            flow.set_addresses(mapped(head.get(26), head.get(30)));
-            flow.words[4] = head.get::<u32>(34).into();
-            if is_strange(&flow) {
-                return Shape::Done(Leaf::Tcp.into());
+        // Its length is right: nothing of it is needed behind this.
+        if is_bare {
+            if !is_uncounted() {
+                let ends = Ends {
+                    addresses: mapped(head.get(26), head.get(30)),
+                    // By themselves: that takes less than to part them.
+                    ports: [head.get::<u16>(34).into(), head.get::<u16>(36).into()],
+                    ipv6: false,
+                };
+                if is_strange(&ends) {
+                    return Shape::Done(Leaf::Tcp.into());
+                }
             }
+            return Shape::Ipv4;
         }
         return if length < 20 {
             Shape::Other
@@ -377,18 +385,24 @@ pub fn judge<F: Frame>(
         if length == 0 {
             return Shape::Other;
         }
-        let Some(header) = frame.view(IPV6_END, 20) else {
+        let Some(head) = frame.view(0, IPV6_END + 20) else {
             return Shape::Ipv6;
         };
-        let is_bare = match header.get::<u8>(12) >> 4 {
+        let is_bare = match head.get::<u8>(IPV6_END + 12) >> 4 {
             5 => length >= 20,
             8 => length >= 32 && has_timestamp(frame, IPV6_END + 20),
             _ => false,
         };
         if is_bare && !is_uncounted() {
-            flow.set_addresses(head.get(22));
-            flow.words[4] = header.get::<u32>(0).into();
-            if is_strange(&flow) {
+            let ends = Ends {
+                addresses: head.get(22),
+                ports: [
+                    head.get::<u16>(IPV6_END).into(),
+                    head.get::<u16>(IPV6_END + 2).into(),
+                ],
+                ipv6: true,
+            };
+            if is_strange(&ends) {
                 return Shape::Done(Leaf::Tcp.into());
             }
         }
@@ -485,24 +499,24 @@ pub struct Lone {
 
 /// Reads such a segment in place. `None` if there is more to look at.
 ///
-/// `is_data`: none without payload is looked for. `tag` makes the tag of a flow.
+/// `is_data`: none without payload is looked for. Without `secrets` there is no tag.
 #[inline(always)]
 pub fn peek_lone<F: Frame>(
     frame: &F,
     shape: Shape,
     buffer: &Buffer,
     is_data: bool,
-    tag: impl Fn(&FlowKey) -> u64,
+    secrets: Option<&impl Secrets>,
 ) -> Option<Lone> {
     // For each shape by itself: places that the compiler knows cost less.
     match shape {
         Shape::Ipv4 => {
             let view = frame.view(0, IPV4_END + MAX_HEADER)?;
-            lone(&view, &Header::ipv4(&view), buffer, is_data, tag)
+            lone(&view, &Header::ipv4(&view), buffer, is_data, secrets)
         }
         Shape::Ipv6 => {
             let view = frame.view(0, IPV6_END + MAX_HEADER)?;
-            lone(&view, &Header::ipv6(&view), buffer, is_data, tag)
+            lone(&view, &Header::ipv6(&view), buffer, is_data, secrets)
         }
         _ => None,
     }
@@ -514,7 +528,7 @@ fn lone(
     header: &Header,
     buffer: &Buffer,
     is_data: bool,
-    tag: impl Fn(&FlowKey) -> u64,
+    secrets: Option<&impl Secrets>,
 ) -> Option<Lone> {
     let (size, flags) = judge_tcp(view, header, buffer)?;
     if is_data && size == header.length {
@@ -522,7 +536,8 @@ fn lone(
     }
     // Now, since it takes fewer registers than a flow.
     let flow = flow(view, header);
-    let (tag, sender_is_second) = (tag(&flow), flow.is_reversed());
+    let sender_is_second = flow.is_reversed();
+    let tag = tag(secrets, &Ends::of(&flow, header.ipv6));
     let word = |index| view.get(header.at + 20 + 4 * index as u32);
     let dss = DssFields::read_from(word, TIMESTAMP_WORDS, size - 20)?;
     let payload = header.length - size;
@@ -540,16 +555,16 @@ pub fn peek_ack<F: Frame>(
     frame: &F,
     shape: Shape,
     buffer: &Buffer,
-    tag: impl Fn(&FlowKey) -> u64,
+    secrets: Option<&impl Secrets>,
 ) -> Option<Lone> {
     match shape {
         Shape::Ipv4 => {
             let view = frame.view(0, IPV4_END + ACK_HEADER)?;
-            ack(&view, &Header::ipv4(&view), buffer, tag)
+            ack(&view, &Header::ipv4(&view), buffer, secrets)
         }
         Shape::Ipv6 => {
             let view = frame.view(0, IPV6_END + ACK_HEADER)?;
-            ack(&view, &Header::ipv6(&view), buffer, tag)
+            ack(&view, &Header::ipv6(&view), buffer, secrets)
         }
         _ => None,
     }
@@ -560,7 +575,7 @@ fn ack(
     view: &impl View,
     header: &Header,
     buffer: &Buffer,
-    tag: impl Fn(&FlowKey) -> u64,
+    secrets: Option<&impl Secrets>,
 ) -> Option<Lone> {
     const DSS: u32 = u32::from_ne_bytes([
         KIND_MPTCP,
@@ -580,7 +595,7 @@ fn ack(
         data_ack: u64::from_be(view.get(at + 36)),
         ..DssFields::default()
     };
-    let tag = tag(&flow);
+    let tag = tag(secrets, &Ends::of(&flow, header.ipv6));
     Some(Lone { packet, dss, tag })
 }
 
@@ -597,6 +612,15 @@ fn judge_tcp(view: &impl View, header: &Header, buffer: &Buffer) -> Option<(u32,
         && buffer.packets == 1
         && !flags.any(TcpFlags::SYN | TcpFlags::RST);
     is_right.then_some((size, flags))
+}
+
+/// A flow's tag; 0 where there are no secrets.
+#[inline(always)]
+fn tag<S: Secrets>(secrets: Option<&S>, ends: &Ends) -> u64 {
+    match secrets {
+        Some(secrets) => flow_tag(secrets, ends),
+        None => 0,
+    }
 }
 
 /// The flow, the sender first.
@@ -863,7 +887,7 @@ pub fn gather<F: Frame, T: Tables>(
     let mut flow = Flow::Unknown as u32;
     let mut slot = 0;
     if is_tracking {
-        work.tag = engine::flow_tag(tables.seed(), &work.flow);
+        work.tag = flow_tag(tables.secrets(), &Ends::of(&work.flow, header.ipv6));
         let is_syn = offset_and_flags & u32::from(TcpFlags::SYN) << 16 != 0;
         let (found, place) = if is_syn && tables.subflows().is_absent(table::place(work.tag)) {
             (Flow::Unknown, 0)

@@ -1,6 +1,9 @@
 //! The filter says of no tag in its tables that it is in none, however many have the same cell.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    thread,
+};
 
 use bytemuck::Zeroable;
 use mptcp_common::track::{
@@ -109,24 +112,75 @@ fn a_cell_counts_its_tags_and_no_others() {
 }
 
 #[test]
-fn a_cell_with_too_many_tags_sticks_and_leaves_its_neighbours_alone() {
+fn a_cell_that_was_full_comes_back_and_leaves_its_neighbours_alone() {
     let table = Tags::new();
     let others: Vec<_> = [9, 11]
         .into_iter()
         .flat_map(|cell| table.fill(tags(cell, 1)))
         .collect();
     for _ in 0..4 {
-        let entries = table.fill(tags(10, 300));
+        let entries: Vec<_> = tags(10, 300)
+            .filter_map(|tag| Some((table::claim(&table, tag, |_| false)?, tag)))
+            .collect();
+        // A tag more would find no place, in its bucket or that of another.
+        assert_eq!(entries.len() as u64, table::MOST);
+        let cells = table.cells();
+        assert_eq!(
+            (cells[9], u64::from(cells[10]), cells[11]),
+            (1, table::MOST, 1)
+        );
         for (slot, tag) in entries {
             assert!(!table.is_absent(place(tag)));
             table::release(&table, slot, tag);
+            assert_eq!(table::find(&table, tag), None);
         }
+        assert!(table.is_absent(place(tags(10, 1).next().expect("a tag"))));
     }
-    let cells = table.cells();
-    assert_eq!((cells[9], cells[11]), (1, 1));
-    assert!(!table.is_absent(place(tags(10, 1).next().expect("a tag"))));
     for (slot, tag) in others {
         table::release(&table, slot, tag);
         assert!(table.is_absent(place(tag)));
     }
+}
+
+/// Two threads fill and empty the same cells; a third looks. A tag that is in the table is in its cell, at any time.
+#[test]
+fn a_cell_never_says_that_a_tag_is_absent_that_is_there() {
+    let table = Tags::new();
+    let wanted: Vec<_> = (10..14)
+        .flat_map(|cell| table.fill(tags(cell, 3)))
+        .collect();
+    let is_over = AtomicU64::new(0);
+    let looks = thread::scope(|scope| {
+        let looker = scope.spawn(|| {
+            let mut looks = 0_u64;
+            while is_over.load(Relaxed) < 2 {
+                for (_, tag) in &wanted {
+                    assert!(!table.is_absent(place(*tag)));
+                    looks += 1;
+                }
+            }
+            looks
+        });
+        for thread in 0..2 {
+            let (table, is_over) = (&table, &is_over);
+            scope.spawn(move || {
+                for round in 0..3000 {
+                    // More than a cell takes, of both together.
+                    let more = tags(10 + round % 4, 300).skip(3 + 100 * thread).take(45);
+                    let entries: Vec<_> = more
+                        .filter_map(|tag| Some((table::claim(table, tag, |_| false)?, tag)))
+                        .collect();
+                    for (slot, tag) in entries {
+                        table::release(table, slot, tag);
+                    }
+                }
+                is_over.fetch_add(1, Relaxed);
+            });
+        }
+        looker.join().expect("no panic")
+    });
+    assert!(looks > 1000, "{looks}");
+    let mut cells = vec![0; cells_for(BUCKETS) as usize];
+    cells[10..14].fill(3);
+    assert_eq!(table.cells(), cells);
 }

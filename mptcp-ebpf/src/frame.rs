@@ -20,6 +20,8 @@ use crate::tables::{self, Verifier};
 
 /// A frame: some of its bytes can be read in place, all through a helper.
 pub(crate) trait Bytes {
+    /// The same, of which the compiler does not know that it is.
+    fn hidden(&self) -> Self;
     /// Address of the first byte.
     fn start(&self) -> usize;
     /// Address behind the last byte that can be read in place.
@@ -218,6 +220,11 @@ pub(crate) struct Xdp(pub(crate) XdpContext);
 
 impl Bytes for Xdp {
     #[inline(always)]
+    fn hidden(&self) -> Self {
+        Self(XdpContext::new(tables::hidden_pointer(self.0.ctx)))
+    }
+
+    #[inline(always)]
     fn start(&self) -> usize {
         let start;
         // SAFETY: the context is valid for the program's run. Not pure, so that no packet pointer
@@ -313,6 +320,11 @@ impl Skb {
 }
 
 impl Bytes for Skb {
+    #[inline(always)]
+    fn hidden(&self) -> Self {
+        Self(TcContext::new(tables::hidden_pointer(self.skb())))
+    }
+
     #[inline(always)]
     fn start(&self) -> usize {
         let start;

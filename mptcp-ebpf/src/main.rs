@@ -114,25 +114,30 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     } else {
         gather::judge(frame, || buffer.is_uncounted(), tables::is_strange)
     };
-    match shape {
-        Shape::Done(passed) => return pass_at_once(counters, passed, &buffer),
-        Shape::NotTcp(protocol) => return pass(counters, protocol.into(), &buffer),
-        _ => {}
+    if let Shape::Done(passed) = shape {
+        return pass_at_once(counters, passed, &buffer);
     }
+    if let Shape::NotTcp(protocol) = shape {
+        return pass(counters, protocol.into(), &buffer);
+    }
+    // Others, to the compiler: what they are kept in from here on is no matter of the packets that are done.
+    let frame = &InPlace(frame.0.hidden());
+    let counters = tables::hidden(counters);
     let is_tracking = tables::is_tracking();
     // Twice, since each needs but a part of what is read. Neither logs.
     let is_logging = level_enabled(Level::Debug);
     if !is_logging && is_tracking {
-        if let Some(data) = gather::peek_lone(frame, shape, &buffer, true, tables::tag) {
+        if let Some(data) = gather::peek_lone(frame, shape, &buffer, true, Some(&tables::Loaded)) {
             if count_predicted(counters, ingress, &data) {
                 return;
             }
-        } else if let Some(ack) = gather::peek_ack(frame, shape, &buffer, tables::tag)
+        } else if let Some(ack) = gather::peek_ack(frame, shape, &buffer, Some(&tables::Loaded))
             && count_predicted(counters, ingress, &ack)
         {
             return;
         }
-    } else if !is_logging && let Some(lone) = gather::peek_lone(frame, shape, &buffer, false, |_| 0)
+    } else if !is_logging
+        && let Some(lone) = gather::peek_lone(frame, shape, &buffer, false, None::<&tables::Loaded>)
     {
         let events = begin(counters, ingress, None);
         engine::count_lone_dss(&lone.packet, &lone.dss, events);

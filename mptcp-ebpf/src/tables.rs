@@ -14,7 +14,8 @@ use mptcp_common::{
     crypto::{Compress, Digest, Hash},
     engine::{self, Policy, Stages as _, Work},
     track::{
-        FlowKey, HalfOpen, Happening, Keys, Limits, RangeChunk, Session, Subflow, Tables, Word,
+        HalfOpen, Happening, Keys, Limits, RangeChunk, Session, Subflow, Tables, Word,
+        hash::{Ends, SECRETS, Secrets},
         pending::PendingJoins,
         table::{Bucket, Cell, Table},
     },
@@ -90,7 +91,7 @@ macro_rules! table {
             $(
                 #[inline(always)]
                 fn cell(&self, place: u64) -> Option<Cell<'_, Shared<u64>>> {
-                    Cell::find(place, CELL_SHIFT.load(), |word| {
+                    Cell::find(place, hashing(SECRETS) as u32, |word| {
                         // SAFETY: inside of the map, as the verifier makes sure.
                         Some(unsafe { &*$filter(word) })
                     })
@@ -98,7 +99,7 @@ macro_rules! table {
 
                 #[inline(always)]
                 fn is_absent(&self, place: u64) -> bool {
-                    let (mut index, shift) = (place, u64::from(CELL_SHIFT.load()));
+                    let (mut index, shift) = (place, hashing(SECRETS));
                     // SAFETY: the index >> the shift, of 63 bits at most. The compiler would mask that, and
                     // not know that nothing but the filter is behind it.
                     unsafe {
@@ -127,9 +128,6 @@ table!(RangeChunks, RangeChunk: RANGE_TAGS, RANGES, RANGE_BUCKETS);
 /// mptcp-user).
 #[unsafe(no_mangle)]
 static FILTER: Shared<u64> = Shared::new(0);
-/// As `table::cell_shift`.
-#[unsafe(no_mangle)]
-static CELL_SHIFT: Global<u32> = Global::new(u64::BITS - 3);
 /// As [`Tables::tokens`].
 #[map]
 static TOKENS: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -145,7 +143,11 @@ pub(crate) static REPORTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 #[map]
 static PENDING_JOINS: Array<PendingJoins<Maps>> = Array::with_max_entries(1, 0);
 
-/// What tags are made with: secret, so that nobody outside can aim at a bucket.
+/// The words of a `Hashing`: what tags are made with, secret, so that nobody outside can aim at a bucket, and the
+/// filter's shift.
+#[unsafe(no_mangle)]
+static HASHING: Global<[u64; SECRETS + 1]> = Global::new([0; SECRETS + 1]);
+/// What the secrets come from.
 #[unsafe(no_mangle)]
 static SEED: Global<u64> = Global::new(0);
 /// The fields of [`Limits`].
@@ -306,16 +308,57 @@ pub(crate) fn is_layer_3() -> bool {
     LAYER_3.load() != 0
 }
 
-/// Does nobody follow this flow? Where no flow is followed, the filter is empty.
+/// A word of [`HASHING`], by its number. Each is loaded by itself, where it is needed.
 #[inline(always)]
-pub(crate) fn is_strange(flow: &FlowKey) -> bool {
-    engine::is_strange(&Subflows, SEED.load(), flow)
+fn hashing(word: usize) -> u64 {
+    let words = (&raw const HASHING).cast::<u64>();
+    // SAFETY: one of the words, and nothing else is in a `Global`. Volatile, as its own load is.
+    unsafe { words.add(word).read_volatile() }
 }
 
-/// The tag of a flow.
+/// The secrets that the programs were loaded with.
+pub(crate) struct Loaded;
+
+impl Secrets for Loaded {
+    #[inline(always)]
+    fn secret(&self, which: usize) -> u64 {
+        hashing(which)
+    }
+
+    #[inline(always)]
+    fn times(mut number: u64, secret: u64) -> u64 {
+        // SAFETY: registers only. The compiler may put the product in the secret's place, of which it then needs
+        // copies.
+        unsafe {
+            core::arch::asm!(
+                "{0} *= {1}",
+                inout(reg) number,
+                in(reg) secret,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        number
+    }
+
+    #[inline(always)]
+    fn plus(mut number: u64, secret: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!(
+                "{0} += {1}",
+                inout(reg) number,
+                in(reg) secret,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        number
+    }
+}
+
+/// Does nobody follow this flow? Where no flow is followed, the filter is empty.
 #[inline(always)]
-pub(crate) fn tag(flow: &FlowKey) -> u64 {
-    engine::flow_tag(SEED.load(), flow)
+pub(crate) fn is_strange(ends: &Ends) -> bool {
+    engine::is_strange(&Subflows, &Loaded, ends)
 }
 
 /// Are flows followed?
@@ -331,6 +374,23 @@ pub(crate) fn policy() -> Policy {
         min_mss_v6: MIN_MSS_V6.load(),
         version_0: VERSION_0.load() != 0,
     }
+}
+
+/// The same pointer, of which the compiler does not know that it is.
+#[inline(always)]
+pub(crate) fn hidden_pointer<T>(mut pointer: *mut T) -> *mut T {
+    // SAFETY: x = x.
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) pointer, options(nomem, nostack, preserves_flags));
+    }
+    pointer
+}
+
+/// The same counters, of which the compiler does not know that they are.
+#[inline(always)]
+pub(crate) fn hidden(counters: &mut Counters) -> &mut Counters {
+    // SAFETY: those that were handed in, which nobody else uses as long as these.
+    unsafe { &mut *hidden_pointer(core::ptr::from_mut(counters)) }
 }
 
 /// The compiler moves no access to memory across this.
@@ -487,6 +547,11 @@ impl Tables for Kernel {
     #[inline(always)]
     fn seed(&self) -> u64 {
         SEED.load()
+    }
+
+    #[inline(always)]
+    fn secrets(&self) -> &impl Secrets {
+        &Loaded
     }
 
     #[inline(always)]

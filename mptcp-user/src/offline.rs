@@ -17,6 +17,7 @@ use mptcp_common::{
     track::{
         self, Atomics, HalfOpen, Happening, Keys, Limits, RangeChunk, Report, Session, Subflow,
         Tables, chunks_for,
+        hash::{Hashing, Secrets},
         pending::PendingJoins,
         table::{self, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
@@ -159,6 +160,7 @@ pub struct Offline {
     subflows: Owned<Subflow<Atomics>>,
     sessions: Owned<Session<Atomics>>,
     range_chunks: Owned<RangeChunk<Atomics>>,
+    hashing: Hashing,
     keys: Box<[Keys<Atomics>]>,
     tokens: Box<[Bucket<Atomics>]>,
     pending_joins: PendingJoins<Atomics>,
@@ -186,8 +188,8 @@ impl Offline {
     /// An engine that has seen nothing.
     pub fn new(config: Config) -> Self {
         let largest = config.sizes.subflows.max(config.sizes.handshakes);
-        let words = cells_for(buckets_for(largest)) / CELLS;
-        let filter: Rc<[AtomicU64]> = (0..words).map(|_| AtomicU64::new(0)).collect();
+        let cells = cells_for(buckets_for(largest));
+        let filter: Rc<[AtomicU64]> = (0..cells / CELLS).map(|_| AtomicU64::new(0)).collect();
         let sessions = Owned::new(config.sizes.sessions, None);
         let (buckets, slots) = (sessions.tags.len(), sessions.slots.len());
         Self {
@@ -195,6 +197,7 @@ impl Offline {
             subflows: Owned::new(config.sizes.subflows, Some(&filter)),
             sessions,
             range_chunks: Owned::new(chunks_for(config.sizes.ranges), None),
+            hashing: Hashing::new(config.seed, cell_shift(cells)),
             keys: bytemuck::zeroed_slice_box(slots),
             tokens: bytemuck::zeroed_slice_box(buckets * tokens::BUCKETS as usize),
             pending_joins: PendingJoins::zeroed(),
@@ -294,8 +297,9 @@ impl Offline {
         work: &mut Work,
     ) -> Result<(), Passed> {
         work.route.flow.set(Flow::Unknown as u32);
-        let is_strange =
-            |flow: &_| !scope.is_tracking || engine::is_strange(&self.subflows, self.seed(), flow);
+        let is_strange = |ends: &_| {
+            !scope.is_tracking || engine::is_strange(&self.subflows, &self.hashing, ends)
+        };
         let shape = if scope.is_layer_3 {
             Shape::Layer3
         } else {
@@ -548,6 +552,10 @@ impl Tables for Offline {
 
     fn seed(&self) -> u64 {
         self.config.seed
+    }
+
+    fn secrets(&self) -> &impl Secrets {
+        &self.hashing
     }
 
     fn now(&self) -> u64 {

@@ -12,6 +12,7 @@ use mptcp_common::{
     counter::Counters,
     track::{
         Atomics, HalfOpen, Keys, RangeChunk, Report, Session, Subflow, Tables as _, chunks_for,
+        hash::Hashing,
         pending::SLICES,
         table::{Bucket, Table as _, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
@@ -160,7 +161,7 @@ impl Kernel {
         let chunks = chunks_for(sizes.ranges);
         let buckets = [sizes.handshakes, sizes.subflows, sizes.sessions, chunks].map(buckets_for);
         let cells = cells_for(buckets[1].max(buckets[0]));
-        let cell_shift = cell_shift(cells);
+        let hashing = Hashing::new(seed, cell_shift(cells)).words();
         let mut loader = EbpfLoader::new();
         for (names, buckets) in [
             (&["HALF_OPEN_TAGS", "HALF_OPENS"][..], buckets[0]),
@@ -188,7 +189,7 @@ impl Kernel {
             .override_global("SUBFLOW_BUCKETS", &buckets[1], true)
             .override_global("SESSION_BUCKETS", &buckets[2], true)
             .override_global("RANGE_BUCKETS", &buckets[3], true)
-            .override_global("CELL_SHIFT", &cell_shift, true)
+            .override_global("HASHING", &hashing, true)
             .override_global("SEED", &seed, true)
             .override_global("HANDSHAKE_TIME", &limits.handshake, true)
             .override_global("ALONE_TIME", &limits.alone, true)

@@ -14,7 +14,9 @@ pub use self::count::{Found, count_lone_dss, count_predicted};
 use crate::{
     counter::{Direction, Leaf, Role},
     track::{
-        self, CHUNKS, FlowKey, Insertion, Recall, Tables, Word as _, half_open, subflow,
+        self, CHUNKS, FlowKey, Insertion, Recall, Tables, Word as _, half_open,
+        hash::{Ends, Secrets, flow_place},
+        subflow,
         table::{self, Table as _},
     },
     wire::{Area, DssFields, Forget, KIND_MPTCP, Stage, Subtype, TcpFlags},
@@ -248,45 +250,6 @@ pub(crate) fn opposite(direction: u32) -> u32 {
     }
 }
 
-const ODD: [u64; 3] = [
-    0x9e37_79b9_7f4a_7c15,
-    0xbf58_476d_1ce4_e5b9,
-    0x94d0_49bb_1331_11eb,
-];
-
-/// The tag of a flow, the same in both directions. Its upper half is from a keyed hash of each end, added,
-/// the lower half begins as its [`flow_place`].
-#[inline(always)]
-pub fn flow_tag(seed: u64, flow: &FlowKey) -> u64 {
-    let [source_high, source, destination_high, destination, ports] = flow.words;
-    // The addresses of IPv4 lie in the upper halves of their words, and the ports fit the lower.
-    let end = |high: u64, low: u64, port: u64| {
-        let sum = (low ^ seed ^ (port & 0xffff))
-            .wrapping_mul(ODD[0])
-            .wrapping_add(high.wrapping_mul(ODD[1]));
-        (sum ^ (sum >> 32)).wrapping_mul(ODD[2])
-    };
-    let both = end(source_high, source, ports).wrapping_add(end(
-        destination_high,
-        destination,
-        ports >> 16,
-    ));
-    let upper = (both ^ (both >> 32)).wrapping_mul(ODD[1]);
-    table::tag((upper & !u64::from(u32::MAX)) | (flow_place(seed, flow) >> 32))
-}
-
-/// What begins with the number of a flow's cell in a filter, as the [`place`](table::place) of its tag. It is for
-/// every packet, and so costs one multiplication by the key: of both ends together, exclusive or.
-#[inline(always)]
-fn flow_place(seed: u64, flow: &FlowKey) -> u64 {
-    let [source_high, source, destination_high, destination, ports] = flow.words;
-    let low = source ^ destination ^ ((ports ^ (ports >> 16)) & 0xffff);
-    let high = source_high ^ destination_high;
-    let key = seed | 1;
-    low.wrapping_mul(key)
-        .wrapping_add(high.wrapping_mul(key.wrapping_mul(ODD[1])))
-}
-
 /// Whose flow is it? To be asked before the options are looked at: most packets are done then.
 #[inline(always)]
 pub fn locate(tables: &impl Tables, tag: u64) -> (Flow, u32) {
@@ -301,8 +264,8 @@ pub fn locate(tables: &impl Tables, tag: u64) -> (Flow, u32) {
 
 /// Does nobody follow this flow? False if that is not sure.
 #[inline(always)]
-pub fn is_strange(table: &impl table::Table, seed: u64, flow: &FlowKey) -> bool {
-    table.is_absent(flow_place(seed, flow))
+pub fn is_strange(table: &impl table::Table, secrets: &impl Secrets, ends: &Ends) -> bool {
+    table.is_absent(flow_place(secrets, ends))
 }
 
 /// Finds the options of a packet.

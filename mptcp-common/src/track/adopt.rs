@@ -11,13 +11,13 @@ use core::sync::atomic::{Ordering::Release, fence};
 use super::{
     FlowKey, Kind, Limits, Memory,
     entry::{HalfOpen, MAX_SCALE, RangeChunk, Session, Subflow, session, subflow},
+    hash::{Ends, Secrets, flow_tag},
     is_session_over, is_subflow_over,
     open::{fill_way, reset_session, reset_side, reset_sums, set_bit},
     table::{self, Bucket, Table},
     tokens::Tokens,
     word::Word,
 };
-use crate::engine::flow_tag;
 
 /// A session that was there.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +81,10 @@ pub trait Shared {
     fn clear_pending_joins(&self);
     /// Overwrites the keys of a slot that is claimed; says whether they are.
     fn wipe_keys(&self, session: u32) -> bool;
-    /// The secret that tags are made with.
+    /// The secret that places without a flow are found with.
     fn seed(&self) -> u64;
+    /// As in [`super::Tables`].
+    fn secrets(&self) -> &impl Secrets;
     /// Limits and times.
     fn limits(&self) -> Limits;
 }
@@ -124,7 +126,7 @@ pub fn subflow<T: Shared>(
     present: &PresentSubflow,
     now: u64,
 ) -> Adoption {
-    let tag = flow_tag(tables.seed(), &present.flow);
+    let tag = tag(tables, &present.flow);
     if has_begun(tables, present) || table::find(tables.subflows(), tag).is_some() {
         return Adoption::Known;
     }
@@ -134,9 +136,14 @@ pub fn subflow<T: Shared>(
     }
 }
 
+/// The tag of a flow.
+fn tag<T: Shared>(tables: &T, flow: &FlowKey) -> u64 {
+    flow_tag(tables.secrets(), &Ends::of(flow, !flow.is_ipv4()))
+}
+
 /// Have the programs seen the handshake of this subflow begin?
 fn has_begun<T: Shared>(tables: &T, subflow: &PresentSubflow) -> bool {
-    let tag = flow_tag(tables.seed(), &subflow.flow);
+    let tag = tag(tables, &subflow.flow);
     table::find(tables.half_opens(), tag)
         .and_then(|slot| tables.half_opens().slot(slot))
         .is_some_and(|entry| entry.kind() != Kind::Stray as u32)
@@ -151,6 +158,7 @@ fn tokens<'a, T: Shared>(
     'a,
     impl Table<Memory = T::Memory, Slot = Session<T::Memory>>,
     impl Fn(u32) -> Option<&'a Bucket<T::Memory>>,
+    impl Secrets,
 >
 where
     T::Memory: 'a,
@@ -158,7 +166,7 @@ where
     Tokens {
         sessions: tables.sessions(),
         buckets: |bucket| tables.tokens(bucket),
-        seed: tables.seed(),
+        secrets: tables.secrets(),
         limits: tables.limits(),
         now,
     }
@@ -170,13 +178,13 @@ fn open_session<T: Shared>(
     subflow: Option<&PresentSubflow>,
     now: u64,
 ) -> Option<u32> {
-    let (seed, limits) = (tables.seed(), tables.limits());
+    let limits = tables.limits();
     let here = present.side as usize & 1;
     let sessions = tables.sessions();
     let tag = match subflow {
-        Some(subflow) => flow_tag(seed, &subflow.flow),
+        Some(subflow) => tag(tables, &subflow.flow),
         // Any place will do.
-        None => table::tag(table::mix(seed, present.tokens[0].into())),
+        None => table::tag(table::mix(tables.seed(), present.tokens[0].into())),
     };
     let slot = table::claim(sessions, tag, |session| {
         is_session_over(session, &limits, now)

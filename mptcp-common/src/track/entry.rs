@@ -46,6 +46,12 @@ impl FlowKey {
         }
     }
 
+    /// Is it of IPv4? (No host has an address of IPv6 that stands for one of IPv4.)
+    pub fn is_ipv4(&self) -> bool {
+        const MAPPED: u64 = 0xffff_0000;
+        self.words[0] == 0 && self.words[1] & u64::from(u32::MAX) == MAPPED
+    }
+
     /// With the ends the other way round.
     #[inline(always)]
     pub fn reversed(&self) -> Self {

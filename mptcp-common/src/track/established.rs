@@ -4,6 +4,7 @@ use super::{
     Fallback, Happening, Memory, Stages,
     accept::is_next,
     entry::{MAPPED, SENT, Way, session, subflow},
+    open::is_of_flow,
     ranges, runs,
     seen::Seen,
     sequence::{Known, Map, Relation, after, after_64, raise},
@@ -27,7 +28,7 @@ pub fn established<T: Stages>(tables: &T) {
         return;
     };
     let (work, subflow, session) = (seen.work, seen.subflow, seen.session);
-    if work.packet.flags.stage() != Stage::Later {
+    if work.packet.flags.stage() != Stage::Later || !is_of_flow(subflow, work) {
         return;
     }
     if subflow.flags.load() & subflow::CLOSED != 0 {

@@ -4,7 +4,7 @@ use super::{
     Fallback, Happening, Kind, Memory, Stages,
     entry::{HalfOpen, Offer, Subflow, half_open},
     is_half_open_over, is_subflow_over, join,
-    open::{free, leave},
+    open::{free, is_of_flow, leave},
     sequence::{SLACK, after},
     table::{self, Table as _},
     word::Word,
@@ -199,6 +199,9 @@ fn begins<S: Stages>(stages: &S, work: &Work, is_syn: bool) -> bool {
     let Some(subflow) = stages.subflows().slot(route.slot.get()) else {
         return false;
     };
+    if !is_of_flow(subflow, work) {
+        return false;
+    }
     let now = stages.now();
     let is_over = is_subflow_over(subflow, &stages.limits(), now);
     if !is_over && is_repeated(work, subflow, is_syn) {

@@ -20,6 +20,7 @@ mod close;
 mod entry;
 mod established;
 mod handshake;
+pub mod hash;
 mod join;
 mod open;
 pub mod pending;
@@ -30,6 +31,8 @@ mod runs;
 mod seen;
 mod sequence;
 mod signals;
+#[cfg(not(target_arch = "bpf"))]
+pub mod sweep;
 pub mod table;
 pub mod tokens;
 mod word;
@@ -64,6 +67,7 @@ use bytemuck::{Pod, Zeroable};
 #[cfg(not(target_arch = "bpf"))]
 pub use self::word::Atomics;
 use self::{
+    hash::Secrets,
     pending::PendingJoins,
     table::{Bucket, Table},
 };
@@ -163,8 +167,10 @@ pub trait Tables: Forget {
     fn pending_joins(&self) -> Option<&PendingJoins<Self::Memory>>;
     /// Runs `hash` with what computes hashes.
     fn with_digest<R>(&self, hash: impl FnOnce(&mut Self::Digest) -> R) -> Option<R>;
-    /// The secret that tags are made with.
+    /// The secret that keys of range chunks are made with.
     fn seed(&self) -> u64;
+    /// The secrets that tags are made with: of the seed.
+    fn secrets(&self) -> &impl Secrets;
     /// Now, in nanoseconds; may be as coarse as some milliseconds.
     fn now(&self) -> u64;
     /// Where the packet comes in.

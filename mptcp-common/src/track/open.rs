@@ -4,6 +4,7 @@ use super::{
     Happening, Kind, Memory, Stages,
     entry::{HalfOpen, Session, Side, Subflow, Way, half_open, session, subflow},
     handshake::strand,
+    hash::Secrets,
     is_provisional, is_session_over, is_subflow_over, runs,
     table::{self, Bucket, Table as _},
     tokens::Tokens,
@@ -21,14 +22,14 @@ use crate::{
 #[expect(clippy::type_complexity, reason = "a closure has no name")]
 pub(super) fn tokens<'a, T: Stages>(
     tables: &'a T,
-) -> Tokens<'a, T::Sessions, impl Fn(u32) -> Option<&'a Bucket<T::Memory>>>
+) -> Tokens<'a, T::Sessions, impl Fn(u32) -> Option<&'a Bucket<T::Memory>>, impl Secrets>
 where
     T::Memory: 'a,
 {
     Tokens {
         sessions: tables.sessions(),
         buckets: |bucket| tables.tokens(bucket),
-        seed: tables.seed(),
+        secrets: tables.secrets(),
         limits: tables.limits(),
         now: tables.now(),
     }
@@ -253,6 +254,20 @@ pub fn open_subflow<T: Stages>(tables: &T) {
         events.subflow_created += 1;
         events.join_created += u64::from(is_join);
     });
+}
+
+/// Is this the subflow of the packet in work? Its tag says so, but for odds that nobody chooses (see
+/// [`hash`](super::hash)); what changes a session asks the key as well. Two do not: the next data in order and its
+/// acknowledgments, which are of another flow only if that has its tag and both its next numbers, and a handshake, which
+/// has no key. A handshake's packets are known by numbers, keys and HMACs of their own, it is over after some seconds,
+/// and what comes of it has the key of the packet that ended it.
+#[inline(always)]
+pub(super) fn is_of_flow<M: Memory>(subflow: &Subflow<M>, work: &Work) -> bool {
+    let mut difference = 0;
+    for (word, value) in subflow.key.iter().zip(key_of(work)) {
+        difference |= word.load() ^ value;
+    }
+    difference == 0
 }
 
 /// The key of the flow of the packet in work: the lesser end first.

@@ -103,8 +103,10 @@ pub fn place(tag: u64) -> u64 {
 /// A cell of a filter, which several tables can share: how many tags with this cell are in them. A byte, so that
 /// what every packet asks fits a cache. Cells stand in memory one after the other.
 ///
-/// A cell that has come to more than [`MANY`] sticks: it never changes again, and says that there are some. By
-/// chance none does; who opens connections for it can have the packets of others take longer, and no more.
+/// It says exactly how many, always: what one adds, the same one takes back, and a tag that finds [`MOST`] of them in
+/// its cell gets no place in its table. (Nobody can aim at a cell, and by chance none comes near that.) So nothing
+/// that ever was in a table makes packets of others take longer once it is gone, and no cell says 0 of a tag that is
+/// there.
 #[derive(Debug)]
 pub struct Cell<'a, W> {
     word: &'a W,
@@ -112,11 +114,8 @@ pub struct Cell<'a, W> {
     shift: u32,
 }
 
-/// A cell sticks above this. Below is room for what others have just begun to subtract, and up to [`STUCK`] for
-/// what they have begun to add.
-const MANY: u64 = 0x40;
-/// The bit of a cell that sticks.
-const STUCK: u64 = 0x80;
+/// Tags in a cell. Up to what a byte holds is room for what others have begun to add, each a CPU, and will take back.
+pub const MOST: u64 = 0x40;
 
 impl<'a, W: Word<u64>> Cell<'a, W> {
     /// That of a [`place`], where [`cell_shift`] says so.
@@ -141,24 +140,24 @@ impl<'a, W: Word<u64>> Cell<'a, W> {
         self.word.load() >> self.shift & 0xff
     }
 
-    /// One tag more.
+    /// One tag more; false if there are too many.
     #[inline(always)]
-    fn add(&self) {
-        if self.count() & STUCK != 0 {
-            return;
+    fn add(&self) -> bool {
+        if self.count() >= MOST {
+            return false;
         }
         let before = self.word.add(1 << self.shift) >> self.shift & 0xff;
-        if before >= MANY {
-            self.word.or(STUCK << self.shift);
+        if before < MOST {
+            return true;
         }
+        self.subtract();
+        false
     }
 
-    /// One tag less.
+    /// One tag less, of those that were added.
     #[inline(always)]
     fn subtract(&self) {
-        if self.count() & STUCK == 0 {
-            self.word.add(u64::MAX << self.shift);
-        }
+        self.word.add(u64::MAX << self.shift);
     }
 }
 
@@ -171,8 +170,10 @@ fn exchange<T: Table>(
     present: u64,
     tag: u64,
 ) -> bool {
-    if let Some(cell) = cell(table, tag) {
-        cell.add();
+    if let Some(cell) = cell(table, tag)
+        && !cell.add()
+    {
+        return false;
     }
     let is_done = word.replace(present, tag);
     if let Some(cell) = cell(table, if is_done { present } else { tag }) {

@@ -6,8 +6,9 @@
 use super::{
     Limits,
     entry::Session,
+    hash::{self, Secrets},
     is_session_over,
-    table::{self, Bucket, Table},
+    table::{Bucket, Table},
     word::{Memory, Word},
 };
 
@@ -29,18 +30,19 @@ pub(super) fn slot_of(word: u64) -> Option<u32> {
 }
 
 /// The tables of sessions and tokens, and what is needed to read them.
-pub(super) struct Tokens<'a, S, F> {
+pub(super) struct Tokens<'a, S, F, K> {
     pub(super) sessions: &'a S,
     /// Buckets by their numbers.
     pub(super) buckets: F,
-    /// What tags are made with.
-    pub(super) seed: u64,
+    /// What buckets are found with: a token is the choice of whoever chose the key.
+    pub(super) secrets: &'a K,
     pub(super) limits: Limits,
     pub(super) now: u64,
 }
 
-impl<'a, M, S, F> Tokens<'a, S, F>
+impl<'a, M, S, F, K> Tokens<'a, S, F, K>
 where
+    K: Secrets,
     M: Memory + 'a,
     S: Table<Memory = M, Slot = Session<M>>,
     F: Fn(u32) -> Option<&'a Bucket<M>>,
@@ -75,7 +77,7 @@ where
     #[inline(always)]
     fn home(&self, token: u32) -> u32 {
         let buckets = self.sessions.buckets() * BUCKETS;
-        (((table::mix(self.seed, token.into()) >> 32) * u64::from(buckets)) >> 32) as u32
+        (((hash::token(self.secrets, token) >> 32) * u64::from(buckets)) >> 32) as u32
     }
 
     #[inline(always)]

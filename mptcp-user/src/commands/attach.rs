@@ -98,6 +98,7 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
         warn_of_earlier_limits(pins, &done)?;
     }
     drop(lock);
+    probe::sweep(pins);
     // Only now: nobody may read it, and the work is done all the same.
     let printed = print(&text);
     if options.kernel_log.is_some() && !done.is_empty() {

@@ -9,7 +9,7 @@ use super::{Interrupt, conclude_capture, conclude_log, print, probes::Pinned};
 use crate::{
     cli::{ClearStats, PolicyLimits, Stat, StatOutput},
     failure::{Failure, Kind, say},
-    probe::{HostLimits, Network, Pins, Policy, Probe, Settings},
+    probe::{self, HostLimits, Network, Pins, Policy, Probe, Settings},
     render::{
         json,
         table::{self, Style},
@@ -36,6 +36,7 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
     let (mut live, is_temporary) = open(&network, pins, options).await?;
+    probe::sweep(pins);
     // A probe that has just come has nothing to show at once.
     let period = options.live_interval();
     let mut interval = tokio::time::interval_at(Instant::now() + period, period);

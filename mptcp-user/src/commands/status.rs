@@ -138,6 +138,7 @@ impl State {
 }
 
 pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Status) -> Result<()> {
+    probe::sweep(pins);
     let entries = entries(pins, only_here).await?;
     let text = match options.output {
         StatusOutput::Json => format!("{:#}\n", json(pins, &entries)),
@@ -344,6 +345,7 @@ fn tables(entries: &[Entry]) -> String {
             // None is a number, too.
             Err(_) => ["?", "?"].map(str::to_owned),
         };
+        let fill = tables.fill();
         let chunks = tables.range_chunks();
         let chunks = chunks.map_or("?".to_owned(), |chunks| chunks.to_string());
         let (sizes, limits, seeded) = (agreement.sizes(), agreement.limits, agreement.seeded());
@@ -378,6 +380,17 @@ fn tables(entries: &[Entry]) -> String {
             seconds(limits.alone),
             seconds(limits.idle),
         ));
+        if let Ok(fill) = fill {
+            text.push_str(&format!(
+                "Filter of {}: {} of {} cells in use, at most {} entries in one; {:.1} % of the TCP packets \
+                 of nobody take the long way\n",
+                entry.label(),
+                fill.used,
+                fill.cells,
+                fill.fullest,
+                100.0 * f64::from(fill.used) / f64::from(fill.cells.max(1)),
+            ));
+        }
         if let Err(error) = gauges {
             text.push_str(&format!(
                 "  how many there are is not known: {}\n",
@@ -518,6 +531,11 @@ fn tables_object(entry: &Entry) -> Option<Value> {
         "range_chunks": tables.range_chunks().ok(),
         "max_range_chunks": agreement.chunks(),
         "max_ranges": sizes.ranges,
+        "filter": tables.fill().ok().map(|fill| json!({
+            "cells": fill.cells,
+            "used": fill.used,
+            "fullest": fill.fullest,
+        })),
         "bytes": agreement.memory(),
         "bytes_per_session": session,
         "bytes_per_subflow": subflow,

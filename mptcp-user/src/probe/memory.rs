@@ -54,6 +54,15 @@ impl<T: Zeroable> Mapping<T> {
         Self::new(map, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
     }
 
+    /// The same, to read alone.
+    pub(super) fn read(map: &Map, length: u32) -> Result<Self> {
+        Self::new(
+            map,
+            0..length as usize * size_of::<T>(),
+            ProtFlags::PROT_READ,
+        )
+    }
+
     /// `bytes` begins at a page.
     fn new(map: &Map, bytes: Range<usize>, protection: ProtFlags) -> Result<Self> {
         let length = NonZeroUsize::new(bytes.len()).context("an empty map")?;

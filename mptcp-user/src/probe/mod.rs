@@ -35,7 +35,7 @@ pub(crate) use self::{
     limits::{HostLimits, Outdated, Policy},
     network::{Interface, LinkLayer, Network, enter, namespace},
     pins::{InterfacePins, NamespacePins, Pins, exists},
-    seed::{Seeded, seed_pinned},
+    seed::{Seeded, seed_pinned, sweep},
     tables::{Agreement, Tables, now},
 };
 use self::{

@@ -207,6 +207,11 @@ impl Pins {
         Ok(lock)
     }
 
+    /// The same without waiting; `None` also if another process reads or changes what is in it, or this one may not.
+    pub(crate) fn lock_at_once(&self) -> Option<Flock<File>> {
+        self.lock_as(FlockArg::LockExclusiveNonblock).ok().flatten()
+    }
+
     /// Waits until no other process changes what is pinned here, so that no probe is seen half
     /// attached; `None` if there is no pin directory.
     pub(crate) fn lock_to_read(&self) -> Result<Option<Flock<File>>> {

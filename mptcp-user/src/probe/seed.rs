@@ -66,6 +66,23 @@ pub(crate) async fn seed_pinned(network: &Network, pins: &Pins, anew: bool) -> R
     Ok(seeded)
 }
 
+/// Frees handshakes that came to nothing, in all network namespaces with probes: what a flood has left, so that packets
+/// of others do not meet it in the filter for good. It is nothing that a reader waits for, or fails for: another one
+/// will.
+pub(crate) fn sweep(pins: &Pins) {
+    let Some(_lock) = pins.lock_at_once() else {
+        return;
+    };
+    let mut namespaces = HashSet::new();
+    for here in pins.interfaces().unwrap_or_default() {
+        if namespaces.insert(here.namespace)
+            && let Ok(Some(tables)) = Tables::pinned(&here.shared())
+        {
+            let _ = tables.sweep();
+        }
+    }
+}
+
 /// Adopts the sessions whose packets pass the probes on interfaces of these indices, and that are not
 /// known. The programs are attached already, so that none escapes in between.
 pub(crate) async fn seed(

@@ -5,6 +5,7 @@ use std::{
     cell::{OnceCell, RefCell},
     fs::{self, File},
     io::Read as _,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -17,7 +18,9 @@ use mptcp_common::{
     counter::{Gauges, LAYOUT_VERSION},
     track::{
         self, Atomics, HalfOpen, Keys, Limits, RangeChunk, Session, Subflow, adopt, chunks_for,
+        hash::{Hashing, SECRETS, Secrets},
         pending::SLICES,
+        sweep::{self, Fill},
         table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
     },
@@ -53,8 +56,8 @@ pub(crate) struct Agreement {
     subflows: u32,
     handshakes: u32,
     ranges: u32,
-    /// 0.
-    reserved: u32,
+    /// How tags are made of the seed: [`TAGS`].
+    tags: u32,
     /// What tags are made with. Secret.
     seed: u64,
     /// Sessions and subflows that were there before the probes, and were adopted.
@@ -63,6 +66,10 @@ pub(crate) struct Agreement {
     /// Where these come from.
     pub(crate) origins: Origins,
 }
+
+/// What this program makes tags by. Entries whose tags were made otherwise would never be found, and their places and
+/// cells be taken for good. It was 0.
+const TAGS: u32 = 1;
 
 /// The maps: name in the object, name of the pin, entries per bucket (0 is one bucket), of which
 /// table.
@@ -115,7 +122,7 @@ impl Agreement {
             subflows: sizes.subflows,
             handshakes: sizes.handshakes,
             ranges: sizes.ranges,
-            reserved: 0,
+            tags: TAGS,
             seed: u64::from_ne_bytes(seed),
             seeded: [0; 2],
             limits: policy.limits,
@@ -190,6 +197,7 @@ impl Agreement {
     /// host has now. Maps that nobody agreed on were left by a loader that was killed, and are removed.
     pub(crate) fn join(pins: &NamespacePins, wanted: Self) -> Result<Self> {
         if let Some(mut present) = Self::read(pins)? {
+            present.check_tags()?;
             let policy = Policy {
                 limits: wanted.limits,
                 origins: wanted.origins,
@@ -264,7 +272,7 @@ impl Agreement {
     pub(crate) fn apply<'a>(
         &'a self,
         loader: &mut EbpfLoader<'a>,
-        constants: &'a [u32; 5],
+        constants: &'a Constants,
         pins: Option<&NamespacePins>,
     ) {
         for (name, pin, ways, which) in MAPS {
@@ -281,11 +289,11 @@ impl Agreement {
             loader.map_pin_path("REPORTS", pins.table("events"));
         }
         loader
-            .override_global("HALF_OPEN_BUCKETS", &constants[0], true)
-            .override_global("SUBFLOW_BUCKETS", &constants[1], true)
-            .override_global("SESSION_BUCKETS", &constants[2], true)
-            .override_global("CELL_SHIFT", &constants[3], true)
-            .override_global("RANGE_BUCKETS", &constants[4], true)
+            .override_global("HALF_OPEN_BUCKETS", &constants.buckets[0], true)
+            .override_global("SUBFLOW_BUCKETS", &constants.buckets[1], true)
+            .override_global("SESSION_BUCKETS", &constants.buckets[2], true)
+            .override_global("RANGE_BUCKETS", &constants.buckets[3], true)
+            .override_global("HASHING", &constants.hashing, true)
             .override_global("SEED", &self.seed, true)
             .override_global("HANDSHAKE_TIME", &self.limits.handshake, true)
             .override_global("ALONE_TIME", &self.limits.alone, true)
@@ -321,6 +329,16 @@ impl Agreement {
         Ok(filter)
     }
 
+    /// Fails if the tags in the tables are made otherwise than this program's.
+    fn check_tags(&self) -> Result<()> {
+        ensure!(
+            self.tags == TAGS,
+            "the pinned tables are of another build of this program\n  next: mptcp-user detach --all, then \
+             attach again"
+        );
+        Ok(())
+    }
+
     /// Fails if a filter that was pinned is not as this program makes it: its cells would be taken for what they are
     /// not.
     fn check_filter(&self, filter: &MapData) -> Result<()> {
@@ -332,19 +350,32 @@ impl Agreement {
         Ok(())
     }
 
-    /// What the programs have to know of the sizes: buckets of handshakes, subflows and sessions, the filter's
-    /// [`cell_shift`], and buckets of chunks.
-    pub(crate) fn constants(&self) -> [u32; 5] {
-        let [handshakes, subflows, sessions, ranges] = [
-            Which::Handshakes,
-            Which::Subflows,
-            Which::Sessions,
-            Which::Ranges,
-        ]
-        .map(|which| self.buckets(which));
-        let shift = cell_shift(self.cells());
-        [handshakes, subflows, sessions, shift, ranges]
+    /// What tags are made with.
+    fn hashing(&self) -> Hashing {
+        Hashing::new(self.seed, cell_shift(self.cells()))
     }
+
+    /// What the programs have to know of the sizes and of the seed.
+    pub(crate) fn constants(&self) -> Constants {
+        Constants {
+            buckets: [
+                Which::Handshakes,
+                Which::Subflows,
+                Which::Sessions,
+                Which::Ranges,
+            ]
+            .map(|which| self.buckets(which)),
+            hashing: self.hashing().words(),
+        }
+    }
+}
+
+/// Constants of the programs that are computed from an [`Agreement`].
+pub(crate) struct Constants {
+    /// Buckets of handshakes, subflows, sessions and chunks.
+    buckets: [u32; 4],
+    /// A [`Hashing`]. Secret.
+    hashing: [u64; SECRETS + 1],
 }
 
 /// The tables of a namespace.
@@ -468,6 +499,7 @@ impl Tables {
 
     /// All of them in memory, to make and remove entries beside the programs.
     pub(crate) fn whole(&self) -> Result<WholeTables> {
+        self.agreement.check_tags()?;
         let (tokens, length) = self.map("TOKENS")?;
         let (keys, _) = self.map("KEYS")?;
         let keys = MapData::from_fd(descriptor(keys)?.try_clone_to_owned()?)?;
@@ -481,8 +513,30 @@ impl Tables {
             tokens: Mapping::whole(tokens, length)?,
             keys: RefCell::new(Array::try_from(Map::Array(keys))?),
             pending_joins: RefCell::new(Array::try_from(Map::Array(pending_joins))?),
+            hashing: self.agreement.hashing(),
             agreement: self.agreement,
         })
+    }
+
+    /// How full the filter is.
+    pub(crate) fn fill(&self) -> Result<Fill> {
+        let (filter, words) = self.map(FILTER)?;
+        let filter: Mapping<AtomicU64> = Mapping::read(filter, words)?;
+        let words = (0..words).filter_map(|word| filter.get(word));
+        let cells = words.flat_map(|word| word.load(Relaxed).to_ne_bytes());
+        Ok(Fill::of(cells))
+    }
+
+    /// Frees handshakes that came to nothing, where there are many, beside the programs: says how many. Nobody else may
+    /// change what is pinned meanwhile.
+    pub(crate) fn sweep(&self) -> Result<u32> {
+        let (tags, length) = self.map(HANDSHAKES[0])?;
+        let tags: Mapping<Bucket<Atomics>> = Mapping::read(tags, length)?;
+        if !sweep::is_worth_it(length, sweep::taken(&tags)) {
+            return Ok(0);
+        }
+        let handshakes = self.table::<HalfOpen<Atomics>>(HANDSHAKES, Some(FILTER))?;
+        sweep::sweep(&handshakes, &self.limits()?, now()?, synchronize)
     }
 
     /// Forgets all sessions and subflows, beside the programs.
@@ -534,6 +588,7 @@ pub(crate) struct WholeTables {
     /// Secrets, which are not mapped.
     keys: RefCell<Array<MapData, [u64; 2]>>,
     pending_joins: RefCell<Array<MapData, [u64; SLICES]>>,
+    hashing: Hashing,
     agreement: Agreement,
 }
 
@@ -571,6 +626,10 @@ impl adopt::Shared for WholeTables {
 
     fn seed(&self) -> u64 {
         self.agreement.seed
+    }
+
+    fn secrets(&self) -> &impl Secrets {
+        &self.hashing
     }
 
     fn limits(&self) -> Limits {

@@ -4,8 +4,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
-    engine::{Packet, Work, flow_tag},
+    engine::{Packet, Work},
     gather::{self, Buffer, Lone, Shape},
+    track::hash::{Ends, Hashing, flow_tag},
     wire::{Area, DssFields},
 };
 use mptcp_fuzz::engine;
@@ -41,9 +42,9 @@ fuzz_target!(|data: &[u8]| {
     } else {
         gather::judge(&slice, || false, |_| false)
     };
-    let tag = |flow: &_| flow_tag(1, flow);
-    let lone = gather::peek_lone(&slice, shape, &buffer, *how & 16 != 0, tag)
-        .or_else(|| gather::peek_ack(&slice, shape, &buffer, tag));
+    let secrets = Hashing::new(1, 32);
+    let lone = gather::peek_lone(&slice, shape, &buffer, *how & 16 != 0, Some(&secrets))
+        .or_else(|| gather::peek_ack(&slice, shape, &buffer, Some(&secrets)));
     let gathered = shape
         .passed()
         .map_or(Ok(()), Err)
@@ -67,7 +68,7 @@ fuzz_target!(|data: &[u8]| {
             ]
         };
         assert_eq!(numbers(&packet), numbers(is));
-        assert_eq!(tag, flow_tag(1, &work.flow));
+        assert_eq!(tag, flow_tag(&secrets, &Ends::of(&work.flow, is.ipv6)));
         assert_eq!(
             Some(dss),
             DssFields::read_lone(|index| work.area.word(index), is.options)

@@ -13,6 +13,7 @@ use crate::{
     crypto::Digest,
     track::{
         Atomics, CHUNK_RANGES, HalfOpen, Happening, Keys, Side, Subflow,
+        hash::{Hashing, Secrets},
         pending::PendingJoins,
         table::{Bucket, WAYS, buckets_for},
     },
@@ -94,6 +95,7 @@ struct Pools {
         Owned<Subflow<Atomics>>,
         Mutex<Events>,
     ),
+    hashing: Hashing,
     now: AtomicU64,
 }
 
@@ -107,6 +109,7 @@ impl Pools {
             sessions: Owned::new(SESSIONS),
             chunks: Owned::new(chunks),
             nothing: (Owned::new(1), Owned::new(1), Mutex::default()),
+            hashing: Hashing::new(0, 0),
             now: AtomicU64::new(1_000_000_000_000),
         };
         for slot in 0..SESSIONS {
@@ -232,6 +235,10 @@ impl Tables for Pools {
 
     fn seed(&self) -> u64 {
         0x6d70_7463_702d_7573
+    }
+
+    fn secrets(&self) -> &impl Secrets {
+        &self.hashing
     }
 
     fn now(&self) -> u64 {
