@@ -8,6 +8,8 @@ use std::{
     process::ExitCode,
 };
 
+use crate::text::visible;
+
 /// What went wrong, as far as the exit code tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -67,7 +69,8 @@ pub(crate) fn kind(error: &anyhow::Error) -> Kind {
 
 /// Tells the user something that is no result: on standard error, if anybody still reads it.
 pub(crate) fn say(text: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "mptcp-user: {text}");
+    let text = text.to_string();
+    let _ = writeln!(io::stderr(), "mptcp-user: {}", visible(&text));
 }
 
 /// The system's error number under an error.

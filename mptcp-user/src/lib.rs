@@ -8,11 +8,13 @@
 mod cli;
 mod commands;
 mod failure;
+mod interrupt;
 pub mod offline;
 mod probe;
 mod progress;
 mod render;
 mod source;
+mod text;
 
 use std::process::ExitCode;
 

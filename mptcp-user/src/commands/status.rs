@@ -156,7 +156,7 @@ pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Status) -> Resul
 
 async fn entries(pins: &Pins, only_here: bool) -> Result<Vec<Entry>> {
     let namespace = probe::namespace()?;
-    let _lock = pins.lock_to_read()?;
+    let _lock = pins.lock_to_read(None).await?;
     let network = Network::connect()?;
     let mut entries = Vec::new();
     for here in pins.interfaces()? {
@@ -568,7 +568,7 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                 "index": entry.pins.index,
                 "namespace": entry.pins.namespace,
                 "netns": entry.netns(),
-                "pins": entry.pins.directory(),
+                "pins": entry.pins.path(),
                 "state": entry.state.name(),
                 "reason": entry.reason,
                 "loopback": entry.is_loopback,
