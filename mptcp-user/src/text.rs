@@ -134,7 +134,10 @@ mod tests {
 
     #[test]
     fn a_name_is_one_line_and_not_long() {
-        assert_eq!(shown("a\nnext: rm -r /").to_string(), "a\\u000anext: rm -r /");
+        assert_eq!(
+            shown("a\nnext: rm -r /").to_string(),
+            "a\\u000anext: rm -r /"
+        );
         let long = shown("x".repeat(100_000)).to_string();
         assert_eq!(long.len(), LONGEST + 3);
     }
@@ -150,6 +153,9 @@ mod tests {
         }
         let mut written = Vec::new();
         serde_json::to_writer_pretty(Visible(&mut written), &value).expect("it is written");
-        assert_eq!(serde_json::from_slice::<Value>(&written).expect("JSON"), value);
+        assert_eq!(
+            serde_json::from_slice::<Value>(&written).expect("JSON"),
+            value
+        );
     }
 }

@@ -127,7 +127,9 @@ pub(crate) async fn is_attached(
 ) -> Result<bool> {
     let directory = pins.open()?;
     let linked = |hook, ingress| {
-        let link = directory.as_ref()?.link(pin_name(hook, ingress), link_type(hook))?;
+        let link = directory
+            .as_ref()?
+            .link(pin_name(hook, ingress), link_type(hook))?;
         Some(link.info().ok()?.program_id())
     };
     let mut xdp = interface.xdp_programs.iter();

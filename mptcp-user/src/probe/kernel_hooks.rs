@@ -1,11 +1,7 @@
 //! Hooks at the end of kernel functions (fexit), which see what no packet shows: allocations that
 //! failed. They belong to a network namespace, and are optional: a kernel may refuse them.
 
-use std::{
-    borrow::Cow,
-    cell::OnceCell,
-    fs,
-};
+use std::{borrow::Cow, cell::OnceCell, fs};
 
 use anyhow::{Context as _, Result};
 use aya::{

@@ -75,7 +75,9 @@ impl Meta {
         let is_named = end.is_some_and(|end| {
             end > 0
                 && self.name[end..].iter().all(|byte| *byte == 0)
-                && !self.name[..end].iter().any(|byte| b"/ \t\n\x0b\x0c\r".contains(byte))
+                && !self.name[..end]
+                    .iter()
+                    .any(|byte| b"/ \t\n\x0b\x0c\r".contains(byte))
         });
         let is_good = flags.iter().all(is_flag)
             && is_named
@@ -83,7 +85,9 @@ impl Meta {
             && u32::from(self.place) < places;
         match is_good {
             true => Ok(()),
-            false => refuse("the pinned map meta holds what this program does not write".to_owned()),
+            false => {
+                refuse("the pinned map meta holds what this program does not write".to_owned())
+            }
         }
     }
 

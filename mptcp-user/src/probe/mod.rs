@@ -185,9 +185,7 @@ impl Probe {
         }
         let directory = here.create()?;
         let meta = meta_for(interface, settings).await;
-        let result = Self::attach_at(
-            interface, settings, meta, &here, &directory, present, loads,
-        );
+        let result = Self::attach_at(interface, settings, meta, &here, &directory, present, loads);
         if result.is_err() {
             // What is detached is waited for, and the tables may go with it.
             loads.loaded.clear();
@@ -230,7 +228,10 @@ impl Probe {
             map.set(0, Raw(meta), 0)?;
             directory.pin("meta", |path| map.pin(path))?;
         }
-        if directory.find_map("readings", &layout::READINGS_MAP)?.is_none() {
+        if directory
+            .find_map("readings", &layout::READINGS_MAP)?
+            .is_none()
+        {
             let map = Array::<MapData, Raw<Reading>>::create(READINGS, 0)?;
             directory.pin("readings", |path| map.pin(path))?;
         }
@@ -316,8 +317,10 @@ impl Probe {
             counters: PerCpuArray::try_from(Map::PerCpuArray(counters))
                 .context("the pinned map counters is of another layout")?,
             counters_id,
-            readings: Array::try_from(Map::Array(directory.map("readings", &layout::READINGS_MAP)?))
-                .context("the pinned map readings is of another layout")?,
+            readings: Array::try_from(Map::Array(
+                directory.map("readings", &layout::READINGS_MAP)?,
+            ))
+            .context("the pinned map readings is of another layout")?,
             tables: if meta.no_track == 0 {
                 Tables::pinned(&pins.shared())?
             } else {

@@ -80,7 +80,9 @@ impl Place {
     /// Where it is: for sentences.
     pub(crate) fn path(&self) -> PathBuf {
         let version = self.pins.root.join(version());
-        self.below.iter().fold(version, |path, name| path.join(name))
+        self.below
+            .iter()
+            .fold(version, |path, name| path.join(name))
     }
 
     /// Opens it; `None` if it is not there.
@@ -232,7 +234,10 @@ impl Pins {
 
     /// A network namespace's hooks on kernel functions.
     pub(crate) fn hooks(&self, namespace: u64) -> HookPins {
-        HookPins(Place::new(self, [namespace.to_string(), "hooks".to_owned()]))
+        HookPins(Place::new(
+            self,
+            [namespace.to_string(), "hooks".to_owned()],
+        ))
     }
 
     /// All interfaces that have pins, of all network namespaces.
@@ -245,7 +250,9 @@ impl Pins {
             let below = version.child(&namespace.to_string())?;
             let below = below.map(|below| below.child("if")).transpose()?.flatten();
             let numbers = below.map_or(Ok(Vec::new()), |below| below.numbers())?;
-            let indices = numbers.into_iter().filter_map(|index| index.try_into().ok());
+            let indices = numbers
+                .into_iter()
+                .filter_map(|index| index.try_into().ok());
             interfaces.extend(indices.map(|index| self.interface(namespace, index)));
         }
         Ok(interfaces)
@@ -398,8 +405,9 @@ impl Pins {
 fn remove_empty(above: &Directory, name: &str) -> Result<()> {
     match above.remove_child(name) {
         Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
-        Err(error) => Err(error)
-            .with_context(|| format!("cannot remove {}", shown(above.path().join(name)))),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot remove {}", shown(above.path().join(name))))
+        }
     }
 }
 

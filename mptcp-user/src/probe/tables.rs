@@ -268,7 +268,8 @@ impl Agreement {
         match are_possible(&self.sizes(), &self.limits) && self.reserved == 0 {
             true => Ok(()),
             false => refuse(
-                "the pinned map meta of the tables holds what this program does not write".to_owned(),
+                "the pinned map meta of the tables holds what this program does not write"
+                    .to_owned(),
             ),
         }
     }

@@ -268,14 +268,16 @@ impl Directory {
             )),
             Place::Inside if is_writable => refuse(format!(
                 "{path} can be written by others, who could put anything there in the place of a probe \
-                 (mode {:04o})\n  next: look at what is in it, then chmod 0700 {path}",
+                 (mode {:04o})\n  next: chmod 0700 {path}, after a look at what is in it",
                 status.st_mode & 0o7777
             )),
-            Place::Above | Place::MountPoint if is_writable && !(is_sticky && is_ours) => refuse(format!(
-                "{path} can be written by others, who could put another directory in the place of pins \
+            Place::Above | Place::MountPoint if is_writable && !(is_sticky && is_ours) => {
+                refuse(format!(
+                    "{path} can be written by others, who could put another directory in the place of pins \
                  (mode {:04o})\n  next: chmod go-w {path}, or --pin-dir with another directory",
-                status.st_mode & 0o7777
-            )),
+                    status.st_mode & 0o7777
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -492,7 +494,9 @@ impl Directory {
         let other = shown(&self.path.join(other)).to_string();
         Err(Failure::error(
             Kind::Failed,
-            format!("{other} is nothing that this program pins\n  next: rm {other}, if nobody needs it"),
+            format!(
+                "{other} is nothing that this program pins\n  next: rm {other}, if nobody needs it"
+            ),
         ))
     }
 
@@ -546,7 +550,7 @@ fn is_trusted(user: u32) -> bool {
 fn no_pin(path: &impl Display) -> anyhow::Error {
     Failure::error(
         Kind::Failed,
-        format!("{path} is no pin, and is left alone\n  next: look at it, then rm {path}"),
+        format!("{path} is no pin, and is left alone\n  next: rm {path}, after a look at it"),
     )
 }
 

@@ -131,7 +131,11 @@ impl fmt::Display for Holder<'_> {
             Some(process) => {
                 let name = fs::read_to_string(format!("/proc/{process}/comm"));
                 let name = name.unwrap_or_default();
-                write!(f, "process {process} ({})", shown(name.trim_end_matches('\n')))?;
+                write!(
+                    f,
+                    "process {process} ({})",
+                    shown(name.trim_end_matches('\n'))
+                )?;
             }
             None => f.write_str("another process")?,
         }
