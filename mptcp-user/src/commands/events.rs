@@ -15,6 +15,7 @@ use crate::{
     probe::{self, Lock, NamespacePins, Pins},
     render::events::Event,
     source::Capture,
+    text::shown,
 };
 
 /// How often the ring is emptied.
@@ -103,7 +104,7 @@ fn shared(pins: &Pins) -> Result<NamespacePins> {
         format!(
             "no probe in this network namespace follows sessions (pin directory {})\n  next: \
              mptcp-user attach -i IFACE, without --no-track",
-            pins.root().display()
+            shown(pins.root())
         ),
     ))
 }

@@ -16,6 +16,7 @@ use crate::{
     interrupt::Interrupt,
     probe::{Network, Pins},
     source::{Appender, Reading, log_line},
+    text::shown,
 };
 
 pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
@@ -105,7 +106,7 @@ fn told(reading: &Reading, options: &Record) -> String {
         .collect();
     let file = match options.output.to_str() {
         Some("-") => "standard output".to_owned(),
-        _ => options.output.display().to_string(),
+        _ => shown(&options.output).to_string(),
     };
     format!(
         "recording {} to {file} every {:?}; Ctrl-C ends it",

@@ -16,6 +16,7 @@ use crate::{
     failure::{Failure, Kind, of_file},
     render::report::{self, page},
     source::{Capture, Log, Recording},
+    text::shown,
 };
 
 pub(crate) fn run(options: &Report) -> Result<()> {
@@ -77,7 +78,7 @@ fn write(options: &Report, page: &str) -> Result<()> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let cannot = |error| of_file(&format!("cannot write {}", path.display()), &error);
+    let cannot = |error| of_file(&format!("cannot write {}", shown(path)), &error);
     // As far as the umask lets others read it. Opened here, since errors of tempfile name the draft.
     let mut draft = tempfile::Builder::new()
         .make_in(directory, |path| {
@@ -106,7 +107,7 @@ fn may_write(options: &Report) -> Result<()> {
     let refuse = |why: &str| {
         Failure::error(
             Kind::Failed,
-            format!("cannot write {}: it {why}", path.display()),
+            format!("cannot write {}: it {why}", shown(path)),
         )
     };
     match fs::metadata(path) {
@@ -133,7 +134,7 @@ fn exists(options: &Report) -> anyhow::Error {
         Kind::Failed,
         format!(
             "{} exists\n  next: name another file, or --force to replace it",
-            options.output.display()
+            shown(&options.output)
         ),
     )
 }

@@ -13,6 +13,7 @@ use crate::{
     probe::{self, Pins, Probe},
     render::sessions::{Document, table},
     source::{Capture, Selection, Session},
+    text::shown,
 };
 
 /// Sessions in a table. More come in further ones, each with its heading: a table is laid out as a whole, and takes
@@ -76,7 +77,7 @@ async fn read(
         format!(
             "no probe in this network namespace follows sessions (pin directory {})\n  next: \
              mptcp-user attach -i IFACE, without --no-track",
-            pins.root().display()
+            shown(pins.root())
         ),
     ))
 }

@@ -14,6 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{LONGEST_LINE, format};
 use crate::failure::{Failure, Kind, of_file};
+use crate::text::shown;
 
 /// A file that readings are appended to, by nobody else meanwhile.
 pub(crate) struct Appender {
@@ -61,7 +62,7 @@ impl Appender {
         let end = if is_torn(&self.file)? { "\n" } else { "" };
         (&*self.file)
             .write_all(format!("{end}{line}").as_bytes())
-            .with_context(|| format!("cannot write to {}", self.path.display()))?;
+            .with_context(|| format!("cannot write to {}", shown(&self.path)))?;
         self.began.get_or_insert(time);
         Ok(())
     }
@@ -90,7 +91,7 @@ impl Appender {
             match fs::rename(old(number), old(number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(error)
-                        .with_context(|| format!("cannot rename {}", old(number).display()));
+                        .with_context(|| format!("cannot rename {}", shown(&old(number))));
                 }
                 _ => {}
             }
@@ -105,7 +106,7 @@ fn open(path: &Path) -> Result<(Flock<File>, Option<Timestamp>)> {
     let refuse = |why: &str| {
         Failure::error(
             Kind::Failed,
-            format!("cannot record to {}: it {why}", path.display()),
+            format!("cannot record to {}: it {why}", shown(path)),
         )
     };
     loop {
@@ -119,14 +120,14 @@ fn open(path: &Path) -> Result<(Flock<File>, Option<Timestamp>)> {
             .append(true)
             .create(true)
             .open(path)
-            .map_err(|error| of_file(&format!("cannot open {}", path.display()), &error))?;
+            .map_err(|error| of_file(&format!("cannot open {}", shown(path)), &error))?;
         let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
             Failure::error(
                 Kind::Busy,
                 format!(
                     "somebody else records to {0}\n  next: end the other mptcp-user record, or name \
                      another file",
-                    path.display()
+                    shown(path)
                 ),
             )
         })?;
@@ -140,7 +141,7 @@ fn open(path: &Path) -> Result<(Flock<File>, Option<Timestamp>)> {
                 "has something else in it\n  next: name another file",
             ));
         }
-        let began = began(&file).with_context(|| format!("cannot append to {}", path.display()))?;
+        let began = began(&file).with_context(|| format!("cannot append to {}", shown(path)))?;
         return Ok((file, began));
     }
 }
