@@ -392,7 +392,7 @@ pub(crate) struct Record {
     pub(crate) rotate_age: Option<Duration>,
     /// Old files to keep
     #[arg(long, value_name = "N", default_value_t = 9,
-        value_parser = clap::value_parser!(u32).range(1..))]
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) keep: u32,
 }
 

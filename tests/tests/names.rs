@@ -131,7 +131,10 @@ fn names_of_interfaces_command_no_terminal() -> Result<()> {
             &["report", &log, "-o", "-"],
         ] {
             let shown = clean(Command::new(binary()).args(arguments))?;
-            ensure!(arguments[0] != "report" || !shown.contains("<b>g"), "{shown}");
+            ensure!(
+                arguments[0] != "report" || !shown.contains("<b>g"),
+                "{shown}"
+            );
         }
         looked_at("the log", &fs::read(&log)?, b"")?;
         let mut from_elsewhere = Command::new(binary());
@@ -221,10 +224,10 @@ fn logs_and_captures_command_no_terminal() -> Result<()> {
     let captures = captures::all()?;
     let capture = fs::read(captures.first().context("no captures")?)?;
     let records = record::read(&capture)?;
-    for name in NAMES.into_iter().chain([
-        b"two\nlines\tand \x00\x1b[2J".as_slice(),
-        &[b'y'; 700_000],
-    ]) {
+    for name in NAMES
+        .into_iter()
+        .chain([b"two\nlines\tand \x00\x1b[2J".as_slice(), &[b'y'; 700_000]])
+    {
         let text = String::from_utf8_lossy(name);
         let mut reading: Value = serde_json::from_str(&line)?;
         reading["interfaces"][0]["name"] = Value::from(&*text);

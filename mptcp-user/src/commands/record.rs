@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use nix::libc::{EDQUOT, ENOSPC};
+use nix::libc::{EDQUOT, EFBIG, ENOSPC};
 use tokio::time::MissedTickBehavior;
 
 use super::{print, probes::Pinned};
@@ -47,7 +47,7 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
         let trouble = match read(&network, pins, options, &mut remarks, &mut interrupt).await {
             Err(error) => Some(error),
             Ok(line) => match output.append(&line) {
-                Err(error) if !matches!(os_error(&error), Some(ENOSPC | EDQUOT)) => {
+                Err(error) if !matches!(os_error(&error), Some(ENOSPC | EDQUOT | EFBIG)) => {
                     return Err(error);
                 }
                 result => result.err(),
