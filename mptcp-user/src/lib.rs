@@ -18,7 +18,7 @@ mod text;
 
 use std::process::ExitCode;
 
-pub use probe::{OBJECT, filter};
+pub use probe::{OBJECT, filter, pinned};
 pub use source::{capture, log};
 
 /// The program: reads the command line, does what it says.

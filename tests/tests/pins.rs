@@ -255,8 +255,7 @@ fn what_others_may_write_is_refused_until_it_is_mended() -> Result<()> {
         let attach = ["attach", "-i", "p0", "--xdp", "off"];
         let mut is_attached = false;
         for tries in 0..4 {
-            let mut command = command(&namespace, &pins, &attach);
-            let out = finished(&mut command)?;
+            let out = finished(&mut command(&namespace, &pins, &attach))?;
             let said = String::from_utf8_lossy(&out.stderr).into_owned();
             ensure!(!said.contains("panicked"), "{script}: {said}");
             // Hooks are no part of a probe that it cannot do without.
@@ -282,7 +281,7 @@ fn what_others_may_write_is_refused_until_it_is_mended() -> Result<()> {
             output(Command::new("sh").args(["-ec", &mend]))?;
         }
         ensure!(is_attached, "{script}: it is not mended by what is said");
-        output(&mut self::command(&namespace, &pins, &["detach", "--all"]))?;
+        output(&mut command(&namespace, &pins, &["detach", "--all"]))?;
         ensure!(!pins.exists(), "{script}: {} is left", pins.display());
     }
     Ok(())

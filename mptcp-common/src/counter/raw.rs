@@ -114,7 +114,7 @@ impl Leaves {
     pub fn sum(&self) -> u64 {
         bytemuck::cast_ref::<Self, [u64; size_of::<Self>() / 8]>(self)
             .iter()
-            .sum()
+            .fold(0, |sum, count| sum.wrapping_add(*count))
     }
 }
 
@@ -510,13 +510,15 @@ impl Counters {
         self.directions()
             .iter()
             .map(|(_, events)| {
-                events.lost_sessions
-                    + events.lost_subflows
-                    + events.lost_handshakes
-                    + events.lost_tokens
-                    + events.lost_ranges
+                [
+                    events.lost_sessions,
+                    events.lost_subflows,
+                    events.lost_handshakes,
+                    events.lost_tokens,
+                    events.lost_ranges,
+                ]
             })
-            .sum()
+            .fold(0, |sum, lost| lost.into_iter().fold(sum, bounded_sum))
     }
 
     /// What the frames of `not_ip` and `not_tcp` hold, and how many do; those that there are. They add up to these

@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, RingBuf};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use mptcp_common::track::Report;
 
 use super::{conclude_capture, print};
@@ -46,14 +46,8 @@ pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
             let Some(report) = Report::of(&item) else {
                 continue;
             };
-            // The programs' clock is a tick behind ours at times.
-            let age = (report.time as i64).wrapping_sub(start as i64);
-            if age < -10_000_000 {
+            let Some(event) = Event::of(&report, start, offset) else {
                 continue;
-            }
-            let event = Event {
-                time: offset + SignedDuration::from_nanos(age),
-                report: &report,
             };
             text.push_str(&line(&event, options.output));
             shown += 1;

@@ -14,7 +14,7 @@ use aya::{
 };
 use bytemuck::{Pod, Zeroable};
 use jiff::Timestamp;
-use mptcp_common::counter::{HookCounts, KernelHook};
+use mptcp_common::counter::{HookCounts, KernelHook, bounded_sum};
 use nix::errno::Errno;
 
 use super::{
@@ -268,7 +268,8 @@ impl KernelHooks {
         for hook in KernelHook::ALL {
             if pins.iter().any(|pin| pin == hook.function()) {
                 let count = self.failures.get(&(hook as u32), 0);
-                counts[hook as usize] = Some(count.context("cannot read the hooks' counters")?);
+                let count = count.context("cannot read the hooks' counters")?;
+                counts[hook as usize] = Some(bounded_sum(count, 0));
             }
         }
         Ok(counts)

@@ -10,6 +10,7 @@ mod layout;
 mod limits;
 mod memory;
 mod network;
+pub mod pinned;
 mod pins;
 mod seed;
 mod sockets;

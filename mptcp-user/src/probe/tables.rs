@@ -83,7 +83,7 @@ fn are_possible(sizes: &Sizes, limits: &Limits) -> bool {
 
 /// The maps: name in the object, name of the pin, entries per bucket (0 is one bucket), of which
 /// table.
-const MAPS: [(&str, &str, u32, Which); 12] = [
+pub(super) const MAPS: [(&str, &str, u32, Which); 12] = [
     ("HALF_OPEN_TAGS", "handshake-tags", 0, Which::Handshakes),
     ("HALF_OPENS", "handshakes", WAYS, Which::Handshakes),
     ("SUBFLOW_TAGS", "subflow-tags", 0, Which::Subflows),
@@ -118,7 +118,7 @@ const RANGES: [&str; 2] = ["RANGE_TAGS", "RANGES"];
 const FILTER_PIN: &str = "filter";
 
 #[derive(Clone, Copy)]
-enum Which {
+pub(super) enum Which {
     Handshakes,
     Subflows,
     Sessions,
@@ -277,7 +277,7 @@ impl Agreement {
     const SHAPE: Shape = Shape::array::<Self>(1);
 
     /// What a map of these tables has to be.
-    fn shape(&self, name: &str) -> Option<Shape> {
+    pub(super) fn shape(&self, name: &str) -> Option<Shape> {
         let (.., ways, which) = MAPS.iter().find(|(known, ..)| *known == name)?;
         let entries = self.buckets(*which) * (*ways).max(1);
         let tags = Shape::array::<Bucket<Atomics>>(entries);
@@ -317,11 +317,16 @@ impl Agreement {
         Seeded { sessions, subflows }
     }
 
-    /// Notes that so many more were adopted.
-    pub(crate) fn note(&mut self, more: Seeded, pins: &NamespacePins) -> Result<()> {
+    /// Counts so many more as adopted.
+    pub(crate) fn add(&mut self, more: Seeded) {
         let [sessions, subflows] = &mut self.seeded;
         *sessions = sessions.saturating_add(more.sessions);
         *subflows = subflows.saturating_add(more.subflows);
+    }
+
+    /// Notes that so many more were adopted.
+    pub(crate) fn note(&mut self, more: Seeded, pins: &NamespacePins) -> Result<()> {
+        self.add(more);
         let tables = pins.open()?.context("the tables were removed")?;
         self.write(&tables)
     }

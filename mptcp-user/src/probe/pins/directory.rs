@@ -180,7 +180,7 @@ impl Directory {
     }
 
     fn not_a_directory(&self, name: &OsStr) -> anyhow::Error {
-        let path = shown(&self.path.join(name)).to_string();
+        let path = shown(self.path.join(name)).to_string();
         let what = match self.status(name) {
             Ok(Some(status)) if is(&status, SFlag::S_IFLNK) => {
                 "is a symbolic link, which may lead anywhere"
@@ -211,7 +211,7 @@ impl Directory {
     }
 
     fn make_child(&self, name: &OsStr) -> Result<Self> {
-        let what = || format!("cannot create {}", shown(&self.path.join(name)));
+        let what = || format!("cannot create {}", shown(self.path.join(name)));
         match mkdirat(&self.descriptor, name, PRIVATE) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(error) => return Err(error).with_context(what),
@@ -305,7 +305,7 @@ impl Directory {
 
     /// A name in it, for sentences.
     fn of(&self, name: &str) -> impl Display {
-        shown(&self.path.join(name)).to_string()
+        shown(self.path.join(name)).to_string()
     }
 
     /// The names of its entries.
@@ -491,7 +491,7 @@ impl Directory {
         let Some(other) = self.names()?.into_iter().next() else {
             return Ok(());
         };
-        let other = shown(&self.path.join(other)).to_string();
+        let other = shown(self.path.join(other)).to_string();
         Err(Failure::error(
             Kind::Failed,
             format!(

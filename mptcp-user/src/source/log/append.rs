@@ -102,7 +102,7 @@ impl Appender {
             match fs::rename(old(number), old(number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(error)
-                        .with_context(|| format!("cannot rename {}", shown(&old(number))));
+                        .with_context(|| format!("cannot rename {}", shown(old(number))));
                 }
                 _ => {}
             }
