@@ -222,7 +222,7 @@ fn only_logs_are_renamed_and_overwritten() -> Result<()> {
                 "other" => drop(directory.write(&name, "my diary\n")?),
                 "fifo" => drop(directory.fifo(&name)?),
                 "newer" => {
-                    drop(directory.write(&name, line.replacen("version\":1", "version\":9", 1))?)
+                    drop(directory.write(&name, line.replacen("version\":1", "version\":9", 1))?);
                 }
                 _ => {
                     directory.write(&name, &line)?;
