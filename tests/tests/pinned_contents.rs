@@ -33,7 +33,13 @@ fn a_hundred_thousand_corruptions_are_shown_in_words() -> Result<()> {
             true => numbers.below(LENGTH),
             false => numbers.below(2000),
         };
-        bytes.extend(std::iter::repeat_n(0, length as usize));
+        // Now and then all of them are as large as can be.
+        let fill = if numbers.one_in(8) {
+            edge(&mut numbers)
+        } else {
+            0
+        };
+        bytes.extend(std::iter::repeat_n(fill, length as usize));
         for _ in 0..numbers.below(40 + length / 40) {
             let at =
                 numbers.below(bytes.len() as u64 - good.len() as u64 + 1) as usize + good.len();

@@ -526,7 +526,13 @@ impl Counters {
     pub fn protocols(&self) -> impl Iterator<Item = (Protocol, u64)> {
         let counts: [u64; Protocol::COUNTED] = bytemuck::cast(self.protocols);
         let (ip, others) = counts.split_at(Protocol::FIRST_LINK as usize);
-        let left = |leaf: u64, counts: &[u64]| leaf.saturating_sub(counts.iter().sum());
+        let left = |leaf: u64, counts: &[u64]| {
+            leaf.saturating_sub(
+                counts
+                    .iter()
+                    .fold(0, |sum, count| sum.saturating_add(*count)),
+            )
+        };
         let udp = left(self.leaves.not_tcp, ip);
         let arp = left(self.leaves.not_ip, others);
         (0..)
