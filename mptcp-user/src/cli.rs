@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::{
+    borrow::Cow,
     ffi::{OsStr, OsString},
     net::IpAddr,
     path::PathBuf,
@@ -23,6 +24,7 @@ use crate::{
     offline::{Config, Sizes},
     probe::{Policy, Substitute},
     source::{Order, Range, Selection, State},
+    text::visible,
 };
 
 /// Counts Multipath TCP on the wire, in the kernel's fast path.
@@ -390,7 +392,7 @@ pub(crate) struct Record {
     pub(crate) rotate_age: Option<Duration>,
     /// Old files to keep
     #[arg(long, value_name = "N", default_value_t = 9,
-        value_parser = clap::value_parser!(u32).range(1..))]
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) keep: u32,
 }
 
@@ -644,7 +646,18 @@ fn substitute(text: &str) -> Result<Substitute, String> {
 /// Reads the command line; ends the process where it makes no sense, with what to write instead.
 pub(crate) fn parse() -> Cli {
     let arguments = normalise(std::env::args_os());
-    Cli::try_parse_from(&arguments).unwrap_or_else(|error| with_tip(error, &arguments).exit())
+    Cli::try_parse_from(&arguments).unwrap_or_else(|error| {
+        let error = with_tip(error, &arguments);
+        let text = error.render().to_string();
+        match visible(&text) {
+            Cow::Borrowed(_) => error.exit(),
+            // It says what was typed, which a script may have from elsewhere.
+            Cow::Owned(text) => {
+                eprint!("{text}");
+                std::process::exit(error.exit_code());
+            }
+        }
+    })
 }
 
 /// An interface that stands by itself, as many commands have it, is told where it belongs.

@@ -8,6 +8,8 @@ use std::{
     process::ExitCode,
 };
 
+use crate::text::visible;
+
 /// What went wrong, as far as the exit code tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -46,12 +48,17 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// The next step where a file may not grow.
+const TOO_LARGE: &str = "\n  next: a limit of this process (ulimit -f) lets files grow no further: raise it, or have \
+    `record` begin new files with --rotate-size";
+
 /// An error of a file that the user named, with which no capability helps.
 pub(crate) fn of_file(what: &str, error: &io::Error) -> anyhow::Error {
     let next = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "\n  next: name another file, or run it as a user who may use this one"
         }
+        io::ErrorKind::FileTooLarge => TOO_LARGE,
         _ => "",
     };
     Failure::error(Kind::Failed, format!("{what}: {error}{next}"))
@@ -67,7 +74,8 @@ pub(crate) fn kind(error: &anyhow::Error) -> Kind {
 
 /// Tells the user something that is no result: on standard error, if anybody still reads it.
 pub(crate) fn say(text: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "mptcp-user: {text}");
+    let text = text.to_string();
+    let _ = writeln!(io::stderr(), "mptcp-user: {}", visible(&text));
 }
 
 /// The system's error number under an error.
@@ -135,6 +143,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             "\n  next: run it as root (sudo), or with CAP_SYS_ADMIN, CAP_BPF, CAP_NET_ADMIN and \
              CAP_PERFMON and access to the pin directory",
         ),
+        nix::libc::EFBIG => Some(TOO_LARGE),
         nix::libc::ENODEV => Some("\n  next: `ip link` lists the interfaces"),
         _ => None,
     }

@@ -8,15 +8,17 @@
 mod cli;
 mod commands;
 mod failure;
+mod interrupt;
 pub mod offline;
 mod probe;
 mod progress;
 mod render;
 mod source;
+mod text;
 
 use std::process::ExitCode;
 
-pub use probe::{OBJECT, filter};
+pub use probe::{OBJECT, filter, pinned};
 pub use source::{capture, log};
 
 /// The program: reads the command line, does what it says.

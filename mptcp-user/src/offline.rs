@@ -117,6 +117,15 @@ impl<S: Zeroable> Owned<S> {
     }
 }
 
+impl<S> Owned<S> {
+    /// Puts something into a slot, whatever tag it says.
+    pub(crate) fn put(&mut self, slot: u32, entry: S) {
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = entry;
+        }
+    }
+}
+
 impl<S> Table for Owned<S> {
     type Memory = Atomics;
     type Slot = S;

@@ -193,6 +193,48 @@ pub fn pcapng(is_big_endian: bool, interfaces: &[Interface], records: &[Record])
     file.bytes
 }
 
+/// A pcapng file of one Ethernet interface in which every text is this one: comments, hardware, system, program,
+/// names, filter.
+pub fn with_texts(text: &[u8], records: &[Record]) -> Vec<u8> {
+    let text = &text[..text.len().min(60_000)];
+    let mut file = Words::new(false);
+    file.block(0x0a0d_0d0a, |body| {
+        body.add(&[0x1a2b_3c4d]);
+        body.add16(&[1, 0]);
+        body.add(&[u32::MAX, u32::MAX]);
+        for code in [1, 2, 3, 4] {
+            body.option(code, text);
+        }
+        body.option(0, &[]);
+    });
+    file.block(1, |body| {
+        body.add16(&[1, 0]);
+        body.add(&[0]);
+        let filter = [&[0], text].concat();
+        body.option(11, &filter);
+        for code in [1, 2, 3, 12] {
+            body.option(code, text);
+        }
+        body.option(0, &[]);
+    });
+    for record in records {
+        let time = record.nanoseconds / 1000;
+        file.block(6, |body| {
+            body.add(&[
+                0,
+                (time >> 32) as u32,
+                time as u32,
+                record.bytes.len() as u32,
+                record.length,
+            ]);
+            body.padded(&record.bytes);
+            body.option(1, text);
+            body.option(0, &[]);
+        });
+    }
+    file.bytes
+}
+
 /// A pcapng file of one Ethernet interface and packets without time.
 pub fn simple_packets(records: &[Record]) -> Vec<u8> {
     in_blocks(false, Interface::ETHERNET, 3, records, |body, record| {

@@ -34,6 +34,8 @@ pub(crate) enum Target {
     Capture,
     /// Logs
     Log,
+    /// Contents of pinned maps
+    Pinned,
 }
 
 impl Target {
@@ -45,6 +47,7 @@ impl Target {
             Self::Sessions => "sessions",
             Self::Capture => "capture",
             Self::Log => "log",
+            Self::Pinned => "pinned",
         }
     }
 }

@@ -114,7 +114,7 @@ impl Leaves {
     pub fn sum(&self) -> u64 {
         bytemuck::cast_ref::<Self, [u64; size_of::<Self>() / 8]>(self)
             .iter()
-            .sum()
+            .fold(0, |sum, count| sum.wrapping_add(*count))
     }
 }
 
@@ -510,13 +510,15 @@ impl Counters {
         self.directions()
             .iter()
             .map(|(_, events)| {
-                events.lost_sessions
-                    + events.lost_subflows
-                    + events.lost_handshakes
-                    + events.lost_tokens
-                    + events.lost_ranges
+                [
+                    events.lost_sessions,
+                    events.lost_subflows,
+                    events.lost_handshakes,
+                    events.lost_tokens,
+                    events.lost_ranges,
+                ]
             })
-            .sum()
+            .fold(0, |sum, lost| lost.into_iter().fold(sum, bounded_sum))
     }
 
     /// What the frames of `not_ip` and `not_tcp` hold, and how many do; those that there are. They add up to these
@@ -524,7 +526,13 @@ impl Counters {
     pub fn protocols(&self) -> impl Iterator<Item = (Protocol, u64)> {
         let counts: [u64; Protocol::COUNTED] = bytemuck::cast(self.protocols);
         let (ip, others) = counts.split_at(Protocol::FIRST_LINK as usize);
-        let left = |leaf: u64, counts: &[u64]| leaf.saturating_sub(counts.iter().sum());
+        let left = |leaf: u64, counts: &[u64]| {
+            leaf.saturating_sub(
+                counts
+                    .iter()
+                    .fold(0, |sum, count| sum.saturating_add(*count)),
+            )
+        };
         let udp = left(self.leaves.not_tcp, ip);
         let arp = left(self.leaves.not_ip, others);
         (0..)

@@ -88,6 +88,13 @@ pub enum Fallback {
     DroppedSyn = 7,
 }
 
+impl Report {
+    /// Reads one from the bytes of a record; `None` if they are not as long.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        bytemuck::try_pod_read_unaligned(bytes).ok()
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

@@ -13,16 +13,18 @@ use anyhow::Result;
 use aya_log::EbpfLogger;
 use mptcp_common::counter::Role;
 
-use super::{Interrupt, LOOPBACK, conclude, once, print};
+use super::{LOOPBACK, conclude, once, print};
 use crate::{
     cli::{Attach, KernelLog},
     failure::{causes, say},
+    interrupt::Interrupt,
     probe::{
         self, Attached, HostLimits, Interface, KernelHooks, Loads, Network, Pins, Policy, Probe,
         Seeded, Settings,
     },
     progress::Progress,
     render::table::role_name,
+    text::visible,
 };
 
 pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
@@ -56,9 +58,8 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
     let mut done = Vec::new();
     let mut failures = Vec::new();
     let mut is_host = false;
+    let lock = pins.lock(&mut interrupt).await?;
     let progress = Progress::new();
-    progress.step("waiting for another command that changes what is attached");
-    let lock = pins.lock()?;
     let mut loads = Loads::new(&network, &names, progress).await?;
     for name in &names {
         match attach(&network, pins, name, &settings, &mut loads).await {
@@ -105,7 +106,7 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
         if failures.is_empty() && printed.is_ok() {
             follow_log(&network, pins, &done, &mut interrupt).await?;
         }
-        quieten(&network, pins, &done, &settings).await?;
+        quieten(&network, pins, &done, &settings, &mut interrupt).await?;
     }
     conclude(failures, names.len())?;
     printed
@@ -117,12 +118,13 @@ async fn quieten(
     pins: &Pins,
     interfaces: &[Interface],
     settings: &Settings,
+    interrupt: &mut Interrupt,
 ) -> Result<()> {
     let quiet = Settings {
         log_level: 0,
         ..*settings
     };
-    let Some(_lock) = pins.lock_to_remove()? else {
+    let Some(_lock) = pins.lock_to_remove(Some(interrupt)).await? else {
         return Ok(());
     };
     // Their counters are there, and so are the programs that they have in common.
@@ -291,7 +293,8 @@ impl log::Log for StandardError {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let line = writeln!(io::stderr(), "{} {}", record.level(), record.args());
+        let text = record.args().to_string();
+        let line = writeln!(io::stderr(), "{} {}", record.level(), visible(&text));
         self.0.fetch_and(line.is_ok(), Ordering::Relaxed);
     }
 

@@ -10,7 +10,8 @@ use crate::{
 };
 
 pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Detach) -> Result<()> {
-    let Some(_lock) = pins.lock_to_remove()? else {
+    let Some(_lock) = pins.lock_to_remove(None).await? else {
+        pins.remove_if_empty();
         return match options.interfaces.first() {
             Some(name) => Err(nothing_at(name)),
             None => print("nothing is attached\n"),

@@ -1,20 +1,21 @@
 //! `mptcp-user events`
 
-use std::{fs::File, ops::ControlFlow, path::Path, time::Duration};
+use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Map, MapData, RingBuf};
-use jiff::{SignedDuration, Timestamp};
+use aya::maps::{Map, RingBuf};
+use jiff::Timestamp;
 use mptcp_common::track::Report;
-use nix::fcntl::{Flock, FlockArg};
 
-use super::{Interrupt, conclude_capture, print};
+use super::{conclude_capture, print};
 use crate::{
     cli::{Events, EventsOutput},
     failure::{Failure, Kind},
-    probe::{self, NamespacePins, Pins},
+    interrupt::Interrupt,
+    probe::{self, Lock, NamespacePins, Pins},
     render::events::Event,
     source::Capture,
+    text::shown,
 };
 
 /// How often the ring is emptied.
@@ -31,9 +32,7 @@ pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
     let offset = Timestamp::now();
     let shared = shared(pins)?;
     let _watch = watch(&shared)?;
-    let path = shared.table("events");
-    let map =
-        MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let map = probe::events(&shared)?.context("the events were removed at once")?;
     let mut ring = RingBuf::try_from(Map::RingBuf(map))?;
     let mut shown = 0;
     let mut poll = tokio::time::interval(INTERVAL);
@@ -44,15 +43,11 @@ pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
         }
         let mut text = String::new();
         while let Some(item) = ring.next() {
-            let report: Report = bytemuck::pod_read_unaligned(&item);
-            // The programs' clock is a tick behind ours at times.
-            let age = report.time as i64 - start as i64;
-            if age < -10_000_000 {
+            let Some(report) = Report::of(&item) else {
                 continue;
-            }
-            let event = Event {
-                time: offset + SignedDuration::from_nanos(age),
-                report: &report,
+            };
+            let Some(event) = Event::of(&report, start, offset) else {
+                continue;
             };
             text.push_str(&line(&event, options.output));
             shown += 1;
@@ -94,7 +89,7 @@ fn shared(pins: &Pins) -> Result<NamespacePins> {
     let namespace = probe::namespace()?;
     for here in pins.interfaces()? {
         let shared = here.shared();
-        if here.namespace == namespace && probe::exists(&shared.table("events"))? {
+        if here.namespace == namespace && probe::events(&shared)?.is_some() {
             return Ok(shared);
         }
     }
@@ -103,16 +98,14 @@ fn shared(pins: &Pins) -> Result<NamespacePins> {
         format!(
             "no probe in this network namespace follows sessions (pin directory {})\n  next: \
              mptcp-user attach -i IFACE, without --no-track",
-            pins.root().display()
+            shown(pins.root())
         ),
     ))
 }
 
 /// A ring has one reader: what it took, nobody else sees.
-fn watch(shared: &NamespacePins) -> Result<Flock<File>> {
-    let directory = File::open(shared.directory())
-        .with_context(|| format!("cannot open {}", shared.directory().display()))?;
-    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|_| {
+fn watch(shared: &NamespacePins) -> Result<Lock> {
+    shared.watch()?.ok_or_else(|| {
         Failure::error(
             Kind::Busy,
             "somebody else watches the events of this network namespace, and they are told once\n  \

@@ -13,14 +13,16 @@ mod status;
 use std::io::{self, BufWriter, Write as _};
 
 use anyhow::{Context as _, Result};
+use nix::libc;
 use serde::Serialize;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::{Cli, Command},
     failure::{self, Failure, Kind},
     probe::{self, Interface, InterfacePins, Pins, Probe},
     source::{Capture, Log},
+    text::{Visible, visible},
 };
 
 /// Runs a command to its end.
@@ -36,43 +38,19 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         .build()
         .context("cannot start the runtime")?
         .block_on(async {
+            // Where a file may not grow (ulimit -f), a write fails, and no signal ends this in the middle of a line.
+            let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ));
             match cli.command {
                 Command::Attach(options) => attach::run(&pins, &options).await,
                 Command::Detach(options) => detach::run(&pins, is_in_namespace, &options).await,
                 Command::Status(options) => status::run(&pins, is_in_namespace, &options).await,
                 Command::Stat(options) => stat::run(&pins, &options).await,
-                Command::Sessions(options) => sessions::run(&pins, &options),
+                Command::Sessions(options) => sessions::run(&pins, &options).await,
                 Command::Events(options) => events::run(&pins, &options).await,
                 Command::Record(options) => record::run(&pins, &options).await,
                 Command::Report(options) => report::run(&options),
             }
         })
-}
-
-/// Signals by which somebody wants this process to end. Made before anything is attached, so that
-/// none of them ends it in the middle.
-#[derive(Debug)]
-struct Interrupt([Signal; 3]);
-
-impl Interrupt {
-    fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).context("cannot wait for signals");
-        Ok(Self([
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::hangup())?,
-        ]))
-    }
-
-    /// Waits for one.
-    async fn wait(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
 }
 
 /// What a probe on the loopback interface counts.
@@ -135,7 +113,7 @@ fn conclude_log(log: &Log) -> Result<()> {
 /// endless commands end.
 fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
+    out.write_all(visible(text).as_bytes())
         .and_then(|()| out.flush())
         .context("cannot write to standard output")
 }
@@ -143,7 +121,7 @@ fn print(text: &str) -> Result<()> {
 /// The same of an object, written as it is made.
 fn print_json(object: &impl Serialize) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    serde_json::to_writer_pretty(&mut out, object)
+    serde_json::to_writer_pretty(Visible(&mut out), object)
         .map_err(io::Error::from)
         .and_then(|()| writeln!(out))
         .and_then(|()| out.flush())

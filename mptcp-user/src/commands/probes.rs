@@ -8,6 +8,7 @@ use crate::{
     failure::{Failure, Kind},
     probe::{self, Interface, InterfacePins, KernelHooks, Network, Pins, Probe},
     source::Live,
+    text::shown,
 };
 
 /// Pinned probes.
@@ -134,7 +135,7 @@ fn none(pins: &Pins) -> Result<anyhow::Error> {
         "mptcp-user attach -i IFACE; other namespaces have probes: `mptcp-user status` lists them, --netns NAME \
          goes there"
     };
-    let root = pins.root().display();
+    let root = shown(pins.root());
     Ok(Failure::error(
         Kind::Failed,
         format!(

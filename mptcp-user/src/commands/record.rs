@@ -6,15 +6,17 @@ use std::{
 };
 
 use anyhow::Result;
-use nix::libc::{EDQUOT, ENOSPC};
+use nix::libc::{EDQUOT, EFBIG, ENOSPC};
 use tokio::time::MissedTickBehavior;
 
-use super::{Interrupt, print, probes::Pinned};
+use super::{print, probes::Pinned};
 use crate::{
     cli::Record,
     failure::{Failure, Kind, os_error, say, sentence},
+    interrupt::Interrupt,
     probe::{Network, Pins},
     source::{Appender, Reading, log_line},
+    text::shown,
 };
 
 pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
@@ -25,7 +27,7 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
     interval.tick().await;
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // What is wrong from the start ends the command, and leaves no empty file.
-    let first = read(&network, pins, options, &mut remarks).await?;
+    let first = read(&network, pins, options, &mut remarks, &mut interrupt).await?;
     let mut output = Output::open(options)?;
     output.append(&first)?;
     let mut readings = 1;
@@ -42,10 +44,10 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
         readings += 1;
         // What goes wrong later may be right again the next time: the probe is attached again, there
         // is room on the disk.
-        let trouble = match read(&network, pins, options, &mut remarks).await {
+        let trouble = match read(&network, pins, options, &mut remarks, &mut interrupt).await {
             Err(error) => Some(error),
             Ok(line) => match output.append(&line) {
-                Err(error) if !matches!(os_error(&error), Some(ENOSPC | EDQUOT)) => {
+                Err(error) if !matches!(os_error(&error), Some(ENOSPC | EDQUOT | EFBIG)) => {
                     return Err(error);
                 }
                 result => result.err(),
@@ -73,8 +75,9 @@ async fn read(
     pins: &Pins,
     options: &Record,
     remarks: &mut Remarks,
+    interrupt: &mut Interrupt,
 ) -> Result<Line> {
-    let _lock = pins.lock_to_read()?;
+    let _lock = pins.lock_to_read(Some(interrupt)).await?;
     let mut opened = Pinned::open(network, pins, &options.interfaces).await?;
     if let Some(name) = opened.absent.first() {
         network.interface(name).await?;
@@ -103,7 +106,7 @@ fn told(reading: &Reading, options: &Record) -> String {
         .collect();
     let file = match options.output.to_str() {
         Some("-") => "standard output".to_owned(),
-        _ => options.output.display().to_string(),
+        _ => shown(&options.output).to_string(),
     };
     format!(
         "recording {} to {file} every {:?}; Ctrl-C ends it",

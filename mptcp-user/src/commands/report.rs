@@ -1,14 +1,18 @@
 //! `mptcp-user report`
 
 use std::{
-    fs::{self, Metadata, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Write as _},
     ops::ControlFlow,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    path::Path,
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
+    path::{Path, PathBuf},
 };
 
 use anyhow::Result;
+use nix::libc::{O_DIRECTORY, O_PATH};
 
 use super::{conclude_capture, conclude_log, print};
 use crate::{
@@ -16,19 +20,21 @@ use crate::{
     failure::{Failure, Kind, of_file},
     render::report::{self, page},
     source::{Capture, Log, Recording},
+    text::shown,
 };
 
 pub(crate) fn run(options: &Report) -> Result<()> {
     // Told before a large capture is read, and looked at again when the page is there.
     may_write(options)?;
+    let to = Target::open(&options.output)?;
     let range = options.readings.of(&[]);
     match Recording::open(&options.file, options.analysis.config(), range, true)? {
         Recording::Capture(mut capture) => {
-            write(options, &of_capture(&mut capture, options)?)?;
+            write(options, &to, &of_capture(&mut capture, options)?)?;
             conclude_capture(&capture)
         }
         Recording::Log(mut log) => {
-            write(options, &of_log(&mut log, options)?)?;
+            write(options, &to, &of_log(&mut log, options)?)?;
             conclude_log(&log)
         }
     }
@@ -67,20 +73,52 @@ fn remarks(mut remarks: Vec<String>, conclusion: Result<()>) -> Vec<String> {
     remarks
 }
 
+/// The directory of the page, open: a relative path may lead nowhere from the root of this process's mounts.
+struct Target(Option<File>);
+
+impl Target {
+    fn open(path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self(None));
+        }
+        let directory = directory(path);
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(O_DIRECTORY | O_PATH)
+            .open(directory)
+            .map_err(|error| of_file(&format!("cannot write {}", shown(path)), &error))?;
+        Ok(Self(Some(file)))
+    }
+
+    /// A path of it that does not begin with the working directory's.
+    fn path(&self) -> Option<PathBuf> {
+        let number = self.0.as_ref()?.as_raw_fd();
+        Some(PathBuf::from(format!("/proc/self/fd/{number}"))).filter(|path| path.exists())
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// The whole page or none: it takes its name when it is complete.
-fn write(options: &Report, page: &str) -> Result<()> {
+fn write(options: &Report, to: &Target, page: &str) -> Result<()> {
     let path = &options.output;
     if path == Path::new("-") {
         return print(page);
     }
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
+    let Some(name) = path.file_name() else {
+        return Err(not_regular(path));
     };
-    let cannot = |error| of_file(&format!("cannot write {}", path.display()), &error);
+    let directory = to.path().unwrap_or_else(|| directory(path).to_owned());
+    let path_in_it = directory.join(name);
+    let cannot = |error| of_file(&format!("cannot write {}", shown(path)), &error);
     // As far as the umask lets others read it. Opened here, since errors of tempfile name the draft.
     let mut draft = tempfile::Builder::new()
-        .make_in(directory, |path| {
+        .make_in(&directory, |path| {
             let mut options = OpenOptions::new();
             options.write(true).create_new(true).mode(0o666).open(path)
         })
@@ -90,9 +128,9 @@ fn write(options: &Report, page: &str) -> Result<()> {
         .write_all(page.as_bytes())
         .map_err(cannot)?;
     let result = if options.force {
-        draft.persist(path)
+        draft.persist(path_in_it)
     } else {
-        draft.persist_noclobber(path)
+        draft.persist_noclobber(path_in_it)
     };
     match result {
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(exists(options)),
@@ -106,15 +144,13 @@ fn may_write(options: &Report) -> Result<()> {
     let refuse = |why: &str| {
         Failure::error(
             Kind::Failed,
-            format!("cannot write {}: it {why}", path.display()),
+            format!("cannot write {}: it {why}", shown(path)),
         )
     };
     match fs::metadata(path) {
         Err(_) => Ok(()),
         _ if path == Path::new("-") => Ok(()),
-        Ok(there) if !there.is_file() => Err(refuse(
-            "is no regular file\n  next: name a file, or - for standard output",
-        )),
+        Ok(there) if !there.is_file() => Err(not_regular(path)),
         Ok(_) if !options.force => Err(exists(options)),
         Ok(there) => {
             let id = |file: &Metadata| (file.dev(), file.ino());
@@ -128,12 +164,22 @@ fn may_write(options: &Report) -> Result<()> {
     }
 }
 
+fn not_regular(path: &Path) -> anyhow::Error {
+    Failure::error(
+        Kind::Failed,
+        format!(
+            "cannot write {}: it is no regular file\n  next: name a file, or - for standard output",
+            shown(path)
+        ),
+    )
+}
+
 fn exists(options: &Report) -> anyhow::Error {
     Failure::error(
         Kind::Failed,
         format!(
             "{} exists\n  next: name another file, or --force to replace it",
-            options.output.display()
+            shown(&options.output)
         ),
     )
 }

@@ -13,13 +13,14 @@ use crate::{
     probe::{self, Pins, Probe},
     render::sessions::{Document, table},
     source::{Capture, Selection, Session},
+    text::shown,
 };
 
 /// Sessions in a table. More come in further ones, each with its heading: a table is laid out as a whole, and takes
 /// some kilobytes for each.
 const BLOCK: usize = 10_000;
 
-pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
+pub(crate) async fn run(pins: &Pins, options: &Sessions) -> Result<()> {
     let capture = match &options.capture.log_file {
         None => None,
         Some(file) => {
@@ -31,7 +32,7 @@ pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
     let selection = options.selection();
     let (role, time, sessions) = match &capture {
         Some(capture) => capture.sessions(&selection)?,
-        None => read(pins, &selection)?,
+        None => read(pins, &selection).await?,
     };
     match options.output {
         SessionsOutput::Table if sessions.is_empty() => print(match capture {
@@ -55,8 +56,11 @@ pub(crate) fn run(pins: &Pins, options: &Sessions) -> Result<()> {
 }
 
 /// The sessions of this network namespace's probes, which share their tables.
-fn read(pins: &Pins, selection: &Selection) -> Result<(Role, Option<Timestamp>, Vec<Session>)> {
-    let _lock = pins.lock_to_read()?;
+async fn read(
+    pins: &Pins,
+    selection: &Selection,
+) -> Result<(Role, Option<Timestamp>, Vec<Session>)> {
+    let _lock = pins.lock_to_read(None).await?;
     let namespace = probe::namespace()?;
     for here in pins.interfaces()? {
         if here.namespace != namespace {
@@ -73,7 +77,7 @@ fn read(pins: &Pins, selection: &Selection) -> Result<(Role, Option<Timestamp>, 
         format!(
             "no probe in this network namespace follows sessions (pin directory {})\n  next: \
              mptcp-user attach -i IFACE, without --no-track",
-            pins.root().display()
+            shown(pins.root())
         ),
     ))
 }

@@ -5,10 +5,11 @@ use std::{ops::ControlFlow, path::Path};
 use anyhow::Result;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Interrupt, conclude_capture, conclude_log, print, probes::Pinned};
+use super::{conclude_capture, conclude_log, print, probes::Pinned};
 use crate::{
     cli::{ClearStats, PolicyLimits, Stat, StatOutput},
     failure::{Failure, Kind, say},
+    interrupt::Interrupt,
     probe::{self, HostLimits, Network, Pins, Policy, Probe, Settings},
     render::{
         json,
@@ -35,7 +36,7 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
     }
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
-    let (mut live, is_temporary) = open(&network, pins, options).await?;
+    let (mut live, is_temporary) = open(&network, pins, options, &mut interrupt).await?;
     probe::sweep(pins);
     // A probe that has just come has nothing to show at once.
     let period = options.live_interval();
@@ -63,7 +64,7 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
         if let Some(what) = options.clear_stats {
             live.clear(what)?;
             if what == ClearStats::Full {
-                live.clear_tables(&network, pins).await?;
+                live.clear_tables(&network, pins, &mut interrupt).await?;
             }
         }
         displays += 1;
@@ -188,8 +189,13 @@ fn display(statistics: &Statistics, options: &Stat) -> String {
 
 /// The probes on the interfaces that were asked for. One without a probe gets it for the time of this
 /// command: was that so?
-async fn open(network: &Network, pins: &Pins, options: &Stat) -> Result<(Live, bool)> {
-    let _lock = pins.lock_to_read()?;
+async fn open(
+    network: &Network,
+    pins: &Pins,
+    options: &Stat,
+    interrupt: &mut Interrupt,
+) -> Result<(Live, bool)> {
+    let _lock = pins.lock_to_read(Some(interrupt)).await?;
     let mut opened = Pinned::open(network, pins, &options.interfaces).await?;
     for remark in &opened.remarks {
         say(remark);

@@ -20,6 +20,7 @@ use crate::{
         passed,
         table::{lines, new_table, role_name},
     },
+    text::shown,
 };
 
 /// What is known of one probe.
@@ -60,9 +61,9 @@ impl Entry {
     /// Its name, where several namespaces have interfaces.
     fn label(&self) -> String {
         match &self.elsewhere {
-            None => self.name.clone(),
-            Some(Some(netns)) => format!("{} in {netns}", self.name),
-            Some(None) => format!("{} in {}", self.name, self.pins.namespace),
+            None => shown(&self.name).to_string(),
+            Some(Some(netns)) => format!("{} in {}", shown(&self.name), shown(netns)),
+            Some(None) => format!("{} in {}", shown(&self.name), self.pins.namespace),
         }
     }
 
@@ -92,8 +93,8 @@ impl Entry {
     fn command(&self, what: &str) -> String {
         let netns = self
             .netns()
-            .map_or(String::new(), |netns| format!("--netns {netns} "));
-        format!("mptcp-user {netns}{what} -i {}", self.name)
+            .map_or(String::new(), |netns| format!("--netns {} ", shown(netns)));
+        format!("mptcp-user {netns}{what} -i {}", shown(&self.name))
     }
 
     /// What a state is without more.
@@ -148,7 +149,7 @@ pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Status) -> Resul
             } else {
                 "mptcp-user attach -i IFACE"
             };
-            format!("no probe under {}\n  next: {next}\n", pins.root().display())
+            format!("no probe under {}\n  next: {next}\n", shown(pins.root()))
         }
         StatusOutput::Table => table(pins, &entries),
     };
@@ -157,7 +158,7 @@ pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Status) -> Resul
 
 async fn entries(pins: &Pins, only_here: bool) -> Result<Vec<Entry>> {
     let namespace = probe::namespace()?;
-    let _lock = pins.lock_to_read()?;
+    let _lock = pins.lock_to_read(None).await?;
     let network = Network::connect()?;
     let mut entries = Vec::new();
     for here in pins.interfaces()? {
@@ -578,7 +579,7 @@ fn counters(entry: &Entry) -> Option<Counters> {
 fn json(pins: &Pins, entries: &[Entry]) -> Value {
     json!({
         "schema_version": 1,
-        "pin_dir": pins.root(),
+        "pin_dir": pins.root().to_string_lossy(),
         "interfaces": entries
             .iter()
             .map(|entry| json!({
@@ -586,7 +587,7 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                 "index": entry.pins.index,
                 "namespace": entry.pins.namespace,
                 "netns": entry.netns(),
-                "pins": entry.pins.directory(),
+                "pins": entry.pins.path().to_string_lossy(),
                 "state": entry.state.name(),
                 "reason": entry.reason,
                 "loopback": entry.is_loopback,

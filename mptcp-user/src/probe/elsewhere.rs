@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 use super::network::{Network, enter};
+use crate::text::shown;
 
 /// Runs `work` in a thread that is in the network namespace at a path.
 pub(crate) fn in_namespace<T: Send>(
@@ -34,7 +35,7 @@ pub(crate) fn in_namespace<T: Send>(
 /// The name of `ip netns` that a path is, if it is one.
 pub(crate) fn name_of(path: &Path) -> Option<String> {
     let name = path.strip_prefix(NAMED).ok()?;
-    Some(name.display().to_string())
+    Some(name.to_string_lossy().into_owned())
 }
 
 /// Where `ip netns` keeps its names.
@@ -79,7 +80,7 @@ fn search(
     let what = || {
         format!(
             "cannot look for a network namespace in {}",
-            directory.display()
+            shown(directory)
         )
     };
     let entries = match fs::read_dir(directory) {
@@ -107,7 +108,7 @@ fn search(
     match hidden {
         None => Ok(None),
         Some((path, error)) => {
-            Err(error).with_context(|| format!("cannot look at {}", path.display()))
+            Err(error).with_context(|| format!("cannot look at {}", shown(path)))
         }
     }
 }

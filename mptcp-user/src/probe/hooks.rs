@@ -5,7 +5,7 @@
 
 use std::{
     ffi::CString,
-    fs, mem,
+    mem,
     os::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
@@ -20,7 +20,7 @@ use aya::{
     Ebpf,
     programs::{
         LinkOrder, ProgramInfo, SchedClassifier, TcAttachType, Xdp, XdpMode,
-        links::{FdLink, Link as _, PinnedLink},
+        links::{FdLink, Link as _, LinkType},
         loaded_links, loaded_programs,
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions},
         xdp::XdpLink,
@@ -31,7 +31,7 @@ use nix::libc;
 
 use super::{
     network::{Filter, Interface, LinkLayer, Network},
-    pins::InterfacePins,
+    pins::{Directory, InterfacePins},
 };
 use crate::{
     cli::XdpChoice,
@@ -125,10 +125,12 @@ pub(crate) async fn is_attached(
     pins: &InterfacePins,
     counters: u32,
 ) -> Result<bool> {
+    let directory = pins.open()?;
     let linked = |hook, ingress| {
-        let link = PinnedLink::from_pin(pins.path(pin_name(hook, ingress))).ok()?;
-        let info = FdLink::from(link).info().ok()?;
-        Some(info.program_id())
+        let link = directory
+            .as_ref()?
+            .link(pin_name(hook, ingress), link_type(hook))?;
+        Some(link.info().ok()?.program_id())
     };
     let mut xdp = interface.xdp_programs.iter();
     if let Some(program) = linked(Hook::XdpNative, true)
@@ -149,9 +151,11 @@ pub(crate) async fn is_attached(
 
 /// Are pinned links of a probe on an interface that exists, wherever that is? `None` without links that say.
 pub(crate) fn is_on_interface(pins: &InterfacePins) -> Option<bool> {
+    let directory = pins.open().ok()??;
     let indices: Vec<_> = ["xdp", "tcx", "tcx-ingress"]
-        .iter()
-        .filter_map(|name| link_interface(&pins.path(name)))
+        .into_iter()
+        .filter(|name| matches!(directory.has(name), Ok(true)))
+        .filter_map(|name| link_interface(&directory.reach(name)))
         .collect();
     (!indices.is_empty()).then(|| indices.iter().any(|index| *index != 0))
 }
@@ -278,16 +282,16 @@ fn programs_of(map: u32) -> Result<Vec<ProgramInfo>> {
 pub(crate) fn detach(
     interface: &Interface,
     attachments: &[Attachment],
-    pins: &InterfacePins,
+    pins: &Directory,
 ) -> Result<()> {
     let mut links = Vec::new();
     for attachment in attachments {
         let Some(filter) = attachment.filter else {
-            let path = pins.path(pin_name(attachment.hook, attachment.ingress));
-            if let Ok(link) = PinnedLink::from_pin(&path) {
-                links.extend(cut(&FdLink::from(link)));
+            let name = pin_name(attachment.hook, attachment.ingress);
+            if let Some(link) = pins.link(name, link_type(attachment.hook)) {
+                links.extend(cut(&link));
             }
-            remove_pin(&path)?;
+            pins.remove(name)?;
             continue;
         };
         let link = SchedClassifierLink::attached(
@@ -344,20 +348,19 @@ fn wait_until_unloaded(programs: &[u32], links: &[u32]) {
     }
 }
 
-fn remove_pin(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn pin_name(hook: Hook, ingress: bool) -> &'static str {
     match (hook, ingress) {
         (Hook::XdpNative | Hook::XdpGeneric, _) => "xdp",
         (Hook::Tcx | Hook::Clsact, false) => "tcx",
         (Hook::Tcx | Hook::Clsact, true) => "tcx-ingress",
+    }
+}
+
+/// The type of the links by which programs are attached.
+fn link_type(hook: Hook) -> LinkType {
+    match hook {
+        Hook::XdpNative | Hook::XdpGeneric => LinkType::Xdp,
+        Hook::Tcx | Hook::Clsact => LinkType::Tcx,
     }
 }
 
@@ -384,7 +387,7 @@ pub(crate) struct Attacher<'a> {
     /// What was attached before, by an earlier run.
     pub(crate) present: Vec<Attachment>,
     /// Where links are pinned; without pins they end with this process.
-    pub(crate) pins: Option<&'a InterfacePins>,
+    pub(crate) pins: Option<&'a Directory>,
 }
 
 impl Attacher<'_> {
@@ -467,12 +470,20 @@ impl Attacher<'_> {
         format!("{name}{suffix}")
     }
 
+    /// The pinned link that holds a program which is attached.
+    fn link_of(&self, attachment: &Attachment) -> Option<FdLink> {
+        let name = pin_name(attachment.hook, attachment.ingress);
+        let link = self.pins?.link(name, link_type(attachment.hook))?;
+        (link.info().ok()?.program_id() == attachment.program).then_some(link)
+    }
+
     fn xdp(&mut self, hook: Hook) -> Result<Hook> {
         let (kept, obsolete) = self.present(hook, true);
         // An interface has room for one XDP program; TC can wait until this one is there.
         let (in_the_way, obsolete) = obsolete
             .into_iter()
             .partition::<Vec<_>, _>(|a| matches!(a.hook, Hook::XdpNative | Hook::XdpGeneric));
+        let link = kept.as_ref().and_then(|kept| self.link_of(kept));
         let name = self.program("xdp_ingress");
         let program: &mut Xdp = self
             .programs
@@ -484,12 +495,9 @@ impl Attacher<'_> {
                 .load()
                 .with_context(|| format!("the kernel refuses the program {name}"))?;
         }
-        let path = self.pins.map(|pins| pins.path(pin_name(hook, true)));
-        if let Some(path) = &path
-            && kept.is_some()
-            && let Ok(link) = PinnedLink::from_pin(path)
-        {
-            let link = XdpLink::try_from(FdLink::from(link))?;
+        let name = pin_name(hook, true);
+        if let Some(link) = link {
+            let link = XdpLink::try_from(link)?;
             program.attach_to_link(link).with_context(|| {
                 format!("cannot replace the XDP program on {}", self.interface.name)
             })?;
@@ -508,14 +516,13 @@ impl Attacher<'_> {
             .attach_to_if_index(self.interface.index, mode)
             .map_err(anyhow::Error::from)
             .map_err(|error| busy(error, self.interface))?;
-        if let Some(path) = &path {
+        if let Some(pins) = self.pins {
             let link: FdLink = program
                 .take_link(id)?
                 .try_into()
                 .context("the kernel has no links for XDP; Linux 5.9 or newer is needed")?;
-            remove_pin(path)?;
-            link.pin(path)
-                .with_context(|| format!("cannot pin {}", path.display()))?;
+            pins.remove(name)?;
+            pins.pin(name, |path| link.pin(path))?;
         }
         self.detach(&obsolete)?;
         Ok(hook)
@@ -524,6 +531,7 @@ impl Attacher<'_> {
     fn tc(&mut self, ingress: bool) -> Result<Hook> {
         let hook = if has_tcx() { Hook::Tcx } else { Hook::Clsact };
         let (kept, obsolete) = self.present(hook, ingress);
+        let link = kept.as_ref().and_then(|kept| self.link_of(kept));
         let name = self.program(if ingress { "tc_ingress" } else { "tc_egress" });
         let program: &mut SchedClassifier = self
             .programs
@@ -544,17 +552,15 @@ impl Attacher<'_> {
         };
         match hook {
             Hook::Tcx => {
-                let path = self.pins.map(|pins| pins.path(pin_name(hook, ingress)));
-                if let Some(path) = &path {
-                    if kept.is_some()
-                        && let Ok(link) = PinnedLink::from_pin(path)
-                    {
-                        let link = SchedClassifierLink::try_from(FdLink::from(link))?;
-                        program.attach_to_link(link).with_context(what)?;
-                        self.detach(&obsolete)?;
-                        return Ok(hook);
-                    }
-                    remove_pin(path)?;
+                let name = pin_name(hook, ingress);
+                if let Some(link) = link {
+                    let link = SchedClassifierLink::try_from(link)?;
+                    program.attach_to_link(link).with_context(what)?;
+                    self.detach(&obsolete)?;
+                    return Ok(hook);
+                }
+                if let Some(pins) = self.pins {
+                    pins.remove(name)?;
                 }
                 let id = program
                     .attach_with_options(
@@ -564,10 +570,9 @@ impl Attacher<'_> {
                         TcAttachOptions::TcxOrder(LinkOrder::first()),
                     )
                     .with_context(what)?;
-                if let Some(path) = &path {
+                if let Some(pins) = self.pins {
                     let link: FdLink = program.take_link(id)?.try_into()?;
-                    link.pin(path)
-                        .with_context(|| format!("cannot pin {}", path.display()))?;
+                    pins.pin(name, |path| link.pin(path))?;
                 }
             }
             _ => {

@@ -1,22 +1,20 @@
 //! Hooks at the end of kernel functions (fexit), which see what no packet shows: allocations that
 //! failed. They belong to a network namespace, and are optional: a kernel may refuse them.
 
-use std::{
-    borrow::Cow,
-    cell::OnceCell,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{borrow::Cow, cell::OnceCell, fs};
 
 use anyhow::{Context as _, Result};
 use aya::{
     Btf, EbpfLoader,
     maps::{Array, Map, MapData},
-    programs::{FExit, links::FdLink},
+    programs::{
+        FExit,
+        links::{FdLink, LinkType},
+    },
 };
 use bytemuck::{Pod, Zeroable};
 use jiff::Timestamp;
-use mptcp_common::counter::{HookCounts, KernelHook};
+use mptcp_common::counter::{HookCounts, KernelHook, bounded_sum};
 use nix::errno::Errno;
 
 use super::{
@@ -24,9 +22,10 @@ use super::{
     hook_reason::{Reason, Rights, errno_of},
     layout::{READINGS, Raw, Remembered},
     nanoseconds,
-    pins::exists,
+    pins::{Directory, HookPins, Shape},
     timestamp,
 };
+use crate::text::shown;
 
 /// The eBPF object that build.rs built, in ELF: the program `kernel_hook` and the map `FAILURES`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MPTCP_HOOKS_OBJECT"));
@@ -85,7 +84,7 @@ impl State {
 
 /// The hooks of a network namespace.
 pub(crate) struct KernelHooks {
-    directory: PathBuf,
+    directory: Directory,
     failures: Array<MapData, u64>,
     readings: Array<MapData, Raw<Reading>>,
     /// Why those that are missing are: codes of [`Reason`].
@@ -95,13 +94,11 @@ pub(crate) struct KernelHooks {
 impl KernelHooks {
     /// Tries each hook that is not there yet. One that is refused is noted, and no failure.
     pub(crate) fn attach(
-        directory: &Path,
+        pins: &HookPins,
         namespace: u64,
         substitutes: &[Substitute],
     ) -> Result<()> {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("cannot create {}", directory.display()))?;
-        let mut hooks = Self::create(directory)?;
+        let mut hooks = Self::create(pins)?;
         let mut wanted = Vec::new();
         for hook in hooks.missing()? {
             let substitute = substitutes.iter().find(|other| other.hook == hook);
@@ -125,10 +122,8 @@ impl KernelHooks {
     }
 
     /// Notes that nobody asks for those that are not there.
-    pub(crate) fn leave(directory: &Path) -> Result<()> {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("cannot create {}", directory.display()))?;
-        let mut hooks = Self::create(directory)?;
+    pub(crate) fn leave(pins: &HookPins) -> Result<()> {
+        let mut hooks = Self::create(pins)?;
         for hook in hooks.missing()? {
             hooks.note(hook, Some(Reason::NotAsked))?;
         }
@@ -168,7 +163,7 @@ impl KernelHooks {
         let symbols = OnceCell::new();
         let symbols = || symbols.get_or_init(|| fs::read_to_string("/proc/kallsyms").ok());
         let mut loader = EbpfLoader::new();
-        loader.map_pin_path("FAILURES", self.path("counters"));
+        loader.map_pin_path("FAILURES", self.directory.reach("counters"));
         let mut results = Vec::new();
         for ((hook, function), constants) in wanted.iter().zip(&constants) {
             results.push(match constants {
@@ -202,52 +197,63 @@ impl KernelHooks {
             .map_err(|error| Reason::of_load(errno_of(&error.into()), &Rights::read()))?;
         let link = program.attach().and_then(|id| program.take_link(id));
         let link: FdLink = link.map_err(|error| attach(error.into()))?.into();
-        let pinned = link.pin(self.path(hook.function()));
+        let pinned = link.pin(self.directory.reach(hook.function()));
         pinned.map_err(|error| attach(error.into()))?;
         Ok(())
     }
 
     /// Opens the pinned maps, or makes them.
-    fn create(directory: &Path) -> Result<Self> {
-        fn pin<V: aya::Pod>(path: &Path, entries: u32) -> Result<()> {
-            if !exists(path)? {
-                Array::<MapData, V>::create(entries, 0)?.pin(path)?;
+    fn create(pins: &HookPins) -> Result<Self> {
+        fn pin<V: aya::Pod>(directory: &Directory, name: &str, shape: &Shape) -> Result<()> {
+            if directory.find_map(name, shape)?.is_none() {
+                let map = Array::<MapData, V>::create(shape.entries.0, 0)?;
+                directory.pin(name, |path| map.pin(path))?;
             }
             Ok(())
         }
-        pin::<u64>(&directory.join("counters"), HOOKS as u32)?;
-        pin::<i32>(&directory.join("refused"), HOOKS as u32)?;
-        pin::<Raw<Reading>>(&directory.join("readings"), READINGS)?;
-        Self::open(directory)?.context("the hooks were removed at once")
+        let directory = pins.create()?;
+        pin::<u64>(&directory, "counters", &COUNTERS)?;
+        pin::<i32>(&directory, "refused", &REFUSED)?;
+        pin::<Raw<Reading>>(&directory, "readings", &READINGS_MAP)?;
+        Self::open(pins)?.context("the hooks were removed at once")
     }
 
     /// Opens the pinned maps, if there are any.
-    pub(crate) fn open(directory: &Path) -> Result<Option<Self>> {
-        if !exists(&directory.join("readings"))? {
+    pub(crate) fn open(pins: &HookPins) -> Result<Option<Self>> {
+        let Some(directory) = pins.open()? else {
+            return Ok(None);
+        };
+        if !directory.has("readings")? {
             return Ok(None);
         }
-        let open = |name: &str| -> Result<Map> {
-            let path = directory.join(name);
-            let map = MapData::from_pin(&path);
-            Ok(Map::Array(map.with_context(|| {
-                format!("cannot open {}", path.display())
-            })?))
-        };
+        let open = |name: &str, shape: &Shape| directory.map(name, shape).map(Map::Array);
         Ok(Some(Self {
-            failures: open("counters")?.try_into()?,
-            readings: open("readings")?.try_into()?,
-            refused: open("refused")?.try_into()?,
-            directory: directory.to_owned(),
+            failures: open("counters", &COUNTERS)?.try_into()?,
+            readings: open("readings", &READINGS_MAP)?.try_into()?,
+            refused: open("refused", &REFUSED)?.try_into()?,
+            directory,
         }))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+    /// Is a hook's link pinned?
+    fn is_pinned(&self, hook: KernelHook) -> Result<bool> {
+        let name = hook.function();
+        if !self.directory.has(name)? {
+            return Ok(false);
+        }
+        let link = self.directory.link(name, LinkType::Tracing);
+        let path = self.directory.path().join(name);
+        link.map(|_| true).with_context(|| {
+            format!(
+                "{} is no link of a hook\n  next: mptcp-user detach --all, then attach again",
+                shown(path)
+            )
+        })
     }
 
     /// A hook is attached as long as its link is pinned.
     pub(crate) fn state(&self, hook: KernelHook) -> Result<State> {
-        if exists(&self.path(hook.function()))? {
+        if self.is_pinned(hook)? {
             return Ok(State::Attached);
         }
         let code = self.refused.get(&(hook as u32), 0);
@@ -257,16 +263,13 @@ impl KernelHooks {
 
     /// The failures until now.
     pub(crate) fn read(&self) -> Result<HookCounts> {
-        let what = || format!("cannot read {}", self.directory.display());
-        let mut pins = Vec::new();
-        for pin in fs::read_dir(&self.directory).with_context(what)? {
-            pins.push(pin.with_context(what)?.file_name());
-        }
+        let pins = self.directory.names()?;
         let mut counts = HookCounts::default();
         for hook in KernelHook::ALL {
             if pins.iter().any(|pin| pin == hook.function()) {
                 let count = self.failures.get(&(hook as u32), 0);
-                counts[hook as usize] = Some(count.context("cannot read the hooks' counters")?);
+                let count = count.context("cannot read the hooks' counters")?;
+                counts[hook as usize] = Some(bounded_sum(count, 0));
             }
         }
         Ok(counts)
@@ -299,10 +302,10 @@ impl KernelHooks {
     }
 }
 
-/// Takes all hooks of a namespace off, which goes with their pins.
-pub(crate) fn remove(directory: &Path) -> io::Result<()> {
-    super::tables::remove(directory)
-}
+/// The pinned maps.
+const COUNTERS: Shape = Shape::array::<u64>(HOOKS as u32);
+const REFUSED: Shape = Shape::array::<i32>(HOOKS as u32);
+const READINGS_MAP: Shape = Shape::array::<Reading>(READINGS);
 
 /// The constants of the program (mptcp-ebpf/src/hooks.rs).
 struct Constants {

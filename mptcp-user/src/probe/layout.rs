@@ -1,7 +1,12 @@
 //! The values of the pinned maps, besides the counters themselves (docs/maps.md).
 
+use anyhow::Result;
+use aya::maps::MapType;
 use bytemuck::{Pod, Zeroable};
-use mptcp_common::counter::{Counters, Role};
+use mptcp_common::counter::{Counters, LAYOUT_VERSION, PLACES, Role};
+
+use super::pins::Shape;
+use crate::failure::{Failure, Kind};
 
 /// Lets aya copy what bytemuck knows to be plain old data.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +48,49 @@ pub(crate) struct Meta {
 }
 
 impl Meta {
+    /// Fails if it is none that this program wrote beside counters of so many places: a reader would be misled.
+    pub(crate) fn check(&self, places: u32) -> Result<()> {
+        let refuse = |why: String| {
+            Err(Failure::error(
+                Kind::Failed,
+                format!("{why}\n  next: mptcp-user detach (-i IFACE, or --all), then attach again"),
+            ))
+        };
+        if self.version != LAYOUT_VERSION {
+            return refuse(format!(
+                "the pinned maps are of layout {}, and this program reads layout {LAYOUT_VERSION}",
+                self.version
+            ));
+        }
+        let is_flag = |byte: &u8| *byte <= 1;
+        let flags = [
+            self.role,
+            self.attached_mid_traffic,
+            self.v1_only,
+            self.no_track,
+            self.has_queues,
+            self.verifies_checksums,
+        ];
+        let end = self.name.iter().position(|byte| *byte == 0);
+        let is_named = end.is_some_and(|end| {
+            end > 0
+                && self.name[end..].iter().all(|byte| *byte == 0)
+                && !self.name[..end]
+                    .iter()
+                    .any(|byte| b"/ \t\n\x0b\x0c\r".contains(byte))
+        });
+        let is_good = flags.iter().all(is_flag)
+            && is_named
+            && self.since > 0
+            && u32::from(self.place) < places;
+        match is_good {
+            true => Ok(()),
+            false => {
+                refuse("the pinned map meta holds what this program does not write".to_owned())
+            }
+        }
+    }
+
     pub(crate) fn role(&self) -> Role {
         if self.role == Role::Host as u8 {
             Role::Host
@@ -92,3 +140,12 @@ pub(crate) enum Remembered {
 
 /// Entries of the map `readings`.
 pub(crate) const READINGS: u32 = 3;
+
+/// The pinned maps of an interface.
+pub(super) const META: Shape = Shape::array::<Meta>(1);
+pub(super) const READINGS_MAP: Shape = Shape::array::<Reading>(READINGS);
+pub(super) const COUNTERS: Shape = Shape {
+    kind: MapType::PerCpuArray,
+    entries: (1, PLACES),
+    ..Shape::array::<Counters>(1)
+};

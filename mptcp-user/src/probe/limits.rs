@@ -8,7 +8,6 @@ use futures_util::TryStreamExt as _;
 use mptcp_common::track::Limits;
 use mptcp_pm::{MptcpPathManagerAttr, MptcpPathManagerLimitsAttr};
 
-use super::pins::exists;
 use crate::{cli::PolicyLimits, failure::causes};
 
 /// Where a limit comes from.
@@ -346,6 +345,15 @@ fn host_close_timeout() -> Result<Option<Duration>> {
         .parse()
         .with_context(|| format!("{text:?} is no number of seconds"))?;
     Ok(Some(Duration::from_secs(seconds)))
+}
+
+/// Is there such a file or directory?
+///
+/// # Errors
+/// If that cannot be seen, which must not look like "no".
+fn exists(path: &Path) -> Result<bool> {
+    let found = path.try_exists();
+    found.with_context(|| format!("cannot look for {}", path.display()))
 }
 
 /// A sysctl of MPTCP; `None` if this kernel does not have it.

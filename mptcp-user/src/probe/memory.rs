@@ -199,7 +199,7 @@ impl<'a, T: Zeroable> Window<'a, T> {
 /// What a slot holds: words, of 4 and 8 bytes.
 pub(super) trait Slot: Zeroable {
     /// Plain memory of its size.
-    type Words: aya::Pod;
+    type Words: aya::Pod + bytemuck::Pod;
 }
 
 impl Slot for HalfOpen<Atomics> {
@@ -216,6 +216,13 @@ impl Slot for Session<Atomics> {
 
 impl Slot for RangeChunk<Atomics> {
     type Words = [u64; size_of::<Self>() / 8];
+}
+
+/// A slot that holds these words.
+pub(super) fn of_words<S: Slot>(words: &S::Words) -> S {
+    const { assert!(size_of::<S>() == size_of::<S::Words>()) };
+    // SAFETY: as long as S, which is made of atomics, of which any bytes are valid.
+    unsafe { mem::transmute_copy(words) }
 }
 
 /// The slots of a table of the kernel: where one follows the other by a window, else by copies.
@@ -244,10 +251,7 @@ impl<'a, S: Slot> Slots<'a, S> {
         }
         self.window.pass(slot);
         let words = self.lone.get(&slot, 0).context("cannot read a slot")?;
-        const { assert!(size_of::<S>() == size_of::<S::Words>()) };
-        // SAFETY: as long as S, which is made of atomics, of which any bytes are valid.
-        let copy = unsafe { mem::transmute_copy(&words) };
-        Ok(Some(self.copy.insert(copy)))
+        Ok(Some(self.copy.insert(of_words(&words))))
     }
 }
 

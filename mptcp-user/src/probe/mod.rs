@@ -10,17 +10,16 @@ mod layout;
 mod limits;
 mod memory;
 mod network;
+pub mod pinned;
 mod pins;
 mod seed;
 mod sockets;
 mod tables;
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, Map, MapData, MapInfo, MapType, PerCpuArray},
+    maps::{Array, Map, MapData, MapInfo, PerCpuArray},
 };
 use bytemuck::Zeroable as _;
 use jiff::Timestamp;
@@ -34,20 +33,23 @@ pub(crate) use self::{
     layout::Remembered,
     limits::{HostLimits, Outdated, Policy},
     network::{Interface, LinkLayer, Network, enter, namespace},
-    pins::{InterfacePins, NamespacePins, Pins, exists},
+    pins::{InterfacePins, Lock, NamespacePins, Pins},
     seed::{Seeded, seed_pinned, sweep},
-    tables::{Agreement, Tables, now},
+    tables::{Agreement, Tables, events, now},
 };
 use self::{
     hooks::Attacher,
     layout::{Meta, READINGS, Raw, Reading},
+    pins::Directory,
     sockets::Sockets,
 };
 use crate::{
     cli::XdpChoice,
     failure::{Failure, Kind, say},
+    interrupt::Interrupt,
     offline::Sizes,
     progress::Progress,
+    text::shown,
 };
 
 /// The eBPF object that build.rs built, in ELF: the programs `xdp_ingress`, `tc_ingress` and
@@ -153,12 +155,8 @@ impl Probe {
         let here = pins.interface(namespace()?, interface.index);
         let mut present = Vec::new();
         let mut replaced = false;
-        if here.exists()? {
-            check_layout(&here, interface)?;
-            let path = here.path("counters");
-            if exists(&path)? {
-                let map = MapInfo::from_pin(&path)
-                    .with_context(|| format!("cannot open {}", path.display()))?;
+        if let Some(directory) = here.open()? {
+            if let Some(map) = counters_info(&directory)? {
                 present = attachments(network, interface, map.id()).await?;
             }
             if !present.is_empty() {
@@ -186,9 +184,9 @@ impl Probe {
                 pins.remove(&here)?;
             }
         }
-        here.create()?;
+        let directory = here.create()?;
         let meta = meta_for(interface, settings).await;
-        let result = Self::attach_at(interface, settings, meta, &here, present, loads);
+        let result = Self::attach_at(interface, settings, meta, &here, &directory, present, loads);
         if result.is_err() {
             // What is detached is waited for, and the tables may go with it.
             loads.loaded.clear();
@@ -211,10 +209,11 @@ impl Probe {
         settings: &Settings,
         mut meta: Meta,
         here: &InterfacePins,
+        directory: &Directory,
         present: Vec<Attachment>,
         loads: &mut Loads,
     ) -> Result<(Hook, Option<Hook>)> {
-        let load = loads.of(interface, settings, here)?;
+        let load = loads.of(interface, settings, here, directory)?;
         meta.limits = load.generation;
         meta.place = load.place(interface) as u8;
         if let Ok(earlier) = Self::open(here) {
@@ -222,25 +221,27 @@ impl Probe {
             meta.since = earlier.meta.since;
             meta.attached_mid_traffic = earlier.meta.attached_mid_traffic;
         }
-        let path = here.path("meta");
-        if exists(&path)? {
-            let mut map = Array::try_from(Map::Array(MapData::from_pin(&path)?))?;
-            map.set(0, Raw(meta), 0)?;
+        if let Some(map) = directory.find_map("meta", &layout::META)? {
+            Array::try_from(Map::Array(map))?.set(0, Raw(meta), 0)?;
         } else {
             // Pinned with its value, so that nobody reads it without.
             let mut map = Array::<MapData, Raw<Meta>>::create(1, 0)?;
             map.set(0, Raw(meta), 0)?;
-            map.pin(&path)?;
+            directory.pin("meta", |path| map.pin(path))?;
         }
-        if !exists(&here.path("readings"))? {
-            Array::<MapData, Raw<Reading>>::create(READINGS, 0)?.pin(here.path("readings"))?;
+        if directory
+            .find_map("readings", &layout::READINGS_MAP)?
+            .is_none()
+        {
+            let map = Array::<MapData, Raw<Reading>>::create(READINGS, 0)?;
+            directory.pin("readings", |path| map.pin(path))?;
         }
         let mut attacher = Attacher {
             is_set: load.is_set(),
             programs: &mut load.programs,
             interface,
             present,
-            pins: Some(here),
+            pins: Some(directory),
         };
         let ingress = attacher.ingress(settings.xdp)?;
         let egress = match settings.role {
@@ -248,8 +249,8 @@ impl Probe {
             Role::Middlebox => None,
         };
         meta.has_queues = u8::from(ingress == Hook::XdpNative);
-        let mut map = Array::try_from(Map::Array(MapData::from_pin(&path)?))?;
-        map.set(0, Raw(meta), 0)?;
+        let map = directory.map("meta", &layout::META)?;
+        Array::try_from(Map::Array(map))?.set(0, Raw(meta), 0)?;
         Ok((ingress, egress))
     }
 
@@ -300,29 +301,27 @@ impl Probe {
     /// # Errors
     /// If they are missing, or of another layout.
     pub(crate) fn open(pins: &InterfacePins) -> Result<Self> {
-        let open = |name: &str| {
-            let path = pins.path(name);
-            MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))
-        };
-        let meta = Array::<_, Raw<Meta>>::try_from(Map::Array(open("meta")?))
+        let directory = pins
+            .open()?
+            .with_context(|| format!("there is no {}", shown(pins.path())))?;
+        let meta = directory.map("meta", &layout::META)?;
+        let meta = Array::<_, Raw<Meta>>::try_from(Map::Array(meta))
             .and_then(|map| map.get(&0, 0))
             .context("the pinned map meta is of another layout")?
             .0;
-        if meta.version != LAYOUT_VERSION {
-            anyhow::bail!(
-                "the pinned maps are of layout {}, and this program reads layout {LAYOUT_VERSION}",
-                meta.version
-            );
-        }
-        let counters = open("counters")?;
-        let counters_id = counters.info()?.id();
+        let counters = directory.map("counters", &layout::COUNTERS)?;
+        let info = counters.info()?;
+        meta.check(info.max_entries())?;
+        let counters_id = info.id();
         Ok(Self {
             meta,
             counters: PerCpuArray::try_from(Map::PerCpuArray(counters))
                 .context("the pinned map counters is of another layout")?,
             counters_id,
-            readings: Array::try_from(Map::Array(open("readings")?))
-                .context("the pinned map readings is of another layout")?,
+            readings: Array::try_from(Map::Array(
+                directory.map("readings", &layout::READINGS_MAP)?,
+            ))
+            .context("the pinned map readings is of another layout")?,
             tables: if meta.no_track == 0 {
                 Tables::pinned(&pins.shared())?
             } else {
@@ -349,9 +348,14 @@ impl Probe {
 
     /// Forgets all sessions, and adopts those that the host has then. The probes of a namespace share
     /// their tables: to be asked of one.
-    pub(crate) async fn clear_tables(&mut self, network: &Network, pins: &Pins) -> Result<Seeded> {
+    pub(crate) async fn clear_tables(
+        &mut self,
+        network: &Network,
+        pins: &Pins,
+        interrupt: &mut Interrupt,
+    ) -> Result<Seeded> {
         if self.is_pinned() {
-            let _lock = pins.lock()?;
+            let _lock = pins.lock(interrupt).await?;
             return seed_pinned(network, pins, true).await;
         }
         let Some(tables) = &mut self.tables else {
@@ -371,7 +375,8 @@ impl Probe {
     pub(crate) fn note_mid_traffic(&mut self) -> Result<()> {
         self.meta.attached_mid_traffic = 1;
         if let Some(pins) = &self.pins {
-            let map = MapData::from_pin(pins.path("meta"))?;
+            let directory = pins.open()?.context("the probe was removed")?;
+            let map = directory.map("meta", &layout::META)?;
             Array::try_from(Map::Array(map))?.set(0, Raw(self.meta), 0)?;
         }
         Ok(())
@@ -474,44 +479,22 @@ pub(crate) async fn detach(
 ) -> Result<()> {
     if let Some(interface) = interface {
         // Without it no program can be found; one that cannot be opened hides programs that would stay.
-        let path = here.path("counters");
-        if exists(&path)? {
-            let map = MapInfo::from_pin(&path)
-                .with_context(|| format!("cannot open {}", path.display()))?;
+        if let Some(directory) = here.open()?
+            && let Some(map) = directory.any_map_info("counters")?
+        {
             let attachments = attachments(network, interface, map.id()).await?;
-            hooks::detach(interface, &attachments, here)?;
+            hooks::detach(interface, &attachments, &directory)?;
         }
     }
     pins.remove(here)
 }
 
-/// Refuses pinned counters that this program would misread.
-fn check_layout(here: &InterfacePins, interface: &Interface) -> Result<()> {
-    let path = here.path("counters");
-    if !exists(&path)? {
-        return Ok(());
-    }
-    let map =
-        MapInfo::from_pin(&path).with_context(|| format!("{} is not a map", path.display()))?;
-    let value = size_of::<Counters>() as u32;
-    let fits = map
-        .map_type()
-        .is_ok_and(|kind| kind == MapType::PerCpuArray)
-        && (map.key_size(), map.value_size()) == (4, value)
-        && map.max_entries() <= PLACES;
-    if fits {
-        return Ok(());
-    }
-    Err(Failure::error(
-        Kind::Failed,
-        format!(
-            "{} holds a map of another layout: values of {} bytes where this version counts in \
-             {value}\n  next: mptcp-user detach -i {}, then attach again; the old counts end there",
-            path.display(),
-            map.value_size(),
-            interface.name
-        ),
-    ))
+/// What is known of pinned counters; `None` if there are none.
+///
+/// # Errors
+/// If this program would misread them.
+fn counters_info(directory: &Directory) -> Result<Option<MapInfo>> {
+    directory.map_info("counters", &layout::COUNTERS)
 }
 
 /// What one command loads, with the same settings for all its interfaces: the kernel looks at programs for most of
@@ -580,13 +563,10 @@ impl Loads {
         interface: &Interface,
         settings: &Settings,
         here: &InterfacePins,
+        directory: &Directory,
     ) -> Result<&mut Load> {
-        let path = here.path("counters");
         let place = counter::place(interface.index);
-        let pinned = path
-            .exists()
-            .then(|| MapInfo::from_pin(&path))
-            .transpose()?;
+        let pinned = counters_info(directory)?;
         let is_common = self.common.len() > 1 && self.common.contains(&interface.index);
         let found = self.loaded.iter().position(|load| match &pinned {
             Some(pinned) => load.counters == pinned.id(),
@@ -610,19 +590,18 @@ impl Loads {
                     }
                     _ => (1, 0),
                 };
-                self.loaded
-                    .push(load_pinned(interface, settings, here, places, free)?);
+                self.loaded.push(load_pinned(
+                    interface, settings, here, directory, places, free,
+                )?);
                 self.loaded.len() - 1
             }
         };
         let load = &mut self.loaded[index];
         load.free &= !(1 << place);
-        if !path.exists() {
+        if !directory.has("counters")? {
             let counters = load.programs.map("COUNTERS");
-            counters
-                .context("the eBPF object has no map COUNTERS")?
-                .pin(&path)
-                .with_context(|| format!("cannot pin {}", path.display()))?;
+            let counters = counters.context("the eBPF object has no map COUNTERS")?;
+            directory.pin("counters", |path| counters.pin(path))?;
         }
         Ok(load)
     }
@@ -633,17 +612,21 @@ fn load_pinned(
     interface: &Interface,
     settings: &Settings,
     here: &InterfacePins,
+    directory: &Directory,
     places: u32,
     free: u32,
 ) -> Result<Load> {
     let wanted = Agreement::new(settings.sizes(), settings.policy)?;
     let shared = here.shared();
     // A probe that follows nothing has no part in the tables.
-    let shared = settings.track.then_some(&shared);
-    let agreement = match shared {
-        Some(shared) => Agreement::join(shared, wanted)?,
-        None => wanted,
+    let (agreement, tables) = match settings.track {
+        true => {
+            let (agreement, tables) = Agreement::join(&shared, wanted)?;
+            (agreement, Some(tables))
+        }
+        false => (wanted, None),
     };
+    let tables = tables.as_ref();
     if !agreement.is_as_wanted(&wanted) {
         let sizes = agreement.sizes();
         say(format!(
@@ -653,19 +636,19 @@ fn load_pinned(
             interface.name, sizes.sessions, sizes.subflows
         ));
     }
-    let counters = here.path("counters");
     let programs = load(
         interface,
         settings,
         &agreement,
-        Some(&counters),
-        shared,
+        Some(directory),
+        tables,
         places,
     )?;
-    if let Some(shared) = shared {
-        agreement.pin(shared)?;
+    if let Some(tables) = tables {
+        agreement.pin(tables)?;
     }
-    let counters = MapInfo::from_pin(&counters)?.id();
+    let counters = counters_info(directory)?.context("the counters were removed")?;
+    let counters = counters.id();
     Ok(Load {
         programs,
         generation: agreement.origins.generation(),
@@ -681,8 +664,8 @@ fn load(
     interface: &Interface,
     settings: &Settings,
     agreement: &Agreement,
-    counters: Option<&Path>,
-    shared: Option<&NamespacePins>,
+    pins: Option<&Directory>,
+    tables: Option<&Directory>,
     places: u32,
 ) -> Result<Ebpf> {
     let role = settings.role as u8;
@@ -705,7 +688,11 @@ fn load(
     let verify_checksums = u8::from(settings.verify_checksums);
     let constants = agreement.constants();
     let mut loader = EbpfLoader::new();
-    agreement.apply(&mut loader, &constants, shared);
+    // The loader takes pins as they are.
+    if let Some(tables) = tables {
+        agreement.check_maps(tables)?;
+    }
+    agreement.apply(&mut loader, &constants, tables);
     loader
         .map_max_entries("COUNTERS", places)
         .override_global("TRACK", &track, true)
@@ -717,13 +704,14 @@ fn load(
         .override_global("MIN_MSS_V6", &settings.min_mss[1], true)
         .override_global("VERSION_0", &version_0, true)
         .override_global(aya_log::LEVEL, &settings.log_level, true);
-    if let Some(path) = counters {
-        loader.map_pin_path("COUNTERS", path);
+    if let Some(pins) = pins {
+        counters_info(pins)?;
+        loader.map_pin_path("COUNTERS", pins.reach("counters"));
     }
     let programs = loader
         .load(OBJECT)
         .with_context(|| format!("cannot load the eBPF programs for {}", interface.name))?;
-    filter::give(&programs, &agreement.filter(shared)?)?;
+    filter::give(&programs, &agreement.filter(tables)?)?;
     Ok(programs)
 }
 

@@ -17,6 +17,7 @@ use nix::{
 use rtnetlink::{Handle, RouteMessageBuilder};
 
 use crate::failure::{Failure, Kind};
+use crate::text::shown;
 
 /// Moves this thread into a network namespace, by a name of `ip netns` or a path.
 pub(crate) fn enter(name: &str) -> Result<()> {
@@ -31,23 +32,28 @@ pub(crate) fn enter(name: &str) -> Result<()> {
             return Err(Failure::error(
                 Kind::Failed,
                 format!(
-                    "there is no network namespace {name} ({})\n  next: `ip netns` lists them",
-                    path.display()
+                    "there is no network namespace {} ({})\n  next: `ip netns` lists them",
+                    shown(name),
+                    shown(&path)
                 ),
             ));
         }
         Err(error) => {
-            return Err(error).with_context(|| format!("cannot open {}", path.display()));
+            return Err(error).with_context(|| format!("cannot open {}", shown(&path)));
         }
     };
     setns(file, CloneFlags::CLONE_NEWNET).map_err(|error| match error {
         nix::Error::EINVAL => Failure::error(
             Kind::Failed,
-            format!("{name} is no network namespace\n  next: `ip netns` lists them"),
+            format!(
+                "{} is no network namespace\n  next: `ip netns` lists them",
+                shown(name)
+            ),
         ),
-        _ => {
-            anyhow::Error::from(error).context(format!("cannot enter the network namespace {name}"))
-        }
+        _ => anyhow::Error::from(error).context(format!(
+            "cannot enter the network namespace {}",
+            shown(name)
+        )),
     })
 }
 
@@ -208,8 +214,9 @@ impl Network {
                 Failure::error(
                     Kind::Failed,
                     format!(
-                        "there is no interface {name} in this network namespace\n  next: `ip link` \
-                         lists the interfaces; --netns NAME looks into another namespace"
+                        "there is no interface {} in this network namespace\n  next: `ip link` \
+                         lists the interfaces; --netns NAME looks into another namespace",
+                        shown(name)
                     ),
                 )
             })

@@ -3,23 +3,24 @@
 
 use std::{
     cell::{OnceCell, RefCell},
-    fs::{self, File},
+    fs::File,
     io::Read as _,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, Map, MapData},
+    maps::{Array, Map, MapData, MapType},
 };
+use aya_obj::generated::BPF_F_MMAPABLE;
 use bytemuck::{Pod, Zeroable};
 use mptcp_common::{
     counter::{Gauges, LAYOUT_VERSION},
     track::{
         self, Atomics, HalfOpen, Keys, Limits, RangeChunk, Session, Subflow, adopt, chunks_for,
         hash::{Hashing, SECRETS, Secrets},
-        pending::SLICES,
+        pending::{MAX_PENDING, SLICES},
         sweep::{self, Fill},
         table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
@@ -36,13 +37,14 @@ use super::{
     layout::Raw,
     limits::{Origins, Policy, follow},
     memory::{Mapping, Slot, Whole, Windows, descriptor},
-    pins::{NamespacePins, exists},
+    pins::{Directory, NamespacePins, Shape},
     seed::Seeded,
 };
 use crate::{
     failure::{Failure, Kind},
     offline::Sizes,
     source::{self, Census, Entries, Selection, select},
+    text::shown,
 };
 
 /// The one value of the map `tables/meta`: what all programs of a namespace have to agree on.
@@ -71,9 +73,24 @@ pub(crate) struct Agreement {
 /// cells be taken for good. It was 0.
 const TAGS: u32 = 1;
 
+/// Can tables have been made of these sizes and limits? What options allow, and what a probe has that follows nothing.
+fn are_possible(sizes: &Sizes, limits: &Limits) -> bool {
+    let Sizes {
+        sessions,
+        subflows,
+        handshakes,
+        ranges,
+    } = *sizes;
+    let is_entries = |entries: u32| (1..=1 << 24).contains(&entries);
+    [sessions, subflows, handshakes].into_iter().all(is_entries)
+        && (1..=1 << 27).contains(&ranges)
+        && limits.pending as usize <= MAX_PENDING
+        && limits.passive_close_refused <= 1
+}
+
 /// The maps: name in the object, name of the pin, entries per bucket (0 is one bucket), of which
 /// table.
-const MAPS: [(&str, &str, u32, Which); 12] = [
+pub(super) const MAPS: [(&str, &str, u32, Which); 12] = [
     ("HALF_OPEN_TAGS", "handshake-tags", 0, Which::Handshakes),
     ("HALF_OPENS", "handshakes", WAYS, Which::Handshakes),
     ("SUBFLOW_TAGS", "subflow-tags", 0, Which::Subflows),
@@ -88,6 +105,16 @@ const MAPS: [(&str, &str, u32, Which); 12] = [
     (FILTER, FILTER_PIN, 0, Which::Filter),
 ];
 
+/// The ring of events: its pin, and bytes.
+pub(crate) const EVENTS: &str = "events";
+const EVENTS_SHAPE: Shape = Shape {
+    kind: MapType::RingBuf,
+    key: 0,
+    value: 0,
+    entries: (1 << 18, 1 << 18),
+    flags: 0,
+};
+
 /// Tags and slots of each table.
 const HANDSHAKES: [&str; 2] = ["HALF_OPEN_TAGS", "HALF_OPENS"];
 const SUBFLOWS: [&str; 2] = ["SUBFLOW_TAGS", "SUBFLOWS"];
@@ -98,7 +125,7 @@ const RANGES: [&str; 2] = ["RANGE_TAGS", "RANGES"];
 const FILTER_PIN: &str = "filter";
 
 #[derive(Clone, Copy)]
-enum Which {
+pub(super) enum Which {
     Handshakes,
     Subflows,
     Sessions,
@@ -195,46 +222,103 @@ impl Agreement {
 
     /// The agreement of the probes that are there, or a new one. Limits that follow the host's are made what the
     /// host has now. Maps that nobody agreed on were left by a loader that was killed, and are removed.
-    pub(crate) fn join(pins: &NamespacePins, wanted: Self) -> Result<Self> {
-        if let Some(mut present) = Self::read(pins)? {
-            present.check_tags()?;
+    pub(crate) fn join(pins: &NamespacePins, wanted: Self) -> Result<(Self, Directory)> {
+        let tables = pins.create()?;
+        if let Some(mut present) = Self::read_in(&tables)? {
             let policy = Policy {
                 limits: wanted.limits,
                 origins: wanted.origins,
             };
             if follow(&mut present.limits, &mut present.origins, &policy) {
-                present.write(pins)?;
+                present.write(&tables)?;
             }
-            return Ok(present);
+            return Ok((present, tables));
         }
-        pins.remove_tables()?;
-        pins.create_tables()?;
-        Ok(wanted)
+        pins.remove()?;
+        Ok((wanted, tables))
     }
 
     /// What the probes of a namespace agreed on, if there are any.
     pub(crate) fn read(pins: &NamespacePins) -> Result<Option<Self>> {
-        let path = pins.table("meta");
-        if !exists(&path)? {
-            return Ok(None);
+        match pins.open()? {
+            Some(tables) => Self::read_in(&tables),
+            None => Ok(None),
         }
-        let map =
-            MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    }
+
+    fn read_in(tables: &Directory) -> Result<Option<Self>> {
+        let Some(map) = tables.find_map("meta", &Self::SHAPE)? else {
+            return Ok(None);
+        };
         let agreement = Array::<_, Raw<Self>>::try_from(Map::Array(map))
             .and_then(|map| map.get(&0, 0))
-            .with_context(|| format!("{} is of another layout", path.display()))?
+            .with_context(|| format!("cannot read meta in {}", shown(tables.path())))?
             .0;
-        if agreement.version != LAYOUT_VERSION {
-            return Err(Failure::error(
+        agreement.check()?;
+        Ok(Some(agreement))
+    }
+
+    /// Fails if it is none that this program wrote: tables would be read that are not there.
+    pub(crate) fn check(&self) -> Result<()> {
+        let refuse = |why: String| {
+            Err(Failure::error(
                 Kind::Failed,
-                format!(
-                    "the pinned tables are of layout {}, and this program reads layout \
-                     {LAYOUT_VERSION}",
-                    agreement.version
-                ),
+                format!("{why}\n  next: mptcp-user detach --all, then attach again"),
+            ))
+        };
+        if self.version != LAYOUT_VERSION {
+            return refuse(format!(
+                "the pinned tables are of layout {}, and this program reads layout {LAYOUT_VERSION}",
+                self.version
             ));
         }
-        Ok(Some(agreement))
+        if self.tags != TAGS {
+            return refuse("the pinned tables are of another build of this program".to_owned());
+        }
+        match are_possible(&self.sizes(), &self.limits) {
+            true => Ok(()),
+            false => refuse(
+                "the pinned map meta of the tables holds what this program does not write"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    const SHAPE: Shape = Shape::array::<Self>(1);
+
+    /// What a map of these tables has to be.
+    pub(super) fn shape(&self, name: &str) -> Option<Shape> {
+        let (.., ways, which) = MAPS.iter().find(|(known, ..)| *known == name)?;
+        let entries = self.buckets(*which) * (*ways).max(1);
+        let tags = Shape::array::<Bucket<Atomics>>(entries);
+        let shape = match name {
+            "HALF_OPENS" => Shape::array::<HalfOpen<Atomics>>(entries),
+            "SUBFLOWS" => Shape::array::<Subflow<Atomics>>(entries),
+            "SESSIONS" => Shape::array::<Session<Atomics>>(entries),
+            "RANGES" => Shape::array::<RangeChunk<Atomics>>(entries),
+            "KEYS" => return Some(Shape::array::<Keys<Atomics>>(entries)),
+            "PENDING_JOINS" => return Some(Shape::array::<[u64; SLICES]>(1)),
+            FILTER => Shape {
+                value: self.cells(),
+                ..Shape::array::<u8>(1)
+            },
+            _ => tags,
+        };
+        Some(Shape {
+            flags: BPF_F_MMAPABLE,
+            ..shape
+        })
+    }
+
+    /// Fails if a map that is pinned is none of these tables': the programs would be loaded with it.
+    pub(crate) fn check_maps(&self, tables: &Directory) -> Result<()> {
+        for (name, pin, ..) in MAPS {
+            if let Some(shape) = self.shape(name) {
+                tables.map_info(pin, &shape)?;
+            }
+        }
+        tables.map_info(EVENTS, &EVENTS_SHAPE)?;
+        Ok(())
     }
 
     /// How many sessions and subflows were there before the probes.
@@ -243,29 +327,34 @@ impl Agreement {
         Seeded { sessions, subflows }
     }
 
-    /// Notes that so many more were adopted.
-    pub(crate) fn note(&mut self, more: Seeded, pins: &NamespacePins) -> Result<()> {
-        self.seeded[0] += more.sessions;
-        self.seeded[1] += more.subflows;
-        self.write(pins)
+    /// Counts so many more as adopted.
+    pub(crate) fn add(&mut self, more: Seeded) {
+        let [sessions, subflows] = &mut self.seeded;
+        *sessions = sessions.saturating_add(more.sessions);
+        *subflows = subflows.saturating_add(more.subflows);
     }
 
-    fn write(&self, pins: &NamespacePins) -> Result<()> {
-        let map = MapData::from_pin(pins.table("meta"))?;
+    /// Notes that so many more were adopted.
+    pub(crate) fn note(&mut self, more: Seeded, pins: &NamespacePins) -> Result<()> {
+        self.add(more);
+        let tables = pins.open()?.context("the tables were removed")?;
+        self.write(&tables)
+    }
+
+    fn write(&self, tables: &Directory) -> Result<()> {
+        let map = tables.map("meta", &Self::SHAPE)?;
         let mut map = Array::<_, Raw<Self>>::try_from(Map::Array(map))?;
         Ok(map.set(0, Raw(*self), 0)?)
     }
 
     /// Pins it, so that the next probe takes part.
-    pub(crate) fn pin(&self, pins: &NamespacePins) -> Result<()> {
-        let path = pins.table("meta");
-        if exists(&path)? {
+    pub(crate) fn pin(&self, tables: &Directory) -> Result<()> {
+        if tables.find_map("meta", &Self::SHAPE)?.is_some() {
             return Ok(());
         }
         let mut map = Array::<MapData, Raw<Self>>::create(1, 0)?;
         map.set(0, Raw(*self), 0)?;
-        map.pin(&path)
-            .with_context(|| format!("cannot pin {}", path.display()))
+        tables.pin("meta", |path| map.pin(path))
     }
 
     /// Makes a loader's maps those of the agreement: of its sizes, and pinned where there are pins.
@@ -273,7 +362,7 @@ impl Agreement {
         &'a self,
         loader: &mut EbpfLoader<'a>,
         constants: &'a Constants,
-        pins: Option<&NamespacePins>,
+        pins: Option<&Directory>,
     ) {
         for (name, pin, ways, which) in MAPS {
             // aya takes it for a variable; see `filter`.
@@ -282,11 +371,11 @@ impl Agreement {
             }
             loader.map_max_entries(name, self.buckets(which) * ways.max(1));
             if let Some(pins) = pins {
-                loader.map_pin_path(name, pins.table(pin));
+                loader.map_pin_path(name, pins.reach(pin));
             }
         }
         if let Some(pins) = pins {
-            loader.map_pin_path("REPORTS", pins.table("events"));
+            loader.map_pin_path("REPORTS", pins.reach(EVENTS));
         }
         loader
             .override_global("HALF_OPEN_BUCKETS", &constants.buckets[0], true)
@@ -310,44 +399,18 @@ impl Agreement {
     }
 
     /// The filter for programs of the agreement: the pinned one, or a new one, pinned where there are pins.
-    pub(crate) fn filter(&self, pins: Option<&NamespacePins>) -> Result<MapData> {
-        let path = pins.map(|pins| pins.table(FILTER_PIN));
-        if let Some(path) = &path
-            && exists(path)?
+    pub(crate) fn filter(&self, pins: Option<&Directory>) -> Result<MapData> {
+        let shape = self.shape(FILTER).context("there is no filter")?;
+        if let Some(pins) = pins
+            && let Some(filter) = pins.find_map(FILTER_PIN, &shape)?
         {
-            let filter = MapData::from_pin(path)
-                .with_context(|| format!("cannot open {}", path.display()))?;
-            self.check_filter(&filter)?;
             return Ok(filter);
         }
         let filter = filter::create(self.cells())?;
-        if let Some(path) = path {
-            filter
-                .pin(&path)
-                .with_context(|| format!("cannot pin {}", path.display()))?;
+        if let Some(pins) = pins {
+            pins.pin(FILTER_PIN, |path| filter.pin(path))?;
         }
         Ok(filter)
-    }
-
-    /// Fails if the tags in the tables are made otherwise than this program's.
-    fn check_tags(&self) -> Result<()> {
-        ensure!(
-            self.tags == TAGS,
-            "the pinned tables are of another build of this program\n  next: mptcp-user detach --all, then \
-             attach again"
-        );
-        Ok(())
-    }
-
-    /// Fails if a filter that was pinned is not as this program makes it: its cells would be taken for what they are
-    /// not.
-    fn check_filter(&self, filter: &MapData) -> Result<()> {
-        ensure!(
-            filter.info()?.value_size() == self.cells(),
-            "the pinned tables are of another build of this program\n  next: mptcp-user detach --all, then \
-             attach again"
-        );
-        Ok(())
     }
 
     /// What tags are made with.
@@ -373,7 +436,7 @@ impl Agreement {
 /// Constants of the programs that are computed from an [`Agreement`].
 pub(crate) struct Constants {
     /// Buckets of handshakes, subflows, sessions and chunks.
-    buckets: [u32; 4],
+    pub(super) buckets: [u32; 4],
     /// A [`Hashing`]. Secret.
     hashing: [u64; SECRETS + 1],
 }
@@ -423,12 +486,9 @@ impl Tables {
         let map = match place.get() {
             Some(map) => map,
             None => {
-                let path = self.pins.as_ref().context("no tables")?.table(pin);
-                let map = MapData::from_pin(&path)
-                    .with_context(|| format!("cannot open {}", path.display()))?;
-                if name == FILTER {
-                    self.agreement.check_filter(&map)?;
-                }
+                let pins = self.pins.as_ref().context("no tables")?.open()?;
+                let shape = self.agreement.shape(name).context("no such table")?;
+                let map = pins.context("the tables were removed")?.map(pin, &shape)?;
                 place.get_or_init(|| Map::Array(map))
             }
         };
@@ -499,7 +559,6 @@ impl Tables {
 
     /// All of them in memory, to make and remove entries beside the programs.
     pub(crate) fn whole(&self) -> Result<WholeTables> {
-        self.agreement.check_tags()?;
         let (tokens, length) = self.map("TOKENS")?;
         let (keys, _) = self.map("KEYS")?;
         let keys = MapData::from_fd(descriptor(keys)?.try_clone_to_owned()?)?;
@@ -655,16 +714,45 @@ pub(crate) fn now() -> Result<u64> {
     Ok(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
-/// Removes the tables of a namespace.
-pub(crate) fn remove(directory: &std::path::Path) -> std::io::Result<()> {
-    match fs::read_dir(directory) {
-        Ok(entries) => {
-            for entry in entries {
-                fs::remove_file(entry?.path())?;
-            }
-            fs::remove_dir(directory)
+/// The ring of events of a namespace's probes; `None` if there is none.
+pub(crate) fn events(pins: &NamespacePins) -> Result<Option<MapData>> {
+    match pins.open()? {
+        Some(tables) => tables.find_map(EVENTS, &EVENTS_SHAPE),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::pins::OF_TABLES;
+
+    #[test]
+    fn every_table_is_removed() {
+        for (_, pin, ..) in MAPS {
+            assert!(OF_TABLES.contains(&pin), "{pin}");
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        assert!(OF_TABLES.contains(&EVENTS) && OF_TABLES.len() == MAPS.len() + 2);
+    }
+
+    #[test]
+    fn tables_have_the_shapes_that_the_object_has() {
+        let object = aya_obj::Object::parse(crate::OBJECT).expect("an object");
+        let agreement = Agreement::new(Sizes::default(), Policy::default()).expect("random bytes");
+        for (name, ..) in MAPS {
+            let shape = agreement.shape(name).expect("a shape");
+            // Of the filter the object says no size.
+            if name == FILTER {
+                continue;
+            }
+            let map = &object.maps[name];
+            assert_eq!(map.map_type(), shape.kind as u32, "{name}");
+            assert_eq!(map.key_size(), shape.key, "{name}");
+            assert_eq!(map.value_size(), shape.value, "{name}");
+            assert_eq!(map.map_flags(), shape.flags, "{name}");
+        }
+        let events = &object.maps["REPORTS"];
+        assert_eq!(events.map_type(), EVENTS_SHAPE.kind as u32);
+        assert_eq!(events.max_entries(), EVENTS_SHAPE.entries.0);
     }
 }

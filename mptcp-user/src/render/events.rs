@@ -1,6 +1,6 @@
 //! Events: a line of text, or a line of JSON (docs/json.md).
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use mptcp_common::{
     counter::{Direction, ROWS},
     track::{Fallback, FlowKey, Happening, JoinFailure, Report},
@@ -75,6 +75,19 @@ fn row(number: u32) -> &'static str {
     ROWS.iter()
         .find(|row| u32::from(row.number) == number)
         .map_or("", |row| row.short)
+}
+
+impl<'a> Event<'a> {
+    /// Of a report by the programs' clock, which showed `start` at `offset`; `None` of one that was told before.
+    pub(crate) fn of(report: &'a Report, start: u64, offset: Timestamp) -> Option<Self> {
+        let age = (report.time as i64).wrapping_sub(start as i64);
+        // The programs' clock is a tick behind ours at times.
+        if age < -10_000_000 {
+            return None;
+        }
+        let time = offset.checked_add(SignedDuration::from_nanos(age)).ok()?;
+        Some(Self { time, report })
+    }
 }
 
 impl Event<'_> {

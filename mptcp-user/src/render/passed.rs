@@ -41,7 +41,10 @@ pub(crate) fn note(counters: &Counters) -> Option<String> {
     if leaves.tcp + leaves.mptcp + leaves.malformed_tcp > 0 {
         kinds.retain(|kind| kind.hides);
     }
-    let sum: u64 = kinds.iter().map(|kind| kind.count).sum();
+    let sum = kinds
+        .iter()
+        .map(|kind| kind.count)
+        .fold(0, u64::saturating_add);
     if sum.saturating_mul(100) <= *frames {
         return None;
     }
@@ -51,7 +54,11 @@ pub(crate) fn note(counters: &Counters) -> Option<String> {
         .take(NAMED)
         .map(|Kind { called, count, .. }| format!("{} {called}", grouped(*count)))
         .collect();
-    let others: u64 = kinds.iter().skip(NAMED).map(|kind| kind.count).sum();
+    let others = kinds
+        .iter()
+        .skip(NAMED)
+        .map(|kind| kind.count)
+        .fold(0, u64::saturating_add);
     if others > 0 {
         list.push(format!("{} others", grouped(others)));
     }

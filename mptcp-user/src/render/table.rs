@@ -10,6 +10,7 @@ use super::{
     passed,
 };
 use crate::source::{Origin, Statistics};
+use crate::text::shown;
 
 /// Characters of the first column, so that the table fits a terminal of 80.
 const LABEL_WIDTH: usize = 48;
@@ -74,12 +75,9 @@ fn in_summary(row: &Row, statistics: &Statistics) -> bool {
 
 fn heading(statistics: &Statistics) -> String {
     let (of, what) = match &statistics.origin {
-        Origin::Live => (statistics.interfaces.join(", "), "probe"),
+        Origin::Live => (names(statistics), "probe"),
         Origin::Capture { file, .. } => (file.clone(), "capture"),
-        Origin::Log { file, .. } => (
-            format!("{file}: {}", statistics.interfaces.join(", ")),
-            "probe",
-        ),
+        Origin::Log { file, .. } => (format!("{file}: {}", names(statistics)), "probe"),
     };
     let since = match statistics.since {
         Some(since) => format!("since {since:.0}"),
@@ -101,6 +99,15 @@ fn heading(statistics: &Statistics) -> String {
         let _ = writeln!(text, "{note}");
     }
     text
+}
+
+/// The names of the interfaces.
+pub(super) fn names(statistics: &Statistics) -> String {
+    let names = statistics
+        .interfaces
+        .iter()
+        .map(|name| shown(name).to_string());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn cells(label: String, rate: Option<f64>, total: Option<u64>, style: Style) -> [String; 3] {

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::packed::{Format, MAGIC};
 use crate::failure::{Failure, Kind, of_file};
+use crate::text::shown;
 
 /// A file from this size on takes long enough for a progress bar.
 const LARGE: u64 = 64 << 20;
@@ -33,7 +34,7 @@ impl File {
     pub(super) fn open(path: &Path, shows_progress: bool) -> Result<Self> {
         let name = match path.to_str() {
             Some("-") => STANDARD_INPUT.to_owned(),
-            _ => path.display().to_string(),
+            _ => shown(path).to_string(),
         };
         let (file, bar) = source(path, shows_progress)
             .map_err(|error| of_file(&format!("cannot read {name}"), &error))?;

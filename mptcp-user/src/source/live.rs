@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     cli::ClearStats,
+    interrupt::Interrupt,
     probe::{self, HostLimits, KernelHooks, Network, Pins, Probe, Remembered, Tables},
 };
 
@@ -182,12 +183,17 @@ impl Live {
 
     /// Empties the tables. On a host, the sessions that are there then are in them again, as those that
     /// were there before the probe.
-    pub(crate) async fn clear_tables(&mut self, network: &Network, pins: &Pins) -> Result<()> {
+    pub(crate) async fn clear_tables(
+        &mut self,
+        network: &Network,
+        pins: &Pins,
+        interrupt: &mut Interrupt,
+    ) -> Result<()> {
         let (mut is_shared_done, mut sessions) = (false, 0);
         for probe in &mut self.probes {
             if probe.tables().is_some() && !(probe.is_pinned() && is_shared_done) {
                 is_shared_done |= probe.is_pinned();
-                sessions += probe.clear_tables(network, pins).await?.sessions;
+                sessions += probe.clear_tables(network, pins, interrupt).await?.sessions;
             }
         }
         if sessions > 0 {

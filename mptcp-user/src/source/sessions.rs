@@ -91,7 +91,7 @@ impl Session {
         self.subflows
             .iter()
             .map(|subflow| subflow.bytes[side])
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 
     /// Packets that a side sent on all its subflows.
@@ -99,7 +99,7 @@ impl Session {
         self.subflows
             .iter()
             .map(|subflow| subflow.packets[side])
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 
     /// Adds a subflow, in any order.

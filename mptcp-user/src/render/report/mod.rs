@@ -8,8 +8,15 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use mptcp_common::counter::{EXTRAS, Group, Quality, ROWS, Row};
 
 use self::plot::{Axis, COLOURS, Line};
-use super::{number::number, passed, table::role_name};
-use crate::source::{History, Origin, Point, Statistics, Traffic};
+use super::{
+    number::number,
+    passed,
+    table::{names, role_name},
+};
+use crate::{
+    source::{History, Origin, Point, Statistics, Traffic},
+    text::visible,
+};
 
 /// What tells that a session fell back to TCP, beyond the rows of errors.
 const FALLBACK_ROWS: [&str; 2] = ["TotFB", "InfSet"];
@@ -127,7 +134,7 @@ pub(crate) fn page(report: &Report<'_>) -> Result<String> {
             body { (body) }
         }
     };
-    Ok(page.into_string())
+    Ok(visible(&page.into_string()).into_owned())
 }
 
 fn moment(time: Timestamp) -> String {
@@ -144,7 +151,7 @@ fn facts(statistics: &Statistics, history: Option<&History>) -> Markup {
         ("From", at(history.map(|history| history.begin))),
         ("To", at(statistics.time)),
         ("Counted since", at(statistics.since)),
-        ("Interfaces", statistics.interfaces.join(", ")),
+        ("Interfaces", names(statistics)),
         ("Packets", shown(Some(statistics.rows.frames))),
         (
             "With MPTCP options",

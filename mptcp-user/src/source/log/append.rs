@@ -2,18 +2,24 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::fs::{FileExt as _, MetadataExt as _},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, Write as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    libc::{ELOOP, O_NOFOLLOW, O_NONBLOCK},
+    unistd::geteuid,
+};
+use serde::de::IgnoredAny;
 
 use super::{LONGEST_LINE, format};
 use crate::failure::{Failure, Kind, of_file};
+use crate::text::shown;
 
 /// A file that readings are appended to, by nobody else meanwhile.
 pub(crate) struct Appender {
@@ -61,7 +67,7 @@ impl Appender {
         let end = if is_torn(&self.file)? { "\n" } else { "" };
         (&*self.file)
             .write_all(format!("{end}{line}").as_bytes())
-            .with_context(|| format!("cannot write to {}", self.path.display()))?;
+            .with_context(|| format!("cannot write to {}", shown(&self.path)))?;
         self.began.get_or_insert(time);
         Ok(())
     }
@@ -86,11 +92,17 @@ impl Appender {
                 PathBuf::from(name)
             }
         };
-        for number in (0..self.keep).rev() {
+        // Up to the first that is missing: what is behind that is none of them. The last one is overwritten.
+        let mut last = 0;
+        while last < self.keep && fs::symlink_metadata(old(last + 1)).is_ok() {
+            last += 1;
+            check_old(&old(last))?;
+        }
+        for number in (0..self.keep.min(last + 1)).rev() {
             match fs::rename(old(number), old(number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(error)
-                        .with_context(|| format!("cannot rename {}", old(number).display()));
+                        .with_context(|| format!("cannot rename {}", shown(old(number))));
                 }
                 _ => {}
             }
@@ -102,31 +114,17 @@ impl Appender {
 
 /// Opens a file and locks it; the time of its first reading.
 fn open(path: &Path) -> Result<(Flock<File>, Option<Timestamp>)> {
-    let refuse = |why: &str| {
-        Failure::error(
-            Kind::Failed,
-            format!("cannot record to {}: it {why}", path.display()),
-        )
-    };
     loop {
-        if fs::metadata(path).is_ok_and(|data| !data.is_file()) {
-            return Err(refuse(
-                "is no regular file\n  next: name a file, or - for standard output",
-            ));
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(|error| of_file(&format!("cannot open {}", path.display()), &error))?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        let file = open_itself(path, &options)?;
         let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
             Failure::error(
                 Kind::Busy,
                 format!(
                     "somebody else records to {0}\n  next: end the other mptcp-user record, or name \
                      another file",
-                    path.display()
+                    shown(path)
                 ),
             )
         })?;
@@ -134,21 +132,106 @@ fn open(path: &Path) -> Result<(Flock<File>, Option<Timestamp>)> {
         if !is_at(&file, path)? {
             continue;
         }
-        let mut first = [0];
-        if file.read_at(&mut first, 0)? == 1 && first != *b"{" {
-            return Err(refuse(
-                "has something else in it\n  next: name another file",
-            ));
-        }
-        let began = began(&file).with_context(|| format!("cannot append to {}", path.display()))?;
+        let began = recognise(path, &file)?;
         return Ok((file, began));
     }
+}
+
+fn refuse(path: &Path, why: &str) -> anyhow::Error {
+    Failure::error(
+        Kind::Failed,
+        format!("cannot record to {}: it {why}", shown(path)),
+    )
+}
+
+/// Opens a regular file of this user by its very name: who may write in its directory could put a link or a pipe
+/// there.
+fn open_itself(path: &Path, options: &OpenOptions) -> Result<File> {
+    let file = options
+        .clone()
+        .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(ELOOP) => refuse(
+                path,
+                "is a symbolic link, which may lead anywhere\n  next: name the file that it leads to",
+            ),
+            _ if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) => irregular(path),
+            _ => of_file(&format!("cannot open {}", shown(path)), &error),
+        })?;
+    let data = file
+        .metadata()
+        .with_context(|| format!("cannot look at {}", shown(path)))?;
+    if !data.is_file() {
+        return Err(irregular(path));
+    }
+    if data.uid() != geteuid().as_raw() {
+        let why = format!(
+            "belongs to user {}\n  next: name another file, or run it as that user",
+            data.uid()
+        );
+        return Err(refuse(path, &why));
+    }
+    Ok(file)
+}
+
+fn irregular(path: &Path) -> anyhow::Error {
+    refuse(
+        path,
+        "is no regular file\n  next: name a file, or - for standard output",
+    )
+}
+
+/// Fails if a file is none that was recorded to: it would be renamed, or overwritten.
+fn check_old(path: &Path) -> Result<()> {
+    let file = open_itself(path, OpenOptions::new().read(true))?;
+    recognise(path, &file).map(drop)
+}
+
+/// What every line begins with.
+const START: &[u8] = b"{\"log_version\":";
+
+/// The time of the first reading of a log, if it has one.
+///
+/// # Errors
+/// If the file is no log: nothing is appended to anything else.
+fn recognise(path: &Path, file: &File) -> Result<Option<Timestamp>> {
+    let what = || format!("cannot append to {}", shown(path));
+    let data = file.metadata().with_context(what)?;
+    let other = || refuse(path, "has something else in it\n  next: name another file");
+    if data.len() == 0 {
+        // An empty file of another name is somebody else's as well.
+        return match data.nlink() {
+            ..=1 => Ok(None),
+            _ => Err(refuse(
+                path,
+                "has other names, and is empty\n  next: name another file",
+            )),
+        };
+    }
+    let mut start = [0; START.len()];
+    let length = data.len().min(start.len() as u64) as usize;
+    let start = &mut start[..length];
+    file.read_exact_at(start, 0).with_context(what)?;
+    // A line that is shorter was torn when it was the only one.
+    if !START.starts_with(start) {
+        return Err(other());
+    }
+    let mut first = Vec::new();
+    let mut lines = BufReader::new(file).take(LONGEST_LINE);
+    lines.read_until(b'\n', &mut first).with_context(what)?;
+    let is_whole = serde_json::from_slice::<IgnoredAny>(&first).is_ok();
+    if is_whole && format::parse(&first).with_context(what)?.is_none() {
+        return Err(other());
+    }
+    (&*file).rewind().with_context(what)?;
+    began(file).with_context(what)
 }
 
 /// Is the file still the one of that name?
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let here = file.metadata()?;
-    match fs::metadata(path) {
+    match fs::symlink_metadata(path) {
         Ok(there) => Ok((here.dev(), here.ino()) == (there.dev(), there.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),

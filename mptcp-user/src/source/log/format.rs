@@ -17,6 +17,7 @@ use crate::{
         table::role_name,
     },
     source::{Hooks, Interface, Reading},
+    text::visible,
 };
 
 /// Readers know all versions up to this one.
@@ -67,7 +68,7 @@ fn written(reading: &Reading) -> String {
         "gauges": reading.gauges.as_ref().map(gauges),
         "hooks": reading.hooks.as_ref().map(hooks),
     });
-    format!("{object}\n")
+    format!("{}\n", visible(&object.to_string()))
 }
 
 /// The reading of a line; `None` if it is none.
