@@ -6,9 +6,14 @@ use anyhow::{Result, ensure};
 use bytemuck::cast_slice;
 use mptcp_common::{
     counter::{Counters, Events, Role},
-    engine::{Flow, flow_tag, locate},
+    engine::{Flow, locate},
     gather::Buffer,
-    track::{FlowKey, Kind, Tables as _, half_open, is_half_open_over, subflow, table::Table as _},
+    track::{
+        FlowKey, Kind, Tables as _, half_open,
+        hash::{Ends, flow_tag},
+        is_half_open_over, subflow,
+        table::Table as _,
+    },
 };
 use mptcp_user::offline::{Config, Offline};
 
@@ -190,7 +195,7 @@ fn frame_flow(frame: &Frame) -> FlowKey {
 /// of an open subflow, or of a handshake that was answered.
 fn next_number(engine: &Offline, flow: &FlowKey, now: u64) -> Option<u32> {
     let second = u32::from(flow.is_reversed());
-    let (place, slot) = locate(engine, flow_tag(engine.seed(), flow));
+    let (place, slot) = locate(engine, flow_tag(engine.secrets(), &Ends::of(flow, false)));
     match place {
         Flow::Unknown => None,
         Flow::Subflow => {
