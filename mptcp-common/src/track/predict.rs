@@ -271,7 +271,6 @@ fn predict_ack<T: Tables>(
     touch(&subflow.last_seen, now);
     touch(&session.last_seen, now);
     bump(&way.packets, packet.packets.into());
-    raise_window(packet, way, subflow.ids.load(), sender);
     let mut predicted = sender as u32;
     if is_data_acked && raise(&side.data_ack, data_ack) {
         predicted |= Predicted::FRESH_DATA_ACK;
@@ -283,5 +282,6 @@ fn predict_ack<T: Tables>(
             predicted |= Predicted::FRESH_ACK;
         }
     }
+    raise_window(packet, way, subflow.ids.load(), sender);
     Predicted(predicted)
 }
