@@ -912,6 +912,8 @@ pub fn gather<F: Frame, T: Tables>(
     packet.acknowledgment = u32::from_be(words[2]);
     packet.flags = TcpFlags((offset_and_flags >> 16) as u8);
     packet.window = offset_and_flags as u16;
+    packet.header_at = at;
+    packet.checksum = words[4] & 0xffff;
     packet.ipv6 = header.ipv6;
     packet.is_fragment = header.is_fragment;
     packet.ingress = buffer.ingress;

@@ -43,8 +43,8 @@ pub(crate) trait Bytes {
     fn merged_length(&self) -> u32;
     /// As [`Frame::stripped_tags`].
     fn stripped_tags(&self) -> u32;
-    /// Sums the payload of the packet in work.
-    fn sum_payload(&self);
+    /// Sums the payload of the packet in work, or the whole segment.
+    fn sum_payload(&self, is_segment: bool);
 
     /// Address of the byte at offset `at`, which may lie behind the frame's end.
     ///
@@ -71,14 +71,19 @@ pub(crate) const CHUNK: u32 = 512;
 /// Enough for 64 KiB, the longest that a mapping can be.
 const CHUNKS: u32 = 128;
 
-/// Sums the payload of the packet in work, wherever its bytes lie.
+/// Sums the payload of the packet in work, or the whole segment, wherever its bytes lie.
 #[inline(always)]
-fn sum_payload(frame: &impl Bytes) {
+fn sum_payload(frame: &impl Bytes, is_segment: u32) {
     let (Some(work), Some(chunk)) = (tables::work(), tables::chunk()) else {
         return;
     };
     let verifier = Verifier::new(work);
     let (mut at, mut left) = (work.packet.payload_at, work.packet.payload);
+    if is_segment != 0 {
+        let header = verifier.forget(work.packet.header_at);
+        left = verifier.forget(left + (at - header));
+        at = header;
+    }
     let mut sum = 0;
     for _ in 0..CHUNKS {
         if left == 0 {
@@ -295,16 +300,16 @@ impl Bytes for Xdp {
     }
 
     #[inline(always)]
-    fn sum_payload(&self) {
-        sum_xdp_payload(self.0.ctx);
+    fn sum_payload(&self, is_segment: bool) {
+        sum_xdp_payload(self.0.ctx, is_segment.into());
     }
 }
 
 /// A function of its own, for the verifier to look at once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn sum_xdp_payload(context: *mut xdp_md) -> u32 {
-    sum_payload(&Xdp(XdpContext::new(context)));
+extern "C" fn sum_xdp_payload(context: *mut xdp_md, is_segment: u32) -> u32 {
+    sum_payload(&Xdp(XdpContext::new(context)), is_segment);
     0
 }
 
@@ -407,15 +412,15 @@ impl Bytes for Skb {
     }
 
     #[inline(always)]
-    fn sum_payload(&self) {
-        sum_skb_payload(self.skb());
+    fn sum_payload(&self, is_segment: bool) {
+        sum_skb_payload(self.skb(), is_segment.into());
     }
 }
 
 /// As [`sum_xdp_payload`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn sum_skb_payload(context: *mut __sk_buff) -> u32 {
-    sum_payload(&Skb(TcContext::new(context)));
+extern "C" fn sum_skb_payload(context: *mut __sk_buff, is_segment: u32) -> u32 {
+    sum_payload(&Skb(TcContext::new(context)), is_segment);
     0
 }

@@ -164,7 +164,9 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
         }
         stages::walk();
     }
-    let leaf = engine::packet(&kernel, tables::is_tracking(), || frame.0.sum_payload());
+    let leaf = engine::packet(&kernel, tables::is_tracking(), |is_segment| {
+        frame.0.sum_payload(is_segment);
+    });
     if leaf == Leaf::Mptcp {
         if work.route.seen.get() != Subtype::Dss.bit() {
             tables::wipe(&mut work.area);

@@ -179,6 +179,9 @@ static TRACK: Global<u8> = Global::new(1);
 /// 1: DSS checksums are verified.
 #[unsafe(no_mangle)]
 static VERIFY_CHECKSUMS: Global<u8> = Global::new(0);
+/// 1: TCP checksums are looked at of segments that end something.
+#[unsafe(no_mangle)]
+static CHECK_SEGMENTS: Global<u8> = Global::new(1);
 
 /// A [`Role`], by its discriminant.
 #[unsafe(no_mangle)]
@@ -590,6 +593,11 @@ impl Tables for Kernel {
             threshold: JOIN_THRESHOLD.load(),
             passive_close_refused: PASSIVE_CLOSE_REFUSED.load(),
         }
+    }
+
+    #[inline(always)]
+    fn checks_segments(&self) -> bool {
+        CHECK_SEGMENTS.load() != 0
     }
 
     #[inline(always)]

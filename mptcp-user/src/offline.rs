@@ -58,6 +58,9 @@ pub struct Scope {
     pub is_tracking: bool,
     /// DSS checksums are verified.
     pub is_verifying: bool,
+    /// Are TCP checksums looked at of segments that end something? Captures of a sending host, and those in which
+    /// addresses were changed, have none that are right.
+    pub is_checking: bool,
 }
 
 /// What an engine is made with.
@@ -88,6 +91,7 @@ impl Default for Config {
                 is_layer_3: false,
                 is_tracking: true,
                 is_verifying: true,
+                is_checking: false,
             },
             policy: Policy::default(),
             limits: Limits::default(),
@@ -285,8 +289,8 @@ impl Offline {
         let packets = buffer.count();
         self.counters.get_mut().frames += packets;
         let leaf = match gathered {
-            Ok(()) => engine::packet(self, scope.is_tracking, || {
-                self.sum_payload(frame.bytes());
+            Ok(()) => engine::packet(self, scope.is_tracking, |is_segment| {
+                self.sum(frame.bytes(), is_segment);
             }),
             Err(Passed { leaf, protocol }) => {
                 self.counters.get_mut().protocols.add(protocol, packets);
@@ -323,10 +327,16 @@ impl Offline {
         Ok(())
     }
 
-    /// Sums the payload of the packet in work, if the frame holds all of it.
-    fn sum_payload(&self, frame: &[u8]) {
+    /// Sums the payload of the packet in work, or the whole segment, if the frame holds all of it.
+    fn sum(&self, frame: &[u8], is_segment: bool) {
         let packet = &self.work.packet;
-        let (at, length) = (packet.payload_at as usize, packet.payload as usize);
+        let end = packet.payload_at + packet.payload;
+        let at = if is_segment {
+            packet.header_at
+        } else {
+            packet.payload_at
+        };
+        let (at, length) = (at as usize, (end - at) as usize);
         let payload = frame.get(at..).and_then(|bytes| bytes.get(..length));
         // In the order of memory, as the kernel's helper sums.
         let sum = payload.map(|bytes| u64::from((checksum::sum(bytes) as u16).to_be()));
@@ -577,6 +587,10 @@ impl Tables for Offline {
 
     fn limits(&self) -> Limits {
         self.config.limits
+    }
+
+    fn checks_segments(&self) -> bool {
+        self.config.scope.is_checking
     }
 
     fn verifies_checksums(&self) -> bool {

@@ -23,6 +23,7 @@ pub fn config(how: u8) -> Config {
         role: role(how),
         scope: Scope {
             is_verifying: how & 2 != 0,
+            is_checking: how & 4 != 0,
             ..config.scope
         },
         sizes: Sizes {

@@ -52,6 +52,8 @@ pub struct Frame {
     pub sequence: u32,
     /// TCP acknowledgment number.
     pub acknowledgment: u32,
+    /// TCP checksum, if it is to lie.
+    pub checksum: Option<u16>,
 }
 
 /// A PPPoE header (RFC 2516), and the protocol of PPP. What is not set is as it has to be.
@@ -87,6 +89,7 @@ impl Default for Frame {
             ports: [40000, 5000],
             sequence: 1,
             acknowledgment: 2,
+            checksum: None,
         }
     }
 }
@@ -134,7 +137,9 @@ impl Frame {
 
     /// The bytes from the IP header on.
     pub fn ip(&self) -> Vec<u8> {
-        let tcp = self.tcp();
+        let mut tcp = self.tcp();
+        let checksum = self.checksum.unwrap_or_else(|| !self.sum(&tcp));
+        tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
         let mut extensions = Vec::new();
         let mut next = self.protocol;
         for (kind, body) in self.extensions.iter().rev() {
@@ -169,6 +174,28 @@ impl Frame {
         ip.extend(&self.ip_options);
         ip.extend(rest);
         ip
+    }
+
+    /// The sum of the pseudo-header and of these bytes behind it (RFC 9293 section 3.1).
+    pub fn sum(&self, segment: &[u8]) -> u16 {
+        let mut bytes = Vec::new();
+        for host in self.hosts {
+            if self.ipv6 {
+                bytes.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host]);
+            } else {
+                bytes.extend([10, 0, 0, host]);
+            }
+        }
+        bytes.extend([0, 6]);
+        bytes.extend((self.tcp().len() as u16).to_be_bytes());
+        bytes.extend(segment);
+        bytes.resize(bytes.len().next_multiple_of(2), 0);
+        let sum: u64 = bytes
+            .chunks(2)
+            .map(|word| u64::from(word[0]) << 8 | u64::from(word[1]))
+            .sum();
+        let sum = (sum & 0xffff) + (sum >> 16);
+        ((sum & 0xffff) + (sum >> 16)) as u16
     }
 
     fn tcp(&self) -> Vec<u8> {

@@ -155,9 +155,17 @@ impl Kernel {
             is_layer_3,
             is_tracking,
             is_verifying,
+            is_checking,
         } = scope;
         let (role, is_test, log) = (role as u8, clock as u8, 0_u8);
-        let flags = [is_layer_3, is_tracking, policy.version_0, is_verifying].map(u8::from);
+        let flags = [
+            is_layer_3,
+            is_tracking,
+            policy.version_0,
+            is_verifying,
+            is_checking,
+        ]
+        .map(u8::from);
         let chunks = chunks_for(sizes.ranges);
         let buckets = [sizes.handshakes, sizes.subflows, sizes.sessions, chunks].map(buckets_for);
         let cells = cells_for(buckets[1].max(buckets[0]));
@@ -183,6 +191,7 @@ impl Kernel {
             .override_global("TRACK", &flags[1], true)
             .override_global("VERSION_0", &flags[2], true)
             .override_global("VERIFY_CHECKSUMS", &flags[3], true)
+            .override_global("CHECK_SEGMENTS", &flags[4], true)
             .override_global("MIN_MSS_V4", &policy.min_mss_v4, true)
             .override_global("MIN_MSS_V6", &policy.min_mss_v6, true)
             .override_global("HALF_OPEN_BUCKETS", &buckets[0], true)

@@ -505,6 +505,7 @@ fn devices_without_link_layer_header() -> Result<()> {
             is_layer_3: true,
             is_tracking: true,
             is_verifying: false,
+            is_checking: false,
         },
         ..kernel::host()
     })?;

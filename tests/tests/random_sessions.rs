@@ -86,13 +86,19 @@ const SIZES: Sizes = Sizes {
     ranges: 100,
 };
 
+/// As on interfaces: TCP checksums are looked at.
+fn checking(mut config: Config) -> Config {
+    config.scope.is_checking = true;
+    config
+}
+
 #[test]
 fn on_a_host() -> Result<()> {
     let config = Config {
         sizes: SIZES,
         ..host()
     };
-    sequences(Twins::new(config)?, Role::Host, 1 << 32)
+    sequences(Twins::new(checking(config))?, Role::Host, 1 << 32)
 }
 
 #[test]
@@ -101,7 +107,7 @@ fn on_a_middlebox() -> Result<()> {
         sizes: SIZES,
         ..Config::default()
     };
-    sequences(Twins::new(config)?, Role::Middlebox, 2 << 32)
+    sequences(Twins::new(checking(config))?, Role::Middlebox, 2 << 32)
 }
 
 #[test]
@@ -112,8 +118,12 @@ fn a_buffer_counts_as_its_packets_do() -> Result<()> {
 
 #[test]
 fn forged_packets_are_packets_and_nothing_else() -> Result<()> {
-    sequences(Twins::forged(host())?, Role::Host, 5 << 32)?;
-    sequences(Twins::forged(Config::default())?, Role::Middlebox, 6 << 32)
+    sequences(Twins::forged(checking(host()))?, Role::Host, 5 << 32)?;
+    sequences(
+        Twins::forged(checking(Config::default()))?,
+        Role::Middlebox,
+        6 << 32,
+    )
 }
 
 /// Data of sessions with up to four subflows, in mappings of one packet or of several, over and over with the same and

@@ -19,7 +19,7 @@ use crate::{
         subflow,
         table::{self, Table as _},
     },
-    wire::{Area, DssFields, Forget, KIND_MPTCP, Stage, Subtype, TcpFlags},
+    wire::{Area, DssFields, Forget, KIND_MPTCP, Stage, Subtype, TcpFlags, checksum::fold},
 };
 
 /// A TCP packet, or a buffer of several with the same header (GSO, GRO).
@@ -56,6 +56,10 @@ pub struct Packet {
     pub reserved: u8,
     /// The window of the header, not scaled.
     pub window: u16,
+    /// Offset of the TCP header in the frame.
+    pub header_at: u32,
+    /// The header's checksum, in the order of memory.
+    pub checksum: u32,
 }
 
 /// What the table's policy rows are judged by.
@@ -99,7 +103,7 @@ pub struct Work {
     pub tag: u64,
     /// What the stages hand on.
     pub route: Route,
-    /// Sum of the payload's 16-bit words as they lie in memory, or [`UNREAD`].
+    /// Sum of the 16-bit words of the payload, or of the whole segment, as they lie in memory, or [`UNREAD`].
     pub payload_sum: Cell<u64>,
     /// Of the kernel side: a count of the clock's ticks, and the time at the last of them.
     pub clock: [Cell<u64>; 2],
@@ -109,6 +113,31 @@ pub struct Work {
     pub insertion: Insertion,
     /// Data that is to be looked for in what its subflow has mapped.
     pub recall: Recall,
+}
+
+impl Work {
+    /// Is the TCP checksum right, by the sum of the segment? Also if not all of it was there, and if it is what the own
+    /// machine writes for its hardware to complete: the sum of the pseudo-header (RFC 9293 section 3.1) alone.
+    #[inline(always)]
+    fn is_intact(&self) -> bool {
+        const TCP: u16 = 6;
+        let segment = self.payload_sum.get();
+        if segment == UNREAD {
+            return true;
+        }
+        let packet = &self.packet;
+        let length = packet.payload + (packet.payload_at - packet.header_at);
+        let words = &self.flow.words;
+        let halves = |word: u64| (word & 0xffff_ffff) + (word >> 32);
+        let addresses = if packet.ipv6 {
+            halves(words[0]) + halves(words[1]) + halves(words[2]) + halves(words[3])
+        } else {
+            // IPv4 addresses stand in the upper halves.
+            (words[1] >> 32) + (words[3] >> 32)
+        };
+        let pseudo = addresses + u64::from(TCP.to_be()) + u64::from((length as u16).to_be());
+        fold(pseudo + segment) == 0xffff || fold(pseudo) == packet.checksum
+    }
 }
 
 /// A payload that cannot be read as a whole has no sum.
@@ -334,9 +363,10 @@ pub fn examine(stages: &impl Stages, policy: &Policy) {
 /// Counts the packet in work, which was located and whose options were found, and says which leaf
 /// it belongs to: [`Leaf::Tcp`] or [`Leaf::Mptcp`]. Without tracking no table is touched.
 ///
-/// `sum_payload` sets [`Work::payload_sum`]; it is called if a checksum needs it.
+/// `sum` sets [`Work::payload_sum`], to that of the whole segment if it gets true; it is called if a checksum needs
+/// it.
 #[inline(always)]
-pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce()) -> Leaf {
+pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> Leaf {
     let work = stages.work();
     let route = &work.route;
     let seen = route.seen.get();
@@ -362,6 +392,13 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
         return Leaf::Mptcp;
     }
     route.next.set(0);
+    if flow != Flow::UNKNOWN && track::ends(stages, work) {
+        sum(true);
+        if !work.is_intact() {
+            stages.count(route.direction.get(), |events| events.not_taken += 1);
+            return if seen == 0 { Leaf::Tcp } else { Leaf::Mptcp };
+        }
+    }
     if stages.forget(flow) != Flow::SUBFLOW || work.packet.flags.stage() != Stage::Later {
         stages.handshake();
         if route.next.get() & next::VERIFY_JOIN != 0 {
@@ -382,7 +419,7 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum_payload: impl FnOnce
             stages.insert_ranges();
         }
         if asked & next::CHECKSUM != 0 {
-            sum_payload();
+            sum(false);
             stages.checksum();
             asked = route.next.get();
         }

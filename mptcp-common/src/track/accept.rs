@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     counter::Role,
-    engine::{Packet, next},
+    engine::{Packet, Work, next},
     wire::{Stage, TcpFlags},
 };
 
@@ -52,6 +52,17 @@ pub fn accept<T: Stages>(tables: &T) {
         _ => {}
     }
     learn(seen, reception == TRUSTED);
+}
+
+/// Does the segment in work end something, so that its TCP checksum has to be looked at: a FIN or a reset that comes in,
+/// of one packet?
+#[inline(always)]
+pub fn ends<T: Stages>(tables: &T, work: &Work) -> bool {
+    work.packet.flags.any(TcpFlags::FIN | TcpFlags::RST)
+        && work.packet.ingress
+        && work.packet.packets == 1
+        && !work.packet.is_fragment
+        && tables.checks_segments()
 }
 
 /// Is the segment in work at exactly the next number, and is all that [`learn`] would set known but its window, which

@@ -41,7 +41,7 @@ mod word;
 pub use self::clear::clear;
 pub(crate) use self::ranges::ATTEMPTS;
 pub use self::{
-    accept::accept,
+    accept::{accept, ends},
     checksum::checksum,
     close::close,
     entry::{
@@ -179,6 +179,8 @@ pub trait Tables: Forget {
     fn limits(&self) -> Limits;
     /// Are DSS checksums verified?
     fn verifies_checksums(&self) -> bool;
+    /// Are TCP checksums looked at of segments that end something?
+    fn checks_segments(&self) -> bool;
     /// May what nearly every packet is take the way that is short for it? It has to say the same: a
     /// test compares.
     #[inline(always)]

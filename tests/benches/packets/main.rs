@@ -159,6 +159,7 @@ fn config(sessions: u32, is_tracking: bool, is_verifying: bool) -> Config {
             is_layer_3: false,
             is_tracking,
             is_verifying,
+            is_checking: true,
         },
         sizes: Sizes {
             sessions,

@@ -136,6 +136,7 @@ fn config(is_tracking: bool) -> Config {
             is_layer_3: false,
             is_tracking,
             is_verifying: false,
+            is_checking: true,
         },
         ..host()
     }

@@ -241,6 +241,23 @@ fn blind(talk: &mut Talk<'_>, flags: u8) -> Result<()> {
     Ok(())
 }
 
+/// A segment that ends a subflow, at exactly the next number, with a checksum made of the right one.
+fn ending(
+    twins: &mut Twins,
+    flags: u8,
+    payload: usize,
+    checksum: fn(u16) -> u16,
+) -> Result<Talk<'_>> {
+    let mut talk = Talk::confirmed(twins)?;
+    talk.clear();
+    let mut frame = talk.frame(0, A, flags, &[], payload);
+    let bytes = frame.ip();
+    let right = u16::from_be_bytes([bytes[20 + 16], bytes[20 + 17]]);
+    frame.checksum = Some(checksum(right));
+    talk.raw(A, &frame)?;
+    Ok(talk)
+}
+
 /// Both ends go on from numbers that nobody saw, for longer than two seconds.
 fn resumed(twins: &mut Twins) -> Result<Talk<'_>> {
     let mut talk = Talk::confirmed(twins)?;
@@ -771,6 +788,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Talk::joined(t)?; t.send(1, A, RST, &[], 0)?; t.send(0, A, RST, &[], 0)?; Ok(t) }, "resets, FINs and SYNs of somebody else"),
     s("FreshAck", 1, |t| { let mut t = resumed(t)?; t.clear(); t.data(0, A, 100)?; t.ack(0, B)?; Ok(t) },
         |t| { let mut t = resumed(t)?; t.clear(); t.data(0, A, 100)?; Ok(t) }, "what they say then is heard again"),
+    s("NotTaken", 1, |t| ending(t, RST, 0, |right| right ^ 1), |t| ending(t, RST, 0, |right| right), "a reset with the right checksum"),
+    s("NotTaken", 1, |t| ending(t, FIN | ACK, 33, |right| right.wrapping_sub(1)), |t| ending(t, FIN | ACK, 33, |right| right), "a FIN with data and the right checksum"),
+    s("CurSF", 1, |t| ending(t, RST | ACK, 0, |right| right.swap_bytes() ^ 0x100), |t| ending(t, RST | ACK, 0, |right| right), "the right checksum"),
     s("DataAckBad", 1, |t| { let mut t = Talk::confirmed(t)?; t.dsn[B] += 1000; t.ack(0, A)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 1000)?; t.ack(0, A)?; Ok(t) }, "of what was sent"),
 ];
@@ -871,7 +891,8 @@ fn with_fin(mut dss: Vec<u8>) -> Vec<u8> {
     dss
 }
 
-fn run(config: Config) -> Result<()> {
+fn run(mut config: Config) -> Result<()> {
+    config.scope.is_checking = true;
     let mut twins = Twins::new(config)?;
     let mut failures = Vec::new();
     for Scenario {
