@@ -56,6 +56,11 @@ impl Stages for Kernel {
     }
 
     #[inline(always)]
+    fn refuse(&self) {
+        refuse(self.counters, self.work);
+    }
+
+    #[inline(always)]
     fn established(&self) {
         established(self.counters, self.work);
     }
@@ -136,6 +141,7 @@ stages!(
     open_subflow,
     verify_join,
     accept,
+    refuse,
     established,
     find_ranges,
     walk_chunk,

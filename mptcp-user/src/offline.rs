@@ -658,6 +658,10 @@ impl Stages for Offline {
         track::accept(self);
     }
 
+    fn refuse(&self) {
+        track::refuse(self);
+    }
+
     fn established(&self) {
         track::established(self);
     }

@@ -191,8 +191,10 @@ pub mod next {
     pub const MAPPED_RANGES: u32 = 1 << 8;
     /// The same of what was sent.
     pub const SENT_RANGES: u32 = 1 << 9;
-    /// No stage, and none of those above: its receiver does not take the segment.
-    pub const REFUSED: u32 = 1 << 10;
+    /// [`accept`](super::Stages::accept), and none of those above.
+    pub const ACCEPT: u32 = 1 << 10;
+    /// No stage: its receiver takes the segment.
+    pub const ACCEPTED: u32 = 1 << 13;
     /// No stage: the segment has nothing but what its receiver has acknowledged.
     pub const OLD: u32 = 1 << 11;
     /// [`find_runs`](super::Stages::find_runs) and what follows it.
@@ -226,8 +228,7 @@ impl Flow {
 }
 
 /// The packet in work, and the stages that are functions of their own in the kernel. Each acts on
-/// that packet, and says what it found in its [`Route`]; none calls another, but for [`insert_ranges`] and
-/// `established`, which asks [`accept`](crate::track::accept) for what is not at exactly the next number.
+/// that packet, and says what it found in its [`Route`]; none calls another, but for [`insert_ranges`].
 pub trait Stages: Tables {
     /// The packet in work.
     fn work(&self) -> &Work;
@@ -245,6 +246,8 @@ pub trait Stages: Tables {
     fn open_subflow(&self);
     /// [`track::accept`](crate::track::accept).
     fn accept(&self);
+    /// [`track::refuse`](crate::track::refuse).
+    fn refuse(&self);
     /// [`track::established`](crate::track::established()).
     fn established(&self);
     /// [`insert_ranges`], by the six that follow.
@@ -415,6 +418,15 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> L
     if route.flow.get() == Flow::SUBFLOW && !track::is_predicted(stages) {
         stages.established();
         let mut asked = route.next.get();
+        if asked & next::ACCEPT != 0 {
+            stages.accept();
+            if route.next.get() & next::ACCEPTED != 0 {
+                stages.established();
+            } else {
+                stages.refuse();
+            }
+            asked = route.next.get();
+        }
         if asked & (next::MAPPED_RANGES | next::SENT_RANGES | next::RUNS) != 0 {
             stages.insert_ranges();
         }

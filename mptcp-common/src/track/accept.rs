@@ -25,8 +25,8 @@ const LARGEST_WINDOW: u32 = 1 << 30;
 /// Segments that have been acknowledged come again from at least so far behind, however small the window is now.
 const OLD_DATA: u32 = 1 << 20;
 
-/// Does the receiver take the segment in work, of an established subflow? If not, it is [`next::REFUSED`]; if
-/// it has acknowledged all of it, it is [`next::OLD`], and what it says is not heard again.
+/// Does the receiver take the segment in work, of an established subflow? Then it is [`next::ACCEPTED`]; if it has
+/// acknowledged all of it, it is [`next::OLD`] too, and what it says is not heard again.
 #[inline(always)]
 pub fn accept<T: Stages>(tables: &T) {
     let Some(seen) = &Seen::new(tables) else {
@@ -41,16 +41,11 @@ pub fn accept<T: Stages>(tables: &T) {
     let reception = if is_own { TRUSTED } else { judge(seen) };
     let reception = tables.forget(reception);
     match reception {
-        REFUSED => {
-            if !resumes(seen) {
-                seen.work.route.ask(next::REFUSED);
-                seen.count(|events| events.not_taken += seen.n());
-            }
-            return;
-        }
+        REFUSED => return,
         OLD => seen.work.route.ask(next::OLD),
         _ => {}
     }
+    seen.work.route.ask(next::ACCEPTED);
     learn(seen, reception == TRUSTED);
 }
 
@@ -194,18 +189,28 @@ const COARSE: u32 = 8;
 /// upper halves.
 const NEAR: u16 = 16;
 
+/// A segment that its receiver does not take: it counts, and may be one of a conversation that went on unseen.
+#[inline(always)]
+pub fn refuse<T: Stages>(tables: &T) {
+    let Some(seen) = &Seen::new(tables) else {
+        return;
+    };
+    seen.count(|events| events.not_taken += seen.n());
+    resume(seen);
+}
+
 /// Of a segment that is not taken: do both ends go on from other numbers than those that were seen? Packets may have
 /// gone past the probe for a while. Then the subflow is followed anew, as one that was there before the probe.
 ///
 /// A forger can imitate that where both ends are silent and do not answer what he sends (RFC 9293 has them answer
 /// each segment that they do not take).
 #[inline(always)]
-fn resumes<T: Stages>(seen: &Seen<'_, T>) -> bool {
+fn resume<T: Stages>(seen: &Seen<'_, T>) {
     const BEGAN: u32 = 48;
     const SIDES: u64 = 3;
     let packet = &seen.work.packet;
     if packet.flags.any(TcpFlags::RST) || !packet.flags.any(TcpFlags::ACK) {
-        return false;
+        return;
     }
     let (at, at_peer) = (16 + 16 * seen.side as u32, 32 - 16 * seen.side as u32);
     let upper_half = |number: u32| u64::from(number >> 16);
@@ -226,7 +231,7 @@ fn resumes<T: Stages>(seen: &Seen<'_, T>) -> bool {
     if !agrees {
         let numbers = upper_half(end) << at | upper_half(packet.acknowledgment) << at_peer;
         seen.subflow.resumed.store(now << BEGAN | numbers | side);
-        return false;
+        return;
     }
     let sides = present & SIDES | side;
     let elapsed = now.wrapping_sub(present >> BEGAN) & 0xffff;
@@ -235,7 +240,7 @@ fn resumes<T: Stages>(seen: &Seen<'_, T>) -> bool {
         seen.subflow
             .resumed
             .store(others | upper_half(end) << at | sides);
-        return false;
+        return;
     }
     seen.subflow.resumed.store(0);
     for (way, number) in [
@@ -250,5 +255,4 @@ fn resumes<T: Stages>(seen: &Seen<'_, T>) -> bool {
     seen.subflow.ids.and(!BOTH);
     const FOLLOWED: u32 = subflow::FOLLOWED | subflow::FOLLOWED << 1;
     seen.subflow.flags.and(!FOLLOWED);
-    true
 }

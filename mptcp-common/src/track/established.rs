@@ -35,11 +35,9 @@ pub fn established<T: Stages>(tables: &T) {
         after_close(&seen);
         return;
     }
-    if !is_next(&seen) {
-        tables.accept();
-        if work.route.next.get() & next::REFUSED != 0 {
-            return;
-        }
+    if work.route.next.get() & next::ACCEPTED == 0 && !is_next(&seen) {
+        work.route.ask(next::ACCEPT);
+        return;
     }
     touch(&subflow.last_seen, seen.now);
     touch(&session.last_seen, seen.now);

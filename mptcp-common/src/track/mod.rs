@@ -41,7 +41,7 @@ mod word;
 pub use self::clear::clear;
 pub(crate) use self::ranges::ATTEMPTS;
 pub use self::{
-    accept::{accept, ends},
+    accept::{accept, ends, refuse},
     checksum::checksum,
     close::close,
     entry::{
@@ -250,14 +250,29 @@ pub fn is_half_open_over<M: Memory>(entry: &HalfOpen<M>, limits: &Limits, now: u
 /// whoever forges handshakes cannot keep the tables full.
 const PROVISIONAL_TIME: u64 = 30 * SECOND;
 
-/// Was nothing but the handshake seen of this subflow, the first of its session?
+/// 1 if nothing but the handshake was seen of this subflow, the first of its session, else 0. Without branches: for each
+/// place of a bucket, the verifier would go both ways.
 #[inline(always)]
-fn is_provisional<M: Memory>(entry: &Subflow<M>) -> bool {
+fn provisional<M: Memory>(entry: &Subflow<M>) -> u64 {
     const SHOWN: u32 = subflow::JOINED | subflow::CONFIRMED | subflow::CONFIRMED << 1;
-    entry.flags.load() & SHOWN == 0
-        && entry.created.load() != 0
-        && entry.ways[0].bytes.load() == 0
-        && entry.ways[1].bytes.load() == 0
+    let shown = u64::from(entry.flags.load() & SHOWN)
+        | entry.ways[0].bytes.load()
+        | entry.ways[1].bytes.load();
+    // Of one that was there before the probe, no handshake was seen.
+    is_zero(shown) & (is_zero(entry.created.load()) ^ 1)
+}
+
+/// 1 for 0, else 0.
+#[inline(always)]
+fn is_zero(number: u64) -> u64 {
+    (number | number.wrapping_neg()) >> 63 ^ 1
+}
+
+/// For how long an entry lives without packets.
+#[inline(always)]
+fn lifetime(limits: &Limits, provisional: u64) -> u64 {
+    let less = limits.idle.wrapping_sub(PROVISIONAL_TIME.min(limits.idle));
+    limits.idle.wrapping_sub(less.wrapping_mul(provisional))
 }
 
 /// May this subflow's entry be taken?
@@ -266,8 +281,7 @@ pub fn is_subflow_over<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64)
     let closed = entry.closed.load();
     entry.tag.load() == 0
         || (closed != 0 && since(closed, now) > limits.linger)
-        || since(entry.last_seen.load(), now) > limits.idle
-        || (is_provisional(entry) && since(entry.last_seen.load(), now) > PROVISIONAL_TIME)
+        || since(entry.last_seen.load(), now) > lifetime(limits, provisional(entry))
 }
 
 /// Is this subflow open?
@@ -275,7 +289,7 @@ pub fn is_subflow_over<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64)
 pub fn is_subflow_open<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64) -> bool {
     entry.tag.load() != 0
         && entry.closed.load() == 0
-        && since(entry.last_seen.load(), now) <= limits.idle
+        && since(entry.last_seen.load(), now) <= lifetime(limits, provisional(entry))
 }
 
 /// Is this session over, so that its entry may be taken?
@@ -284,14 +298,13 @@ pub fn is_session_over<M: Memory>(entry: &Session<M>, limits: &Limits, now: u64)
     let flags = entry.flags.load();
     const FINS_ACKED: u32 = session::FIN_ACKED | session::FIN_ACKED << 1;
     let alone = entry.open.load() == 0;
+    let provisional = u64::from(flags / session::PROVISIONAL & 1);
     entry.tag.load() == 0
         || flags & session::FASTCLOSED != 0
         || (alone && flags & FINS_ACKED == FINS_ACKED)
         || (alone && flags & session::FALLBACK != 0)
         || (alone && since(entry.alone.load(), now) > limits.alone)
-        || (flags & session::PROVISIONAL != 0
-            && since(entry.last_seen.load(), now) > PROVISIONAL_TIME)
-        || since(entry.last_seen.load(), now) > limits.idle
+        || since(entry.last_seen.load(), now) > lifetime(limits, provisional)
 }
 
 /// Counts what exists now.

@@ -5,7 +5,7 @@ use super::{
     entry::{HalfOpen, Session, Side, Subflow, Way, half_open, session, subflow},
     handshake::strand,
     hash::Secrets,
-    is_provisional, is_session_over, is_subflow_over, runs,
+    is_session_over, is_subflow_over, provisional, runs,
     table::{self, Bucket, Table as _},
     tokens::Tokens,
     word::Word,
@@ -92,7 +92,7 @@ fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
             }
         });
     }
-    let slot = slot?;
+    let slot = tables.forget(slot?);
     let session = tables.sessions().slot(slot)?;
     session.tag.store(0);
     fill_session(session, entry, now);
@@ -215,7 +215,7 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     .or_else(|| {
         // As for sessions.
         table::evict(tables.subflows(), tag, |subflow| {
-            if is_provisional(subflow) {
+            if provisional(subflow) != 0 {
                 subflow.created.load()
             } else {
                 table::STAYS
@@ -224,6 +224,7 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     }) else {
         return lose();
     };
+    let slot = tables.forget(slot);
     let Some(subflow) = tables.subflows().slot(slot) else {
         return;
     };
@@ -424,10 +425,10 @@ pub(super) fn leave<T: Stages>(tables: &T, subflow: &Subflow<T::Memory>, now: u6
     }
 }
 
-/// Is the bit of an address identifier set?
+/// The bit of an address identifier.
 #[inline(always)]
-pub(super) fn has_bit<W: Word<u64>>(words: &[W; 4], id: u32) -> bool {
-    words[(id as usize >> 6) & 3].load() >> (id & 63) & 1 != 0
+pub(super) fn bit<W: Word<u64>>(words: &[W; 4], id: u32) -> u64 {
+    words[(id as usize >> 6) & 3].load() >> (id & 63) & 1
 }
 
 /// Sets it; was it set before?

@@ -3,7 +3,7 @@
 use super::{
     Happening, Stages,
     entry::{session, subflow},
-    open::{clear_bit, has_bit, set_bit},
+    open::{bit, clear_bit, set_bit},
     seen::Seen,
     word::Word,
 };
@@ -86,8 +86,11 @@ fn is_announced<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> bool {
         [keys[1], keys[0]]
     };
     let (is_v6, has_port) = (option.length() >= 28, AddAddr::has_port(option));
-    let port_at = if is_v6 { 20 } else { 8 };
-    let hmac_at = port_at + if has_port { 2 } else { 0 };
+    // What the verifier forgets makes it look at the rest once, here and below.
+    let is_v6 = seen.tables.forget(is_v6.into()) != 0;
+    let has_port = seen.tables.forget(has_port.into()) != 0;
+    let port_at = seen.tables.forget(if is_v6 { 20 } else { 8 });
+    let hmac_at = seen.tables.forget(port_at + if has_port { 2 } else { 0 });
     let sent = RawOption::new(option.area(), option.at() + hmac_at, 8).u64(0);
     let port = if has_port {
         RawOption::new(option.area(), option.at() + port_at, 2).u16(0)
@@ -99,7 +102,7 @@ fn is_announced<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> bool {
         let message = &mut digest.digest().message;
         *message = [0; 8];
         message[0] = option.u32(3);
-        let length = if is_v6 {
+        let length = seen.tables.forget(if is_v6 {
             message[1] = option.u32(7);
             message[2] = option.u32(11);
             message[3] = option.u32(15);
@@ -108,7 +111,7 @@ fn is_announced<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> bool {
         } else {
             message[1] = u32::from(option.u8(7)) << 24 | u32::from(port) << 8;
             7
-        };
+        });
         add_addr_hmac(digest, keys.map(Key), length)
     });
     let Some((right, left)) = verdict else {
@@ -140,7 +143,7 @@ fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
     let side = &seen.session.sides[seen.side & 1];
     let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
     let n = seen.n();
-    let was_here = seen.session.flags.load() & session::ADOPTED != 0;
+    let was_here = u64::from(seen.session.flags.load() / session::ADOPTED & 1);
     let length = option.length();
     for i in 0..MAX_IDS {
         if 3 + i >= length {
@@ -148,23 +151,20 @@ fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
         }
         let at = seen.tables.forget(option.at() + 3 + i);
         let id = u32::from(RawOption::new(option.area(), at, 1).u8(0));
-        let known = has_bit(&side.known, id);
-        let removed = has_bit(&side.removed, id);
+        // Numbers and no branches, of which the verifier would go both ways for each identifier.
+        let known = bit(&side.known, id);
+        let removed = bit(&side.removed, id) & !known;
+        let neither = 1 & !(known | removed);
+        let is_own = u64::from(seen.tables.forget((id == own).into()));
         seen.count(|events| {
-            if known {
-                // The other packets of a buffer remove it once more.
-                events.address_removed += 1;
-                events.address_repeated += n - 1;
-                events.address_own += u64::from(id == own);
-            } else if removed {
-                events.address_repeated += n;
-            } else if was_here {
-                events.address_unseen += n;
-            } else {
-                events.address_unknown += n;
-            }
+            // The other packets of a buffer remove it once more.
+            events.address_removed += known;
+            events.address_repeated += known * (n - 1) + removed * n;
+            events.address_own += known & is_own;
+            events.address_unseen += neither * was_here * n;
+            events.address_unknown += neither * (1 - was_here) * n;
         });
-        if known {
+        if known != 0 {
             clear_bit(&side.known, id);
             set_bit(&side.removed, id);
             seen.report(Happening::AddressRemoved, id);
