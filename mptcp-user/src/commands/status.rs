@@ -5,13 +5,12 @@ use mptcp_common::{
     counter::{Counters, KernelHook, ROWS, Role},
     track::CHUNK_RANGES,
 };
-use nix::libc;
 use serde_json::{Value, json};
 
 use super::{LOOPBACK, print, probes::OUTSIDE};
 use crate::{
     cli::{Status, StatusOutput},
-    failure::{causes, os_error},
+    failure::{causes, is_forbidden},
     probe::{
         self, Agreement, Attachment, HookReason, HookState, HostLimits, InterfacePins, KernelHooks,
         Network, Outdated, Pins, Probe,
@@ -259,11 +258,6 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
         host,
         pins: here,
     })
-}
-
-/// Is it for want of rights?
-fn is_forbidden(error: &anyhow::Error) -> bool {
-    matches!(os_error(error), Some(libc::EPERM | libc::EACCES))
 }
 
 fn table(pins: &Pins, entries: &[Entry]) -> String {

@@ -27,6 +27,7 @@ use aya::{
     },
     util::KernelVersion,
 };
+use mptcp_common::counter::Role;
 use nix::libc;
 
 use super::{
@@ -115,16 +116,18 @@ pub(crate) async fn attachments(
     Ok(found)
 }
 
-/// Does any program on `interface` count for the probe that is pinned there, into the map `counters`?
+/// In which directions programs on `interface` count for the probe that is pinned there, into the map `counters`:
+/// ingress and egress.
 ///
 /// Where a pinned link of the probe holds a program that is on the interface, that is the answer; only
 /// without one every program that is loaded has to be looked at.
-pub(crate) async fn is_attached(
+pub(crate) async fn attached_directions(
     network: &Network,
     interface: &Interface,
     pins: &InterfacePins,
+    role: Role,
     counters: u32,
-) -> Result<bool> {
+) -> Result<[bool; 2]> {
     let directory = pins.open()?;
     let linked = |hook, ingress| {
         let link = directory
@@ -133,20 +136,19 @@ pub(crate) async fn is_attached(
         Some(link.info().ok()?.program_id())
     };
     let mut xdp = interface.xdp_programs.iter();
-    if let Some(program) = linked(Hook::XdpNative, true)
-        && xdp.any(|present| present.id == program)
-    {
-        return Ok(true);
-    }
-    for ingress in [true, false] {
-        if let Some(program) = linked(Hook::Tcx, ingress)
-            && tcx_programs(interface, ingress)?.contains(&program)
-        {
-            return Ok(true);
+    let is_at_xdp = linked(Hook::XdpNative, true)
+        .is_some_and(|program| xdp.any(|present| present.id == program));
+    let mut found = [is_at_xdp, false];
+    for (found, ingress) in found.iter_mut().zip([true, false]) {
+        if !*found && let Some(program) = linked(Hook::Tcx, ingress) {
+            *found = tcx_programs(interface, ingress)?.contains(&program);
         }
     }
+    if found[0] && (found[1] || role == Role::Middlebox) {
+        return Ok(found);
+    }
     let attached = attachments(network, interface, counters).await?;
-    Ok(!attached.is_empty())
+    Ok([true, false].map(|ingress| attached.iter().any(|each| each.ingress == ingress)))
 }
 
 /// Are pinned links of a probe on an interface that exists, wherever that is? `None` without links that say.

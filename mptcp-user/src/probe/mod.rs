@@ -28,7 +28,7 @@ use mptcp_common::counter::{self, Counters, LAYOUT_VERSION, PLACES, Role};
 pub(crate) use self::{
     elsewhere::{find_namespace, in_namespace, name_of},
     hook_reason::Reason as HookReason,
-    hooks::{Attachment, Hook, attachments, is_attached, is_on_interface},
+    hooks::{Attachment, Hook, attached_directions, attachments, is_on_interface},
     kernel_hooks::{KernelHooks, State as HookState, Substitute},
     layout::Remembered,
     limits::{HostLimits, Outdated, Policy},
