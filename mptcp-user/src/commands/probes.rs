@@ -5,7 +5,7 @@ use mptcp_common::counter::Role;
 
 use super::{find_pins, is_namespace_gone, once};
 use crate::{
-    failure::{Failure, Kind, causes, is_forbidden},
+    failure::{Failure, Kind, causes, is_forbidden, say},
     probe::{self, Interface, InterfacePins, KernelHooks, Network, Pins, Probe},
     source::Live,
     text::shown,
@@ -48,7 +48,7 @@ impl Pinned {
             opened.namespace = here.namespace;
             let remark = match interface {
                 Some(interface) => lack(network, &interface, &here, &probe).await?,
-                None => Some(gone(name)),
+                None => Some(gone(&here, name)),
             };
             opened.remarks.extend(remark);
             opened.probes.push((name.to_owned(), probe));
@@ -86,7 +86,7 @@ impl Pinned {
                     interface.name.clone(),
                     lack(network, interface, &here, &probe).await?,
                 ),
-                None => (probe.name(), Some(gone(&probe.name()))),
+                None => (probe.name(), Some(gone(&here, &probe.name()))),
             };
             self.remarks.extend(remark);
             self.probes.push((name, probe));
@@ -200,7 +200,27 @@ fn has_others(pins: &Pins) -> Result<bool> {
     Ok(interfaces.iter().any(|here| !is_namespace_gone(here)))
 }
 
-fn gone(name: &str) -> String {
+/// Tells what is not as it should be once, and not with every reading.
+#[derive(Default)]
+pub(super) struct Remarks(Vec<String>);
+
+impl Remarks {
+    pub(super) fn tell(&mut self, remarks: Vec<String>) {
+        for remark in &remarks {
+            if !self.0.contains(remark) {
+                say(remark);
+            }
+        }
+        self.0 = remarks;
+    }
+}
+
+fn gone(here: &InterfacePins, name: &str) -> String {
+    if probe::is_on_interface(here) == Some(true) {
+        return format!(
+            "{name} is in another network namespace now, and is counted there\n  next: mptcp-user detach -i {name}"
+        );
+    }
     format!("{name} is gone; these are its last counts\n  next: mptcp-user detach -i {name}")
 }
 

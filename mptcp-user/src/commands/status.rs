@@ -47,6 +47,8 @@ enum State {
     Incomplete,
     /// The interface or its network namespace does not exist any more.
     Gone,
+    /// The interface is in another network namespace now, with its programs.
+    Moved,
     /// The pinned maps cannot be read.
     Unreadable,
     /// Its network namespace cannot be found from here, and may be there all the same.
@@ -76,7 +78,14 @@ impl Entry {
         let what = match self.state {
             State::Counting => return None,
             State::Incomplete => "attach",
-            State::Gone | State::Unreadable => "detach",
+            State::Gone | State::Moved => "detach",
+            State::Unreadable => {
+                return Some(format!(
+                    "{} again, or {}",
+                    self.command("attach"),
+                    self.command("detach")
+                ));
+            }
             State::OutOfSight => {
                 return Some(
                     "run mptcp-user status where the namespace can be seen: as root, with the host's /proc and \
@@ -131,6 +140,7 @@ impl State {
             Self::Counting => "counting",
             Self::Incomplete => "incomplete",
             Self::Gone => "gone",
+            Self::Moved => "moved",
             Self::Unreadable => "unreadable",
             Self::OutOfSight => "out of sight",
         }
@@ -213,7 +223,14 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
         .into_iter()
         .find(|interface| interface.index == here.index)
     else {
-        return Ok(Entry::without_programs(here, State::Gone, None));
+        if probe::is_on_interface(&here) != Some(true) {
+            return Ok(Entry::without_programs(here, State::Gone, None));
+        }
+        let reason = "the interface is in another network namespace now, and its programs count there";
+        let mut entry = Entry::without_programs(here, State::Moved, Some(reason.to_owned()));
+        let is_native = entry.probe.as_ref().is_some_and(Probe::has_queues);
+        entry.attachments = probe::linked(&entry.pins, is_native);
+        return Ok(entry);
     };
     let probe = match Probe::open(&here) {
         Ok(probe) => probe,
@@ -238,10 +255,13 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
         Role::Host => 2,
         Role::Middlebox => 1,
     };
-    let state = if attachments.len() == wanted {
-        State::Counting
-    } else {
-        State::Incomplete
+    let has = |ingress| attachments.iter().any(|each| each.ingress == ingress);
+    let (state, reason) = match (attachments.len() == wanted, has(true), has(false)) {
+        (true, ..) => (State::Counting, None),
+        (_, true, false) => (State::Incomplete, Some("what goes out is not counted")),
+        (_, false, true) => (State::Incomplete, Some("what comes in is not counted")),
+        (_, true, true) => (State::Incomplete, None),
+        (_, false, false) => (State::Incomplete, Some("nothing is counted")),
     };
     let host = match probe.follows_host() {
         true => Some(HostLimits::read().await),
@@ -251,7 +271,7 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
         name: interface.name,
         elsewhere: None,
         state,
-        reason: None,
+        reason: reason.map(str::to_owned),
         probe: Some(probe),
         attachments,
         is_loopback: interface.is_loopback,

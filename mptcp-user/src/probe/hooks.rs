@@ -74,6 +74,22 @@ pub(crate) struct Attachment {
     filter: Option<Filter>,
 }
 
+impl Attachment {
+    fn of(program: &ProgramInfo, hook: Hook, ingress: bool, filter: Option<Filter>) -> Self {
+        Self {
+            hook,
+            ingress,
+            program: program.id(),
+            // Not as `name_as_str`, which loads programs to see whether this kernel has names.
+            program_name: String::from_utf8_lossy(program.name()).into_owned(),
+            verified: program.verified_instruction_count(),
+            translated: program.size_translated(),
+            jited: Some(program.size_jitted()).filter(|bytes| *bytes != 0),
+            filter,
+        }
+    }
+}
+
 /// The programs on `interface` that count into the map `counters` (a map id).
 pub(crate) async fn attachments(
     network: &Network,
@@ -84,17 +100,7 @@ pub(crate) async fn attachments(
     let mut found = Vec::new();
     let mut add = |id: u32, hook, ingress, filter| {
         if let Some(program) = ours.iter().find(|program| program.id() == id) {
-            found.push(Attachment {
-                hook,
-                ingress,
-                program: id,
-                // Not as `name_as_str`, which loads programs to see whether this kernel has names.
-                program_name: String::from_utf8_lossy(program.name()).into_owned(),
-                verified: program.verified_instruction_count(),
-                translated: program.size_translated(),
-                jited: Some(program.size_jitted()).filter(|bytes| *bytes != 0),
-                filter,
-            });
+            found.push(Attachment::of(program, hook, ingress, filter));
         }
     };
     for program in &interface.xdp_programs {
@@ -149,6 +155,48 @@ pub(crate) async fn attached_directions(
     }
     let attached = attachments(network, interface, counters).await?;
     Ok([true, false].map(|ingress| attached.iter().any(|each| each.ingress == ingress)))
+}
+
+/// Pins of links, where they are attached, and whether that is ingress. XDP in the driver stands for XDP in the stack.
+const LINKS: [(Hook, bool); 3] = [
+    (Hook::XdpNative, true),
+    (Hook::Tcx, true),
+    (Hook::Tcx, false),
+];
+
+/// The programs that a probe's pinned links hold.
+pub(crate) fn linked_programs(pins: &InterfacePins) -> Vec<u32> {
+    let Ok(Some(directory)) = pins.open() else {
+        return Vec::new();
+    };
+    let program = |(hook, ingress)| {
+        let link = directory.link(pin_name(hook, ingress), link_type(hook))?;
+        Some(link.info().ok()?.program_id())
+    };
+    LINKS.into_iter().filter_map(program).collect()
+}
+
+/// What a probe's pinned links still hold on its interface, in whatever network namespace that is.
+pub(crate) fn linked(pins: &InterfacePins, is_native: bool) -> Vec<Attachment> {
+    let Ok(Some(directory)) = pins.open() else {
+        return Vec::new();
+    };
+    let attachment = |(hook, ingress)| {
+        let name = pin_name(hook, ingress);
+        let info = directory.link(name, link_type(hook))?.info().ok()?;
+        if matches!(link_interface(&directory.reach(name)), None | Some(0)) {
+            return None;
+        }
+        let program = loaded_programs()
+            .flatten()
+            .find(|program| program.id() == info.program_id())?;
+        let hook = match hook {
+            Hook::XdpNative if !is_native => Hook::XdpGeneric,
+            hook => hook,
+        };
+        Some(Attachment::of(&program, hook, ingress, None))
+    };
+    LINKS.into_iter().filter_map(attachment).collect()
 }
 
 /// Are pinned links of a probe on an interface that exists, wherever that is? `None` without links that say.

@@ -28,7 +28,7 @@ use mptcp_common::counter::{self, Counters, LAYOUT_VERSION, PLACES, Role};
 pub(crate) use self::{
     elsewhere::{find_namespace, in_namespace, name_of},
     hook_reason::Reason as HookReason,
-    hooks::{Attachment, Hook, attached_directions, attachments, is_on_interface},
+    hooks::{Attachment, Hook, attached_directions, attachments, is_on_interface, linked},
     kernel_hooks::{KernelHooks, State as HookState, Substitute},
     layout::Remembered,
     limits::{HostLimits, Outdated, Policy},
@@ -423,6 +423,12 @@ impl Probe {
 
     pub(crate) fn counters_id(&self) -> u32 {
         self.counters_id
+    }
+
+    /// The programs that its pinned links hold; another `attach` puts others in their place.
+    pub(crate) fn linked_programs(&self) -> Vec<u32> {
+        let pins = self.pins.as_ref();
+        pins.map_or(Vec::new(), hooks::linked_programs)
     }
 
     pub(crate) fn attached_mid_traffic(&self) -> bool {
