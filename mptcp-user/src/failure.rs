@@ -94,10 +94,7 @@ pub(crate) fn os_error(error: &anyhow::Error) -> Option<i32> {
 
 /// Is it for want of rights?
 pub(crate) fn is_forbidden(error: &anyhow::Error) -> bool {
-    matches!(
-        os_error(error),
-        Some(nix::libc::EPERM | nix::libc::EACCES)
-    )
+    matches!(os_error(error), Some(nix::libc::EPERM | nix::libc::EACCES))
 }
 
 /// Says on standard error what went wrong and what to do, and returns the exit code.

@@ -239,8 +239,8 @@ async fn lack(
     let wants_egress = probe.role() == Role::Host;
     let (counted, missing) = match (ingress, egress || !wants_egress) {
         (true, true) => return Ok(None),
-        (true, false) => ("in", "out"),
-        (false, true) if wants_egress => ("out", "in"),
+        (true, false) => ("comes in", "goes out"),
+        (false, true) if wants_egress => ("goes out", "comes in"),
         _ => {
             return Ok(Some(format!(
                 "no program counts on {name}; these are the last counts of a probe that was there\n  next: \
@@ -249,7 +249,7 @@ async fn lack(
         }
     };
     Ok(Some(format!(
-        "the probe on {name} is incomplete: what goes {missing} is not counted, what goes {counted} is\n  next: \
+        "the probe on {name} is incomplete: what {missing} is not counted, what {counted} is\n  next: \
          mptcp-user attach -i {name} again, or detach -i {name}"
     )))
 }

@@ -31,7 +31,15 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
     interval.tick().await;
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // What is wrong from the start ends the command, and leaves no empty file.
-    let first = read(&network, pins, options, &mut live, &mut remarks, &mut interrupt).await?;
+    let first = read(
+        &network,
+        pins,
+        options,
+        &mut live,
+        &mut remarks,
+        &mut interrupt,
+    )
+    .await?;
     let mut output = Output::open(options)?;
     output.append(&first)?;
     let mut readings = 1;

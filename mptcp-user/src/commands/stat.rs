@@ -80,7 +80,9 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
                         return Err(error);
                     }
                     let what = sentence(&error);
-                    troubles.tell(vec![format!("{what}\n  the display goes on when that is done")]);
+                    troubles.tell(vec![format!(
+                        "{what}\n  the display goes on when that is done"
+                    )]);
                     continue;
                 }
             }
@@ -101,6 +103,8 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
             }
         }
         displays += 1;
+        // Who reads does not wait for it.
+        probe::wipe_keys(pins);
         if displays == options.ntimes {
             return Ok(());
         }

@@ -16,6 +16,8 @@ use crate::{
         Network, Outdated, Pins, Probe,
     },
     render::{
+        json::lost,
+        lost::losses,
         passed,
         table::{lines, new_table, role_name},
     },
@@ -226,7 +228,8 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
         if probe::is_on_interface(&here) != Some(true) {
             return Ok(Entry::without_programs(here, State::Gone, None));
         }
-        let reason = "the interface is in another network namespace now, and its programs count there";
+        let reason =
+            "the interface is in another network namespace now, and its programs count there";
         let mut entry = Entry::without_programs(here, State::Moved, Some(reason.to_owned()));
         let is_native = entry.probe.as_ref().is_some_and(Probe::has_queues);
         entry.attachments = probe::linked(&entry.pins, is_native);
@@ -320,6 +323,12 @@ fn table(pins: &Pins, entries: &[Entry]) -> String {
     }
     let mut text = lines(&table);
     for entry in entries {
+        let since = entry.probe.as_ref().map(Probe::since);
+        for loss in losses(&counters(entry).unwrap_or_default(), since, false) {
+            if loss.is_of_state() {
+                text.push_str(&format!("Lost on {}: {}\n", entry.label(), loss.sentence()));
+            }
+        }
         if let Some(note) = counters(entry).and_then(|counters| passed::note(&counters)) {
             text.push_str(&format!("Note on {}: {note}\n", entry.label()));
         }
@@ -609,6 +618,11 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                 "since": entry.probe.as_ref().map(|probe| probe.since().to_string()),
                 "frames": counters(entry).map(|counters| counters.frames),
                 "note": counters(entry).and_then(|counters| passed::note(&counters)),
+                "lost": lost(
+                    &counters(entry).unwrap_or_default(),
+                    entry.probe.as_ref().map(Probe::since),
+                    false,
+                ),
                 "verifies_checksums": entry.probe.as_ref().map(Probe::verifies_checksums),
                 "tables": tables_object(entry),
                 "hooks": hooks_object(pins, entry),

@@ -34,7 +34,7 @@ pub(crate) use self::{
     limits::{HostLimits, Outdated, Policy},
     network::{Interface, LinkLayer, Network, enter, namespace},
     pins::{InterfacePins, Lock, NamespacePins, Pins},
-    seed::{Seeded, seed_pinned, sweep},
+    seed::{Seeded, seed_pinned, sweep, wipe_keys},
     tables::{Agreement, Tables, events, now},
 };
 use self::{
@@ -491,6 +491,19 @@ pub(crate) async fn detach(
             let attachments = attachments(network, interface, map.id()).await?;
             hooks::detach(interface, &attachments, &directory)?;
         }
+    }
+    remove(pins, here)
+}
+
+/// Removes the pins of a probe. With the last one of a network namespace go the tables, and all keys before.
+pub(crate) fn remove(pins: &Pins, here: &InterfacePins) -> Result<()> {
+    let is_other =
+        |other: &InterfacePins| other.namespace == here.namespace && other.index != here.index;
+    if !pins.interfaces()?.iter().any(is_other)
+        && let Ok(Some(tables)) = Tables::pinned(&here.shared())
+    {
+        // What cannot be wiped is removed all the same.
+        let _ = tables.wipe();
     }
     pins.remove(here)
 }

@@ -144,8 +144,8 @@ impl Live {
             // A probe that was attached anew since then has shown nothing.
             let shown = self.shown.as_ref().and_then(|shown| {
                 let mut interfaces = shown.interfaces.iter();
-                let same = interfaces
-                    .find(|shown| shown.name == now.name && shown.since == now.since)?;
+                let same =
+                    interfaces.find(|shown| shown.name == now.name && shown.since == now.since)?;
                 Some((shown.time, same.counters))
             });
             let (time, counters) = match shown {
