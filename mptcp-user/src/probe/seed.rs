@@ -74,7 +74,7 @@ pub(crate) async fn seed_pinned(network: &Network, pins: &Pins, anew: bool) -> R
 /// of others do not meet it in the filter for good. It is nothing that a reader waits for, or fails for: another one
 /// will.
 pub(crate) fn sweep(pins: &Pins) {
-    each(pins, |tables| tables.sweep());
+    each(pins, Tables::sweep);
 }
 
 /// Wipes the keys of sessions whose time is over, in the same way.
