@@ -468,6 +468,25 @@ fn keys_of_sessions_whose_time_is_over_are_wiped() -> Result<()> {
 }
 
 #[test]
+fn clearing_wipes_keys() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0", "--idle-timeout", "3s"])?;
+    let pin = pin_of_keys(&probe, &pair)?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 10_000)?;
+    thread::sleep(Duration::from_secs(4));
+    // One that is over, and one that lives.
+    let (second, other) = pair.connect()?;
+    transfer(&second, &other, 10_000)?;
+    ensure!(keys(&pin)? == 2, "nobody has looked");
+    probe.run(&["stat", "-clearstats", "full"])?;
+    ensure!(keys(&pin)? == 0, "the keys are there");
+    close(client, server)?;
+    close(second, other)
+}
+
+#[test]
 fn detach_wipes_keys() -> Result<()> {
     let pair = Pair::new(Family::V4)?;
     let probe = Probe::new(&pair.server);
