@@ -92,6 +92,11 @@ pub(crate) fn os_error(error: &anyhow::Error) -> Option<i32> {
     })
 }
 
+/// Is it for want of rights?
+pub(crate) fn is_forbidden(error: &anyhow::Error) -> bool {
+    matches!(os_error(error), Some(nix::libc::EPERM | nix::libc::EACCES))
+}
+
 /// Says on standard error what went wrong and what to do, and returns the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_closed_pipe(error) {

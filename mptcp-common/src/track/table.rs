@@ -377,6 +377,13 @@ pub fn free_barred<T: Table>(table: &T, slot: u32) {
     }
 }
 
+/// Puts an entry in reach again, of which nothing was changed while it was barred.
+pub fn unbar<T: Table>(table: &T, slot: u32, tag: u64) {
+    if let Some(word) = word(table, slot) {
+        word.replace(BARRED, tag);
+    }
+}
+
 /// The bucket that a tag belongs in: its upper half, scaled to the number of buckets.
 #[inline(always)]
 fn home<T: Table>(table: &T, tag: u64) -> u32 {

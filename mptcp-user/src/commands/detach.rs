@@ -82,10 +82,10 @@ fn take_off_elsewhere(pins: &Pins, there: &InterfacePins) -> Result<()> {
             let interfaces = network.interfaces().await?;
             take_off(network, pins, there, &interfaces).await
         }),
-        Ok(None) => pins.remove(there),
+        Ok(None) => probe::remove(pins, there),
         // Programs with links go with their pins. Without links, nobody knows what would stay.
         Err(error) => match probe::is_on_interface(there) {
-            Some(_) => pins.remove(there),
+            Some(_) => probe::remove(pins, there),
             None => Err(error),
         },
     }

@@ -3,14 +3,14 @@
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Map, RingBuf};
+use aya::maps::{Map, MapData, RingBuf};
 use jiff::Timestamp;
 use mptcp_common::track::Report;
 
 use super::{conclude_capture, print};
 use crate::{
     cli::{Events, EventsOutput},
-    failure::{Failure, Kind},
+    failure::{self, Failure, Kind, is_forbidden, say},
     interrupt::Interrupt,
     probe::{self, Lock, NamespacePins, Pins},
     render::events::Event,
@@ -21,6 +21,9 @@ use crate::{
 /// How often the ring is emptied.
 const INTERVAL: Duration = Duration::from_millis(50);
 
+/// How often it is asked whether the ring is still that of the probes.
+const LOOK: Duration = Duration::from_millis(500);
+
 pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
     if let Some(file) = &options.capture.log_file {
         return capture(file, options);
@@ -30,19 +33,20 @@ pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
     // locked, so that whoever sees the lock is told all that he does from then on.
     let start = probe::now()?;
     let offset = Timestamp::now();
-    let shared = shared(pins)?;
-    let _watch = watch(&shared)?;
-    let map = probe::events(&shared)?.context("the events were removed at once")?;
-    let mut ring = RingBuf::try_from(Map::RingBuf(map))?;
+    let mut watched = Some(Watched::open(pins)?);
     let mut shown = 0;
     let mut poll = tokio::time::interval(INTERVAL);
+    let mut look = tokio::time::interval(LOOK);
+    look.tick().await;
     loop {
-        tokio::select! {
-            _ = poll.tick() => {}
+        // Looked at before the ring is emptied for the last time.
+        let is_current = tokio::select! {
+            _ = poll.tick() => true,
+            _ = look.tick() => watched.as_ref().is_some_and(Watched::is_current),
             () = interrupt.wait() => return Ok(()),
-        }
+        };
         let mut text = String::new();
-        while let Some(item) = ring.next() {
+        while let Some(item) = watched.as_mut().and_then(|watched| watched.ring.next()) {
             let Some(report) = Report::of(&item) else {
                 continue;
             };
@@ -57,6 +61,60 @@ pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
         }
         if !text.is_empty() {
             print(&text)?;
+        }
+        if !is_current {
+            let had_one = watched.take().is_some();
+            watched = Watched::open_again(pins, had_one)?;
+        }
+    }
+}
+
+/// The ring of a network namespace's probes.
+struct Watched {
+    pins: NamespacePins,
+    ring: RingBuf<MapData>,
+    /// Of the ring.
+    id: u32,
+    _lock: Lock,
+}
+
+impl Watched {
+    fn open(pins: &Pins) -> Result<Self> {
+        let pins = shared(pins)?;
+        let lock = watch(&pins)?;
+        let map = probe::events(&pins)?.context("the events were removed at once")?;
+        let id = map.info()?.id();
+        Ok(Self {
+            pins,
+            ring: RingBuf::try_from(Map::RingBuf(map))?,
+            id,
+            _lock: lock,
+        })
+    }
+
+    /// Is the ring the one that is pinned, and not one that was removed?
+    fn is_current(&self) -> bool {
+        let id = || probe::events(&self.pins).ok()??.info().ok();
+        id().is_some_and(|info| info.id() == self.id)
+    }
+
+    /// The ring that has come in the place of one that was removed; `None` if there is none yet.
+    fn open_again(pins: &Pins, had_one: bool) -> Result<Option<Self>> {
+        match Self::open(pins) {
+            Ok(watched) => {
+                say("the probes were attached anew; these are the events of the new ones");
+                Ok(Some(watched))
+            }
+            Err(error) if failure::kind(&error) == Kind::Busy || is_forbidden(&error) => Err(error),
+            Err(_) => {
+                if had_one {
+                    say(
+                        "the probes were detached; events are told again when there is another\n  next: \
+                         mptcp-user attach -i IFACE",
+                    );
+                }
+                Ok(None)
+            }
         }
     }
 }

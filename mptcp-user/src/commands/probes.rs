@@ -5,7 +5,7 @@ use mptcp_common::counter::Role;
 
 use super::{find_pins, is_namespace_gone, once};
 use crate::{
-    failure::{Failure, Kind},
+    failure::{Failure, Kind, causes, is_forbidden, say},
     probe::{self, Interface, InterfacePins, KernelHooks, Network, Pins, Probe},
     source::Live,
     text::shown,
@@ -36,20 +36,24 @@ impl Pinned {
         if names.is_empty() {
             opened.open_all(network, pins, &interfaces).await?;
         }
+        let mut broken = None;
         for name in once(names) {
             let Some((here, interface)) = find_pins(pins, &interfaces, name)? else {
                 opened.absent.push(name.to_owned());
                 continue;
             };
-            let probe = Probe::open(&here)?;
+            let Some(probe) = opened.whole(&here, name, &mut broken)? else {
+                continue;
+            };
             opened.namespace = here.namespace;
             let remark = match interface {
-                Some(interface) => idle(network, &interface, &here, &probe).await?,
-                None => Some(gone(name)),
+                Some(interface) => lack(network, &interface, &here, &probe).await?,
+                None => Some(gone(&here, name)),
             };
             opened.remarks.extend(remark);
             opened.probes.push((name.to_owned(), probe));
         }
+        opened.fail_if_none(broken)?;
         Ok(opened)
     }
 
@@ -59,28 +63,35 @@ impl Pinned {
         pins: &Pins,
         interfaces: &[Interface],
     ) -> Result<()> {
-        let mut loopback = None;
+        let (mut loopback, mut broken) = (None, None);
         for here in pins.interfaces()? {
             if here.namespace != self.namespace {
                 continue;
             }
-            let probe = Probe::open(&here)?;
             let interface = interfaces
                 .iter()
                 .find(|interface| interface.index == here.index);
+            let name = match interface {
+                Some(interface) => interface.name.clone(),
+                None => format!("interface {}", here.index),
+            };
+            let Some(probe) = self.whole(&here, &name, &mut broken)? else {
+                continue;
+            };
             if interface.is_some_and(|interface| interface.is_loopback) {
                 loopback = Some(self.probes.len());
             }
             let (name, remark) = match interface {
                 Some(interface) => (
                     interface.name.clone(),
-                    idle(network, interface, &here, &probe).await?,
+                    lack(network, interface, &here, &probe).await?,
                 ),
-                None => (probe.name(), Some(gone(&probe.name()))),
+                None => (probe.name(), Some(gone(&here, &probe.name()))),
             };
             self.remarks.extend(remark);
             self.probes.push((name, probe));
         }
+        self.fail_if_none(broken)?;
         if self.probes.is_empty() {
             return Err(none(pins)?);
         }
@@ -88,6 +99,45 @@ impl Pinned {
             self.set_loopback_aside(at);
         }
         Ok(())
+    }
+
+    /// Opens a probe. One that is not whole hides no other: it is left out, with a remark; `broken` is why.
+    fn whole(
+        &mut self,
+        here: &InterfacePins,
+        name: &str,
+        broken: &mut Option<anyhow::Error>,
+    ) -> Result<Option<Probe>> {
+        match Probe::open(here) {
+            Ok(probe) => Ok(Some(probe)),
+            // Not the pins' fault.
+            Err(error) if is_forbidden(&error) => Err(error),
+            Err(error) => {
+                let what = causes(&error);
+                // What is wrong may say what to do.
+                let (what, next) = match what.contains("next: ") {
+                    true => (what, String::new()),
+                    false => {
+                        let next = format!(
+                            "\n  next: mptcp-user attach -i {name} again, or detach -i {name}"
+                        );
+                        (what, next)
+                    }
+                };
+                let what = format!("the probe on {name} is not whole: {what}");
+                self.remarks.push(format!("{what}{next}"));
+                *broken = Some(error.context(format!("{what}{next}")));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Fails if none could be opened, and nothing else is left to show.
+    fn fail_if_none(&mut self, broken: Option<anyhow::Error>) -> Result<()> {
+        match broken {
+            Some(error) if self.probes.is_empty() && self.absent.is_empty() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// What passes the loopback interface is counted as on a middlebox, and cannot be added to what a host sends and
@@ -150,23 +200,56 @@ fn has_others(pins: &Pins) -> Result<bool> {
     Ok(interfaces.iter().any(|here| !is_namespace_gone(here)))
 }
 
-fn gone(name: &str) -> String {
+/// Tells what is not as it should be once, and not with every reading.
+#[derive(Default)]
+pub(super) struct Remarks(Vec<String>);
+
+impl Remarks {
+    pub(super) fn tell(&mut self, remarks: Vec<String>) {
+        for remark in &remarks {
+            if !self.0.contains(remark) {
+                say(remark);
+            }
+        }
+        self.0 = remarks;
+    }
+}
+
+fn gone(here: &InterfacePins, name: &str) -> String {
+    if probe::is_on_interface(here) == Some(true) {
+        return format!(
+            "{name} is in another network namespace now, and is counted there\n  next: mptcp-user detach -i {name}"
+        );
+    }
     format!("{name} is gone; these are its last counts\n  next: mptcp-user detach -i {name}")
 }
 
-/// Pins can outlive their interface or namespace, and the kernel uses its numbers again.
-async fn idle(
+/// What of a probe is not there: pins can outlive their interface or namespace, and the kernel uses its numbers again;
+/// `attach` can be killed before all programs are attached.
+async fn lack(
     network: &Network,
     interface: &Interface,
     here: &InterfacePins,
     probe: &Probe,
 ) -> Result<Option<String>> {
-    let counts = probe::is_attached(network, interface, here, probe.counters_id()).await?;
-    Ok((!counts).then(|| {
-        format!(
-            "no program counts on {0}; these are the last counts of a probe that was there\n  next: \
-             mptcp-user attach -i {0}, which starts anew, or detach -i {0}",
-            interface.name
-        )
-    }))
+    let name = &interface.name;
+    let [ingress, egress] =
+        probe::attached_directions(network, interface, here, probe.role(), probe.counters_id())
+            .await?;
+    let wants_egress = probe.role() == Role::Host;
+    let (counted, missing) = match (ingress, egress || !wants_egress) {
+        (true, true) => return Ok(None),
+        (true, false) => ("comes in", "goes out"),
+        (false, true) if wants_egress => ("goes out", "comes in"),
+        _ => {
+            return Ok(Some(format!(
+                "no program counts on {name}; these are the last counts of a probe that was there\n  next: \
+                 mptcp-user attach -i {name}, which starts anew, or detach -i {name}"
+            )));
+        }
+    };
+    Ok(Some(format!(
+        "the probe on {name} is incomplete: what {missing} is not counted, what {counted} is\n  next: \
+         mptcp-user attach -i {name} again, or detach -i {name}"
+    )))
 }

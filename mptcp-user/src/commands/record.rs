@@ -5,17 +5,20 @@ use std::{
     path::Path,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use nix::libc::{EDQUOT, EFBIG, ENOSPC};
 use tokio::time::MissedTickBehavior;
 
-use super::{print, probes::Pinned};
+use super::{
+    print,
+    probes::{Pinned, Remarks},
+};
 use crate::{
     cli::Record,
-    failure::{Failure, Kind, os_error, say, sentence},
+    failure::{self, Failure, Kind, os_error, say, sentence},
     interrupt::Interrupt,
     probe::{Network, Pins},
-    source::{Appender, Reading, log_line},
+    source::{Appender, Live, Reading, log_line},
     text::shown,
 };
 
@@ -23,11 +26,20 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
     let mut remarks = Remarks::default();
+    let mut live = None;
     let mut interval = tokio::time::interval(options.interval);
     interval.tick().await;
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // What is wrong from the start ends the command, and leaves no empty file.
-    let first = read(&network, pins, options, &mut remarks, &mut interrupt).await?;
+    let first = read(
+        &network,
+        pins,
+        options,
+        &mut live,
+        &mut remarks,
+        &mut interrupt,
+    )
+    .await?;
     let mut output = Output::open(options)?;
     output.append(&first)?;
     let mut readings = 1;
@@ -44,7 +56,17 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
         readings += 1;
         // What goes wrong later may be right again the next time: the probe is attached again, there
         // is room on the disk.
-        let trouble = match read(&network, pins, options, &mut remarks, &mut interrupt).await {
+        let line = read(
+            &network,
+            pins,
+            options,
+            &mut live,
+            &mut remarks,
+            &mut interrupt,
+        );
+        let trouble = match line.await {
+            // A signal ended the wait for the lock.
+            Err(error) if failure::kind(&error) == Kind::Busy => return Err(error),
             Err(error) => Some(error),
             Ok(line) => match output.append(&line) {
                 Err(error) if !matches!(os_error(&error), Some(ENOSPC | EDQUOT | EFBIG)) => {
@@ -74,6 +96,7 @@ async fn read(
     network: &Network,
     pins: &Pins,
     options: &Record,
+    live: &mut Option<Live>,
     remarks: &mut Remarks,
     interrupt: &mut Interrupt,
 ) -> Result<Line> {
@@ -87,7 +110,15 @@ async fn read(
         ));
     }
     remarks.tell(std::mem::take(&mut opened.remarks));
-    let reading = opened.live(pins)?.reading()?;
+    let mut now = opened.live(pins)?;
+    match live {
+        Some(live) => live.go_on(now).iter().for_each(say),
+        None => {
+            now.watch();
+            *live = Some(now);
+        }
+    }
+    let reading = live.as_ref().context("there is a source")?.reading()?;
     let text = log_line(&reading)?;
     Ok(Line { reading, text })
 }
@@ -113,21 +144,6 @@ fn told(reading: &Reading, options: &Record) -> String {
         interfaces.join(", "),
         options.interval
     )
-}
-
-/// Tells what is not as it should be once, and not with every reading.
-#[derive(Default)]
-struct Remarks(Vec<String>);
-
-impl Remarks {
-    fn tell(&mut self, remarks: Vec<String>) {
-        for remark in &remarks {
-            if !self.0.contains(remark) {
-                say(remark);
-            }
-        }
-        self.0 = remarks;
-    }
 }
 
 enum Output {

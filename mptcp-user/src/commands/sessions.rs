@@ -9,7 +9,7 @@ use mptcp_common::counter::Role;
 use super::{conclude_capture, print, print_json};
 use crate::{
     cli::{Sessions, SessionsOutput},
-    failure::{Failure, Kind},
+    failure::{Failure, Kind, is_forbidden},
     probe::{self, Pins, Probe},
     render::sessions::{Document, table},
     source::{Capture, Selection, Session},
@@ -62,15 +62,26 @@ async fn read(
 ) -> Result<(Role, Option<Timestamp>, Vec<Session>)> {
     let _lock = pins.lock_to_read(None).await?;
     let namespace = probe::namespace()?;
+    let mut broken = None;
     for here in pins.interfaces()? {
         if here.namespace != namespace {
             continue;
         }
-        let probe = Probe::open(&here)?;
+        // One that is not whole hides no other.
+        let probe = match Probe::open(&here) {
+            Err(error) if !is_forbidden(&error) => {
+                broken = Some(error);
+                continue;
+            }
+            probe => probe?,
+        };
         if let Some(tables) = probe.tables() {
             let now = Timestamp::now();
             return Ok((probe.role(), Some(now), tables.sessions(selection)?));
         }
+    }
+    if let Some(error) = broken {
+        return Err(error);
     }
     Err(Failure::error(
         Kind::Failed,

@@ -5,12 +5,15 @@ use std::{ops::ControlFlow, path::Path};
 use anyhow::Result;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{conclude_capture, conclude_log, print, probes::Pinned};
+use super::{
+    conclude_capture, conclude_log, print,
+    probes::{Pinned, Remarks},
+};
 use crate::{
     cli::{ClearStats, PolicyLimits, Stat, StatOutput},
-    failure::{Failure, Kind, say},
+    failure::{self, Failure, Kind, say, sentence},
     interrupt::Interrupt,
-    probe::{self, HostLimits, Network, Pins, Policy, Probe, Settings},
+    probe::{self, HostLimits, Lock, Network, Pins, Policy, Probe, Settings},
     render::{
         json,
         table::{self, Style},
@@ -36,14 +39,19 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
     }
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
-    let (mut live, is_temporary) = open(&network, pins, options, &mut interrupt).await?;
+    let mut remarks = Remarks::default();
+    let (mut live, is_temporary) =
+        open(&network, pins, options, &mut remarks, &mut interrupt).await?;
+    if options.ntimes != 1 {
+        live.watch();
+    }
     probe::sweep(pins);
     // A probe that has just come has nothing to show at once.
     let period = options.live_interval();
     let mut interval = tokio::time::interval_at(Instant::now() + period, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut displays = 0;
-    let mut told = Vec::new();
+    let (mut limits, mut troubles) = (Remarks::default(), Remarks::default());
     loop {
         if displays > 0 || is_temporary {
             tokio::select! {
@@ -51,15 +59,42 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
                 () = interrupt.wait() => return Ok(()),
             }
         }
+        let mut lock = None;
+        if displays > 0 {
+            match go_on(
+                &mut live,
+                &network,
+                pins,
+                options,
+                &mut remarks,
+                &mut interrupt,
+            )
+            .await
+            {
+                Ok(held) => lock = held,
+                // A signal ended the wait for the lock.
+                Err(error) if failure::kind(&error) == Kind::Busy => return Err(error),
+                Err(error) => {
+                    displays += 1;
+                    if displays == options.ntimes {
+                        return Err(error);
+                    }
+                    let what = sentence(&error);
+                    troubles.tell(vec![format!(
+                        "{what}\n  the display goes on when that is done"
+                    )]);
+                    continue;
+                }
+            }
+            troubles = Remarks::default();
+        }
         let statistics = live.read()?;
+        // Nobody may read what is printed, and others wait for the lock.
+        drop(lock);
         let text = display(&statistics, options);
         live.remember()?;
         print(&format!("{}{text}", gap(displays, options)))?;
-        let remarks = live.outdated_limits().await;
-        for remark in remarks.iter().filter(|remark| !told.contains(*remark)) {
-            say(remark);
-        }
-        told = remarks;
+        limits.tell(live.outdated_limits().await);
         // What nobody has seen is not cleared.
         if let Some(what) = options.clear_stats {
             live.clear(what)?;
@@ -68,10 +103,49 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
             }
         }
         displays += 1;
+        // Who reads does not wait for it.
+        probe::wipe_keys(pins);
         if displays == options.ntimes {
             return Ok(());
         }
+        probe::sweep(pins);
     }
+}
+
+/// Goes on with the probes that are there now, of which others may have attached some anew, and says so. They stay as
+/// long as the lock is held.
+async fn go_on(
+    live: &mut Live,
+    network: &Network,
+    pins: &Pins,
+    options: &Stat,
+    remarks: &mut Remarks,
+    interrupt: &mut Interrupt,
+) -> Result<Option<Lock>> {
+    let names = options.interfaces.iter();
+    let names: Vec<_> = names
+        .filter(|name| !live.is_temporary(name))
+        .cloned()
+        .collect();
+    if names.is_empty() && !options.interfaces.is_empty() {
+        return Ok(None);
+    }
+    let lock = pins.lock_to_read(Some(interrupt)).await?;
+    let mut opened = Pinned::open(network, pins, &names).await?;
+    remarks.tell(std::mem::take(&mut opened.remarks));
+    if names.len() == options.interfaces.len()
+        && opened.probes.is_empty()
+        && let Some(name) = names.first()
+    {
+        return Err(Failure::error(
+            Kind::Failed,
+            format!("{name} has no probe any more\n  next: mptcp-user attach -i {name}"),
+        ));
+    }
+    for sentence in live.go_on(opened.live(pins)?) {
+        say(sentence);
+    }
+    Ok(lock)
 }
 
 /// The table of a capture, or of the readings of a log.
@@ -193,13 +267,12 @@ async fn open(
     network: &Network,
     pins: &Pins,
     options: &Stat,
+    remarks: &mut Remarks,
     interrupt: &mut Interrupt,
 ) -> Result<(Live, bool)> {
     let _lock = pins.lock_to_read(Some(interrupt)).await?;
     let mut opened = Pinned::open(network, pins, &options.interfaces).await?;
-    for remark in &opened.remarks {
-        say(remark);
-    }
+    remarks.tell(std::mem::take(&mut opened.remarks));
     let absent = std::mem::take(&mut opened.absent);
     for name in &absent {
         let interface = network.interface(name).await?;

@@ -5,18 +5,19 @@ use mptcp_common::{
     counter::{Counters, KernelHook, ROWS, Role},
     track::CHUNK_RANGES,
 };
-use nix::libc;
 use serde_json::{Value, json};
 
 use super::{LOOPBACK, print, probes::OUTSIDE};
 use crate::{
     cli::{Status, StatusOutput},
-    failure::{causes, os_error},
+    failure::{causes, is_forbidden},
     probe::{
         self, Agreement, Attachment, HookReason, HookState, HostLimits, InterfacePins, KernelHooks,
         Network, Outdated, Pins, Probe,
     },
     render::{
+        json::lost,
+        lost::losses,
         passed,
         table::{lines, new_table, role_name},
     },
@@ -48,6 +49,8 @@ enum State {
     Incomplete,
     /// The interface or its network namespace does not exist any more.
     Gone,
+    /// The interface is in another network namespace now, with its programs.
+    Moved,
     /// The pinned maps cannot be read.
     Unreadable,
     /// Its network namespace cannot be found from here, and may be there all the same.
@@ -77,7 +80,14 @@ impl Entry {
         let what = match self.state {
             State::Counting => return None,
             State::Incomplete => "attach",
-            State::Gone | State::Unreadable => "detach",
+            State::Gone | State::Moved => "detach",
+            State::Unreadable => {
+                return Some(format!(
+                    "{} again, or {}",
+                    self.command("attach"),
+                    self.command("detach")
+                ));
+            }
             State::OutOfSight => {
                 return Some(
                     "run mptcp-user status where the namespace can be seen: as root, with the host's /proc and \
@@ -132,6 +142,7 @@ impl State {
             Self::Counting => "counting",
             Self::Incomplete => "incomplete",
             Self::Gone => "gone",
+            Self::Moved => "moved",
             Self::Unreadable => "unreadable",
             Self::OutOfSight => "out of sight",
         }
@@ -214,7 +225,15 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
         .into_iter()
         .find(|interface| interface.index == here.index)
     else {
-        return Ok(Entry::without_programs(here, State::Gone, None));
+        if probe::is_on_interface(&here) != Some(true) {
+            return Ok(Entry::without_programs(here, State::Gone, None));
+        }
+        let reason =
+            "the interface is in another network namespace now, and its programs count there";
+        let mut entry = Entry::without_programs(here, State::Moved, Some(reason.to_owned()));
+        let is_native = entry.probe.as_ref().is_some_and(Probe::has_queues);
+        entry.attachments = probe::linked(&entry.pins, is_native);
+        return Ok(entry);
     };
     let probe = match Probe::open(&here) {
         Ok(probe) => probe,
@@ -239,10 +258,13 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
         Role::Host => 2,
         Role::Middlebox => 1,
     };
-    let state = if attachments.len() == wanted {
-        State::Counting
-    } else {
-        State::Incomplete
+    let has = |ingress| attachments.iter().any(|each| each.ingress == ingress);
+    let (state, reason) = match (attachments.len() == wanted, has(true), has(false)) {
+        (true, ..) => (State::Counting, None),
+        (_, true, false) => (State::Incomplete, Some("what goes out is not counted")),
+        (_, false, true) => (State::Incomplete, Some("what comes in is not counted")),
+        (_, true, true) => (State::Incomplete, None),
+        (_, false, false) => (State::Incomplete, Some("nothing is counted")),
     };
     let host = match probe.follows_host() {
         true => Some(HostLimits::read().await),
@@ -252,18 +274,13 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
         name: interface.name,
         elsewhere: None,
         state,
-        reason: None,
+        reason: reason.map(str::to_owned),
         probe: Some(probe),
         attachments,
         is_loopback: interface.is_loopback,
         host,
         pins: here,
     })
-}
-
-/// Is it for want of rights?
-fn is_forbidden(error: &anyhow::Error) -> bool {
-    matches!(os_error(error), Some(libc::EPERM | libc::EACCES))
 }
 
 fn table(pins: &Pins, entries: &[Entry]) -> String {
@@ -306,6 +323,12 @@ fn table(pins: &Pins, entries: &[Entry]) -> String {
     }
     let mut text = lines(&table);
     for entry in entries {
+        let since = entry.probe.as_ref().map(Probe::since);
+        for loss in losses(&counters(entry).unwrap_or_default(), since, false) {
+            if loss.is_of_state() {
+                text.push_str(&format!("Lost on {}: {}\n", entry.label(), loss.sentence()));
+            }
+        }
         if let Some(note) = counters(entry).and_then(|counters| passed::note(&counters)) {
             text.push_str(&format!("Note on {}: {note}\n", entry.label()));
         }
@@ -595,6 +618,11 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                 "since": entry.probe.as_ref().map(|probe| probe.since().to_string()),
                 "frames": counters(entry).map(|counters| counters.frames),
                 "note": counters(entry).and_then(|counters| passed::note(&counters)),
+                "lost": lost(
+                    &counters(entry).unwrap_or_default(),
+                    entry.probe.as_ref().map(Probe::since),
+                    false,
+                ),
                 "verifies_checksums": entry.probe.as_ref().map(Probe::verifies_checksums),
                 "tables": tables_object(entry),
                 "hooks": hooks_object(pins, entry),

@@ -27,6 +27,7 @@ use aya::{
     },
     util::KernelVersion,
 };
+use mptcp_common::counter::Role;
 use nix::libc;
 
 use super::{
@@ -73,6 +74,22 @@ pub(crate) struct Attachment {
     filter: Option<Filter>,
 }
 
+impl Attachment {
+    fn of(program: &ProgramInfo, hook: Hook, ingress: bool, filter: Option<Filter>) -> Self {
+        Self {
+            hook,
+            ingress,
+            program: program.id(),
+            // Not as `name_as_str`, which loads programs to see whether this kernel has names.
+            program_name: String::from_utf8_lossy(program.name()).into_owned(),
+            verified: program.verified_instruction_count(),
+            translated: program.size_translated(),
+            jited: Some(program.size_jitted()).filter(|bytes| *bytes != 0),
+            filter,
+        }
+    }
+}
+
 /// The programs on `interface` that count into the map `counters` (a map id).
 pub(crate) async fn attachments(
     network: &Network,
@@ -83,17 +100,7 @@ pub(crate) async fn attachments(
     let mut found = Vec::new();
     let mut add = |id: u32, hook, ingress, filter| {
         if let Some(program) = ours.iter().find(|program| program.id() == id) {
-            found.push(Attachment {
-                hook,
-                ingress,
-                program: id,
-                // Not as `name_as_str`, which loads programs to see whether this kernel has names.
-                program_name: String::from_utf8_lossy(program.name()).into_owned(),
-                verified: program.verified_instruction_count(),
-                translated: program.size_translated(),
-                jited: Some(program.size_jitted()).filter(|bytes| *bytes != 0),
-                filter,
-            });
+            found.push(Attachment::of(program, hook, ingress, filter));
         }
     };
     for program in &interface.xdp_programs {
@@ -115,16 +122,18 @@ pub(crate) async fn attachments(
     Ok(found)
 }
 
-/// Does any program on `interface` count for the probe that is pinned there, into the map `counters`?
+/// In which directions programs on `interface` count for the probe that is pinned there, into the map `counters`:
+/// ingress and egress.
 ///
 /// Where a pinned link of the probe holds a program that is on the interface, that is the answer; only
 /// without one every program that is loaded has to be looked at.
-pub(crate) async fn is_attached(
+pub(crate) async fn attached_directions(
     network: &Network,
     interface: &Interface,
     pins: &InterfacePins,
+    role: Role,
     counters: u32,
-) -> Result<bool> {
+) -> Result<[bool; 2]> {
     let directory = pins.open()?;
     let linked = |hook, ingress| {
         let link = directory
@@ -133,20 +142,61 @@ pub(crate) async fn is_attached(
         Some(link.info().ok()?.program_id())
     };
     let mut xdp = interface.xdp_programs.iter();
-    if let Some(program) = linked(Hook::XdpNative, true)
-        && xdp.any(|present| present.id == program)
-    {
-        return Ok(true);
-    }
-    for ingress in [true, false] {
-        if let Some(program) = linked(Hook::Tcx, ingress)
-            && tcx_programs(interface, ingress)?.contains(&program)
-        {
-            return Ok(true);
+    let is_at_xdp = linked(Hook::XdpNative, true)
+        .is_some_and(|program| xdp.any(|present| present.id == program));
+    let mut found = [is_at_xdp, false];
+    for (found, ingress) in found.iter_mut().zip([true, false]) {
+        if !*found && let Some(program) = linked(Hook::Tcx, ingress) {
+            *found = tcx_programs(interface, ingress)?.contains(&program);
         }
     }
+    if found[0] && (found[1] || role == Role::Middlebox) {
+        return Ok(found);
+    }
     let attached = attachments(network, interface, counters).await?;
-    Ok(!attached.is_empty())
+    Ok([true, false].map(|ingress| attached.iter().any(|each| each.ingress == ingress)))
+}
+
+/// Pins of links, where they are attached, and whether that is ingress. XDP in the driver stands for XDP in the stack.
+const LINKS: [(Hook, bool); 3] = [
+    (Hook::XdpNative, true),
+    (Hook::Tcx, true),
+    (Hook::Tcx, false),
+];
+
+/// The programs that a probe's pinned links hold.
+pub(crate) fn linked_programs(pins: &InterfacePins) -> Vec<u32> {
+    let Ok(Some(directory)) = pins.open() else {
+        return Vec::new();
+    };
+    let program = |(hook, ingress)| {
+        let link = directory.link(pin_name(hook, ingress), link_type(hook))?;
+        Some(link.info().ok()?.program_id())
+    };
+    LINKS.into_iter().filter_map(program).collect()
+}
+
+/// What a probe's pinned links still hold on its interface, in whatever network namespace that is.
+pub(crate) fn linked(pins: &InterfacePins, is_native: bool) -> Vec<Attachment> {
+    let Ok(Some(directory)) = pins.open() else {
+        return Vec::new();
+    };
+    let attachment = |(hook, ingress)| {
+        let name = pin_name(hook, ingress);
+        let info = directory.link(name, link_type(hook))?.info().ok()?;
+        if matches!(link_interface(&directory.reach(name)), None | Some(0)) {
+            return None;
+        }
+        let program = loaded_programs()
+            .flatten()
+            .find(|program| program.id() == info.program_id())?;
+        let hook = match hook {
+            Hook::XdpNative if !is_native => Hook::XdpGeneric,
+            hook => hook,
+        };
+        Some(Attachment::of(&program, hook, ingress, None))
+    };
+    LINKS.into_iter().filter_map(attachment).collect()
 }
 
 /// Are pinned links of a probe on an interface that exists, wherever that is? `None` without links that say.

@@ -28,13 +28,13 @@ use mptcp_common::counter::{self, Counters, LAYOUT_VERSION, PLACES, Role};
 pub(crate) use self::{
     elsewhere::{find_namespace, in_namespace, name_of},
     hook_reason::Reason as HookReason,
-    hooks::{Attachment, Hook, attachments, is_attached, is_on_interface},
+    hooks::{Attachment, Hook, attached_directions, attachments, is_on_interface, linked},
     kernel_hooks::{KernelHooks, State as HookState, Substitute},
     layout::Remembered,
     limits::{HostLimits, Outdated, Policy},
     network::{Interface, LinkLayer, Network, enter, namespace},
     pins::{InterfacePins, Lock, NamespacePins, Pins},
-    seed::{Seeded, seed_pinned, sweep},
+    seed::{Seeded, seed_pinned, sweep, wipe_keys},
     tables::{Agreement, Tables, events, now},
 };
 use self::{
@@ -425,6 +425,12 @@ impl Probe {
         self.counters_id
     }
 
+    /// The programs that its pinned links hold; another `attach` puts others in their place.
+    pub(crate) fn linked_programs(&self) -> Vec<u32> {
+        let pins = self.pins.as_ref();
+        pins.map_or(Vec::new(), hooks::linked_programs)
+    }
+
     pub(crate) fn attached_mid_traffic(&self) -> bool {
         self.meta.attached_mid_traffic != 0
     }
@@ -485,6 +491,19 @@ pub(crate) async fn detach(
             let attachments = attachments(network, interface, map.id()).await?;
             hooks::detach(interface, &attachments, &directory)?;
         }
+    }
+    remove(pins, here)
+}
+
+/// Removes the pins of a probe. With the last one of a network namespace go the tables, and all keys before.
+pub(crate) fn remove(pins: &Pins, here: &InterfacePins) -> Result<()> {
+    let is_other =
+        |other: &InterfacePins| other.namespace == here.namespace && other.index != here.index;
+    if !pins.interfaces()?.iter().any(is_other)
+        && let Ok(Some(tables)) = Tables::pinned(&here.shared())
+    {
+        // What cannot be wiped is removed all the same.
+        let _ = tables.wipe();
     }
     pins.remove(here)
 }

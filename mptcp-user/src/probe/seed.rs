@@ -21,7 +21,7 @@ use super::{
     sockets::{self, Sockets, State, flag},
     tables::{Tables, WholeTables, now},
 };
-use crate::source;
+use crate::{failure::is_forbidden, source};
 
 /// How many were adopted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,11 @@ pub(crate) async fn seed_pinned(network: &Network, pins: &Pins, anew: bool) -> R
         .into_iter()
         .filter(|here| here.namespace == namespace)
     {
-        let probe = Probe::open(&here)?;
+        // One that was left half made counts nothing, and is in nobody's way.
+        let probe = match Probe::open(&here) {
+            Err(error) if !is_forbidden(&error) => continue,
+            probe => probe?,
+        };
         if probe.tables().is_none() {
             continue;
         }
@@ -70,6 +74,20 @@ pub(crate) async fn seed_pinned(network: &Network, pins: &Pins, anew: bool) -> R
 /// of others do not meet it in the filter for good. It is nothing that a reader waits for, or fails for: another one
 /// will.
 pub(crate) fn sweep(pins: &Pins) {
+    each(pins, Tables::sweep);
+}
+
+/// Wipes the keys of sessions whose time is over, in the same way.
+pub(crate) fn wipe_keys(pins: &Pins) {
+    each(pins, |tables| tables.wipe_keys(QUIET));
+}
+
+/// What is over for good has been without packets for so long, in nanoseconds: the same closing may be seen again
+/// before.
+const QUIET: u64 = 30_000_000_000;
+
+/// Does something with the tables of all network namespaces with probes, if nobody else changes what is pinned.
+fn each(pins: &Pins, work: impl Fn(&Tables) -> Result<u32>) {
     let Some(_lock) = pins.lock_at_once() else {
         return;
     };
@@ -78,7 +96,7 @@ pub(crate) fn sweep(pins: &Pins) {
         if namespaces.insert(here.namespace)
             && let Ok(Some(tables)) = Tables::pinned(&here.shared())
         {
-            let _ = tables.sweep();
+            let _ = work(&tables);
         }
     }
 }

@@ -22,7 +22,7 @@ use mptcp_common::{
         hash::{Hashing, SECRETS, Secrets},
         pending::{MAX_PENDING, SLICES},
         sweep::{self, Fill},
-        table::{Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
+        table::{self, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
         tokens,
     },
 };
@@ -560,8 +560,6 @@ impl Tables {
     /// All of them in memory, to make and remove entries beside the programs.
     pub(crate) fn whole(&self) -> Result<WholeTables> {
         let (tokens, length) = self.map("TOKENS")?;
-        let (keys, _) = self.map("KEYS")?;
-        let keys = MapData::from_fd(descriptor(keys)?.try_clone_to_owned()?)?;
         let (pending_joins, _) = self.map("PENDING_JOINS")?;
         let pending_joins = MapData::from_fd(descriptor(pending_joins)?.try_clone_to_owned()?)?;
         Ok(WholeTables {
@@ -570,7 +568,7 @@ impl Tables {
             sessions: self.table(SESSIONS, None)?,
             range_chunks: self.table(RANGES, None)?,
             tokens: Mapping::whole(tokens, length)?,
-            keys: RefCell::new(Array::try_from(Map::Array(keys))?),
+            keys: RefCell::new(self.keys()?),
             pending_joins: RefCell::new(Array::try_from(Map::Array(pending_joins))?),
             hashing: self.agreement.hashing(),
             agreement: self.agreement,
@@ -598,9 +596,87 @@ impl Tables {
         sweep::sweep(&handshakes, &self.limits()?, now()?, synchronize)
     }
 
+    /// Wipes the keys of sessions whose time is over and that nobody has closed, beside the programs: says of how many.
+    /// Nobody else may change what is pinned meanwhile.
+    ///
+    /// Where a session ends before their eyes, programs do that themselves. The entry stays for who takes its place. A
+    /// program that does so writes other keys, so that the entry is barred meanwhile: nobody takes it.
+    pub(crate) fn wipe_keys(&self, quiet: u64) -> Result<u32> {
+        let (limits, now) = (self.limits()?, now()?);
+        let is_over = |session: &Session<Atomics>| {
+            track::is_session_over(session, &limits, now)
+                && now.saturating_sub(session.last_seen.load(Relaxed)) >= quiet.min(limits.idle)
+        };
+        let mut windows = self.windows::<Session<Atomics>>(SESSIONS)?;
+        let mut over = Vec::new();
+        windows.each(|slot, session| {
+            if is_over(session) {
+                over.push((slot, session.tag.load(Relaxed)));
+            }
+        })?;
+        let mut keys = self.keys()?;
+        over.retain(|(slot, _)| keys.get(slot, 0).is_ok_and(|keys| keys != [0; 2]));
+        if over.is_empty() {
+            return Ok(0);
+        }
+        let (tags, length) = self.map(SESSIONS[0])?;
+        let tags: Mapping<Bucket<Atomics>> = Mapping::whole(tags, length)?;
+        over.retain(|(slot, tag)| *tag != 0 && table::bar(&tags, *slot, *tag));
+        let result = synchronize().and_then(|()| {
+            let mut wiped = 0;
+            for (slot, _) in &over {
+                // A packet may have come meanwhile.
+                if windows.slot(*slot)?.is_some_and(is_over) {
+                    keys.set(*slot, [0; 2], 0)?;
+                    wiped += 1;
+                }
+            }
+            Ok(wiped)
+        });
+        for (slot, tag) in over {
+            table::unbar(&tags, slot, tag);
+        }
+        result
+    }
+
+    /// Wipes all keys, where no program counts any more and the tables are given up: the kernel hands on memory as it
+    /// is.
+    pub(crate) fn wipe(&self) -> Result<()> {
+        let (tags, length) = self.map(SESSIONS[0])?;
+        let tags: Mapping<Bucket<Atomics>> = Mapping::read(tags, length)?;
+        let mut keys = self.keys()?;
+        let tags = (0..tags.buckets()).filter_map(|bucket| tags.bucket(bucket));
+        for (slot, _) in (0..)
+            .zip(tags.flat_map(Bucket::tags))
+            .filter(|(_, tag)| *tag != 0)
+        {
+            keys.set(slot, [0; 2], 0)?;
+        }
+        // Those of handshakes.
+        let (handshakes, length) = self.map(HANDSHAKES[1])?;
+        let words = size_of::<HalfOpen<Atomics>>() / size_of::<u64>();
+        let words = length * words as u32;
+        let handshakes: Mapping<AtomicU64> = Mapping::whole(handshakes, words)?;
+        for word in (0..words).filter_map(|word| handshakes.get(word)) {
+            if word.load(Relaxed) != 0 {
+                word.store(0, Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys, which are not mapped.
+    fn keys(&self) -> Result<Array<MapData, [u64; 2]>> {
+        let (keys, _) = self.map("KEYS")?;
+        let keys = MapData::from_fd(descriptor(keys)?.try_clone_to_owned()?)?;
+        Ok(Array::try_from(Map::Array(keys))?)
+    }
+
     /// Forgets all sessions and subflows, beside the programs.
     pub(crate) fn clear(&mut self) -> Result<()> {
         track::clear(&self.whole()?, now()?, synchronize)?;
+        // Those too that were over before, of which the entries are left.
+        self.wipe_keys(0)?;
         self.agreement.seeded = [0; 2];
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! The statistics as JSON, schema version 1 (docs/json.md).
 
+use jiff::Timestamp;
 use mptcp_common::counter::{Counters, EXTRAS, Events, Kind, Leaves, ROWS, Row};
 use serde_json::{Map, Value, json};
 
-use super::{passed, table::role_name};
+use super::{lost, passed, table::role_name};
 use crate::source::{Origin, Statistics};
 
 /// Names of the subtype nibbles in `options`; the rest is UNKNOWN.
@@ -230,6 +231,20 @@ fn subtypes(events: &Events) -> Map<String, Value> {
     object
 }
 
+/// What found no room.
+pub(crate) fn lost(counters: &Counters, since: Option<Timestamp>, is_capture: bool) -> Vec<Value> {
+    let losses = lost::losses(counters, since, is_capture);
+    let object = |loss: lost::Loss| {
+        json!({
+            "what": loss.name,
+            "count": loss.count,
+            "since": loss.since.map(|since| since.to_string()),
+            "next": loss.next,
+        })
+    };
+    losses.into_iter().map(object).collect()
+}
+
 /// What became of the frames.
 fn probe(statistics: &Statistics) -> Map<String, Value> {
     let leaves = bytemuck::cast_slice::<Leaves, u64>(std::slice::from_ref(&statistics.rows.leaves));
@@ -243,6 +258,9 @@ fn probe(statistics: &Statistics) -> Map<String, Value> {
         "protocols".to_owned(),
         passed::protocols(&statistics.rows).into(),
     );
+    let is_capture = matches!(statistics.origin, Origin::Capture { .. });
+    let lost = lost(&statistics.rows, statistics.since, is_capture);
+    object.insert("lost".to_owned(), lost.into());
     object.insert("note".to_owned(), passed::note(&statistics.rows).into());
     object
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod events;
 pub(crate) mod json;
+pub(crate) mod lost;
 pub(crate) mod number;
 pub(crate) mod passed;
 pub(crate) mod report;

@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use mptcp_common::counter::{EXTRAS, Quality, ROWS, Role, Row};
 
 use super::{
+    lost::losses,
     number::{label, number},
     passed,
 };
@@ -94,6 +95,12 @@ fn heading(statistics: &Statistics) -> String {
     }
     if statistics.in_flight {
         text.push_str("In flight: packets were being counted while this was read\n");
+    }
+    let is_capture = matches!(statistics.origin, Origin::Capture { .. });
+    for loss in losses(&statistics.rows, statistics.since, is_capture) {
+        if loss.is_of_state() {
+            let _ = writeln!(text, "Lost: {}", loss.sentence());
+        }
     }
     if let Some(note) = passed::note(&statistics.rows) {
         let _ = writeln!(text, "{note}");

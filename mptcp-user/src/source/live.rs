@@ -24,6 +24,8 @@ pub(crate) struct Live {
     names: Vec<String>,
     role: Role,
     hooks: Option<KernelHooks>,
+    /// The programs of each probe, where somebody asked for them to be watched.
+    programs: Vec<Vec<u32>>,
     /// What the last display showed.
     shown: Option<Reading>,
 }
@@ -41,8 +43,59 @@ impl Live {
             names,
             role,
             hooks,
+            programs: Vec::new(),
             shown: None,
         }
+    }
+
+    /// Keeps in mind which programs count, so that [`Live::go_on`] tells when others have taken their place.
+    pub(crate) fn watch(&mut self) {
+        self.programs = self.probes.iter().map(Probe::linked_programs).collect();
+    }
+
+    /// Does this command alone hold the probe on an interface of this name?
+    pub(crate) fn is_temporary(&self, name: &str) -> bool {
+        let mut probes = self.probes.iter().zip(&self.names);
+        probes.any(|(probe, known)| known == name && !probe.is_pinned())
+    }
+
+    /// Goes on with the pinned probes that are there now, and with temporary ones; says in sentences what has become of
+    /// those of before.
+    pub(crate) fn go_on(&mut self, mut now: Self) -> Vec<String> {
+        now.watch();
+        let mut sentences = Vec::new();
+        for ((name, probe), programs) in now.names.iter().zip(&now.probes).zip(&now.programs) {
+            let since = probe.since();
+            let sentence = match self.names.iter().position(|known| known == name) {
+                None => format!("{name} has a probe now, and is counted since {since:.0}"),
+                Some(at) if self.probes[at].since() != since => format!(
+                    "the probe on {name} was detached and attached anew; it counts since {since:.0}"
+                ),
+                Some(at) if self.programs.get(at).is_some_and(|old| old != programs) => {
+                    format!("the programs on {name} were replaced by another attach; counts go on")
+                }
+                Some(_) => continue,
+            };
+            sentences.push(sentence);
+        }
+        let before = std::mem::take(&mut self.probes).into_iter();
+        for (name, probe) in std::mem::take(&mut self.names).into_iter().zip(before) {
+            if !probe.is_pinned() {
+                if now.probes.is_empty() {
+                    now.role = self.role;
+                }
+                now.programs.push(probe.linked_programs());
+                now.names.push(name);
+                now.probes.push(probe);
+            } else if !now.names.contains(&name) {
+                sentences.push(format!(
+                    "the probe on {name} was detached; it is not shown any more"
+                ));
+            }
+        }
+        now.shown = self.shown.take();
+        *self = now;
+        sentences
     }
 
     /// What the probes count now.
@@ -87,9 +140,16 @@ impl Live {
     pub(crate) fn read(&mut self) -> Result<Statistics> {
         let reading = self.reading()?;
         let mut recent = Vec::new();
-        for (i, (probe, now)) in self.probes.iter().zip(&reading.interfaces).enumerate() {
-            let (time, counters) = match &self.shown {
-                Some(shown) => (shown.time, shown.interfaces[i].counters),
+        for (probe, now) in self.probes.iter().zip(&reading.interfaces) {
+            // A probe that was attached anew since then has shown nothing.
+            let shown = self.shown.as_ref().and_then(|shown| {
+                let mut interfaces = shown.interfaces.iter();
+                let same =
+                    interfaces.find(|shown| shown.name == now.name && shown.since == now.since)?;
+                Some((shown.time, same.counters))
+            });
+            let (time, counters) = match shown {
+                Some(shown) => shown,
                 None => probe
                     .remembered(Remembered::Last)?
                     .unwrap_or_else(|| (now.since, Counters::default())),
@@ -109,7 +169,15 @@ impl Live {
         let (Some(hooks), Some(now)) = (&self.hooks, &reading.hooks) else {
             return Ok((0.0, HookCounts::default()));
         };
-        let last = match &self.shown {
+        // They are removed with the last probe of the namespace, and counted anew then.
+        let shown = self.shown.as_ref().filter(|shown| {
+            let mut interfaces = reading.interfaces.iter();
+            interfaces.any(|now| {
+                let mut before = shown.interfaces.iter();
+                before.any(|shown| shown.since == now.since)
+            })
+        });
+        let last = match shown {
             Some(Reading { time, hooks, .. }) => hooks.as_ref().map(|last| (*time, last.counts)),
             None => hooks.remembered(Remembered::Last)?,
         };
