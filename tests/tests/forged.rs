@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     io::Read as _,
+    mem,
     net::{IpAddr, SocketAddr},
     slice, thread,
     time::{Duration, Instant},
@@ -136,6 +137,7 @@ struct Scene {
     /// Ethernet addresses of the next host, for frames sent from each host.
     next: [[u8; 6]; 2],
     sockets: (Socket, Socket),
+    old: Vec<(Socket, Socket)>,
     client: SocketAddr,
     /// The client's end of the session and the server's.
     ends: [End; 2],
@@ -183,15 +185,17 @@ impl Scene {
             next,
             client,
             sockets,
+            old: Vec::new(),
             pair,
             ends: [End::default(); 2],
         })
     }
 
-    /// Another session instead.
+    /// Another session instead. The old one stays open, so as to be silent.
     fn renew(&mut self) -> Result<()> {
         self.drain()?;
-        self.sockets = self.pair.connect()?;
+        let old = mem::replace(&mut self.sockets, self.pair.connect()?);
+        self.old.push(old);
         let client = self.sockets.0.local_addr()?.as_socket();
         self.client = client.context("no address")?;
         self.ends = [End::default(); 2];
@@ -451,6 +455,23 @@ impl Scene {
             only_nobody: false,
             old: 0,
         });
+        // At exactly the next number: the one thing that is wrong is the checksum.
+        for (name, flags) in [
+            ("RST with a wrong checksum", RST),
+            ("FIN with a wrong checksum", FIN | ACK),
+        ] {
+            let frame = Frame {
+                checksum: Some(0x1234),
+                ..by_client(seq, ack, flags, &[], 0)
+            };
+            kinds.push(Kind {
+                name,
+                frames: vec![(frame, 64)],
+                only_host: false,
+                only_nobody: false,
+                old: 0,
+            });
+        }
         kinds.push(Kind {
             name: "a whole handshake from outside",
             frames: [
