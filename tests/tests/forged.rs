@@ -298,8 +298,9 @@ impl Scene {
         let infinite = dss(0x0c, &map(1, 0, 0));
         let fastclose = option(7, 0, &[&[0][..], &key()].concat());
         let capable_syn = option(0, 1, &[1]);
-        let capable_syn_ack = option(0, 1, &[&[1][..], &key()].concat());
-        let capable_ack = option(0, 1, &[&[1][..], &key(), &key()].concat());
+        let answer = key();
+        let capable_syn_ack = option(0, 1, &[&[1][..], &answer].concat());
+        let capable_ack = option(0, 1, &[&[1][..], &key(), &answer].concat());
         let acked = dss(3, &key());
         let data = dss(0x0f, &[&key()[..], &map(5, 9, 10)].concat());
         let fin = dss(0x1c, &map(77, 0, 1));
