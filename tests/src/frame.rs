@@ -1,5 +1,7 @@
 //! Builds frames, correct or wrong on purpose.
 
+use std::net::IpAddr;
+
 /// TCP flags.
 pub const FIN: u8 = 0x01;
 /// TCP flags.
@@ -198,6 +200,44 @@ impl Frame {
         ((sum & 0xffff) + (sum >> 16)) as u16
     }
 
+    /// The bytes from the Ethernet header on as a real host takes them: to an Ethernet address, between IP addresses
+    /// (sender first, of the same family), with this TTL or hop limit and right checksums, unless TCP's is to lie. It
+    /// has no tags and no further headers.
+    pub fn addressed(&self, to: [u8; 6], addresses: [IpAddr; 2], ttl: u8) -> Vec<u8> {
+        let frame = Self {
+            ipv6: addresses[0].is_ipv6(),
+            ..self.clone()
+        };
+        let mut ip = frame.ip();
+        let [from, receiver] = addresses.map(|address| match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        });
+        let (at, header) = if frame.ipv6 {
+            ip[7] = ttl;
+            (8, 40)
+        } else {
+            ip[8] = ttl;
+            (12, 20)
+        };
+        let pair = [from, receiver].concat();
+        ip[at..header].copy_from_slice(&pair);
+        if !frame.ipv6 {
+            let sum = checksum(&ip[..header]);
+            ip[10..12].copy_from_slice(&sum);
+        }
+        ip[header + 16..header + 18].fill(0);
+        let tcp = &ip[header..];
+        let pseudo = [&pair, &[0, 6][..], &(tcp.len() as u16).to_be_bytes(), tcp];
+        let sum = checksum(&pseudo.concat());
+        let sum = self.checksum.map_or(sum, u16::to_be_bytes);
+        ip[header + 16..header + 18].copy_from_slice(&sum);
+        let mut bytes = frame.bytes()[..14].to_vec();
+        bytes[..6].copy_from_slice(&to);
+        bytes.extend(ip);
+        bytes
+    }
+
     fn tcp(&self) -> Vec<u8> {
         let mut options = self.options.clone();
         options.resize(options.len().next_multiple_of(4), 0);
@@ -211,6 +251,18 @@ impl Frame {
         tcp.extend(payload(self.sequence, self.payload));
         tcp
     }
+}
+
+/// The checksum of IP and TCP (RFC 1071).
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let words = bytes.chunks(2);
+    let mut sum: u32 = words
+        .map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |low| u32::from(*low)))
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!sum as u16).to_be_bytes()
 }
 
 /// Payload from a sequence number on: what is sent again is the same.

@@ -121,6 +121,18 @@ impl Namespace {
         })
     }
 
+    /// The Ethernet address of an interface in it.
+    pub fn mac(&self, interface: &str) -> Result<[u8; 6]> {
+        let text = self.ip(&format!("-o link show {interface}"))?;
+        let (_, rest) = text.split_once("link/ether ").context("no Ethernet")?;
+        let mut address = [0; 6];
+        let octets = rest.split([':', ' ']).take(6);
+        for (octet, text) in address.iter_mut().zip(octets) {
+            *octet = u8::from_str_radix(text, 16)?;
+        }
+        Ok(address)
+    }
+
     /// A counter of the kernel's MPTCP in it.
     pub fn mib(&self, name: &str) -> Result<u64> {
         let all = self.mibs()?;
@@ -305,17 +317,38 @@ impl Pair {
 
     /// Makes both over IPv4, with a host between them that forwards: c0 - r0 router r1 - s0.
     pub fn routed() -> Result<(Self, Namespace)> {
-        let pair = Self::apart(Family::V4)?;
+        Self::routed_over(Family::V4)
+    }
+
+    /// The same over either.
+    pub fn routed_over(family: Family) -> Result<(Self, Namespace)> {
+        let pair = Self::apart(family)?;
         let router = Namespace::new("r")?;
         veth((&pair.client, "c0"), (&router, "r0"))?;
         veth((&router, "r1"), (&pair.server, "s0"))?;
-        pair.client.ip("addr add 10.79.1.1/24 dev c0")?;
-        router.ip("addr add 10.79.1.2/24 dev r0")?;
-        router.ip("addr add 10.78.1.9/24 dev r1")?;
         pair.assign(&pair.server, "s0", 0, 2)?;
-        pair.client.ip("route add default via 10.79.1.2")?;
-        pair.server.ip("route add default via 10.78.1.9")?;
-        router.sysctl("ipv4/ip_forward", "1")?;
+        let (near, own, gateways, forwarding) = match family {
+            Family::V4 => (
+                "10.79.1.1/24",
+                ["10.79.1.2/24", "10.78.1.9/24"],
+                ["10.79.1.2", "10.78.1.9"],
+                "ipv4/ip_forward",
+            ),
+            Family::V6 => (
+                "fd79:1::1/64 nodad",
+                ["fd79:1::2/64 nodad", "fd78:1::9/64 nodad"],
+                ["fd79:1::2", "fd78:1::9"],
+                "ipv6/conf/all/forwarding",
+            ),
+        };
+        pair.client.ip(&format!("addr add {near} dev c0"))?;
+        for (interface, address) in ["r0", "r1"].into_iter().zip(own) {
+            router.ip(&format!("addr add {address} dev {interface}"))?;
+        }
+        for (host, gateway) in [&pair.client, &pair.server].into_iter().zip(gateways) {
+            host.ip(&format!("route add default via {gateway}"))?;
+        }
+        router.sysctl(forwarding, "1")?;
         Ok((pair, router))
     }
 
