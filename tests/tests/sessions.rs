@@ -281,7 +281,7 @@ fn more_sessions_than_a_table_holds() -> Result<()> {
     let files = Directory::new()?;
     let capture = files.write("many.pcap", pcap(PCAP, 1, &twins.take_recorded()))?;
     let listing = |arguments: &[&str]| {
-        let mut listing = command(&["sessions", "--max-sessions", "20000"]);
+        let mut listing = command(&["sessions", "--max-sessions", "60000"]);
         listing.args(["--log-file", &capture]).args(arguments);
         listing
     };

@@ -84,7 +84,7 @@ fn create_session<T: Stages>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
             return None;
         }
         // The oldest gives way of which nothing but the handshake was seen.
-        slot = table::evict(tables.sessions(), work.tag, |session| {
+        slot = table::evict_settled(tables.sessions(), work.tag, |session| {
             if session.flags.load() & session::PROVISIONAL != 0 {
                 session.created.load()
             } else {
@@ -214,7 +214,7 @@ pub fn open_subflow<T: Stages>(tables: &T) {
     })
     .or_else(|| {
         // As for sessions.
-        table::evict(tables.subflows(), tag, |subflow| {
+        table::evict_settled(tables.subflows(), tag, |subflow| {
             if provisional(subflow) != 0 {
                 subflow.created.load()
             } else {

@@ -305,10 +305,29 @@ fn claim_in<T: Table<Slot: Entry>>(
 /// What `born` says of an entry that stays.
 pub(super) const STAYS: u64 = u64::MAX;
 
-/// Claims the place of the home bucket whose entry was `born` first; `None` if all stay or are being filled, or if
-/// somebody else did so at the same time.
+/// Claims the place of the home bucket whose entry was `born` first, whatever it holds; `None` also if somebody else did
+/// so at the same time.
 #[inline(always)]
 pub fn evict<T: Table<Slot: Entry>>(
+    table: &T,
+    tag: u64,
+    born: impl Fn(&T::Slot) -> u64,
+) -> Option<u32> {
+    evict_one::<T, false>(table, tag, born)
+}
+
+/// The same of an entry that is neither being filled nor barred; `None` also if all stay.
+#[inline(always)]
+pub(super) fn evict_settled<T: Table<Slot: Entry>>(
+    table: &T,
+    tag: u64,
+    born: impl Fn(&T::Slot) -> u64,
+) -> Option<u32> {
+    evict_one::<T, true>(table, tag, born)
+}
+
+#[inline(always)]
+fn evict_one<T: Table<Slot: Entry>, const SETTLED: bool>(
     table: &T,
     tag: u64,
     born: impl Fn(&T::Slot) -> u64,
@@ -322,7 +341,7 @@ pub fn evict<T: Table<Slot: Entry>>(
         let present = bucket.tags[way as usize].load();
         let entry = table.slot(home * WAYS + way)?;
         let time = born(entry);
-        if time < oldest && entry.tag() == present {
+        if time < oldest && (!SETTLED || entry.tag() == present) {
             oldest = time;
             place = way;
             victim = present;
