@@ -298,7 +298,7 @@ pub fn is_session_over<M: Memory>(entry: &Session<M>, limits: &Limits, now: u64)
     let flags = entry.flags.load();
     const FINS_ACKED: u32 = session::FIN_ACKED | session::FIN_ACKED << 1;
     let alone = entry.open.load() == 0;
-    let provisional = u64::from(flags / session::PROVISIONAL & 1);
+    let provisional = u64::from((flags / session::PROVISIONAL) & 1);
     entry.tag.load() == 0
         || flags & session::FASTCLOSED != 0
         || (alone && flags & FINS_ACKED == FINS_ACKED)

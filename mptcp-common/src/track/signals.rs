@@ -143,7 +143,7 @@ fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
     let side = &seen.session.sides[seen.side & 1];
     let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
     let n = seen.n();
-    let was_here = u64::from(seen.session.flags.load() / session::ADOPTED & 1);
+    let was_here = u64::from((seen.session.flags.load() / session::ADOPTED) & 1);
     let length = option.length();
     for i in 0..MAX_IDS {
         if 3 + i >= length {

@@ -253,6 +253,10 @@ impl Tables for Pools {
         Limits::DEFAULT
     }
 
+    fn checks_segments(&self) -> bool {
+        false
+    }
+
     fn verifies_checksums(&self) -> bool {
         false
     }
