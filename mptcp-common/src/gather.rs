@@ -163,6 +163,8 @@ pub struct Header {
     ipv6: bool,
     /// The first fragment of a packet?
     is_fragment: bool,
+    /// Are there extension headers before it?
+    is_extended: bool,
 }
 
 impl Header {
@@ -180,6 +182,7 @@ impl Header {
             length: u32::from(u16::from_be(head.get(16))) - 20,
             ipv6: false,
             is_fragment: false,
+            is_extended: false,
         }
     }
 
@@ -192,6 +195,7 @@ impl Header {
             length: u16::from_be(head.get(18)).into(),
             ipv6: true,
             is_fragment: false,
+            is_extended: false,
         }
     }
 
@@ -732,6 +736,7 @@ fn ipv4<'a, F: Frame>(
         length: total - header,
         ipv6: false,
         is_fragment: fragment & 0x2000 != 0,
+        is_extended: false,
     };
     // The checksum can be any number of 16 bits, and so, to the verifier, can what it is mixed into.
     Ok((header.forgotten(verifier, words[2].into()), work))
@@ -769,6 +774,7 @@ fn ipv6<'a, F: Frame>(
         length,
         ipv6: true,
         is_fragment: false,
+        is_extended: false,
     };
     // As the checksum in IPv4: the lower half of the source address.
     Ok((header.forgotten(verifier, addresses[1]), work))
@@ -793,6 +799,7 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
         mut length,
         ipv6,
         mut is_fragment,
+        is_extended: _,
     } = ip;
     for _ in 0..MAX_EXTENSIONS {
         if !is_extension(protocol, ipv6) {
@@ -834,6 +841,7 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
             length,
             ipv6,
             is_fragment,
+            is_extended: true,
         }),
         _ if is_extension(protocol, ipv6) => Err(Leaf::Ipv6Extensions.into()),
         _ => Err(other_ip(protocol, || None)),
@@ -916,6 +924,7 @@ pub fn gather<F: Frame, T: Tables>(
     packet.checksum = words[4] & 0xffff;
     packet.ipv6 = header.ipv6;
     packet.is_fragment = header.is_fragment;
+    packet.is_extended = header.is_extended;
     packet.ingress = buffer.ingress;
     packet.sender_is_second = work.flow.is_reversed();
     packet.queue = buffer.queue;

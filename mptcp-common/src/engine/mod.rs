@@ -52,8 +52,8 @@ pub struct Packet {
     pub ingress: bool,
     /// Is the sender the second end of the flow's key?
     pub sender_is_second: bool,
-    /// 0.
-    pub reserved: u8,
+    /// Behind IPv6 extension headers or AH? A routing header changes the addresses that the checksum is of.
+    pub is_extended: bool,
     /// The window of the header, not scaled.
     pub window: u16,
     /// Offset of the TCP header in the frame.

@@ -50,13 +50,14 @@ pub fn accept<T: Stages>(tables: &T) {
 }
 
 /// Does the segment in work end something, so that its TCP checksum has to be looked at: a FIN or a reset that comes in,
-/// of one packet?
+/// of one packet, and with the addresses that the checksum is of?
 #[inline(always)]
 pub fn ends<T: Stages>(tables: &T, work: &Work) -> bool {
     work.packet.flags.any(TcpFlags::FIN | TcpFlags::RST)
         && work.packet.ingress
         && work.packet.packets == 1
         && !work.packet.is_fragment
+        && !work.packet.is_extended
         && tables.checks_segments()
 }
 
@@ -81,13 +82,19 @@ pub(super) fn is_next<T: Stages>(seen: &Seen<'_, T>) -> bool {
 /// Remembers the window that a packet offers, `known` being its subflow's `ids`.
 #[inline(always)]
 pub(super) fn raise_window<M: Memory>(packet: &Packet, way: &Way<M>, known: u32, side: usize) {
-    let scale = known >> (subflow::SCALE + 4 * side as u32) & 15;
-    let end = packet
-        .acknowledgment
-        .wrapping_add(u32::from(packet.window) << scale);
+    let end = window_end(packet, known, side);
     if after(end, way.window_end.load()) {
         way.window_end.store(end);
     }
+}
+
+/// The right edge of the window that a packet offers, which this side sent.
+#[inline(always)]
+fn window_end(packet: &Packet, known: u32, side: usize) -> u32 {
+    let scale = known >> (subflow::SCALE + 4 * side as u32) & 15;
+    packet
+        .acknowledgment
+        .wrapping_add(u32::from(packet.window) << scale)
 }
 
 /// It is at exactly the next number, or the own host's.
@@ -96,6 +103,7 @@ const TAKEN: u32 = 1;
 const OLD: u32 = 2;
 const REFUSED: u32 = 3;
 
+/// Says which of these a segment is.
 #[inline(always)]
 fn judge<T: Stages>(seen: &Seen<'_, T>) -> u32 {
     let packet = &seen.work.packet;
@@ -165,8 +173,7 @@ fn learn<T: Stages>(seen: &Seen<'_, T>, is_trusted: bool) {
             other.acked.store(acknowledgment);
             news |= subflow::NUMBERS << (seen.side ^ 1);
         }
-        let scale = known >> (subflow::SCALE + 4 * seen.side as u32) & 15;
-        let end = acknowledgment.wrapping_add(u32::from(packet.window) << scale);
+        let end = window_end(packet, known, seen.side);
         let is_known = known & subflow::WINDOW << seen.side != 0;
         // One that acknowledges what was not sent may be forged: it must not open the window.
         let is_sure = is_trusted || !after(acknowledgment, other.next.load().wrapping_add(1));
