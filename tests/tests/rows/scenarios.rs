@@ -802,7 +802,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = resumed(t)?; t.clear(); t.data(0, A, 100)?; Ok(t) }, "what they say then is heard again"),
     s("NotTaken", 1, |t| ending(t, RST, 0, |right| right ^ 1), |t| ending(t, RST, 0, |right| right), "a reset with the right checksum"),
     s("NotTaken", 1, |t| ending(t, FIN | ACK, 33, |right| right.wrapping_sub(1)), |t| ending(t, FIN | ACK, 33, |right| right), "a FIN with data and the right checksum"),
-    s("CurSF", 1, |t| ending(t, RST, 0, |right| right ^ 1), |t| ending_routed(t), "behind a routing header the checksum is of other addresses"),
+    s("CurSF", 1, |t| ending(t, RST, 0, |right| right ^ 1), ending_routed, "behind a routing header the checksum is of other addresses"),
     s("CurSF", 1, |t| ending(t, RST | ACK, 0, |right| right.swap_bytes() ^ 0x100), |t| ending(t, RST | ACK, 0, |right| right), "the right checksum"),
     s("DataAckBad", 1, |t| { let mut t = Talk::confirmed(t)?; t.dsn[B] += 1000; t.ack(0, A)?; Ok(t) },
         |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 1000)?; t.ack(0, A)?; Ok(t) }, "of what was sent"),
