@@ -4,10 +4,12 @@
 mod random;
 
 use mptcp_common::{
-    engine::{self, Work},
+    engine,
+    packet::Work,
+    verifier::Plain,
     wire::{
-        Area, Dss, DssFields, DssFlags, KIND_EOL, KIND_MPTCP, KIND_NOP, MAX_OPTIONS, Plain,
-        RawOption, Segment, Subtype, TcpFlags, walk,
+        Area, Dss, DssFields, DssFlags, KIND_EOL, KIND_MPTCP, KIND_NOP, MAX_OPTIONS, RawOption,
+        Segment, Subtype, TcpFlags, walk,
     },
 };
 

@@ -11,9 +11,9 @@ use aya_ebpf::{
 };
 use bytemuck::AnyBitPattern;
 use mptcp_common::{
-    engine::UNREAD,
-    gather::{Buffer, Frame, View},
-    wire::{Area, Forget, MAX_OPTIONS},
+    packet::{Buffer, Frame, UNREAD, View},
+    verifier::Forget,
+    wire::{Area, MAX_OPTIONS},
 };
 
 use crate::tables::{self, Verifier};

@@ -34,7 +34,8 @@ use aya_log_ebpf::macro_support::{Level, level_enabled};
 use mptcp_common::{
     counter::{Counters, Direction, Events, Leaf, Passed, Protocol},
     engine,
-    gather::{self, Buffer, Lone, Shape},
+    packet::{self, Buffer, Lone, Shape},
+    state,
     track::{self, Predicted},
     wire::Subtype,
 };
@@ -112,7 +113,7 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
         tables::barrier();
         Shape::Layer3
     } else {
-        gather::judge(frame, || buffer.is_uncounted(), tables::is_strange)
+        packet::judge(frame, || buffer.is_uncounted(), tables::is_strange)
     };
     if let Shape::Done(passed) = shape {
         return pass_at_once(counters, passed, &buffer);
@@ -127,24 +128,24 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     // Twice, since each needs but a part of what is read. Neither logs.
     let is_logging = level_enabled(Level::Debug);
     if !is_logging && is_tracking {
-        if let Some(data) = gather::peek_lone(frame, shape, &buffer, true, Some(&tables::Loaded)) {
+        if let Some(data) = packet::peek_lone(frame, shape, &buffer, true, Some(&tables::Loaded)) {
             if count_predicted(counters, ingress, &data) {
                 return;
             }
-        } else if let Some(ack) = gather::peek_ack(frame, shape, &buffer, Some(&tables::Loaded))
+        } else if let Some(ack) = packet::peek_ack(frame, shape, &buffer, Some(&tables::Loaded))
             && count_predicted(counters, ingress, &ack)
         {
             return;
         }
     } else if !is_logging
-        && let Some(lone) = gather::peek_lone(frame, shape, &buffer, false, None::<&tables::Loaded>)
+        && let Some(lone) = packet::peek_lone(frame, shape, &buffer, false, None::<&tables::Loaded>)
     {
         let events = begin(counters, ingress, None);
         engine::count_lone_dss(&lone.packet, &lone.dss, events);
         return end(counters);
     }
     let verifier = Verifier::of(counters.frames);
-    let found = gather::find_tcp(frame, &verifier, shape, tables::work);
+    let found = packet::find_tcp(frame, &verifier, shape, tables::work);
     let (header, work) = match found {
         Ok(found) => found,
         Err(passed) => return pass(counters, passed, &buffer),
@@ -152,7 +153,7 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     buffer.queue = frame.0.queue();
     buffer.segment_size = frame.0.segment_size();
     let kernel = Kernel::with(counters, work, verifier);
-    let gathered = gather::gather(frame, &kernel, is_tracking, &mut buffer, &header, work);
+    let gathered = packet::gather(frame, &kernel, is_tracking, &mut buffer, &header, work);
     if let Err(leaf) = gathered {
         return pass(counters, leaf.into(), &buffer);
     }
@@ -160,7 +161,7 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     tables::barrier();
     if !engine::find_common(work, &kernel) {
         if is_tracking {
-            engine::prefetch(work, &kernel);
+            state::prefetch(work, &kernel);
         }
         stages::walk();
     }
@@ -192,7 +193,7 @@ fn count_predicted(counters: &mut Counters, ingress: bool, lone: &Lone) -> bool 
         return false;
     }
     let events = begin(counters, ingress, Some(predicted.side()));
-    engine::count_predicted(&lone.packet, &lone.dss, predicted, events);
+    track::count_predicted(&lone.packet, &lone.dss, predicted, events);
     end(counters);
     true
 }
@@ -217,7 +218,7 @@ fn end(counters: &mut Counters) {
     counters.leaves.add(Leaf::Mptcp, 1);
 }
 
-/// Counts a frame that [`gather::judge`] says is done. Each by itself: a place that is known takes less than one that
+/// Counts a frame that [`packet::judge`] says is done. Each by itself: a place that is known takes less than one that
 /// is computed.
 #[inline(always)]
 fn pass_at_once(counters: &mut Counters, passed: Passed, buffer: &Buffer) {

@@ -2,10 +2,13 @@
 //! itself, knowing nothing of its caller. They find everything in maps.
 
 use mptcp_common::{
-    counter::Counters,
+    counter::{Counters, Report},
     crypto,
-    engine::{self, Stages, Work},
-    track::{self, Report, Session, Subflow, Tables as _},
+    engine::{self, Stages},
+    packet::Work,
+    state,
+    state::{Session, Subflow, Tables as _},
+    track,
 };
 
 use crate::{
@@ -126,7 +129,7 @@ macro_rules! stages {
             #[inline(never)]
             extern "C" fn $name(counters: *mut Counters, work: *mut Work) -> u32 {
                 if let Some(kernel) = Kernel::of(counters, work) {
-                    track::$name(&kernel);
+                    track::$name(&kernel, kernel.work());
                 }
                 0
             }
@@ -154,7 +157,7 @@ stages!(
     close
 );
 
-/// See [`track::has_kept_oldest`]: not for every packet, and so not among what is.
+/// See [`state::has_kept_oldest`]: not for every packet, and so not among what is.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn keep_oldest(
@@ -167,7 +170,7 @@ pub(crate) extern "C" fn keep_oldest(
     let (Some(subflow), Some(session)) = (subflow, session) else {
         return 0;
     };
-    track::has_kept_oldest(subflow, session, sender as usize).into()
+    state::has_kept_oldest(subflow, session, sender as usize).into()
 }
 
 /// So many reports a second and CPU, so that a flood drowns nobody.

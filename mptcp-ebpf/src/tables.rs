@@ -10,16 +10,18 @@ use aya_ebpf::{
     maps::{Array, RingBuf},
 };
 use mptcp_common::{
-    counter::{Counters, Direction, Events, Role, place},
+    counter::{Counters, Direction, Events, Happening, Role, place},
     crypto::{Compress, Digest, Hash},
-    engine::{self, Policy, Stages as _, Work},
-    track::{
-        HalfOpen, Happening, Keys, Limits, RangeChunk, Session, Subflow, Tables, Word,
+    engine::{Policy, Stages as _},
+    packet::{
+        Work,
         hash::{Ends, SECRETS, Secrets},
-        pending::PendingJoins,
-        table::{Bucket, Cell, Table},
     },
-    wire::{Area, Forget, MAX_OPTIONS},
+    state,
+    state::{HalfOpen, Keys, Limits, PendingJoins, RangeChunk, Session, Subflow, Tables},
+    table::{Bucket, Cell, Table, Word},
+    verifier::Forget,
+    wire::{Area, MAX_OPTIONS},
 };
 
 use crate::{
@@ -361,7 +363,7 @@ impl Secrets for Loaded {
 /// Does nobody follow this flow? Where no flow is followed, the filter is empty.
 #[inline(always)]
 pub(crate) fn is_strange(ends: &Ends) -> bool {
-    engine::is_strange(&Subflows, &Loaded, ends)
+    state::is_strange(&Subflows, &Loaded, ends)
 }
 
 /// Are flows followed?

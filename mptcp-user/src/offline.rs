@@ -10,19 +10,22 @@ use std::{
 
 use bytemuck::{AnyBitPattern, Zeroable};
 use mptcp_common::{
-    counter::{Counters, Events, Gauges, Leaf, Passed, Role},
+    counter::{Counters, Events, Gauges, Happening, Leaf, Passed, Report, Role},
     crypto::Digest,
-    engine::{self, Flow, Policy, Stages, UNREAD, Work},
-    gather::{self, Buffer, Frame, Shape, View},
-    track::{
-        self, Atomics, HalfOpen, Happening, Keys, Limits, RangeChunk, Report, Session, Subflow,
-        Tables, chunks_for,
+    engine::{self, Policy, Stages},
+    packet::{
+        self, Buffer, Flow, Frame, Shape, UNREAD, View, Work,
         hash::{Hashing, Secrets},
-        pending::PendingJoins,
-        table::{self, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
+    },
+    state,
+    state::{
+        HalfOpen, Keys, Limits, PendingJoins, RangeChunk, Session, Subflow, Tables, chunks_for,
         tokens,
     },
-    wire::{Area, Forget, checksum},
+    table::{self, Atomics, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
+    track,
+    verifier::Forget,
+    wire::{Area, checksum},
 };
 
 /// How many sessions, subflows, handshakes and ranges there is room for.
@@ -310,19 +313,18 @@ impl Offline {
         work: &mut Work,
     ) -> Result<(), Passed> {
         work.route.flow.set(Flow::Unknown as u32);
-        let is_strange = |ends: &_| {
-            !scope.is_tracking || engine::is_strange(&self.subflows, &self.hashing, ends)
-        };
+        let is_strange =
+            |ends: &_| !scope.is_tracking || state::is_strange(&self.subflows, &self.hashing, ends);
         let shape = if scope.is_layer_3 {
             Shape::Layer3
         } else {
-            gather::judge(&frame, || buffer.is_uncounted(), is_strange)
+            packet::judge(&frame, || buffer.is_uncounted(), is_strange)
         };
         if let Some(passed) = shape.passed() {
             return Err(passed);
         }
-        let (header, work) = gather::find_tcp(&frame, self, shape, || Some(work))?;
-        gather::gather(&frame, self, scope.is_tracking, buffer, &header, work)?;
+        let (header, work) = packet::find_tcp(&frame, self, shape, || Some(work))?;
+        packet::gather(&frame, self, scope.is_tracking, buffer, &header, work)?;
         engine::find(work, self);
         Ok(())
     }
@@ -369,7 +371,7 @@ impl Offline {
 
     /// What exists at `now`.
     pub fn gauges(&self, now: u64) -> Gauges {
-        track::census(
+        state::census(
             &self.half_opens,
             &self.subflows,
             &self.sessions,
@@ -635,35 +637,35 @@ impl Stages for Offline {
     }
 
     fn lookup_join(&self) {
-        track::lookup_join(self);
+        track::lookup_join(self, self.work());
     }
 
     fn handshake(&self) {
-        track::handshake(self);
+        track::handshake(self, self.work());
     }
 
     fn verify_join(&self) {
-        track::verify_join(self);
+        track::verify_join(self, self.work());
     }
 
     fn open_session(&self) {
-        track::open_session(self);
+        track::open_session(self, self.work());
     }
 
     fn open_subflow(&self) {
-        track::open_subflow(self);
+        track::open_subflow(self, self.work());
     }
 
     fn accept(&self) {
-        track::accept(self);
+        track::accept(self, self.work());
     }
 
     fn refuse(&self) {
-        track::refuse(self);
+        track::refuse(self, self.work());
     }
 
     fn established(&self) {
-        track::established(self);
+        track::established(self, self.work());
     }
 
     fn insert_ranges(&self) {
@@ -671,38 +673,38 @@ impl Stages for Offline {
     }
 
     fn find_ranges(&self) {
-        track::find_ranges(self);
+        track::find_ranges(self, self.work());
     }
 
     fn insert_range(&self) {
-        track::insert_range(self);
+        track::insert_range(self, self.work());
     }
 
     fn walk_chunk(&self) {
-        track::walk_chunk(self);
+        track::walk_chunk(self, self.work());
     }
 
     fn find_runs(&self) {
-        track::find_runs(self);
+        track::find_runs(self, self.work());
     }
 
     fn walk_runs(&self) {
-        track::walk_runs(self);
+        track::walk_runs(self, self.work());
     }
 
     fn count_runs(&self) {
-        track::count_runs(self);
+        track::count_runs(self, self.work());
     }
 
     fn checksum(&self) {
-        track::checksum(self);
+        track::checksum(self, self.work());
     }
 
     fn signals(&self) {
-        track::signals(self);
+        track::signals(self, self.work());
     }
 
     fn close(&self) {
-        track::close(self);
+        track::close(self, self.work());
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use hmac::{Hmac, Mac as _};
 use mptcp_common::{
     counter::{Counters, EXTRAS, Gauges, ROWS, Role},
-    gather::Buffer,
+    packet::Buffer,
     wire::MAX_OPTIONS,
 };
 use mptcp_user::offline::{Config, Offline};

@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, fs};
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::{
     counter::{Counters, Leaf, Passed, Protocol},
-    engine::Work,
-    gather::{self, Buffer, Shape},
+    packet::{self, Buffer, Shape, Work},
 };
 use mptcp_tests::{
     captures::own,
@@ -511,10 +510,10 @@ fn a_stripped_tag_in_front_of_pppoe() {
             stripped_tags,
             is_whole: true,
         };
-        let shape = gather::judge(&slice, || false, |_| false);
+        let shape = packet::judge(&slice, || false, |_| false);
         assert_eq!(shape, Shape::Other);
         let mut work = Work::default();
-        let found = gather::find_tcp(&slice, &engine, shape, || Some(&mut work));
+        let found = packet::find_tcp(&slice, &engine, shape, || Some(&mut work));
         assert_eq!(
             found.map(drop),
             wanted,

@@ -8,15 +8,17 @@
 
 use core::sync::atomic::{Ordering::Release, fence};
 
-use super::{
-    FlowKey, Kind, Limits, Memory,
-    entry::{HalfOpen, MAX_SCALE, RangeChunk, Session, Subflow, session, subflow},
-    hash::{Ends, Secrets, flow_tag},
-    is_session_over, is_subflow_over,
-    open::{fill_way, reset_session, reset_side, reset_sums, set_bit},
-    table::{self, Bucket, Table},
-    tokens::Tokens,
-    word::Word,
+use crate::{
+    packet::{
+        FlowKey,
+        hash::{Ends, Secrets, flow_tag},
+    },
+    state::{
+        HalfOpen, Kind, Limits, MAX_SCALE, RangeChunk, Session, SessionFacts, Subflow,
+        SubflowFacts, Tokens, fill_way, is_session_over, is_subflow_over, reset_session,
+        reset_side, reset_sums, set_bit,
+    },
+    table::{self, Bucket, Memory, Table, Word},
 };
 
 /// A session that was there.
@@ -26,7 +28,7 @@ pub struct Present {
     pub side: u32,
     /// Tokens; the peer's is 0 where it is not known.
     pub tokens: [u32; 2],
-    /// Facts of [`session`] without a side.
+    /// Facts of [`SessionFacts`] without a side.
     pub flags: u32,
     /// Facts of each end.
     pub facts: [u32; 2],
@@ -45,7 +47,7 @@ pub struct PresentSubflow {
     pub ids: [u8; 2],
     /// Opened by an MP_JOIN?
     pub is_join: bool,
-    /// Facts of [`subflow`], of each end.
+    /// Facts of [`SubflowFacts`], of each end.
     pub facts: [u32; 2],
     /// TCP sequence numbers of relative number 0; 0 where not known.
     pub bases: [u32; 2],
@@ -195,13 +197,13 @@ fn open_session<T: Shared>(
         table::release(sessions, slot, tag);
         return None;
     }
-    let mut flags = present.flags | session::ADOPTED;
+    let mut flags = present.flags | SessionFacts::ADOPTED;
     flags |= present.facts[0] << here | present.facts[1] << (here ^ 1);
     if here == 1 {
-        flags |= session::LISTENER_HERE;
+        flags |= SessionFacts::LISTENER_HERE;
     }
     if present.acknowledged.is_some() {
-        const STARTED: u32 = session::ACK_STARTED | session::MAP_STARTED;
+        const STARTED: u32 = SessionFacts::ACK_STARTED | SessionFacts::MAP_STARTED;
         flags |= STARTED | STARTED << 1;
     }
     reset_session(session, flags, now);
@@ -251,7 +253,7 @@ fn open_subflow<T: Shared>(
         set_bit(&side.used, id.into());
     }
     if present.is_join {
-        session.flags.or(session::JOINED);
+        session.flags.or(SessionFacts::JOINED);
     }
     fence(Release);
     entry.tag.store(tag);
@@ -259,18 +261,18 @@ fn open_subflow<T: Shared>(
 }
 
 /// Of windows whose scales are not known, the largest that they can be is believed.
-const UNKNOWN_SCALES: u32 = (MAX_SCALE | MAX_SCALE << 4) << subflow::SCALE;
+const UNKNOWN_SCALES: u32 = (MAX_SCALE | MAX_SCALE << 4) << SubflowFacts::SCALE;
 
 fn fill_subflow<M: Memory>(entry: &Subflow<M>, present: &PresentSubflow, here: usize, now: u64) {
     let [facts, peers] = present.facts;
     let mut flags = facts << here | peers << (here ^ 1);
     if present.is_join {
-        flags |= subflow::JOINED;
+        flags |= SubflowFacts::JOINED;
     }
     // The lesser end stands first.
     let is_reversed = present.flow.is_reversed();
     if is_reversed != (here == 1) {
-        flags |= subflow::FIRST_IS_LISTENER;
+        flags |= SubflowFacts::FIRST_IS_LISTENER;
     }
     let key = if is_reversed {
         present.flow.reversed()

@@ -8,25 +8,23 @@
 //! up, whatever another says of them, which then cannot be verified. (To Linux that is an invalid mapping:
 //! DSSNotMatching.)
 
-use super::{
-    Happening, Stages,
-    entry::{session, sum},
-    seen::Seen,
-    sequence::{Map, after},
-    word::Word,
-};
 use crate::{
-    engine::{UNREAD, next},
-    wire::{DssFlags, Subtype, checksum},
+    counter::Happening,
+    packet::Work,
+    packet::{Next, UNREAD},
+    state::{Map, SessionFacts, SumFacts, Tables},
+    table::Word,
+    track::segment::Seen,
+    wire::{DssFlags, Subtype, after, checksum},
 };
 
-/// In the facts of a [`sum`](super::entry::Sum), above them: the number of the mapping in its ring.
+/// In the facts of a [`SumFacts`](super::entry::Sum), above them: the number of the mapping in its ring.
 const NUMBER: u32 = 19;
 
 /// Adds the packet's payload, which was summed, to the sum of its mapping.
 #[inline(always)]
-pub fn checksum<T: Stages>(tables: &T) {
-    let Some(seen) = Seen::new(tables) else {
+pub fn checksum<T: Tables>(tables: &T, work: &Work) {
+    let Some(seen) = Seen::new(tables, work) else {
         return;
     };
     let packet = &seen.work.packet;
@@ -45,13 +43,13 @@ pub fn checksum<T: Stages>(tables: &T) {
     let end = relative.wrapping_add(packet.payload);
     let state = &seen.subflow.sums[seen.side & 1];
     let (reached, facts) = (state.next.load(), state.facts.load());
-    let is_open = facts & sum::OPEN != 0;
+    let is_open = facts & SumFacts::OPEN != 0;
     let open = if is_open {
         way.numbered(facts >> NUMBER)
     } else {
         Map::NONE
     };
-    let new = if seen.work.route.next.get() & next::NEW_MAPPING != 0 {
+    let new = if seen.work.route.next.get() & Next::NEW_MAPPING != 0 {
         way.numbered(way.newest.load())
     } else {
         Map::NONE
@@ -98,8 +96,8 @@ pub fn checksum<T: Stages>(tables: &T) {
     let words = if is_odd { folded.swap_bytes() } else { folded };
     let total = tables.forget(earlier + u32::from(words));
     // As Linux: what the first segment that has it says.
-    let check = if continues && facts & sum::KNOWN != 0 {
-        facts & (sum::OPEN - 1)
+    let check = if continues && facts & SumFacts::KNOWN != 0 {
+        facts & (SumFacts::OPEN - 1)
     } else if own == map {
         check
     } else {
@@ -108,7 +106,7 @@ pub fn checksum<T: Stages>(tables: &T) {
     state.next.store(end);
     if end == map_end {
         state.facts.store(0);
-        let fin = u32::from(check & sum::FIN != 0);
+        let fin = u32::from(check & SumFacts::FIN != 0);
         judge(&seen, total, map.dsn, map.ssn, map.length + fin, check);
     } else {
         state.sum.store(checksum::fold(total.into()));
@@ -117,20 +115,20 @@ pub fn checksum<T: Stages>(tables: &T) {
         } else {
             way.number_of(map)
         };
-        state.facts.store(check | sum::OPEN | number << NUMBER);
+        state.facts.store(check | SumFacts::OPEN | number << NUMBER);
     }
 }
 
-/// The packet's own mapping, its checksum and the facts of that, see [`sum`]; empty without any.
+/// The packet's own mapping, its checksum and the facts of that, see [`SumFacts`]; empty without any.
 #[inline(always)]
-fn announced<T: Stages>(seen: &Seen<'_, T>) -> (Map, u32) {
+fn announced<T: Tables>(seen: &Seen<'_, T>) -> (Map, u32) {
     const NONE: (Map, u32) = (Map::NONE, 0);
     let side = &seen.session.sides[seen.side & 1];
     if seen.has(Subtype::Dss) {
         let dss = &seen.work.dss;
         let flags = dss.flags();
         // Of 32 bits the others only follow where the session's first number is known.
-        let is_known = seen.session.flags.load() & session::KNOWN << seen.side != 0;
+        let is_known = seen.session.flags.load() & SessionFacts::KNOWN << seen.side != 0;
         if !flags.all(DssFlags::MAPPING)
             || !dss.has_checksum()
             || !(is_known || flags.all(DssFlags::DSN_8))
@@ -143,8 +141,8 @@ fn announced<T: Stages>(seen: &Seen<'_, T>) -> (Map, u32) {
             ssn: dss.subflow_sequence,
             length: dss.data_length.wrapping_sub(has_fin.into()),
         };
-        let fin = if has_fin { sum::FIN } else { 0 };
-        return (map, dss.checksum & 0xffff | sum::KNOWN | fin);
+        let fin = if has_fin { SumFacts::FIN } else { 0 };
+        return (map, dss.checksum & 0xffff | SumFacts::KNOWN | fin);
     }
     match seen.option(Subtype::MpCapable) {
         Some(option) if option.length() >= 24 => {
@@ -153,7 +151,7 @@ fn announced<T: Stages>(seen: &Seen<'_, T>) -> (Map, u32) {
                 ssn: 1,
                 length: option.u16(20).into(),
             };
-            (map, u32::from(option.u16(22)) | sum::KNOWN)
+            (map, u32::from(option.u16(22)) | SumFacts::KNOWN)
         }
         _ => NONE,
     }
@@ -161,8 +159,8 @@ fn announced<T: Stages>(seen: &Seen<'_, T>) -> (Map, u32) {
 
 /// Counts a mapping whose bytes were all seen.
 #[inline(always)]
-fn judge<T: Stages>(seen: &Seen<'_, T>, payload: u32, dsn: u64, ssn: u32, length: u32, check: u32) {
-    if check & sum::KNOWN == 0 {
+fn judge<T: Tables>(seen: &Seen<'_, T>, payload: u32, dsn: u64, ssn: u32, length: u32, check: u32) {
+    if check & SumFacts::KNOWN == 0 {
         seen.count(|events| events.checksum_unverified += 1);
     } else if checksum::is_right(payload, dsn, ssn, length, check & 0xffff) {
         seen.count(|events| events.checksum_verified += 1);

@@ -1,14 +1,13 @@
 //! The end of a subflow.
 
-use super::{
-    Happening, REPLACE_TIME, Stages, TICK,
-    entry::{session, subflow},
-    open::leave,
-    seen::Seen,
-    since, ticks,
-    word::Word,
+use crate::{
+    counter::Happening,
+    packet::Work,
+    state::{REPLACE_TIME, SessionFacts, SubflowFacts, TICK, Tables, since, ticks},
+    table::Word,
+    track::{release::leave, segment::Seen},
+    wire::{Subtype, TcpFlags},
 };
-use crate::wire::{Subtype, TcpFlags};
 
 /// A reset within so many ticks, 200 ms, answers an option that is not allowed (OptRstEr).
 const BAD_OPTION_TIME: u32 = (200_000_000 >> TICK) as u32;
@@ -18,8 +17,8 @@ const MPTCP_ERROR: u8 = 1;
 
 /// FIN or RST, or the acknowledgment of the last FIN.
 #[inline(always)]
-pub fn close<T: Stages>(tables: &T) {
-    let Some(seen) = &Seen::new(tables) else {
+pub fn close<T: Tables>(tables: &T, work: &Work) {
+    let Some(seen) = &Seen::new(tables, work) else {
         return;
     };
     if seen.flags().any(TcpFlags::RST) {
@@ -29,7 +28,7 @@ pub fn close<T: Stages>(tables: &T) {
     if seen.flags().any(TcpFlags::FIN) {
         fin(seen);
     }
-    const BOTH: u32 = subflow::FIN_ACKED | subflow::FIN_ACKED << 1;
+    const BOTH: u32 = SubflowFacts::FIN_ACKED | SubflowFacts::FIN_ACKED << 1;
     if seen.subflow.flags.load() & BOTH == BOTH {
         seen.report(Happening::SubflowClosed, 0);
         leave(seen.tables, seen.subflow, seen.now);
@@ -37,12 +36,12 @@ pub fn close<T: Stages>(tables: &T) {
 }
 
 #[inline(always)]
-fn fin<T: Stages>(seen: &Seen<'_, T>) {
+fn fin<T: Tables>(seen: &Seen<'_, T>) {
     let packet = &seen.work.packet;
-    if seen.first(subflow::FIN) {
+    if seen.first(SubflowFacts::FIN) {
         let fin = packet.sequence.wrapping_add(packet.payload);
         seen.way().fin.store(fin);
-        if seen.session.flags.load() & session::FALLBACK == 0 {
+        if seen.session.flags.load() & SessionFacts::FALLBACK == 0 {
             seen.count(|events| events.subflow_fin += 1);
         }
         replaced(seen);
@@ -51,7 +50,7 @@ fn fin<T: Stages>(seen: &Seen<'_, T>) {
 
 /// A subflow is closed by a session that has just got one more than it may have.
 #[inline(always)]
-fn replaced<T: Stages>(seen: &Seen<'_, T>) {
+fn replaced<T: Tables>(seen: &Seen<'_, T>) {
     let over = seen.session.over_limit.load();
     if over != 0
         && since(over, seen.now) <= REPLACE_TIME
@@ -64,7 +63,7 @@ fn replaced<T: Stages>(seen: &Seen<'_, T>) {
 
 /// A reset: what it answers decides what it counts as.
 #[inline(always)]
-fn reset<T: Stages>(seen: &Seen<'_, T>) {
+fn reset<T: Tables>(seen: &Seen<'_, T>) {
     let reason = match seen.option(Subtype::MpTcpRst) {
         Some(option) => option.u8(3),
         None => 0,
@@ -73,7 +72,7 @@ fn reset<T: Stages>(seen: &Seen<'_, T>) {
     let bad = seen.other_way().bad_option.load();
     let answers_bad = bad != 0 && ticks(seen.now).wrapping_sub(bad) <= BAD_OPTION_TIME;
     let is_fastclose = seen.has(Subtype::MpFastclose);
-    let is_first = seen.subflow.flags.or(subflow::RESET) & subflow::RESET == 0;
+    let is_first = seen.subflow.flags.or(SubflowFacts::RESET) & SubflowFacts::RESET == 0;
     if !is_first {
         return;
     }
@@ -82,10 +81,10 @@ fn reset<T: Stages>(seen: &Seen<'_, T>) {
     if !is_fastclose && (answers_bad || reason == MPTCP_ERROR) {
         seen.count(|events| events.option_reset += 1);
     }
-    if seen.is_other(subflow::BAD_MAPPING) {
+    if seen.is_other(SubflowFacts::BAD_MAPPING) {
         seen.count_other(|events| events.map_reset += 1);
     }
-    if seen.is_other(subflow::PLAIN_ACK) && !seen.is_other(subflow::CONFIRMED) {
+    if seen.is_other(SubflowFacts::PLAIN_ACK) && !seen.is_other(SubflowFacts::CONFIRMED) {
         seen.count_other(|events| events.plain_ack_reset += 1);
     }
     replaced(seen);

@@ -1,21 +1,19 @@
 //! Options that say something of addresses, priorities and failures.
 
-use super::{
-    Happening, Stages,
-    entry::{session, subflow},
-    open::{bit, clear_bit, set_bit},
-    seen::Seen,
-    word::Word,
-};
 use crate::{
-    crypto::{Compress as _, add_addr_hmac},
+    counter::Happening,
+    crypto::{Compress, add_addr_hmac},
+    packet::Work,
+    state::{SessionFacts, SubflowFacts, Tables, bit, clear_bit, set_bit},
+    table::Word,
+    track::segment::Seen,
     wire::{AddAddr, Key, MpPrio, RawOption, Subtype},
 };
 
 /// The options that are neither DSS nor part of the handshake.
 #[inline(always)]
-pub fn signals<T: Stages>(tables: &T) {
-    let Some(seen) = &Seen::new(tables) else {
+pub fn signals<T: Tables>(tables: &T, work: &Work) {
+    let Some(seen) = &Seen::new(tables, work) else {
         return;
     };
     if seen.has(Subtype::AddAddr) {
@@ -28,10 +26,10 @@ pub fn signals<T: Stages>(tables: &T) {
         prio(seen, &option);
     }
     if seen.has(Subtype::MpFail) {
-        if seen.session.flags.load() & session::FAIL << (seen.side ^ 1) != 0 {
+        if seen.session.flags.load() & SessionFacts::FAIL << (seen.side ^ 1) != 0 {
             seen.count(|events| events.fail_response += seen.n());
         }
-        if seen.first_of_session(session::FAIL) {
+        if seen.first_of_session(SessionFacts::FAIL) {
             seen.report(Happening::Failed, 0);
         }
     }
@@ -40,7 +38,7 @@ pub fn signals<T: Stages>(tables: &T) {
     }
     // Repeated parts of the handshake.
     let n = seen.n();
-    let joined = seen.subflow.flags.load() & subflow::JOINED != 0;
+    let joined = seen.subflow.flags.load() & SubflowFacts::JOINED != 0;
     if seen.has(Subtype::MpJoin) && joined {
         seen.count(|events| events.join_ack_repeated += n);
     }
@@ -48,7 +46,7 @@ pub fn signals<T: Stages>(tables: &T) {
 
 /// An announced address (RFC 8684 section 3.4.1).
 #[inline(always)]
-fn add_addr<T: Stages>(seen: &Seen<'_, T>) {
+fn add_addr<T: Tables>(seen: &Seen<'_, T>) {
     let Some(option) = seen.option(Subtype::AddAddr) else {
         return;
     };
@@ -68,7 +66,7 @@ fn add_addr<T: Stages>(seen: &Seen<'_, T>) {
 
 /// Is the HMAC of this announcement right, or not known to be wrong?
 #[inline(always)]
-fn is_announced<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> bool {
+fn is_announced<T: Tables>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> bool {
     if !AddAddr::is_v1(option) {
         return true;
     }
@@ -119,7 +117,7 @@ fn is_announced<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> bool {
     };
     let is_right = sent == right || sent == left;
     if is_right {
-        seen.first(subflow::CONFIRMED);
+        seen.first(SubflowFacts::CONFIRMED);
     }
     seen.count(|events| {
         if !is_right {
@@ -136,14 +134,14 @@ const MAX_IDS: u32 = 37;
 
 /// Removed addresses (RFC 8684 section 3.4.2).
 #[inline(always)]
-fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
+fn remove_addr<T: Tables>(seen: &Seen<'_, T>) {
     let Some(option) = seen.option(Subtype::RemoveAddr) else {
         return;
     };
     let side = &seen.session.sides[seen.side & 1];
     let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
     let n = seen.n();
-    let was_here = u64::from((seen.session.flags.load() / session::ADOPTED) & 1);
+    let was_here = u64::from((seen.session.flags.load() / SessionFacts::ADOPTED) & 1);
     let length = option.length();
     for i in 0..MAX_IDS {
         if 3 + i >= length {
@@ -174,7 +172,7 @@ fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
 
 /// A change of priority (RFC 8684 section 3.3.8).
 #[inline(always)]
-fn prio<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) {
+fn prio<T: Tables>(seen: &Seen<'_, T>, option: &RawOption<'_>) {
     let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
     if option.length() == 4 && u32::from(option.u8(3)) != own {
         // Of another subflow: version 0 has such.
@@ -182,11 +180,11 @@ fn prio<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) {
         return;
     }
     if MpPrio::backup_of(option) {
-        if seen.first(subflow::BACKUP) {
+        if seen.first(SubflowFacts::BACKUP) {
             seen.report(Happening::PriorityChanged, 1);
         }
-    } else if seen.is(subflow::BACKUP) {
-        seen.subflow.flags.and(!(subflow::BACKUP << seen.side));
+    } else if seen.is(SubflowFacts::BACKUP) {
+        seen.subflow.flags.and(!(SubflowFacts::BACKUP << seen.side));
         seen.count(|events| events.prio_cleared += 1);
         seen.report(Happening::PriorityChanged, 0);
     }
@@ -194,7 +192,7 @@ fn prio<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) {
 
 /// A fast close (RFC 8684 section 3.5) with the key of who gets it.
 #[inline(always)]
-fn fastclose<T: Stages>(seen: &Seen<'_, T>, key: u64) {
+fn fastclose<T: Tables>(seen: &Seen<'_, T>, key: u64) {
     let expected = match seen.tables.keys(seen.subflow.session.load()) {
         Some(keys) => keys.keys[(seen.side ^ 1) & 1].load(),
         None => 0,
@@ -207,11 +205,11 @@ fn fastclose<T: Stages>(seen: &Seen<'_, T>, key: u64) {
     if expected == 0 {
         seen.count(|events| events.fastclose_unverified += seen.n());
     }
-    if !seen.first(subflow::FASTCLOSE) {
+    if !seen.first(SubflowFacts::FASTCLOSE) {
         seen.count(|events| events.fastclose_repeated += seen.n());
         return;
     }
-    let is_backup = seen.is(subflow::BACKUP) || seen.is_other(subflow::BACKUP);
+    let is_backup = seen.is(SubflowFacts::BACKUP) || seen.is_other(SubflowFacts::BACKUP);
     let refused = seen.tables.limits().passive_close_refused != 0;
     seen.count(|events| {
         events.fastclose_first += 1;
@@ -224,8 +222,8 @@ fn fastclose<T: Stages>(seen: &Seen<'_, T>, key: u64) {
         }
     });
     seen.report(Happening::FastClosed, 0);
-    if expected != 0 || seen.session.flags.load() & session::ADOPTED != 0 {
+    if expected != 0 || seen.session.flags.load() & SessionFacts::ADOPTED != 0 {
         // Its keys stay until the last subflow has gone: that may carry one too.
-        seen.session.flags.or(session::FASTCLOSED);
+        seen.session.flags.or(SessionFacts::FASTCLOSED);
     }
 }

@@ -1,6 +1,9 @@
 //! The option area of a TCP header, and the walk over it.
 
-use super::{Fault, KIND_EOL, KIND_MPTCP, KIND_NOP};
+use crate::{
+    verifier::Forget,
+    wire::option::{Fault, KIND_EOL, KIND_MPTCP, KIND_NOP},
+};
 
 /// The longest option area a TCP header can have: a data offset of 15 words less the 5 fixed ones.
 pub const MAX_OPTIONS: usize = 40;
@@ -138,33 +141,6 @@ impl<'a> RawOption<'a> {
     #[inline(always)]
     pub fn u64(&self, field: usize) -> u64 {
         (u64::from(self.u32(field)) << 32) | u64::from(self.u32(field + 4))
-    }
-}
-
-/// Makes whoever compiles or verifies the code forget what it knows of a value.
-///
-/// The eBPF verifier follows every value that a position can have. Told to forget, it sees one
-/// "unknown" and is done with the loop after one pass per step.
-pub trait Forget {
-    /// The same value.
-    fn forget(&self, value: u32) -> u32;
-    /// The same value, by means of a number that nothing is known of.
-    fn forget_by(&self, value: u32, unknown: u64) -> u32;
-}
-
-/// Forgets nothing: for user space.
-#[derive(Clone, Copy, Debug)]
-pub struct Plain;
-
-impl Forget for Plain {
-    #[inline(always)]
-    fn forget(&self, value: u32) -> u32 {
-        value
-    }
-
-    #[inline(always)]
-    fn forget_by(&self, value: u32, _: u64) -> u32 {
-        value
     }
 }
 

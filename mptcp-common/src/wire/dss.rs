@@ -9,14 +9,12 @@
 //! checksum            M, and only if negotiated: 2 bytes
 //! ```
 
-use super::{Fault, KIND_MPTCP, KIND_NOP, RawOption, Segment, Subtype, TIMESTAMP, TIMESTAMP_WORDS};
-
-/// The number with these lower 32 bits that is nearest to `near` (RFC 8684 section 3.3.1).
-#[inline(always)]
-pub(crate) fn expand(near: u64, low: u32) -> u64 {
-    let distance = low.wrapping_sub(near as u32) as i32;
-    near.wrapping_add(i64::from(distance) as u64)
-}
+use crate::wire::{
+    Segment,
+    area::RawOption,
+    option::{Fault, KIND_MPTCP, KIND_NOP, Subtype, TIMESTAMP, TIMESTAMP_WORDS},
+    sequence::expand,
+};
 
 /// The flags byte of a DSS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
-    engine::{Packet, Work},
-    gather::{self, Buffer, Lone, Shape},
-    track::hash::{Ends, Hashing, flow_tag},
+    packet::{
+        self, Buffer, Lone, Packet, Shape, Work,
+        hash::{Ends, Hashing, flow_tag},
+    },
     wire::{Area, DssFields},
 };
 use mptcp_fuzz::engine;
@@ -40,17 +41,17 @@ fuzz_target!(|data: &[u8]| {
     let shape = if is_layer_3 {
         Shape::Layer3
     } else {
-        gather::judge(&slice, || false, |_| false)
+        packet::judge(&slice, || false, |_| false)
     };
     let secrets = Hashing::new(1, 32);
-    let lone = gather::peek_lone(&slice, shape, &buffer, *how & 16 != 0, Some(&secrets))
-        .or_else(|| gather::peek_ack(&slice, shape, &buffer, Some(&secrets)));
+    let lone = packet::peek_lone(&slice, shape, &buffer, *how & 16 != 0, Some(&secrets))
+        .or_else(|| packet::peek_ack(&slice, shape, &buffer, Some(&secrets)));
     let gathered = shape
         .passed()
         .map_or(Ok(()), Err)
-        .and_then(|()| gather::find_tcp(&slice, &tables, shape, || Some(&mut work)))
+        .and_then(|()| packet::find_tcp(&slice, &tables, shape, || Some(&mut work)))
         .and_then(|(header, work)| {
-            let gathered = gather::gather(&slice, &tables, false, &mut buffer, &header, work);
+            let gathered = packet::gather(&slice, &tables, false, &mut buffer, &header, work);
             Ok(gathered?)
         });
     // What is read in place is what is read of the copy.

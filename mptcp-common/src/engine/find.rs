@@ -1,0 +1,51 @@
+//! Finds the options of a packet.
+
+use crate::{
+    packet::Work,
+    state::Tables,
+    verifier::Forget,
+    wire::{DssFields, KIND_MPTCP, Subtype, TcpFlags, scan},
+};
+
+/// Finds the options of a packet.
+pub fn find(work: &mut Work, tables: &impl Tables) {
+    if !find_common(work, tables) {
+        walk(work, tables);
+    }
+}
+
+/// Finds the options of nearly every packet: none of kind 30, or a lone DSS that belongs where it
+/// stands. False if they need a [`walk`].
+#[inline(always)]
+pub fn find_common(work: &mut Work, tables: &impl Tables) -> bool {
+    let length = tables.forget(work.packet.options);
+    work.route.session.set(0);
+    work.route.is_lone.set(0);
+    work.route.seen.set(0);
+    if length == 0 {
+        return true;
+    }
+    if !tables.takes_short_ways() {
+        return false;
+    }
+    if !work.packet.flags.any(TcpFlags::SYN | TcpFlags::RST)
+        && let Some(dss) = DssFields::read_lone(|index| work.area.word(index), length)
+    {
+        work.dss = dss;
+        work.route.seen.set(Subtype::Dss.bit());
+        work.route.is_lone.set(1);
+        return true;
+    }
+    !work.area.contains(KIND_MPTCP)
+}
+
+/// Finds the options of any packet.
+#[inline(always)]
+pub fn walk(work: &mut Work, verifier: &impl Forget) {
+    let (area, found) = (&work.area, &mut work.found);
+    let seen = scan::find(area, work.packet.options, found, verifier);
+    if seen & Subtype::Dss.bit() != 0 {
+        work.dss = DssFields::read(&found.dss(area, verifier));
+    }
+    work.route.seen.set(seen);
+}

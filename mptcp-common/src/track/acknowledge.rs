@@ -1,0 +1,125 @@
+//! Acknowledgments, of TCP and of data.
+
+use crate::{
+    counter::{Fallback, Happening},
+    packet::Next,
+    state::{MAPPED, SessionFacts, SubflowFacts, Tables, raise},
+    table::Word,
+    track::segment::Seen,
+    wire::{DssFields, DssFlags, Subtype, TcpFlags, after, after_64},
+};
+
+/// What the segment acknowledges of the other side's data, at the level of TCP.
+#[inline(always)]
+pub(crate) fn acknowledge<T: Tables>(seen: &Seen<'_, T>) {
+    if !seen.flags().any(TcpFlags::ACK) {
+        return;
+    }
+    let acknowledgment = seen.work.packet.acknowledgment;
+    if seen.way().last_ack.load() == acknowledgment {
+        // As most data packets: the other direction's cache line is left alone.
+        return;
+    }
+    let other = seen.other_way();
+    let (acked, next) = (other.acked.load(), other.next.load());
+    if seen.is_other(SubflowFacts::FIN) && after(acknowledgment, other.fin.load()) {
+        seen.subflow
+            .flags
+            .or(SubflowFacts::FIN_ACKED << (seen.side ^ 1));
+    }
+    if seen.subflow.ids.load() & SubflowFacts::NUMBERS << (seen.side ^ 1) == 0 {
+        return;
+    }
+    if !after(acknowledgment, next.wrapping_add(1)) {
+        seen.way().last_ack.store(acknowledgment);
+    }
+    // The FIN's own number is not data.
+    let reached = if after(acknowledgment, next) {
+        next
+    } else {
+        acknowledgment
+    };
+    if !after(reached, acked) {
+        return;
+    }
+    other.acked.store(reached);
+    if seen.work.route.next.get() & Next::FALLEN_BACK == 0 {
+        seen.count(|events| events.fresh_ack += 1);
+    }
+    let unmapped = other.unmapped.load();
+    if unmapped != 0 && !after(other.unmapped_end.load(), reached) {
+        other.unmapped.store(0);
+        take_unmapped(seen, unmapped);
+    }
+}
+
+/// The receiver took bytes that no mapping covers, in so many packets of the other side.
+///
+/// With one subflow that is a fallback, and TCP from now on (RFC 8684 section 3.7). A receiver that goes on
+/// with DATA_ACKs has not fallen back, and one whose DATA_ACK goes beyond all that was mapped knew a mapping
+/// that was not seen here.
+#[inline(always)]
+fn take_unmapped<T: Tables>(seen: &Seen<'_, T>, packets: u32) {
+    let mut speaks_mptcp = false;
+    if seen.has(Subtype::Dss) && seen.work.dss.flags().all(DssFlags::ACK) {
+        let data_ack = seen
+            .work
+            .dss
+            .data_ack_near(seen.session.sides[seen.side & 1].data_ack.load());
+        let theirs = &seen.session.sides[(seen.side ^ 1) & 1];
+        if after_64(data_ack, theirs.highest.load()) {
+            return;
+        }
+        speaks_mptcp = true;
+    }
+    let falls_back = !speaks_mptcp
+        && seen.session.open.load() <= 1
+        && seen.session.flags.or(SessionFacts::FALLBACK) & SessionFacts::FALLBACK == 0;
+    seen.count_other(|events| {
+        events.no_mapping += u64::from(packets);
+        events.fallback_no_mapping += u64::from(falls_back);
+    });
+    seen.report(Happening::Error, 70);
+    if falls_back {
+        seen.report(Happening::FellBack, Fallback::NoMapping as u32);
+    }
+}
+
+/// A DATA_ACK (RFC 8684 section 3.3.2).
+#[inline(always)]
+pub(crate) fn data_ack<T: Tables>(seen: &Seen<'_, T>, dss: &DssFields) {
+    let ours = &seen.session.sides[seen.side & 1];
+    let highest = ours.data_ack.load();
+    let value = dss.data_ack_near(highest);
+    let facts = seen.session.flags.load();
+    let is_known = facts & SessionFacts::KNOWN << (seen.side ^ 1) != 0;
+    if is_known && !after_64(value, highest) {
+        // As most data packets: the other side's cache line is left alone.
+        return;
+    }
+    let theirs = &seen.session.sides[(seen.side ^ 1) & 1];
+    if !is_known {
+        // Without the key of whose data this acknowledges, the first value is where it starts.
+        if seen.first_of_session(SessionFacts::ACK_STARTED) {
+            ours.data_ack.store(value);
+            return;
+        }
+    } else if after_64(value, theirs.highest.load().wrapping_add(1))
+        && after_64(value, theirs.next[MAPPED].load().wrapping_add(1))
+    {
+        // Beyond what was sent, or sent where the probe does not see it.
+        seen.count(|events| events.data_ack_beyond += seen.n());
+        return;
+    }
+    if raise(&ours.data_ack, value) {
+        seen.count(|events| events.fresh_data_ack += 1);
+        theirs.mapped_set().acknowledge(value);
+        theirs.sent_set().acknowledge(value);
+        let fin = theirs.fin.load();
+        if facts & SessionFacts::FIN << (seen.side ^ 1) != 0 && !after_64(fin, value) {
+            seen.session
+                .flags
+                .or(SessionFacts::FIN_ACKED << (seen.side ^ 1));
+        }
+    }
+}

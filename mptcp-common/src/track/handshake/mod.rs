@@ -1,0 +1,13 @@
+//! Handshakes: from the SYN to the segment that proves that both ends speak MPTCP.
+
+mod begin;
+mod capable;
+mod entry;
+mod join;
+mod known;
+mod stray;
+
+pub use self::{
+    join::{lookup_join, verify_join},
+    known::handshake,
+};
