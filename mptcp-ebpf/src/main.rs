@@ -153,7 +153,7 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     buffer.queue = frame.0.queue();
     buffer.segment_size = frame.0.segment_size();
     let kernel = Kernel::with(counters, work, verifier);
-    let gathered = packet::gather(frame, &kernel, is_tracking, &mut buffer, &header, work);
+    let gathered = engine::parse(frame, &kernel, is_tracking, &mut buffer, &header, work);
     if let Err(leaf) = gathered {
         return pass(counters, leaf.into(), &buffer);
     }

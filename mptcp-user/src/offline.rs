@@ -324,7 +324,7 @@ impl Offline {
             return Err(passed);
         }
         let (header, work) = packet::find_tcp(&frame, self, shape, || Some(work))?;
-        packet::gather(&frame, self, scope.is_tracking, buffer, &header, work)?;
+        engine::parse(&frame, self, scope.is_tracking, buffer, &header, work)?;
         engine::find(work, self);
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! Finds the options of a packet.
 
 use crate::{
-    packet::Work,
-    state::Tables,
+    counter::Leaf,
+    packet::{self, Buffer, Flow, Frame, Header, Work},
+    state::{Tables, look_up},
     verifier::Forget,
     wire::{DssFields, KIND_MPTCP, Subtype, TcpFlags, scan},
 };
@@ -48,4 +49,27 @@ pub fn walk(work: &mut Work, verifier: &impl Forget) {
         work.dss = DssFields::read(&found.dss(area, verifier));
     }
     work.route.seen.set(seen);
+}
+
+/// Reads a TCP header ([`packet::parse`]), and looks up its flow if flows are followed.
+///
+/// # Errors
+/// The leaf of a frame that is done.
+#[inline(always)]
+pub fn parse<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    is_tracking: bool,
+    buffer: &mut Buffer,
+    header: &Header,
+    work: &mut Work,
+) -> Result<(), Leaf> {
+    let ipv6 = header.is_ipv6();
+    packet::parse(frame, tables, buffer, header, work, move |work, is_syn| {
+        if is_tracking {
+            look_up(tables, work, ipv6, is_syn)
+        } else {
+            (Flow::UNKNOWN, 0)
+        }
+    })
 }

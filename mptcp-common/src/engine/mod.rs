@@ -13,7 +13,7 @@ mod stages;
 
 pub use self::{
     count::{count_lone_dss, examine},
-    find::{find, find_common, walk},
+    find::{find, find_common, parse, walk},
     packet::{direction, insert_ranges, packet},
     policy::Policy,
     stages::Stages,

@@ -21,7 +21,7 @@ pub use self::flow::FlowKey;
 pub use self::frame::{Buffer, Frame, View};
 pub use self::header::Header;
 pub use self::in_place::{Lone, peek_ack, peek_lone};
-pub use self::parse::{find_tcp, gather};
+pub use self::parse::{find_tcp, parse};
 pub use self::segment::Packet;
 pub(crate) use self::work::opposite;
 pub use self::work::{Flow, Insertion, Next, Recall, Route, UNREAD, Work};

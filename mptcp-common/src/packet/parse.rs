@@ -1,7 +1,7 @@
-//! From a frame to the TCP header's numbers and option area.
+//! The headers of a frame, one by one.
 //!
 //! A cursor walks Ethernet, VLAN tags, PPPoE, IP and IPv6 extension headers ([`find_tcp`]); what the engine
-//! needs is left in the packet in work ([`gather()`]). Both return `Err` with the leaf of a frame that
+//! needs is left in the packet in work ([`parse`]). Both return `Err` with the leaf of a frame that
 //! is done, the first one with what it holds instead of TCP. How bytes are read is up to the [`Frame`]: in the kernel
 //! from packet memory, in user space from a slice.
 
@@ -11,7 +11,6 @@ use crate::{
     packet::{
         classify::Shape,
         frame::{Buffer, Frame},
-        hash::{Ends, flow_tag},
         header::{
             AUTHENTICATION, FRAGMENT, HEAD, Header, MAX_OFFSET, TCP, UDP, Unknown, bounded,
             is_extension, mapped,
@@ -19,8 +18,6 @@ use crate::{
         link::{IPV4, IPV6, PPPOE_SESSION, VLAN_C, VLAN_S, is_snap, link, no_ip, pppoe, udp},
         work::{Flow, Work},
     },
-    state::{Tables, locate},
-    table::{self, Table},
     verifier::Forget,
     wire::{TIMESTAMP, TIMESTAMP_WORDS, TcpFlags},
 };
@@ -227,22 +224,24 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
     }
 }
 
-/// What the engine needs of the TCP header to the packet in work, if that can be MPTCP; `Err` if not.
-/// `is_tracking`: flows are followed, and this one is looked up.
+/// Reads what the engine needs of the TCP header to the packet in work, if that can be MPTCP; `Err` if not.
+///
+/// `look_up` says where the flow is known, a [`Flow`] by its discriminant and a slot, once the packet in work has its
+/// ends; it is told whether this is a SYN.
 #[inline(always)]
-pub fn gather<F: Frame, T: Tables>(
+pub fn parse<F: Frame>(
     frame: &F,
-    tables: &T,
-    is_tracking: bool,
+    verifier: &impl Forget,
     buffer: &mut Buffer,
     header: &Header,
     work: &mut Work,
+    look_up: impl FnOnce(&mut Work, bool) -> (u32, u32),
 ) -> Result<(), Leaf> {
     let at = header.at;
     if at > MAX_OFFSET {
         return Err(Leaf::Ipv6Extensions);
     }
-    let words: [u32; 5] = frame.load(bounded(tables, at)).ok_or(Leaf::Truncated)?;
+    let words: [u32; 5] = frame.load(bounded(verifier, at)).ok_or(Leaf::Truncated)?;
     if header.length < 20 {
         return Err(Leaf::Truncated);
     }
@@ -266,24 +265,13 @@ pub fn gather<F: Frame, T: Tables>(
         false
     } else {
         let first: u32 = frame
-            .load(bounded(tables, at) + 20)
+            .load(bounded(verifier, at) + 20)
             .ok_or(Leaf::Truncated)?;
         (options, first) != (4 * TIMESTAMP_WORDS as u32, TIMESTAMP)
     };
     work.flow.words[4] = words[0].into();
-    let mut flow = Flow::Unknown as u32;
-    let mut slot = 0;
-    if is_tracking {
-        work.tag = flow_tag(tables.secrets(), &Ends::of(&work.flow, header.ipv6));
-        let is_syn = offset_and_flags & u32::from(TcpFlags::SYN) << 16 != 0;
-        let (found, place) = if is_syn && tables.subflows().is_absent(table::place(work.tag)) {
-            (Flow::Unknown, 0)
-        } else {
-            locate(tables, work.tag)
-        };
-        flow = tables.forget(found as u32);
-        slot = place;
-    }
+    let is_syn = offset_and_flags & u32::from(TcpFlags::SYN) << 16 != 0;
+    let (flow, slot) = look_up(work, is_syn);
     if !has_options && flow == Flow::Unknown as u32 {
         return Err(Leaf::Tcp);
     }
@@ -307,8 +295,8 @@ pub fn gather<F: Frame, T: Tables>(
     packet.ingress = buffer.ingress;
     packet.sender_is_second = work.flow.is_reversed();
     packet.queue = buffer.queue;
-    let options_at = bounded(tables, at) + 20;
-    if has_options && !frame.copy_options(options_at, options, &mut work.area, tables) {
+    let options_at = bounded(verifier, at) + 20;
+    if has_options && !frame.copy_options(options_at, options, &mut work.area, verifier) {
         return Err(Leaf::Truncated);
     }
     Ok(())

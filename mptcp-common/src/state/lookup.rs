@@ -3,7 +3,7 @@
 use crate::{
     packet::{
         Flow, Work,
-        hash::{Ends, Secrets, flow_place},
+        hash::{Ends, Secrets, flow_place, flow_tag},
     },
     state::{subflow::Subflow, tables::Tables},
     table::{self, Memory, Table, Word},
@@ -20,6 +20,23 @@ pub fn locate(tables: &impl Tables, tag: u64) -> (Flow, u32) {
         return (Flow::HalfOpen, slot);
     }
     (Flow::Unknown, 0)
+}
+
+/// Gives the packet in work the tag of its flow, and says where that is known: a [`Flow`] by its discriminant, and a slot.
+#[inline(always)]
+pub(crate) fn look_up<T: Tables>(
+    tables: &T,
+    work: &mut Work,
+    ipv6: bool,
+    is_syn: bool,
+) -> (u32, u32) {
+    work.tag = flow_tag(tables.secrets(), &Ends::of(&work.flow, ipv6));
+    let (flow, slot) = if is_syn && tables.subflows().is_absent(table::place(work.tag)) {
+        (Flow::Unknown, 0)
+    } else {
+        locate(tables, work.tag)
+    };
+    (tables.forget(flow as u32), slot)
 }
 
 /// Does nobody follow this flow? False if that is not sure.

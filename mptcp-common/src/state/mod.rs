@@ -35,7 +35,7 @@ pub(crate) use self::handshake::Offer;
 pub use self::handshake::{HalfOpen, HandshakeFacts, Kind};
 pub(crate) use self::ids::{bit, clear_bit, set_bit};
 pub use self::limits::Limits;
-pub(crate) use self::lookup::{is_of_flow, key_of};
+pub(crate) use self::lookup::{is_of_flow, key_of, look_up};
 pub use self::lookup::{is_strange, locate, prefetch};
 pub(crate) use self::mapping::{Known, Map};
 pub use self::pending::{PendingJoins, SLICES};

@@ -51,7 +51,8 @@ fuzz_target!(|data: &[u8]| {
         .map_or(Ok(()), Err)
         .and_then(|()| packet::find_tcp(&slice, &tables, shape, || Some(&mut work)))
         .and_then(|(header, work)| {
-            let gathered = packet::gather(&slice, &tables, false, &mut buffer, &header, work);
+            let gathered =
+                mptcp_common::engine::parse(&slice, &tables, false, &mut buffer, &header, work);
             Ok(gathered?)
         });
     // What is read in place is what is read of the copy.

@@ -61,6 +61,6 @@ fn comes_in(engine: &Offline, bytes: &[u8]) -> Option<bool> {
     let found = packet::find_tcp(&frame, engine, Shape::Other, || Some(&mut work));
     let (header, work) = found.ok()?;
     // One without options has ends as well.
-    let _ = packet::gather(&frame, engine, false, &mut buffer, &header, work);
+    let _ = mptcp_common::engine::parse(&frame, engine, false, &mut buffer, &header, work);
     Some(!work.flow.is_reversed())
 }
