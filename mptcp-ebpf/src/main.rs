@@ -1,8 +1,7 @@
 //! The kernel side: gather the headers of a frame, let the engine count, pass the frame.
 //!
 //! Three programs, and three for interfaces that are attached together; one body. What is decided about MPTCP is
-//! decided in `mptcp-common`; here are only the access to frames ([`frame`]) and the tables ([`tables`],
-//! [`memory`], [`stages`]).
+//! decided in `mptcp-common`; here are only the access to frames ([`frame`]) and the tables ([`kernel`], over [`maps`]).
 //!
 //! No path changes or drops a packet: XDP programs return `XDP_PASS`, TC programs
 //! `TC_ACT_UNSPEC`, which lets the programs behind them in a TCX chain run (`TC_ACT_OK` would not).
@@ -20,10 +19,11 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 
 mod frame;
+mod kernel;
+mod maps;
 mod memory;
 mod object;
-mod stages;
-mod tables;
+mod verifier;
 
 use aya_ebpf::{
     bindings::{TC_ACT_UNSPEC, xdp_action::XDP_PASS},
@@ -42,13 +42,14 @@ use mptcp_common::{
 
 use crate::{
     frame::{Bytes, InPlace, Skb, Xdp},
-    tables::{Kernel, Verifier},
+    kernel::Kernel,
+    verifier::Verifier,
 };
 
 /// Ingress of a device whose driver runs XDP, or of any device in generic mode.
 #[xdp(frags)]
 #[inline(always)]
-pub fn xdp_ingress(ctx: XdpContext) -> u32 {
+fn xdp_ingress(ctx: XdpContext) -> u32 {
     observe::<_, false>(&InPlace(Xdp(ctx)), true);
     XDP_PASS
 }
@@ -56,7 +57,7 @@ pub fn xdp_ingress(ctx: XdpContext) -> u32 {
 /// The same for several interfaces, all with an Ethernet header.
 #[xdp(frags)]
 #[inline(always)]
-pub fn xdp_ingress_set(ctx: XdpContext) -> u32 {
+fn xdp_ingress_set(ctx: XdpContext) -> u32 {
     observe::<_, true>(&InPlace(Xdp(ctx)), true);
     XDP_PASS
 }
@@ -64,7 +65,7 @@ pub fn xdp_ingress_set(ctx: XdpContext) -> u32 {
 /// Ingress where XDP cannot be had.
 #[classifier]
 #[inline(always)]
-pub fn tc_ingress(ctx: TcContext) -> i32 {
+fn tc_ingress(ctx: TcContext) -> i32 {
     observe::<_, false>(&InPlace(Skb(ctx)), true);
     TC_ACT_UNSPEC
 }
@@ -72,7 +73,7 @@ pub fn tc_ingress(ctx: TcContext) -> i32 {
 /// The same for several interfaces.
 #[classifier]
 #[inline(always)]
-pub fn tc_ingress_set(ctx: TcContext) -> i32 {
+fn tc_ingress_set(ctx: TcContext) -> i32 {
     observe::<_, true>(&InPlace(Skb(ctx)), true);
     TC_ACT_UNSPEC
 }
@@ -80,7 +81,7 @@ pub fn tc_ingress_set(ctx: TcContext) -> i32 {
 /// Egress.
 #[classifier]
 #[inline(always)]
-pub fn tc_egress(ctx: TcContext) -> i32 {
+fn tc_egress(ctx: TcContext) -> i32 {
     observe::<_, false>(&InPlace(Skb(ctx)), false);
     TC_ACT_UNSPEC
 }
@@ -88,7 +89,7 @@ pub fn tc_egress(ctx: TcContext) -> i32 {
 /// The same for several interfaces.
 #[classifier]
 #[inline(always)]
-pub fn tc_egress_set(ctx: TcContext) -> i32 {
+fn tc_egress_set(ctx: TcContext) -> i32 {
     observe::<_, true>(&InPlace(Skb(ctx)), false);
     TC_ACT_UNSPEC
 }
@@ -100,20 +101,20 @@ pub fn tc_egress_set(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     let counters = if SET {
-        tables::counters_of(frame.0.interface())
+        maps::counters_of(frame.0.interface())
     } else {
-        tables::counters()
+        maps::counters()
     };
     let Some(counters) = counters else {
         return;
     };
     let mut buffer = frame.0.buffer(ingress);
-    let shape = if !SET && tables::is_layer_3() {
+    let shape = if !SET && maps::is_layer_3() {
         // Instructions that nothing else leads to: the verifier removes them, and the comparison with them.
-        tables::barrier();
+        verifier::barrier();
         Shape::Layer3
     } else {
-        packet::judge(frame, || buffer.is_uncounted(), tables::is_strange)
+        packet::judge(frame, || buffer.is_uncounted(), maps::is_strange)
     };
     if let Shape::Done(passed) = shape {
         return pass_at_once(counters, passed, &buffer);
@@ -123,29 +124,29 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     }
     // Others, to the compiler: what they are kept in from here on is no matter of the packets that are done.
     let frame = &InPlace(frame.0.hidden());
-    let counters = tables::hidden(counters);
-    let is_tracking = tables::is_tracking();
+    let counters = verifier::hidden(counters);
+    let is_tracking = maps::is_tracking();
     // Twice, since each needs but a part of what is read. Neither logs.
     let is_logging = level_enabled(Level::Debug);
     if !is_logging && is_tracking {
-        if let Some(data) = packet::peek_lone(frame, shape, &buffer, true, Some(&tables::Loaded)) {
+        if let Some(data) = packet::peek_lone(frame, shape, &buffer, true, Some(&maps::Loaded)) {
             if count_predicted(counters, ingress, &data) {
                 return;
             }
-        } else if let Some(ack) = packet::peek_ack(frame, shape, &buffer, Some(&tables::Loaded))
+        } else if let Some(ack) = packet::peek_ack(frame, shape, &buffer, Some(&maps::Loaded))
             && count_predicted(counters, ingress, &ack)
         {
             return;
         }
     } else if !is_logging
-        && let Some(lone) = packet::peek_lone(frame, shape, &buffer, false, None::<&tables::Loaded>)
+        && let Some(lone) = packet::peek_lone(frame, shape, &buffer, false, None::<&maps::Loaded>)
     {
         let events = begin(counters, ingress, None);
         engine::count_lone_dss(&lone.packet, &lone.dss, events);
         return end(counters);
     }
     let verifier = Verifier::of(counters.frames);
-    let found = packet::find_tcp(frame, &verifier, shape, tables::work);
+    let found = packet::find_tcp(frame, &verifier, shape, maps::work);
     let (header, work) = match found {
         Ok(found) => found,
         Err(passed) => return pass(counters, passed, &buffer),
@@ -158,25 +159,25 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
         return pass(counters, leaf.into(), &buffer);
     }
     counters.frames += u64::from(work.packet.packets);
-    tables::barrier();
+    verifier::barrier();
     if !engine::find_common(work, &kernel) {
         if is_tracking {
             state::prefetch(work, &kernel);
         }
-        stages::walk();
+        kernel::walk();
     }
-    let leaf = engine::packet(&kernel, tables::is_tracking(), |is_segment| {
+    let leaf = engine::packet(&kernel, maps::is_tracking(), |is_segment| {
         frame.0.sum_payload(is_segment);
     });
     if leaf == Leaf::Mptcp {
         if work.route.seen.get() != Subtype::Dss.bit() {
-            tables::wipe(&mut work.area);
+            maps::wipe(&mut work.area);
         }
         if is_logging {
-            stages::log();
+            kernel::log();
         }
     }
-    tables::barrier();
+    verifier::barrier();
     counters.leaves.add(leaf, work.packet.packets.into());
 }
 
@@ -184,7 +185,7 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
 #[inline(always)]
 fn count_predicted(counters: &mut Counters, ingress: bool, lone: &Lone) -> bool {
     let verifier = Verifier::of(counters.frames);
-    let Some(work) = tables::work() else {
+    let Some(work) = maps::work() else {
         return false;
     };
     let kernel = Kernel::with(counters, work, verifier);
@@ -203,8 +204,8 @@ fn count_predicted(counters: &mut Counters, ingress: bool, lone: &Lone) -> bool 
 #[inline(always)]
 fn begin(counters: &mut Counters, ingress: bool, side: Option<u32>) -> &mut Events {
     counters.frames += 1;
-    tables::barrier();
-    match engine::direction(tables::role(), ingress, side) {
+    verifier::barrier();
+    match engine::direction(maps::role(), ingress, side) {
         Direction::Rx => &mut counters.rx,
         Direction::Tx => &mut counters.tx,
         Direction::Unknown => &mut counters.unknown,
@@ -214,7 +215,7 @@ fn begin(counters: &mut Counters, ingress: bool, side: Option<u32>) -> &mut Even
 /// Ends it.
 #[inline(always)]
 fn end(counters: &mut Counters) {
-    tables::barrier();
+    verifier::barrier();
     counters.leaves.add(Leaf::Mptcp, 1);
 }
 
@@ -247,14 +248,14 @@ fn pass(counters: &mut Counters, passed: Passed, buffer: &Buffer) {
     let packets = if buffer.is_uncounted() {
         // So that this is no value that is chosen, which takes an instruction more.
         core::intrinsics::cold_path();
-        tables::barrier();
+        verifier::barrier();
         1
     } else {
         buffer.packets.into()
     };
     counters.frames += packets;
-    tables::barrier();
+    verifier::barrier();
     counters.protocols.add(passed.protocol, packets);
-    tables::barrier();
+    verifier::barrier();
     counters.leaves.add(passed.leaf, packets);
 }

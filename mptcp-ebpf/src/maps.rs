@@ -1,34 +1,26 @@
-//! The maps and constants of the programs, and what the verifier has to be told.
-
-use core::ops::DerefMut;
+//! The maps and constants of the programs.
 
 use aya_ebpf::{
     Global,
     btf_maps::PerCpuArray,
-    helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_map_lookup_elem},
+    helpers::generated::bpf_map_lookup_elem,
     macros::{btf_map, map},
     maps::{Array, RingBuf},
 };
 use mptcp_common::{
-    counter::{Counters, Direction, Events, Happening, Role, place},
-    crypto::{Compress, Digest, Hash},
-    engine::{Policy, Stages as _},
+    counter::{Counters, Role, place},
+    crypto::Digest,
+    engine::Policy,
     packet::{
         Work,
         hash::{Ends, SECRETS, Secrets},
     },
-    state,
-    state::{HalfOpen, Keys, Limits, PendingJoins, RangeChunk, Session, Subflow, Tables},
-    table::{Bucket, Cell, Table, Word},
-    verifier::Forget,
+    state::{self, HalfOpen, Keys, Limits, PendingJoins, RangeChunk, Session, Subflow},
+    table::{Bucket, Cell, Table},
     wire::{Area, MAX_OPTIONS},
 };
 
-use crate::{
-    frame::CHUNK,
-    memory::{Maps, Shared},
-    stages,
-};
+use crate::memory::{Maps, Shared};
 
 /// The counters of one interface, or of several that have programs in common, each at its [`place`]: pinned,
 /// documented, read by user space.
@@ -130,20 +122,20 @@ table!(RangeChunks, RangeChunk: RANGE_TAGS, RANGES, RANGE_BUCKETS);
 /// mptcp-user).
 #[unsafe(no_mangle)]
 static FILTER: Shared<u64> = Shared::new(0);
-/// As [`Tables::tokens`].
+/// As [`Tables::tokens`](mptcp_common::state::Tables::tokens).
 #[map]
-static TOKENS: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub(crate) static TOKENS: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// As many keys as there are sessions. Secret: pinned, and in no document.
 #[map]
-static KEYS: Array<Keys<Maps>> = Array::with_max_entries(1, 0);
+pub(crate) static KEYS: Array<Keys<Maps>> = Array::with_max_entries(1, 0);
 
-/// What [`Tables::report`] tells: a quarter of a megabyte of it.
+/// What [`Tables::report`](mptcp_common::state::Tables::report) tells: a quarter of a megabyte of it.
 #[map]
 pub(crate) static REPORTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 
 /// Pending joins of all sessions.
 #[map]
-static PENDING_JOINS: Array<PendingJoins<Maps>> = Array::with_max_entries(1, 0);
+pub(crate) static PENDING_JOINS: Array<PendingJoins<Maps>> = Array::with_max_entries(1, 0);
 
 /// The words of a `Hashing`: what tags are made with, secret, so that nobody outside can aim at a bucket, and the
 /// filter's shift.
@@ -151,7 +143,7 @@ static PENDING_JOINS: Array<PendingJoins<Maps>> = Array::with_max_entries(1, 0);
 static HASHING: Global<[u64; SECRETS + 1]> = Global::new([0; SECRETS + 1]);
 /// What the secrets come from.
 #[unsafe(no_mangle)]
-static SEED: Global<u64> = Global::new(0);
+pub(crate) static SEED: Global<u64> = Global::new(0);
 /// The fields of [`Limits`].
 #[unsafe(no_mangle)]
 static HANDSHAKE_TIME: Global<u64> = Global::new(Limits::DEFAULT.handshake);
@@ -171,7 +163,7 @@ static JOIN_THRESHOLD: Global<u32> = Global::new(Limits::DEFAULT.threshold);
 static PASSIVE_CLOSE_REFUSED: Global<u32> = Global::new(Limits::DEFAULT.passive_close_refused);
 /// The time where [`TEST_CLOCK`] is set.
 #[map]
-static CLOCK: Array<Shared<u64>> = Array::with_max_entries(1, 0);
+pub(crate) static CLOCK: Array<Shared<u64>> = Array::with_max_entries(1, 0);
 /// 1: the time is what a test wrote to [`CLOCK`]. The verifier removes the code for what is not so.
 #[unsafe(no_mangle)]
 static TEST_CLOCK: Global<u8> = Global::new(0);
@@ -381,30 +373,6 @@ pub(crate) fn policy() -> Policy {
     }
 }
 
-/// The same pointer, of which the compiler does not know that it is.
-#[inline(always)]
-pub(crate) fn hidden_pointer<T>(mut pointer: *mut T) -> *mut T {
-    // SAFETY: x = x.
-    unsafe {
-        core::arch::asm!("{0} = {0}", inout(reg) pointer, options(nomem, nostack, preserves_flags));
-    }
-    pointer
-}
-
-/// The same counters, of which the compiler does not know that they are.
-#[inline(always)]
-pub(crate) fn hidden(counters: &mut Counters) -> &mut Counters {
-    // SAFETY: those that were handed in, which nobody else uses as long as these.
-    unsafe { &mut *hidden_pointer(core::ptr::from_mut(counters)) }
-}
-
-/// The compiler moves no access to memory across this.
-#[inline(always)]
-pub(crate) fn barrier() {
-    // SAFETY: no instructions; without `nomem` it counts as touching all memory.
-    unsafe { core::arch::asm!("") };
-}
-
 /// Overwrites an option area: it can hold a key or a nonce, if it is not that of a lone DSS.
 #[inline(always)]
 pub(crate) fn wipe(area: &mut Area) {
@@ -416,269 +384,32 @@ pub(crate) fn wipe(area: &mut Area) {
     }
 }
 
-/// Makes the verifier forget, by two instructions that it does not see through. Holds a number of
-/// which it knows nothing.
-pub(crate) struct Verifier(u64);
-
-impl Verifier {
-    /// With a number from the packet in work: what went through a map is unknown.
-    #[inline(always)]
-    pub(crate) fn new(work: &Work) -> Self {
-        // SAFETY: eight bytes of an aligned array.
-        Self(unsafe { core::ptr::read_volatile(core::ptr::from_ref(&work.area).cast()) })
-    }
-
-    /// With another number out of a map.
-    #[inline(always)]
-    pub(crate) fn of(unknown: u64) -> Self {
-        Self(unknown)
+/// Limits and times.
+#[inline(always)]
+pub(crate) fn limits() -> Limits {
+    Limits {
+        handshake: HANDSHAKE_TIME.load(),
+        alone: ALONE_TIME.load(),
+        idle: IDLE_TIME.load(),
+        linger: LINGER_TIME.load(),
+        subflows: MAX_SUBFLOWS.load(),
+        pending: MAX_PENDING.load(),
+        threshold: JOIN_THRESHOLD.load(),
+        passive_close_refused: PASSIVE_CLOSE_REFUSED.load(),
     }
 }
 
-impl Forget for Verifier {
-    #[inline(always)]
-    fn forget(&self, value: u32) -> u32 {
-        self.forget_by(value, self.0)
-    }
-
-    #[inline(always)]
-    fn forget_by(&self, value: u32, unknown: u64) -> u32 {
-        let mut wide = u64::from(value);
-        // SAFETY: x ^ y ^ y is x; registers only. The verifier knows no more of a number than its
-        // known bits and its bounds: after the first instruction both are gone.
-        unsafe {
-            core::arch::asm!(
-                "{value} ^= {unknown}",
-                "{value} ^= {unknown}",
-                value = inout(reg) wide,
-                unknown = in(reg) unknown,
-                options(nomem, nostack, preserves_flags),
-            );
-        }
-        wide as u32
-    }
+/// Returns true if TCP checksums are looked at of segments that end something.
+#[inline(always)]
+pub(crate) fn checks_segments() -> bool {
+    CHECK_SEGMENTS.load() != 0
 }
 
-/// The tables, counters and the packet in work of this CPU.
-pub(crate) struct Kernel {
-    pub(crate) counters: *mut Counters,
-    pub(crate) work: *mut Work,
-    verifier: Verifier,
+/// Returns true if DSS checksums are verified.
+#[inline(always)]
+pub(crate) fn verifies_checksums() -> bool {
+    VERIFY_CHECKSUMS.load() != 0
 }
 
-impl Kernel {
-    /// Of what a caller looked up.
-    #[inline(always)]
-    pub(crate) fn of(counters: *mut Counters, work: *mut Work) -> Option<Self> {
-        // SAFETY: values of maps, of this CPU and run.
-        let (counters, work) = unsafe { (counters.as_mut()?, work.as_mut()?) };
-        let verifier = Verifier::new(work);
-        Some(Self::with(counters, work, verifier))
-    }
-
-    #[inline(always)]
-    pub(crate) fn with(counters: &mut Counters, work: &mut Work, verifier: Verifier) -> Self {
-        Self {
-            verifier,
-            counters,
-            work,
-        }
-    }
-}
-
-impl Forget for Kernel {
-    #[inline(always)]
-    fn forget(&self, value: u32) -> u32 {
-        self.verifier.forget(value)
-    }
-
-    #[inline(always)]
-    fn forget_by(&self, value: u32, unknown: u64) -> u32 {
-        self.verifier.forget_by(value, unknown)
-    }
-}
-
-impl Tables for Kernel {
-    type Memory = Maps;
-    type HalfOpens = HalfOpens;
-    type Subflows = Subflows;
-    type Sessions = Sessions;
-    type RangeChunks = RangeChunks;
-    type Digest = Hasher;
-
-    #[inline(always)]
-    fn half_opens(&self) -> &HalfOpens {
-        &HalfOpens
-    }
-
-    #[inline(always)]
-    fn subflows(&self) -> &Subflows {
-        &Subflows
-    }
-
-    #[inline(always)]
-    fn sessions(&self) -> &Sessions {
-        &Sessions
-    }
-
-    #[inline(always)]
-    fn range_chunks(&self) -> &RangeChunks {
-        &RangeChunks
-    }
-
-    #[inline(always)]
-    fn keys(&self, session: u32) -> Option<&Keys<Maps>> {
-        KEYS.get(session)
-    }
-
-    #[inline(always)]
-    fn tokens(&self, bucket: u32) -> Option<&Bucket<Maps>> {
-        TOKENS.get(bucket)
-    }
-
-    #[inline(always)]
-    fn pending_joins(&self) -> Option<&PendingJoins<Maps>> {
-        PENDING_JOINS.get(0)
-    }
-
-    #[inline(always)]
-    fn with_digest<R>(&self, hash: impl FnOnce(&mut Hasher) -> R) -> Option<R> {
-        let mut hasher = Hasher(digest()?);
-        let result = hash(&mut hasher);
-        hasher.wipe();
-        Some(result)
-    }
-
-    #[inline(always)]
-    fn seed(&self) -> u64 {
-        SEED.load()
-    }
-
-    #[inline(always)]
-    fn secrets(&self) -> &impl Secrets {
-        &Loaded
-    }
-
-    #[inline(always)]
-    fn now(&self) -> u64 {
-        if is_test() {
-            return CLOCK.get(0).map_or(0, Word::load);
-        }
-        // The coarse time changes with each tick, and asking for the tick is one load: the kernel
-        // puts that in the place of the call.
-        // SAFETY: helpers without arguments.
-        unsafe {
-            let [tick, time] = &self.work().clock;
-            let now = bpf_jiffies64();
-            if now != tick.get() {
-                time.set(bpf_ktime_get_coarse_ns());
-                tick.set(now);
-            }
-            time.get()
-        }
-    }
-
-    #[inline(always)]
-    fn role(&self) -> Role {
-        role()
-    }
-
-    #[inline(always)]
-    fn limits(&self) -> Limits {
-        Limits {
-            handshake: HANDSHAKE_TIME.load(),
-            alone: ALONE_TIME.load(),
-            idle: IDLE_TIME.load(),
-            linger: LINGER_TIME.load(),
-            subflows: MAX_SUBFLOWS.load(),
-            pending: MAX_PENDING.load(),
-            threshold: JOIN_THRESHOLD.load(),
-            passive_close_refused: PASSIVE_CLOSE_REFUSED.load(),
-        }
-    }
-
-    #[inline(always)]
-    fn checks_segments(&self) -> bool {
-        CHECK_SEGMENTS.load() != 0
-    }
-
-    #[inline(always)]
-    fn verifies_checksums(&self) -> bool {
-        VERIFY_CHECKSUMS.load() != 0
-    }
-
-    #[inline(always)]
-    fn guess(&self, value: u32, guess: u32) -> u32 {
-        let mut hidden = u64::from(guess);
-        // SAFETY: x = x. The compiler, which would take the value in either case, does not know that this is
-        // the guess.
-        unsafe {
-            core::arch::asm!("{0} = {0}", inout(reg) hidden, options(nomem, nostack));
-        }
-        if value == guess { hidden as u32 } else { value }
-    }
-
-    #[inline(always)]
-    fn keep_oldest(&self, subflow: &Subflow<Maps>, session: &Session<Maps>, sender: usize) -> bool {
-        stages::keep_oldest(subflow, session, sender as u32) != 0
-    }
-
-    #[inline(always)]
-    fn queue(&self) -> u32 {
-        self.work().packet.queue
-    }
-
-    #[inline(always)]
-    fn report(&self, happening: Happening, detail: u32, token: u32) {
-        stages::tell(self.counters, self.work, happening as u32, detail, token);
-    }
-
-    /// By an index that the verifier does not know: it looks at the code behind once, and not once
-    /// per direction.
-    #[inline(always)]
-    fn events(&self, direction: u32) -> impl DerefMut<Target = Events> {
-        const _: () = {
-            use core::mem::offset_of;
-            let size = size_of::<Events>();
-            assert!(offset_of!(Counters, tx) == offset_of!(Counters, rx) + size);
-            assert!(offset_of!(Counters, unknown) == offset_of!(Counters, tx) + size);
-        };
-        let index = self.forget(direction).min(Direction::Unknown as u32) as usize;
-        let first = self
-            .counters
-            .wrapping_byte_add(core::mem::offset_of!(Counters, rx));
-        // SAFETY: `rx`, `tx` and `unknown` are neighbours of one type, in the order of the indices.
-        unsafe { &mut *first.cast::<Events>().add(index) }
-    }
-}
-
-/// Hashes in [`DIGEST`].
-pub(crate) struct Hasher(*mut Digest);
-
-impl Hasher {
-    /// Overwrites what was hashed: keys.
-    #[inline(always)]
-    fn wipe(&mut self) {
-        let words = self.0.cast::<u64>();
-        for i in 0..size_of::<Digest>() / 8 {
-            // SAFETY: inside of the value, which is aligned as a map's is.
-            unsafe { words.add(i).write_volatile(0) };
-        }
-    }
-}
-
-impl Compress for Hasher {
-    #[inline(always)]
-    fn compress(&mut self, hash: Hash) {
-        match hash {
-            Hash::Sha1 => stages::compress_sha1(),
-            Hash::Sha256 => stages::compress_sha256(),
-        };
-    }
-
-    #[inline(always)]
-    fn digest(&mut self) -> &mut Digest {
-        // SAFETY: the value belongs to this CPU and run.
-        unsafe { &mut *self.0 }
-    }
-}
+/// Bytes that are summed at once: what the helper takes on Linux 6.1.
+pub(crate) const CHUNK: u32 = 512;

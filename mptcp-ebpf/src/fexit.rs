@@ -66,7 +66,7 @@ const ENFILE: i32 = 23;
 const ENOBUFS: i32 = 105;
 
 #[fexit]
-pub fn kernel_hook(ctx: FExitContext) -> i32 {
+fn kernel_hook(ctx: FExitContext) -> i32 {
     if has_failed(&ctx)
         && is_counted(&ctx).unwrap_or(false)
         && let Some(count) = FAILURES.get_ptr_mut(HOOK.load())
