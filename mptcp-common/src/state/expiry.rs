@@ -5,7 +5,6 @@ use crate::{
         chunk::RangeChunk,
         handshake::HalfOpen,
         limits::{Limits, SECOND},
-        runs::are_over,
         session::{Session, SessionFacts},
         subflow::{Subflow, SubflowFacts},
     },
@@ -122,4 +121,14 @@ pub fn is_chunk_free<M: Memory>(
             || are_over::<M>(seen, now)
             || session.flags.load() & SessionFacts::FALLBACK != 0
             || is_session_over(session, limits, now))
+}
+
+/// A chunk of runs that nobody has looked at for so long has none that is needed: what it is about was acknowledged, or
+/// its connection timed out.
+const KEEP_TIME: u64 = 120_000_000_000;
+
+/// Is what this chunk holds runs that are not needed any more, by its `seen`?
+#[inline(always)]
+fn are_over<M: Memory>(seen: u64, now: u64) -> bool {
+    seen & RangeChunk::<M>::RUNS != 0 && since(seen, now) > KEEP_TIME
 }

@@ -2,8 +2,6 @@
 
 use crate::{
     state::{
-        chunk::RangeChunk,
-        expiry::since,
         session::Session,
         subflow::{MAPPINGS, RUNS, Subflow, Way},
     },
@@ -17,16 +15,6 @@ mod run {
     pub(super) const LENGTH: u64 = (1 << SHIFT) - 1;
     /// A run with these bits takes no mapping any more, each of which is shorter than 2^16.
     pub(super) const FULL: u64 = 0xff << 16;
-}
-
-/// A chunk of runs that nobody has looked at for so long has none that is needed: what it is about was acknowledged, or
-/// its connection timed out.
-const KEEP_TIME: u64 = 120_000_000_000;
-
-/// Is what this chunk holds runs that are not needed any more, by its `seen`?
-#[inline(always)]
-pub(crate) fn are_over<M: Memory>(seen: u64, now: u64) -> bool {
-    seen & RangeChunk::<M>::RUNS != 0 && since(seen, now) > KEEP_TIME
 }
 
 /// The number behind a run, above [`run::SHIFT`] bits.
