@@ -9,16 +9,16 @@ use crate::{
     packet::{Packet, Work},
     verifier::Forget,
     wire::{
-        AddAddr, CapableFlags, DssFields, DssFlags, Fault, Found, MpCapable, MpFail, MpFastclose,
-        MpJoin, MpPrio, MpTcpRst, NO_NIBBLE, Options, RawOption, RemoveAddr, SHORTS, Segment,
+        AddAddr, CapableFlags, Dss, DssFlags, Fault, Found, JoinForm, MpCapable, MpFail,
+        MpFastclose, MpJoin, MpPrio, MpTcpRst, NO_NIBBLE, Options, RemoveAddr, SHORTS, Segment,
         Stage, Subtype, TcpFlags,
     },
 };
 
-/// Counts a packet whose options are a lone DSS ([`DssFields::read_lone`]) that belongs where it
+/// Counts a packet whose options are a lone DSS ([`Dss::read_in_place`]) that belongs where it
 /// stands, as [`count`] does.
 #[inline(always)]
-pub fn count_lone_dss(packet: &Packet, fields: &DssFields, events: &mut Events) {
+pub fn count_lone_dss(packet: &Packet, fields: &Dss, events: &mut Events) {
     let n = u64::from(packet.packets);
     events.option[Subtype::Dss as usize] += n;
     dss(fields, packet, n, events);
@@ -47,7 +47,7 @@ pub(crate) fn count(
     if signs & RESERVED_BITS != 0 {
         events.reserved_bits += n;
     }
-    if signs & HANDSHAKE != 0 && is_mss_refused(packet, &options.mss(), policy) {
+    if signs & HANDSHAKE != 0 && is_mss_refused(packet, &options, policy) {
         events.mss += n;
     }
     if excludes(signs) {
@@ -155,24 +155,24 @@ fn handshake(
 ) -> u32 {
     let mut signs = 0;
     if let Some(option) = options.get(Subtype::MpCapable) {
-        match MpCapable::check(&option, segment(packet, options.verifier)) {
+        match MpCapable::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpCapable as u32, fault, n),
-            Ok(()) => {
+            Ok(capable) => {
                 signs |= Subtype::MpCapable.bit();
-                let version = MpCapable::version_of(&option);
+                let version = capable.version();
                 if version == 1 {
                     signs |= CAPABLE_V1;
                 }
                 match segment(packet, options.verifier).flags.stage() {
-                    Stage::Syn => capable_syn(&option, version, policy, n, events),
+                    Stage::Syn => capable_syn(&capable, version, policy, n, events),
                     Stage::SynAck => events.capable_synack += n,
                     Stage::Later | Stage::Impossible => {
                         events.capable_ack += n;
-                        if option.length() > 20 {
+                        if let Some((length, checksum)) = capable.mapping() {
                             events.capable_map += n;
-                            if option.u16(20) == 0 {
+                            if length == 0 {
                                 // As in a DSS.
-                                if option.length() > 22 && option.u16(22) != 0 {
+                                if checksum.is_some_and(|checksum| checksum != 0) {
                                     events.dss_no_length += n;
                                 } else {
                                     events.dss_infinite += n;
@@ -186,29 +186,24 @@ fn handshake(
     }
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpJoin) {
-        match MpJoin::check(&option, segment(packet, options.verifier)) {
+        match MpJoin::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpJoin as u32, fault, n),
-            Ok(()) => {
+            Ok(join) => {
                 signs |= Subtype::MpJoin.bit();
-                match option.length() {
-                    12 => {
+                match join.form() {
+                    JoinForm::Syn => {
                         events.join_syn += n;
-                        if MpJoin::backup_of(&option) {
+                        if join.backup() {
                             events.join_backup += n;
                         }
-                        if MpJoin::address_id_of(&option) == 0 {
+                        if join.address_id() == 0 {
                             events.join_id_0 += n;
                         }
                     }
-                    16 => events.join_synack += n,
-                    _ => events.join_ack += n,
+                    JoinForm::SynAck => events.join_synack += n,
+                    JoinForm::Ack => events.join_ack += n,
                 }
-                // B and the address identifier are fields of the first two forms only.
-                let reserved = match option.length() {
-                    24 => option.u8(2) & 0x0f | option.u8(3),
-                    _ => option.u8(2) & 0x0e,
-                };
-                if reserved != 0 {
+                if join.has_reserved_bits() {
                     signs |= RESERVED_BITS;
                 }
             }
@@ -218,7 +213,7 @@ fn handshake(
 }
 
 #[inline(always)]
-fn capable_syn(option: &RawOption<'_>, version: u8, policy: &Policy, n: u64, events: &mut Events) {
+fn capable_syn(capable: &MpCapable<'_>, version: u8, policy: &Policy, n: u64, events: &mut Events) {
     events.capable_syn += n;
     if version > 1 {
         // Its flags are those of a protocol that is not known.
@@ -234,7 +229,7 @@ fn capable_syn(option: &RawOption<'_>, version: u8, policy: &Policy, n: u64, eve
         }
         CapableFlags::RESERVED_V0
     };
-    let flags = MpCapable::flags_of(option);
+    let flags = capable.flags();
     if flags.any(CapableFlags::EXTENSIBILITY) {
         events.capable_extensibility += n;
     }
@@ -249,7 +244,7 @@ fn capable_syn(option: &RawOption<'_>, version: u8, policy: &Policy, n: u64, eve
 /// Judges a DSS, and counts it.
 #[inline(always)]
 fn judge_dss(
-    fields: &DssFields,
+    fields: &Dss,
     packet: &Packet,
     verifier: &impl Forget,
     n: u64,
@@ -269,7 +264,7 @@ fn judge_dss(
 
 /// A DSS that is allowed.
 #[inline(always)]
-fn dss(fields: &DssFields, packet: &Packet, n: u64, events: &mut Events) {
+fn dss(fields: &Dss, packet: &Packet, n: u64, events: &mut Events) {
     let flags = fields.flags();
     // One counter for all flags at once.
     events.dss_flags[usize::from(flags.0 & 31)] += n;
@@ -317,35 +312,35 @@ fn shorter_than(packet: &Packet, length: u32) -> u64 {
 fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &mut Events) -> u32 {
     let mut signs = 0;
     if let Some(option) = options.get(Subtype::AddAddr) {
-        match AddAddr::check(&option, segment(packet, options.verifier)) {
+        match AddAddr::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::AddAddr as u32, fault, n),
-            Ok(()) => {
-                if AddAddr::is_echo(&option) {
+            Ok(add_addr) => {
+                if add_addr.is_echo() {
                     events.add_addr_echo += n;
                 } else {
                     events.add_addr += n;
                 }
-                if AddAddr::has_port(&option) {
+                if add_addr.has_port() {
                     events.add_addr_port += n;
                 }
                 signs |= Subtype::AddAddr.bit();
-                if AddAddr::is_v1(&option) {
+                if add_addr.is_v1() {
                     signs |= ADD_ADDR_V1;
-                    if option.u8(2) & 0x0e != 0 {
-                        signs |= RESERVED_BITS;
-                    }
+                }
+                if add_addr.has_reserved_bits() {
+                    signs |= RESERVED_BITS;
                 }
             }
         }
     }
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::RemoveAddr) {
-        match RemoveAddr::check(&option, segment(packet, options.verifier)) {
+        match RemoveAddr::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::RemoveAddr as u32, fault, n),
-            Ok(()) => {
+            Ok(remove_addr) => {
                 signs |= Subtype::RemoveAddr.bit();
                 events.remove_addr += n;
-                if option.u8(2) & 0x0f != 0 {
+                if remove_addr.has_reserved_bits() {
                     signs |= RESERVED_BITS;
                 }
             }
@@ -353,16 +348,16 @@ fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &
     }
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpPrio) {
-        match MpPrio::check(&option, segment(packet, options.verifier)) {
+        match MpPrio::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpPrio as u32, fault, n),
-            Ok(()) => {
+            Ok(prio) => {
                 signs |= Subtype::MpPrio.bit();
-                if MpPrio::backup_of(&option) {
+                if prio.backup() {
                     events.prio_backup += n;
                 } else {
                     events.prio_clear += n;
                 }
-                if option.u8(2) & 0x0e != 0 {
+                if prio.has_reserved_bits() {
                     signs |= RESERVED_BITS;
                 }
             }
@@ -370,34 +365,34 @@ fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &
     }
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpFail) {
-        match MpFail::check(&option, segment(packet, options.verifier)) {
+        match MpFail::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpFail as u32, fault, n),
-            Ok(()) => {
+            Ok(fail) => {
                 events.fail += n;
-                signs |= Subtype::MpFail.bit() | reserved_12(&option);
+                signs |= Subtype::MpFail.bit() | reserved(fail.has_reserved_bits());
             }
         }
     }
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpFastclose) {
-        match MpFastclose::check(&option, segment(packet, options.verifier)) {
+        match MpFastclose::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpFastclose as u32, fault, n),
-            Ok(()) => {
+            Ok(fastclose) => {
                 events.fastclose += n;
-                signs |= Subtype::MpFastclose.bit() | reserved_12(&option);
+                signs |= Subtype::MpFastclose.bit() | reserved(fastclose.has_reserved_bits());
             }
         }
     }
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpTcpRst) {
-        match MpTcpRst::check(&option, segment(packet, options.verifier)) {
+        match MpTcpRst::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpTcpRst as u32, fault, n),
-            Ok(()) => {
+            Ok(rst) => {
                 signs |= Subtype::MpTcpRst.bit();
                 events.tcprst += n;
-                let reason = usize::from(option.u8(3));
+                let reason = usize::from(rst.reason());
                 events.tcprst_reason[if reason > 6 { 7 } else { reason }] += n;
-                if option.u8(2) & 1 != 0 {
+                if rst.is_transient() {
                     events.tcprst_transient += n;
                 }
             }
@@ -406,19 +401,15 @@ fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &
     signs
 }
 
-/// [`RESERVED_BITS`] if any of the 12 bits behind the subtype is set.
+/// [`RESERVED_BITS`] where there are any.
 #[inline(always)]
-fn reserved_12(option: &RawOption<'_>) -> u32 {
-    if option.u8(2) & 0x0f | option.u8(3) != 0 {
-        RESERVED_BITS
-    } else {
-        0
-    }
+fn reserved(has_reserved_bits: bool) -> u32 {
+    if has_reserved_bits { RESERVED_BITS } else { 0 }
 }
 
 /// Is the MSS of this SYN or SYN/ACK malformed, 0 or below the limit?
 #[inline(always)]
-fn is_mss_refused(packet: &Packet, option: &RawOption<'_>, policy: &Policy) -> bool {
+fn is_mss_refused(packet: &Packet, options: &Options<'_, impl Forget>, policy: &Policy) -> bool {
     if !matches!(packet.flags.stage(), Stage::Syn | Stage::SynAck) {
         return false;
     }
@@ -427,11 +418,7 @@ fn is_mss_refused(packet: &Packet, option: &RawOption<'_>, policy: &Policy) -> b
     } else {
         policy.min_mss_v4
     };
-    let mss = match option.length() {
-        0 => DEFAULT_MSS[usize::from(packet.ipv6)],
-        4 => option.u16(2),
-        _ => 0,
-    };
+    let mss = options.mss(DEFAULT_MSS[usize::from(packet.ipv6)]);
     mss == 0 || mss < min
 }
 

@@ -5,7 +5,7 @@ use crate::{
     packet::{self, Buffer, Flow, Frame, Header, Work},
     state::{Tables, look_up},
     verifier::Forget,
-    wire::{DssFields, KIND_MPTCP, Subtype, TcpFlags, scan},
+    wire::{Dss, KIND_MPTCP, Subtype, TcpFlags, scan},
 };
 
 /// Finds the options of a packet.
@@ -30,7 +30,7 @@ pub fn find_common(work: &mut Work, tables: &impl Tables) -> bool {
         return false;
     }
     if !work.packet.flags.any(TcpFlags::SYN | TcpFlags::RST)
-        && let Some(dss) = DssFields::read_lone(|index| work.area.word(index), length)
+        && let Some(dss) = Dss::read_in_place(|index| work.area.word(index), length)
     {
         work.dss = dss;
         work.route.seen.set(Subtype::Dss.bit());
@@ -46,7 +46,7 @@ pub fn walk(work: &mut Work, verifier: &impl Forget) {
     let (area, found) = (&work.area, &mut work.found);
     let seen = scan::find(area, work.packet.options, found, verifier);
     if seen & Subtype::Dss.bit() != 0 {
-        work.dss = DssFields::read(&found.dss(area, verifier));
+        work.dss = Dss::read(&found.dss(area, verifier));
     }
     work.route.seen.set(seen);
 }

@@ -8,7 +8,7 @@ use crate::{
         header::{Header, IPV4_END, IPV6_END, MAX_HEADER, flow, packet},
         segment::Packet,
     },
-    wire::{DssFields, DssFlags, KIND_MPTCP, Subtype, TIMESTAMP, TIMESTAMP_WORDS, TcpFlags},
+    wire::{Dss, DssFlags, KIND_MPTCP, Subtype, TIMESTAMP, TIMESTAMP_WORDS, TcpFlags},
 };
 
 /// A segment whose options are a timestamp and a DSS. One packet, and not a buffer of several.
@@ -18,7 +18,7 @@ pub struct Lone {
     /// need it.
     pub packet: Packet,
     /// The DSS.
-    pub dss: DssFields,
+    pub dss: Dss,
     /// The flow's tag.
     pub tag: u64,
 }
@@ -65,7 +65,7 @@ fn lone(
     let sender_is_second = flow.is_reversed();
     let tag = tag(secrets, &Ends::of(&flow, header.ipv6));
     let word = |index| view.get(header.at + 20 + 4 * index as u32);
-    let dss = DssFields::read_from(word, TIMESTAMP_WORDS, size - 20)?;
+    let dss = Dss::read_from(word, TIMESTAMP_WORDS, size - 20)?;
     let payload = header.length - size;
     let packet = packet(view, header, flags, payload, sender_is_second);
     Some(Lone { packet, dss, tag })
@@ -116,10 +116,10 @@ fn ack(
     }
     let flow = flow(view, header);
     let packet = packet(view, header, flags, 0, flow.is_reversed());
-    let dss = DssFields {
+    let dss = Dss {
         head: u32::from_be(DSS),
         data_ack: u64::from_be(view.get(at + 36)),
-        ..DssFields::default()
+        ..Dss::default()
     };
     let tag = tag(secrets, &Ends::of(&flow, header.ipv6));
     Some(Lone { packet, dss, tag })

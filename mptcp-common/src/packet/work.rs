@@ -5,8 +5,8 @@ use core::cell::Cell;
 use crate::{
     packet::{flow::FlowKey, segment::Packet},
     verifier::Forget,
-    wire::Options,
-    wire::{Area, DssFields, Found, checksum::fold},
+    wire::{Allowed, Options},
+    wire::{Area, Dss, Found, checksum::fold},
 };
 
 /// Everything about the packet in work. In the kernel it lies in a map: the verifier forgets what
@@ -19,7 +19,7 @@ pub struct Work {
     /// Where its options stand.
     pub found: Found,
     /// The numbers of its DSS, if it has one.
-    pub dss: DssFields,
+    pub dss: Dss,
     /// The header.
     pub packet: Packet,
     /// The connection, the sender first.
@@ -41,6 +41,12 @@ pub struct Work {
 }
 
 impl Work {
+    /// Returns its options that are allowed where they stand.
+    #[inline(always)]
+    pub(crate) fn allowed<'a, V: Forget>(&'a self, verifier: &'a V) -> Allowed<'a, V> {
+        Allowed::new(self.options(self.route.valid.get(), verifier))
+    }
+
     /// Returns its options of the subtypes in `set`, the first of each.
     #[inline(always)]
     pub(crate) fn options<'a, V: Forget>(&'a self, set: u32, verifier: &'a V) -> Options<'a, V> {

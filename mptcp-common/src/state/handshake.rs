@@ -2,7 +2,10 @@
 
 use bytemuck::Zeroable;
 
-use crate::table::{Entry, Memory, Word};
+use crate::{
+    table::{Entry, Memory, Word},
+    wire::Nonce,
+};
 
 /// What an entry of the half-open table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,8 +238,8 @@ impl Offer {
 
     /// One of [`HalfOpen::secrets`] with MP_JOIN.
     #[inline(always)]
-    pub(crate) fn with_nonce(self, nonce: u32) -> u64 {
-        u64::from(self.0) << 32 | u64::from(nonce)
+    pub(crate) fn with_nonce(self, nonce: Nonce) -> u64 {
+        u64::from(self.0) << 32 | u64::from(nonce.0)
     }
 
     #[inline(always)]

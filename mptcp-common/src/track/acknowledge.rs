@@ -6,7 +6,7 @@ use crate::{
     state::{MAPPED, SessionFacts, SubflowFacts, Tables, raise},
     table::Word,
     track::segment::Seen,
-    wire::{DssFields, DssFlags, Subtype, TcpFlags, after, after_64},
+    wire::{Dss, DssFlags, Subtype, TcpFlags, after, after_64},
 };
 
 /// What the segment acknowledges of the other side's data, at the level of TCP.
@@ -87,7 +87,7 @@ fn take_unmapped<T: Tables>(seen: &Seen<'_, T>, packets: u32) {
 
 /// A DATA_ACK (RFC 8684 section 3.3.2).
 #[inline(always)]
-pub(crate) fn data_ack<T: Tables>(seen: &Seen<'_, T>, dss: &DssFields) {
+pub(crate) fn data_ack<T: Tables>(seen: &Seen<'_, T>, dss: &Dss) {
     let ours = &seen.session.sides[seen.side & 1];
     let highest = ours.data_ack.load();
     let value = dss.data_ack_near(highest);

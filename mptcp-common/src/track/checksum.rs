@@ -144,14 +144,18 @@ fn announced<T: Tables>(seen: &Seen<'_, T>) -> (Map, u32) {
         let fin = if has_fin { SumFacts::FIN } else { 0 };
         return (map, dss.checksum & 0xffff | SumFacts::KNOWN | fin);
     }
-    match seen.option(Subtype::MpCapable) {
-        Some(option) if option.length() >= 24 => {
+    match seen
+        .options()
+        .capable()
+        .and_then(|capable| capable.mapping())
+    {
+        Some((length, Some(checksum))) => {
             let map = Map {
                 dsn: side.idsn.load().wrapping_add(1),
                 ssn: 1,
-                length: option.u16(20).into(),
+                length: length.into(),
             };
-            (map, u32::from(option.u16(22)) | SumFacts::KNOWN)
+            (map, u32::from(checksum) | SumFacts::KNOWN)
         }
         _ => NONE,
     }

@@ -64,10 +64,7 @@ fn replaced<T: Tables>(seen: &Seen<'_, T>) {
 /// A reset: what it answers decides what it counts as.
 #[inline(always)]
 fn reset<T: Tables>(seen: &Seen<'_, T>) {
-    let reason = match seen.option(Subtype::MpTcpRst) {
-        Some(option) => option.u8(3),
-        None => 0,
-    };
+    let reason = seen.options().tcprst().map_or(0, |rst| rst.reason());
     let has_reason = seen.has(Subtype::MpTcpRst);
     let bad = seen.other_way().bad_option.load();
     let answers_bad = bad != 0 && ticks(seen.now).wrapping_sub(bad) <= BAD_OPTION_TIME;

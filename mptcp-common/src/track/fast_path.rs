@@ -7,7 +7,7 @@ use crate::{
     state::{MAPPED, Map, SENT, Session, SessionFacts, Subflow, SubflowFacts, Tables, raise},
     table::{self, Table, Word, bump},
     track::{accept::raise_window, segment::touch},
-    wire::{DssFields, DssFlags, Subtype, TcpFlags, after, after_64},
+    wire::{Dss, DssFlags, Subtype, TcpFlags, after, after_64},
 };
 
 /// What became of a packet that was asked about here.
@@ -74,12 +74,7 @@ pub fn is_predicted<T: Tables>(tables: &T, work: &Work) -> bool {
 ///
 /// `dss` is all that its options are, but for a timestamp. `tag` is the flow's.
 #[inline(always)]
-pub fn predict_flow<T: Tables>(
-    tables: &T,
-    packet: &Packet,
-    dss: &DssFields,
-    tag: u64,
-) -> Predicted {
+pub fn predict_flow<T: Tables>(tables: &T, packet: &Packet, dss: &Dss, tag: u64) -> Predicted {
     if !may_be_next(packet, dss) {
         return Predicted::NOT;
     }
@@ -100,7 +95,7 @@ pub fn predict_flow<T: Tables>(
 /// Can this packet be the next data in order, all of it mapped by the DSS that it comes with, or an acknowledgment,
 /// and nothing else new?
 #[inline(always)]
-fn may_be_next(packet: &Packet, dss: &DssFields) -> bool {
+fn may_be_next(packet: &Packet, dss: &Dss) -> bool {
     const DSS: u8 = DssFlags::ACK | DssFlags::MAPPING;
     if packet.is_fragment
         || packet.flags.0 & (TcpFlags::ACK | TcpFlags::FIN | TcpFlags::RST) != TcpFlags::ACK
@@ -120,7 +115,7 @@ fn may_be_next(packet: &Packet, dss: &DssFields) -> bool {
 fn predict<T: Tables>(
     tables: &T,
     packet: &Packet,
-    dss: &DssFields,
+    dss: &Dss,
     subflow: &Subflow<T::Memory>,
     session: u32,
     side: u32,
@@ -154,7 +149,7 @@ const KNOWN: u32 = SessionFacts::KNOWN | SessionFacts::KNOWN << 1;
 fn predict_data<T: Tables>(
     tables: &T,
     packet: &Packet,
-    dss: &DssFields,
+    dss: &Dss,
     subflow: &Subflow<T::Memory>,
     session: &Session<T::Memory>,
     sender: usize,
@@ -232,7 +227,7 @@ fn predict_data<T: Tables>(
 fn predict_ack<T: Tables>(
     tables: &T,
     packet: &Packet,
-    dss: &DssFields,
+    dss: &Dss,
     subflow: &Subflow<T::Memory>,
     session: &Session<T::Memory>,
     sender: usize,
@@ -290,12 +285,7 @@ fn predict_ack<T: Tables>(
 /// The same of one packet that [`predict_flow`](crate::track::predict_flow) knew: it has neither a checksum nor a
 /// FIN.
 #[inline(always)]
-pub fn count_predicted(
-    packet: &Packet,
-    fields: &DssFields,
-    predicted: Predicted,
-    events: &mut Events,
-) {
+pub fn count_predicted(packet: &Packet, fields: &Dss, predicted: Predicted, events: &mut Events) {
     events.option[Subtype::Dss as usize] += 1;
     events.dss_flags[usize::from(fields.flags().0 & 31)] += 1;
     events.dss_partial += u64::from(packet.payload < fields.data_length);

@@ -38,24 +38,21 @@ pub(crate) fn announced<T: Tables>(seen: &Seen<'_, T>) -> Announced {
     let side = &seen.session.sides[seen.side & 1];
     let dss = &seen.work.dss;
     let is_dss = seen.has(Subtype::Dss);
-    let option = seen.option_or_empty(Subtype::MpCapable);
+    let capable = seen.options().capable_or_absent().mapping();
     let is_known = seen.session.flags.load() & SessionFacts::KNOWN << seen.side != 0;
-    let is_capable = !is_dss && option.length() > 20 && is_known;
-    if is_capable {
+    if let Some((length, checksum)) = capable
+        && !is_dss
+        && is_known
+    {
         seen.first(SubflowFacts::CONFIRMED);
-        let has_checksum = option.length() > 22;
         return Announced {
             is_there: 1,
             dsn: side.idsn.load().wrapping_add(1),
             ssn: 1,
-            length: option.u16(20).into(),
+            length: length.into(),
             fin: 0,
-            has_checksum: has_checksum.into(),
-            checksum: if has_checksum {
-                option.u16(22).into()
-            } else {
-                0
-            },
+            has_checksum: checksum.is_some().into(),
+            checksum: checksum.map_or(0, u32::from),
         };
     }
     Announced {

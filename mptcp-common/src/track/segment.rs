@@ -6,7 +6,7 @@ use crate::{
     state::{Session, Subflow, Tables, Way},
     table::{Table, Word},
     track::release::token_of,
-    wire::{RawOption, Subtype, TcpFlags},
+    wire::{Allowed, Subtype, TcpFlags},
 };
 
 /// A packet on its way through the functions here.
@@ -108,19 +108,10 @@ impl<'a, T: Tables> Seen<'a, T> {
             .report(happening, detail, token_of(self.session));
     }
 
+    /// Returns its options that are allowed.
     #[inline(always)]
-    pub(crate) fn option(&self, subtype: Subtype) -> Option<RawOption<'_>> {
-        self.work
-            .options(self.work.route.valid.get(), self.tables)
-            .get(subtype)
-    }
-
-    /// As [`option`](Self::option), of length 0 where there is none.
-    #[inline(always)]
-    pub(crate) fn option_or_empty(&self, subtype: Subtype) -> RawOption<'_> {
-        self.work
-            .options(self.work.route.valid.get(), self.tables)
-            .get_or_empty(subtype)
+    pub(crate) fn options(&self) -> Allowed<'_, T> {
+        self.work.allowed(self.tables)
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use crate::{
     state::{SessionFacts, SubflowFacts, Tables, bit, clear_bit, set_bit},
     table::Word,
     track::segment::Seen,
-    wire::{AddAddr, Key, MpPrio, RawOption, Subtype},
+    wire::{AddAddr, Key, MpPrio, RemoveAddr, Subtype},
 };
 
 /// The options that are neither DSS nor part of the handshake.
@@ -22,7 +22,7 @@ pub fn signals<T: Tables>(tables: &T, work: &Work) {
     if seen.has(Subtype::RemoveAddr) {
         remove_addr(seen);
     }
-    if let Some(option) = seen.option(Subtype::MpPrio) {
+    if let Some(option) = seen.options().prio() {
         prio(seen, &option);
     }
     if seen.has(Subtype::MpFail) {
@@ -33,8 +33,8 @@ pub fn signals<T: Tables>(tables: &T, work: &Work) {
             seen.report(Happening::Failed, 0);
         }
     }
-    if let Some(option) = seen.option(Subtype::MpFastclose) {
-        fastclose(seen, option.u64(4));
+    if let Some(option) = seen.options().fastclose() {
+        fastclose(seen, option.receiver_key().0);
     }
     // Repeated parts of the handshake.
     let n = seen.n();
@@ -47,15 +47,15 @@ pub fn signals<T: Tables>(tables: &T, work: &Work) {
 /// An announced address (RFC 8684 section 3.4.1).
 #[inline(always)]
 fn add_addr<T: Tables>(seen: &Seen<'_, T>) {
-    let Some(option) = seen.option(Subtype::AddAddr) else {
+    let Some(option) = seen.options().add_addr() else {
         return;
     };
-    if AddAddr::is_echo(&option) {
+    if option.is_echo() {
         return;
     }
     // With a wrong HMAC, who gets it ignores it.
     if is_announced(seen, &option) {
-        let id = u32::from(option.u8(3));
+        let id = u32::from(option.address_id());
         let side = &seen.session.sides[seen.side & 1];
         if !set_bit(&side.known, id) {
             seen.report(Happening::AddressAdded, id);
@@ -66,8 +66,8 @@ fn add_addr<T: Tables>(seen: &Seen<'_, T>) {
 
 /// Is the HMAC of this announcement right, or not known to be wrong?
 #[inline(always)]
-fn is_announced<T: Tables>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> bool {
-    if !AddAddr::is_v1(option) {
+fn is_announced<T: Tables>(seen: &Seen<'_, T>, option: &AddAddr<'_>) -> bool {
+    if !option.is_v1() {
         return true;
     }
     let keys = match seen.tables.keys(seen.subflow.session.load()) {
@@ -83,33 +83,11 @@ fn is_announced<T: Tables>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> bool {
     } else {
         [keys[1], keys[0]]
     };
-    let (is_v6, has_port) = (option.length() >= 28, AddAddr::has_port(option));
-    // What the verifier forgets makes it look at the rest once, here and below.
-    let is_v6 = seen.tables.forget(is_v6.into()) != 0;
-    let has_port = seen.tables.forget(has_port.into()) != 0;
-    let port_at = seen.tables.forget(if is_v6 { 20 } else { 8 });
-    let hmac_at = seen.tables.forget(port_at + if has_port { 2 } else { 0 });
-    let sent = RawOption::new(option.area(), option.at() + hmac_at, 8).u64(0);
-    let port = if has_port {
-        RawOption::new(option.area(), option.at() + port_at, 2).u16(0)
-    } else {
-        0
-    };
-    // Identifier and address from byte 3 on, and the port.
+    let announcement = option.announcement(seen.tables);
+    let sent = announcement.hmac;
     let verdict = seen.tables.with_digest(|digest| {
-        let message = &mut digest.digest().message;
-        *message = [0; 8];
-        message[0] = option.u32(3);
-        let length = seen.tables.forget(if is_v6 {
-            message[1] = option.u32(7);
-            message[2] = option.u32(11);
-            message[3] = option.u32(15);
-            message[4] = u32::from(option.u8(19)) << 24 | u32::from(port) << 8;
-            19
-        } else {
-            message[1] = u32::from(option.u8(7)) << 24 | u32::from(port) << 8;
-            7
-        });
+        let length = option.write_message(&announcement, &mut digest.digest().message);
+        let length = seen.tables.forget(length);
         add_addr_hmac(digest, keys.map(Key), length)
     });
     let Some((right, left)) = verdict else {
@@ -129,26 +107,21 @@ fn is_announced<T: Tables>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> bool {
     is_right
 }
 
-/// Identifiers that one REMOVE_ADDR can list: 40 bytes less the header of 3.
-const MAX_IDS: u32 = 37;
-
 /// Removed addresses (RFC 8684 section 3.4.2).
 #[inline(always)]
 fn remove_addr<T: Tables>(seen: &Seen<'_, T>) {
-    let Some(option) = seen.option(Subtype::RemoveAddr) else {
+    let Some(option) = seen.options().remove_addr() else {
         return;
     };
     let side = &seen.session.sides[seen.side & 1];
     let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
     let n = seen.n();
     let was_here = u64::from((seen.session.flags.load() / SessionFacts::ADOPTED) & 1);
-    let length = option.length();
-    for i in 0..MAX_IDS {
-        if 3 + i >= length {
+    for i in 0..RemoveAddr::MAX_IDS {
+        let Some(id) = option.id(i, seen.tables) else {
             break;
-        }
-        let at = seen.tables.forget(option.at() + 3 + i);
-        let id = u32::from(RawOption::new(option.area(), at, 1).u8(0));
+        };
+        let id = u32::from(id);
         // Numbers and no branches, of which the verifier would go both ways for each identifier.
         let known = bit(&side.known, id);
         let removed = bit(&side.removed, id) & !known;
@@ -172,14 +145,14 @@ fn remove_addr<T: Tables>(seen: &Seen<'_, T>) {
 
 /// A change of priority (RFC 8684 section 3.3.8).
 #[inline(always)]
-fn prio<T: Tables>(seen: &Seen<'_, T>, option: &RawOption<'_>) {
+fn prio<T: Tables>(seen: &Seen<'_, T>, option: &MpPrio<'_>) {
     let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
-    if option.length() == 4 && u32::from(option.u8(3)) != own {
+    if option.address_id().is_some_and(|id| u32::from(id) != own) {
         // Of another subflow: version 0 has such.
         seen.count(|events| events.prio_elsewhere += seen.n());
         return;
     }
-    if MpPrio::backup_of(option) {
+    if option.backup() {
         if seen.first(SubflowFacts::BACKUP) {
             seen.report(Happening::PriorityChanged, 1);
         }

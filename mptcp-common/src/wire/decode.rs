@@ -43,79 +43,82 @@ impl core::fmt::Display for Error {
 impl core::error::Error for Error {}
 
 /// One MPTCP option, read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mptcp {
+#[derive(Clone, Copy, Debug)]
+pub enum Mptcp<'a> {
     /// MP_CAPABLE.
-    MpCapable(MpCapable),
+    MpCapable(MpCapable<'a>),
     /// MP_JOIN.
-    MpJoin(MpJoin),
+    MpJoin(MpJoin<'a>),
     /// Data Sequence Signal.
     Dss(Dss),
     /// ADD_ADDR.
-    AddAddr(AddAddr),
+    AddAddr(AddAddr<'a>),
     /// REMOVE_ADDR.
-    RemoveAddr(RemoveAddr),
+    RemoveAddr(RemoveAddr<'a>),
     /// MP_PRIO.
-    MpPrio(MpPrio),
+    MpPrio(MpPrio<'a>),
     /// MP_FAIL.
-    MpFail(MpFail),
+    MpFail(MpFail<'a>),
     /// MP_FASTCLOSE.
-    MpFastclose(MpFastclose),
+    MpFastclose(MpFastclose<'a>),
     /// MP_TCPRST.
-    MpTcpRst(MpTcpRst),
+    MpTcpRst(MpTcpRst<'a>),
     /// Private use; the bytes are not interpreted.
     Experimental,
     /// An unassigned subtype (9 to 14): to be ignored (RFC 8684 section 3).
     Unassigned(u8),
 }
 
-impl Mptcp {
+impl<'a> Mptcp<'a> {
     /// Reads one option of kind 30 as it stands on `segment`.
     ///
     /// # Errors
     /// [`Fault::Short`] for a length below 3, else what the subtype's own `check` finds. What only
     /// shows between options of a segment ([`Fault::Repeated`], [`Fault::Combination`]) is the
     /// engine's to see.
-    pub fn decode(option: &RawOption<'_>, segment: Segment) -> Result<Self, Fault> {
+    pub fn decode(option: RawOption<'a>, segment: Segment) -> Result<Self, Fault> {
         if option.length() < 3 {
             return Err(Fault::Short);
         }
         Ok(match Subtype::from_nibble(option.subtype()) {
-            Some(Subtype::MpCapable) => Self::MpCapable(MpCapable::decode(option, segment)?),
-            Some(Subtype::MpJoin) => Self::MpJoin(MpJoin::decode(option, segment)?),
-            Some(Subtype::Dss) => Self::Dss(Dss::decode(option, segment)?),
-            Some(Subtype::AddAddr) => Self::AddAddr(AddAddr::decode(option, segment)?),
-            Some(Subtype::RemoveAddr) => Self::RemoveAddr(RemoveAddr::decode(option, segment)?),
-            Some(Subtype::MpPrio) => Self::MpPrio(MpPrio::decode(option, segment)?),
-            Some(Subtype::MpFail) => Self::MpFail(MpFail::decode(option, segment)?),
-            Some(Subtype::MpFastclose) => Self::MpFastclose(MpFastclose::decode(option, segment)?),
-            Some(Subtype::MpTcpRst) => Self::MpTcpRst(MpTcpRst::decode(option, segment)?),
+            Some(Subtype::MpCapable) => Self::MpCapable(MpCapable::parse(option, segment)?),
+            Some(Subtype::MpJoin) => Self::MpJoin(MpJoin::parse(option, segment)?),
+            Some(Subtype::Dss) => {
+                let dss = Dss::read(&option);
+                dss.check(segment)?;
+                Self::Dss(dss)
+            }
+            Some(Subtype::AddAddr) => Self::AddAddr(AddAddr::parse(option, segment)?),
+            Some(Subtype::RemoveAddr) => Self::RemoveAddr(RemoveAddr::parse(option, segment)?),
+            Some(Subtype::MpPrio) => Self::MpPrio(MpPrio::parse(option, segment)?),
+            Some(Subtype::MpFail) => Self::MpFail(MpFail::parse(option, segment)?),
+            Some(Subtype::MpFastclose) => Self::MpFastclose(MpFastclose::parse(option, segment)?),
+            Some(Subtype::MpTcpRst) => Self::MpTcpRst(MpTcpRst::parse(option, segment)?),
             Some(Subtype::Experimental) => Self::Experimental,
             None => Self::Unassigned(option.subtype()),
         })
     }
 }
 
-/// Reads every option of kind 30 in the option area of `segment`, in the order of the bytes, and
+/// Reads every option of kind 30 in the first `length` bytes of the option area of `segment`, in the order of the bytes, and
 /// gives each to `each`. Stops where the area cannot be walked further, as a receiver does.
-pub fn decode(bytes: &[u8], segment: Segment, mut each: impl FnMut(Result<Mptcp, Error>)) {
-    let area = Area::from_bytes(bytes);
-    let stop = walk(
-        &area,
-        bytes.len().min(MAX_OPTIONS) as u32,
-        &Plain,
-        |option| {
-            if option.kind() == KIND_MPTCP {
-                each(Mptcp::decode(option, segment).map_err(|fault| Error {
-                    at: option.at() as u8,
-                    length: option.length() as u8,
-                    subtype: (option.length() >= 3).then(|| option.subtype()),
-                    fault,
-                }));
-            }
-        },
-    );
-    if let Some((fault, subtype)) = stop.mptcp_fault(&area) {
+pub fn decode<'a>(
+    area: &'a Area,
+    length: usize,
+    segment: Segment,
+    mut each: impl FnMut(Result<Mptcp<'a>, Error>),
+) {
+    let stop = walk(area, length.min(MAX_OPTIONS) as u32, &Plain, |option| {
+        if option.kind() == KIND_MPTCP {
+            each(Mptcp::decode(*option, segment).map_err(|fault| Error {
+                at: option.at() as u8,
+                length: option.length() as u8,
+                subtype: (option.length() >= 3).then(|| option.subtype()),
+                fault,
+            }));
+        }
+    });
+    if let Some((fault, subtype)) = stop.mptcp_fault(area) {
         // Of these no length is wrong: they are to be ignored, whatever they are.
         match subtype.map(|nibble| (nibble, Subtype::from_nibble(nibble))) {
             Some((nibble, None)) => return each(Ok(Mptcp::Unassigned(nibble))),

@@ -3,8 +3,12 @@
 use crate::{
     verifier::Forget,
     wire::{
+        address::{AddAddr, RemoveAddr},
         area::{Area, RawOption, walk},
+        capable::MpCapable,
+        join::MpJoin,
         option::{Fault, KIND_MPTCP, KIND_MSS, KIND_WINDOW_SCALE, Subtype},
+        signal::{MpFastclose, MpPrio, MpTcpRst},
     },
 };
 
@@ -128,18 +132,18 @@ const SHORT: u32 = 1 << 16;
 pub(crate) struct Options<'a, V> {
     area: &'a Area,
     found: &'a Found,
-    seen: u32,
+    set: u32,
     pub(crate) verifier: &'a V,
 }
 
 impl<'a, V: Forget> Options<'a, V> {
-    /// Those of an area that are in `set`, where `found` says.
+    /// Those of an area that are in `set`, a set of subtypes, where `found` says.
     #[inline(always)]
     pub(crate) fn new(area: &'a Area, found: &'a Found, set: u32, verifier: &'a V) -> Self {
         Self {
             area,
             found,
-            seen: set,
+            set,
             verifier,
         }
     }
@@ -149,21 +153,21 @@ impl<'a, V: Forget> Options<'a, V> {
         let i = subtype as usize;
         let at = u32::from(self.found.at[i]);
         let length = u32::from(self.found.length[i]);
-        (self.verifier.forget(self.seen) & subtype.bit() != 0)
+        (self.verifier.forget(self.set) & subtype.bit() != 0)
             .then(|| RawOption::new(self.area, at, length))
     }
 
-    /// As [`get`](Self::get), of length 0 where there is none.
+    /// Returns the option's place and length, of length 0 where there is none.
     #[inline(always)]
-    pub(crate) fn get_or_empty(&self, subtype: Subtype) -> RawOption<'a> {
+    fn get_or_empty(&self, subtype: Subtype) -> RawOption<'a> {
         let i = subtype as usize;
-        let is_there = self.verifier.forget(self.seen) & subtype.bit() != 0;
+        let is_there = self.verifier.forget(self.set) & subtype.bit() != 0;
         let length = if is_there { self.found.length[i] } else { 0 };
         let length = self.verifier.forget(length.into());
         RawOption::new(self.area, self.found.at[i].into(), length)
     }
 
-    /// What the window scale option says (RFC 7323 section 2.2), if there is one.
+    /// Returns what the window scale option says (RFC 7323 section 2.2), if there is one.
     #[inline(always)]
     pub(crate) fn window_scale(&self) -> Option<u32> {
         let (at, length) = (self.found.at[WINDOW_SCALE], self.found.length[WINDOW_SCALE]);
@@ -171,10 +175,79 @@ impl<'a, V: Forget> Options<'a, V> {
         (length != 0).then(|| u32::from(option.u8(2)))
     }
 
-    /// The MSS option, of length 0 where there is none.
+    /// Returns the MSS in bytes (RFC 9293 section 3.7.1): `absent` without the option, 0 of one that is malformed.
     #[inline(always)]
-    pub(crate) fn mss(&self) -> RawOption<'a> {
+    pub(crate) fn mss(&self, absent: u16) -> u16 {
         let (at, length) = (self.found.at[MSS], self.found.length[MSS]);
-        RawOption::new(self.area, at.into(), length.into())
+        match length {
+            0 => absent,
+            4 => RawOption::new(self.area, at.into(), length.into()).u16(2),
+            _ => 0,
+        }
+    }
+}
+
+/// The options of a packet that were checked, and are allowed where they stand.
+pub(crate) struct Allowed<'a, V>(Options<'a, V>);
+
+impl<'a, V: Forget> Allowed<'a, V> {
+    /// Those of `options`, whose set is that of the ones that their `parse` has allowed.
+    #[inline(always)]
+    pub(crate) fn new(options: Options<'a, V>) -> Self {
+        Self(options)
+    }
+
+    /// Returns its MP_CAPABLE.
+    #[inline(always)]
+    pub(crate) fn capable(&self) -> Option<MpCapable<'a>> {
+        self.0.get(Subtype::MpCapable).map(MpCapable::allowed)
+    }
+
+    /// Returns its MP_CAPABLE, or one that [is absent](MpCapable::is_absent): the verifier goes one way.
+    #[inline(always)]
+    pub(crate) fn capable_or_absent(&self) -> MpCapable<'a> {
+        MpCapable::allowed(self.0.get_or_empty(Subtype::MpCapable))
+    }
+
+    /// Returns its MP_JOIN.
+    #[inline(always)]
+    pub(crate) fn join(&self) -> Option<MpJoin<'a>> {
+        self.0.get(Subtype::MpJoin).map(MpJoin::allowed)
+    }
+
+    /// Returns its ADD_ADDR.
+    #[inline(always)]
+    pub(crate) fn add_addr(&self) -> Option<AddAddr<'a>> {
+        self.0.get(Subtype::AddAddr).map(AddAddr::allowed)
+    }
+
+    /// Returns its REMOVE_ADDR.
+    #[inline(always)]
+    pub(crate) fn remove_addr(&self) -> Option<RemoveAddr<'a>> {
+        self.0.get(Subtype::RemoveAddr).map(RemoveAddr::allowed)
+    }
+
+    /// Returns its MP_PRIO.
+    #[inline(always)]
+    pub(crate) fn prio(&self) -> Option<MpPrio<'a>> {
+        self.0.get(Subtype::MpPrio).map(MpPrio::allowed)
+    }
+
+    /// Returns its MP_FASTCLOSE.
+    #[inline(always)]
+    pub(crate) fn fastclose(&self) -> Option<MpFastclose<'a>> {
+        self.0.get(Subtype::MpFastclose).map(MpFastclose::allowed)
+    }
+
+    /// Returns its MP_TCPRST.
+    #[inline(always)]
+    pub(crate) fn tcprst(&self) -> Option<MpTcpRst<'a>> {
+        self.0.get(Subtype::MpTcpRst).map(MpTcpRst::allowed)
+    }
+
+    /// Returns what the window scale option says (RFC 7323 section 2.2), if there is one.
+    #[inline(always)]
+    pub(crate) fn window_scale(&self) -> Option<u32> {
+        self.0.window_scale()
     }
 }

@@ -8,7 +8,7 @@ use mptcp_common::{
         self, Buffer, Lone, Packet, Shape, Work,
         hash::{Ends, Hashing, flow_tag},
     },
-    wire::{Area, DssFields},
+    wire::{Area, Dss},
 };
 use mptcp_fuzz::engine;
 use mptcp_tests::headers::{self, Kind, Segment};
@@ -73,7 +73,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(tag, flow_tag(&secrets, &Ends::of(&work.flow, is.ipv6)));
         assert_eq!(
             Some(dss),
-            DssFields::read_lone(|index| work.area.word(index), is.options)
+            Dss::read_in_place(|index| work.area.word(index), is.options)
         );
     }
     let wanted = headers::read(

@@ -11,7 +11,7 @@ use crate::{
     track::{
         handshake::{
             entry::{CAPABLE, JOIN, answers, claim, drop, fill},
-            join,
+            join, pending,
             stray::Opens,
         },
         release::leave,
@@ -60,7 +60,7 @@ pub(crate) fn syn<S: Tables>(stages: &S, work: &Work) -> Opens {
         return None;
     }
     if is_of_flow && present == JOIN {
-        join::abandon(stages, entry);
+        pending::abandon(stages, entry);
         entry.tag.store(0);
         if !over && kind == Kind::Join {
             stages.count(route.direction.get(), |events| events.pending_replaced += 1);

@@ -9,7 +9,7 @@ use crate::{
         handshake::entry::{answered, is_next},
         segment::SLACK,
     },
-    wire::{CapableFlags, DssFlags, MpCapable, Subtype, TcpFlags, after},
+    wire::{CapableFlags, DssFlags, Subtype, TcpFlags, after},
 };
 
 /// The answer to an MP_CAPABLE SYN. Returns true if the handshake is over.
@@ -22,19 +22,19 @@ pub(crate) fn syn_ack<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
         tables.report(Happening::FellBack, Fallback::DroppedSyn as u32, 0);
         return true;
     }
-    let options = work.options(work.route.valid.get(), tables);
-    let option = options.get_or_empty(Subtype::MpCapable);
+    let options = work.allowed(tables);
+    let capable = options.capable_or_absent();
     // The initiator ignores what does not answer its SYN (RFC 8684 section 3.1).
-    let (asked, version) = (entry.version(), u32::from(MpCapable::version_of(&option)));
+    let (asked, version) = (entry.version(), u32::from(capable.version()));
     let is_answer = (version == asked || (asked > 1 && version == 1))
         && facts & HandshakeFacts::IGNORED == 0
-        && MpCapable::flags_of(&option).agrees();
-    if option.length() == 0 || !is_answer {
+        && capable.flags().agrees();
+    if capable.is_absent() || !is_answer {
         if facts & HandshakeFacts::ANSWERED != 0 {
             return false;
         }
         // The listener does not speak MPTCP, or somebody on the path took the option out.
-        let why = if option.length() == 0 {
+        let why = if capable.is_absent() {
             Fallback::PlainSynAck
         } else {
             Fallback::UnusableSynAck
@@ -48,10 +48,10 @@ pub(crate) fn syn_ack<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
         return false;
     }
     let mut flags = facts | HandshakeFacts::ANSWERED;
-    if MpCapable::flags_of(&option).any(CapableFlags::CHECKSUM_REQUIRED) {
+    if capable.flags().any(CapableFlags::CHECKSUM_REQUIRED) {
         flags |= HandshakeFacts::CHECKSUM;
     }
-    entry.secrets[1].store(option.u64(4));
+    entry.secrets[1].store(capable.keys()[0]);
     entry.set_version(version);
     entry.set_answer(Offer::new(work.packet.window, options.window_scale()));
     entry.flags.store(flags);
@@ -119,15 +119,13 @@ fn third<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> (bo
         return NEITHER;
     }
     let version = entry.version();
-    let options = work.options(work.route.valid.get(), tables);
-    let option = options.get_or_empty(Subtype::MpCapable);
-    let is_capable = option.length() != 0;
+    let capable = work.allowed(tables).capable_or_absent();
+    let is_capable = !capable.is_absent();
     // The listener ignores one that does not go with its SYN/ACK.
-    let is_usable = is_capable
-        && u32::from(MpCapable::version_of(&option)) == version
-        && MpCapable::flags_of(&option).agrees();
+    let is_usable =
+        is_capable && u32::from(capable.version()) == version && capable.flags().agrees();
     if is_usable {
-        let (sender, receiver) = (option.u64(4), option.u64(12));
+        let [sender, receiver] = capable.keys();
         let acknowledged = packet.acknowledgment;
         let first = entry.isn[1].load().wrapping_add(1);
         let wrong = acknowledged.wrapping_sub(first)
@@ -147,7 +145,7 @@ fn third<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> (bo
             tables.report(Happening::Error, 41, 0);
             return NEITHER;
         }
-        if version == 1 && option.length() == 20 && packet.payload > 0 {
+        if version == 1 && capable.mapping().is_none() && packet.payload > 0 {
             tables.count(direction, |events| events.capable_no_length += 1);
         }
         entry.secrets[0].store(sender);

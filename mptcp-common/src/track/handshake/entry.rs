@@ -5,8 +5,8 @@ use crate::{
     packet::{Flow, Packet, Work},
     state::{HalfOpen, HandshakeFacts, Kind, Offer, Tables, is_half_open_over},
     table::{self, Memory, Table, Word},
-    track::{handshake::join, release::free, segment::SLACK},
-    wire::{CapableFlags, MpCapable, Subtype},
+    track::{handshake::pending, release::free, segment::SLACK},
+    wire::{CapableFlags, Subtype},
 };
 
 pub(crate) const CAPABLE: u32 = Kind::Capable as u32;
@@ -39,7 +39,7 @@ pub(crate) fn claim<S: Tables>(stages: &S, work: &Work, now: u64) -> Option<u32>
     };
     let entry = stages.half_opens().slot(slot)?;
     if entry.tag.load() != 0 && entry.kind() == JOIN {
-        join::abandon(stages, entry);
+        pending::abandon(stages, entry);
     }
     Some(slot)
 }
@@ -57,21 +57,20 @@ pub(crate) fn fill<T: Tables>(
     let mut flags = u32::from(!work.packet.sender_is_second);
     let mut key = 0;
     let mut version = 1;
-    let options = work.options(work.route.valid.get(), tables);
+    let options = work.allowed(tables);
     let mut offer = Offer::NONE;
     if kind == Kind::Capable {
         offer = Offer::new(work.packet.window, options.window_scale());
         flags |= HandshakeFacts::SIDES_KNOWN;
-        if let Some(option) = options.get(Subtype::MpCapable) {
-            version = u32::from(MpCapable::version_of(&option));
-            if version == 0 && option.length() == 12 {
-                key = option.u64(4);
+        if let Some(capable) = options.capable() {
+            version = u32::from(capable.version());
+            if version == 0 {
+                key = capable.keys()[0];
             }
-            let capable = MpCapable::flags_of(&option);
-            if capable.any(CapableFlags::CHECKSUM_REQUIRED) {
+            if capable.flags().any(CapableFlags::CHECKSUM_REQUIRED) {
                 flags |= HandshakeFacts::CHECKSUM;
             }
-            if version <= 1 && !capable.can_be_answered() {
+            if version <= 1 && !capable.flags().can_be_answered() {
                 flags |= HandshakeFacts::IGNORED;
             }
         }

@@ -4,17 +4,17 @@ use crate::{
     counter::{Happening, JoinFailure},
     crypto::{self, Hash},
     packet::{Next, Work},
-    state::{
-        HalfOpen, HandshakeFacts, Offer, REPLACE_TIME, Session, SessionFacts, Tables, clear_bit,
-        set_bit, since,
-    },
+    state::{HalfOpen, HandshakeFacts, Offer, REPLACE_TIME, SessionFacts, Tables, set_bit, since},
     table::{Table, Word},
     track::{
         create::tokens,
-        handshake::entry::{answered, is_next},
+        handshake::{
+            entry::{answered, is_next},
+            pending::{abandon, session_of_entry, undo},
+        },
         release::token_of,
     },
-    wire::{Key, MpJoin, Nonce, Stage, Subtype, TcpFlags, after},
+    wire::{Key, MpJoin, Nonce, Segment, Stage, Subtype, TcpFlags, after},
 };
 
 /// Which session does an MP_JOIN SYN name, and which side sent it?
@@ -22,44 +22,33 @@ use crate::{
 pub fn lookup_join<T: Tables>(tables: &T, work: &Work) {
     work.route.session.set(0);
     let set = work.route.seen.get() & Subtype::MpJoin.bit();
-    let token = match work.options(set, tables).get(Subtype::MpJoin) {
-        Some(option) if option.length() == 12 => option.u32(4),
-        _ => return,
+    let Some(option) = work.options(set, tables).get(Subtype::MpJoin) else {
+        return;
     };
-    if let Some((slot, owner)) = tokens(tables).find(token) {
+    let Ok(join) = MpJoin::parse(option, Segment::SYN) else {
+        return;
+    };
+    if let Some((slot, owner)) = tokens(tables).find(join.token()) {
         work.route.session.set(slot + 1);
         // Who joins names the token of the other side.
         work.route.side.set(owner ^ 1);
     }
 }
 
-/// The session of a pending join, while it is the same.
-#[inline(always)]
-fn session_of_entry<'a, T: Tables>(
-    tables: &'a T,
-    entry: &HalfOpen<T::Memory>,
-) -> Option<&'a Session<T::Memory>> {
-    if entry.flags.load() & HandshakeFacts::RESOLVED == 0 {
-        return None;
-    }
-    let session = tables.sessions().slot(entry.session.load())?;
-    (session.generation.load() == entry.generation.load()).then_some(session)
-}
-
 /// An MP_JOIN SYN, whose entry in the slot `place` has just been filled in.
 #[inline(always)]
 pub(crate) fn syn<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, place: u32) {
-    let options = work.options(work.route.valid.get(), tables);
-    let Some(option) = options.get(Subtype::MpJoin) else {
+    let options = work.allowed(tables);
+    let Some(join) = options.join() else {
         return;
     };
-    let id = MpJoin::address_id_of(&option);
+    let id = join.address_id();
     let offer = Offer::new(work.packet.window, options.window_scale());
-    entry.secrets[0].store(offer.with_nonce(option.u32(8)));
+    entry.secrets[0].store(offer.with_nonce(join.syn_nonce()));
     entry.set_id(0, id);
     let id = u32::from(id);
     let mut flags = entry.flags.load();
-    if MpJoin::backup_of(&option) {
+    if join.backup() {
         flags |= HandshakeFacts::BACKUP;
     }
     let Some(slot) = work.route.session.get().checked_sub(1) else {
@@ -115,34 +104,6 @@ pub(crate) fn syn<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     entry.flags.store(flags);
 }
 
-/// A pending join is no longer pending: its session sees that by its entry.
-#[inline(always)]
-fn undo<T: Tables>(tables: &T, entry: &HalfOpen<T::Memory>) {
-    let limits = tables.limits();
-    if limits.threshold != 0
-        && entry.flags.load() & HandshakeFacts::RESOLVED != 0
-        && let Some(all) = tables.pending_joins()
-    {
-        all.remove(&limits, entry.created.load());
-    }
-}
-
-/// A pending join that comes to nothing: the identifiers that it brought are free again, too.
-#[inline(always)]
-pub(crate) fn abandon<T: Tables>(tables: &T, entry: &HalfOpen<T::Memory>) {
-    undo(tables, entry);
-    let Some(session) = session_of_entry(tables, entry) else {
-        return;
-    };
-    let (flags, ids) = (entry.flags.load(), entry.ids());
-    let opener = usize::from(flags & HandshakeFacts::OPENER_LISTENS != 0);
-    for (end, id) in ids.into_iter().enumerate() {
-        if flags & HandshakeFacts::NEW_ID << end != 0 {
-            clear_bit(&session.sides[(opener ^ end) & 1].used, id);
-        }
-    }
-}
-
 /// Checks the HMAC of the MP_JOIN in work: of the responder in a SYN/ACK, of the opener later.
 #[inline(always)]
 pub fn verify_join<T: Tables>(tables: &T, work: &Work) {
@@ -150,8 +111,7 @@ pub fn verify_join<T: Tables>(tables: &T, work: &Work) {
     let Some(entry) = tables.half_opens().slot(route.slot.get()) else {
         return;
     };
-    let options = work.options(route.valid.get(), tables);
-    let Some(option) = options.get(Subtype::MpJoin) else {
+    let Some(join) = work.allowed(tables).join() else {
         return;
     };
     let by_responder = work.packet.flags.stage() == Stage::SynAck;
@@ -176,12 +136,11 @@ pub fn verify_join<T: Tables>(tables: &T, work: &Work) {
         };
         tables.with_digest(|digest| {
             let hmac = crypto::join_hmac(digest, hash, keys.map(Key), nonces.map(Nonce));
-            let mut difference = (hmac[0] ^ option.u32(4)) | (hmac[1] ^ option.u32(8));
+            let differs = |word: usize| hmac[word] ^ join.hmac_word(word);
+            let mut difference = differs(0) | differs(1);
             if !by_responder {
                 // A SYN/ACK has room for the first 64 bits only.
-                difference |= (hmac[2] ^ option.u32(12))
-                    | (hmac[3] ^ option.u32(16))
-                    | (hmac[4] ^ option.u32(20));
+                difference |= differs(2) | differs(3) | differs(4);
             }
             difference == 0
         })
@@ -216,8 +175,8 @@ pub fn verify_join<T: Tables>(tables: &T, work: &Work) {
 pub(crate) fn syn_ack<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) {
     let n = u64::from(work.packet.packets);
     let direction = work.route.direction.get();
-    let options = work.options(work.route.valid.get(), tables);
-    let Some(option) = options.get(Subtype::MpJoin) else {
+    let options = work.allowed(tables);
+    let Some(join) = options.join() else {
         const KNOWN: u32 = HandshakeFacts::ANSWERED | HandshakeFacts::REFUSED;
         if entry.flags.or(HandshakeFacts::REFUSED) & KNOWN == 0 {
             tables.count(direction, |events| events.join_synack_plain += 1);
@@ -230,13 +189,13 @@ pub(crate) fn syn_ack<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
         return;
     }
     let offer = Offer::new(work.packet.window, options.window_scale());
-    entry.secrets[1].store(offer.with_nonce(option.u32(12)));
-    entry.set_id(1, MpJoin::address_id_of(&option));
+    entry.secrets[1].store(offer.with_nonce(join.syn_ack_nonce()));
+    entry.set_id(1, join.address_id());
     let mut flags = HandshakeFacts::ANSWERED;
-    if MpJoin::backup_of(&option) {
+    if join.backup() {
         flags |= HandshakeFacts::BACKUP << 1;
     }
-    let id = u32::from(MpJoin::address_id_of(&option));
+    let id = u32::from(join.address_id());
     if let Some(session) = session_of_entry(tables, entry) {
         let opener = usize::from(entry.flags.load() & HandshakeFacts::OPENER_LISTENS != 0);
         let side = &session.sides[opener ^ 1];
@@ -278,8 +237,7 @@ pub(crate) fn later<T: Tables>(
         }
         return false;
     }
-    let options = work.options(work.route.valid.get(), tables);
-    if options.get(Subtype::MpJoin).is_none() {
+    if work.allowed(tables).join().is_none() {
         if work.route.seen.get() == 0
             && flags & HandshakeFacts::CONFIRMED == 0
             && entry.flags.or(HandshakeFacts::PLAIN) & HandshakeFacts::PLAIN == 0
@@ -353,11 +311,7 @@ pub(crate) fn reset<T: Tables>(
     }
     let flags = entry.flags.load();
     let opened = entry.direction();
-    let set = work.route.valid.get();
-    let reason = match work.options(set, tables).get(Subtype::MpTcpRst) {
-        Some(option) => option.u8(3),
-        None => 0,
-    };
+    let reason = work.allowed(tables).tcprst().map_or(0, |rst| rst.reason());
     let mut row = 0;
     let replaced = is_replaced(tables, entry);
     tables.count(opened, |events| {

@@ -9,7 +9,7 @@ use crate::{
             begin::{begins, open, syn},
             capable::{later, syn_ack},
             entry::{CAPABLE, JOIN, answers, drop},
-            join,
+            join, pending,
             stray::{Opens, reset_stray, stray},
         },
         release::strand,
@@ -44,7 +44,7 @@ fn known<S: Tables>(stages: &S, work: &Work) -> Opens {
     let entry = stages.half_opens().slot(work.route.slot.get())?;
     if entry.tag.load() != work.tag || is_half_open_over(entry, &stages.limits(), stages.now()) {
         if entry.tag.load() == work.tag && entry.kind() == JOIN {
-            join::abandon(stages, entry);
+            pending::abandon(stages, entry);
         }
         drop(stages, work, entry);
         return stray(stages, work);

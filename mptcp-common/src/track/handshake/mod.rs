@@ -5,6 +5,7 @@ mod capable;
 mod entry;
 mod join;
 mod known;
+mod pending;
 mod stray;
 
 pub use self::{

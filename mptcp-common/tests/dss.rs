@@ -1,4 +1,4 @@
-//! The short way of a lone DSS (`DssFields::read_lone`) and the walk over all options: on areas that
+//! The short way of a lone DSS (`Dss::read_in_place`) and the walk over all options: on areas that
 //! are right, on those that are nearly right, and on any. Each has to say what the other says.
 
 mod random;
@@ -8,8 +8,8 @@ use mptcp_common::{
     packet::Work,
     verifier::Plain,
     wire::{
-        Area, Dss, DssFields, DssFlags, KIND_EOL, KIND_MPTCP, KIND_NOP, MAX_OPTIONS, RawOption,
-        Segment, Subtype, TcpFlags, walk,
+        Area, Dss, DssFlags, KIND_EOL, KIND_MPTCP, KIND_NOP, MAX_OPTIONS, RawOption, Segment,
+        Subtype, TcpFlags, walk,
     },
 };
 
@@ -56,7 +56,7 @@ impl Bytes {
         if !flags.all(DssFlags::MAPPING) {
             flags.0 &= !DssFlags::DATA_FIN;
         }
-        let mut length = Dss::length_without_checksum(flags) as usize;
+        let mut length = flags.option_length() as usize;
         if flags.all(DssFlags::MAPPING) && below(random, 2) == 0 {
             length += 2;
         }
@@ -109,7 +109,7 @@ struct Walked {
     options: [Option<(u8, u32)>; 2],
     count: usize,
     /// The numbers of the last DSS.
-    dss: DssFields,
+    dss: Dss,
 }
 
 impl Walked {
@@ -121,7 +121,7 @@ impl Walked {
             }
             walked.count += 1;
             if option.kind() == KIND_MPTCP && option.subtype() == Subtype::Dss as u8 {
-                walked.dss = DssFields::read(option);
+                walked.dss = Dss::read(option);
             }
         };
         walk(area, length, &Plain, &mut see);
@@ -129,7 +129,7 @@ impl Walked {
     }
 
     /// The numbers of the area's DSS if that is alone, in one of the forms that the short way is for.
-    fn lone_dss(&self, bytes: &Bytes) -> Option<DssFields> {
+    fn lone_dss(&self, bytes: &Bytes) -> Option<Dss> {
         let at = match self.options {
             [Some((KIND_MPTCP, 0)), None] => 0,
             [Some((8, 2)), Some((KIND_MPTCP, BEHIND_TIMESTAMP))] if self.count == 2 => {
@@ -169,7 +169,7 @@ fn a_lone_dss_is_the_same_by_the_short_way_and_by_the_walk() {
             _ => Bytes::nearly_right(&mut random),
         };
         let area = Area::from_bytes(&bytes.bytes);
-        let short = DssFields::read_lone(|index| area.word(index), bytes.length);
+        let short = Dss::read_in_place(|index| area.word(index), bytes.length);
         let walked = Walked::new(&area, bytes.length);
         assert_eq!(short, walked.lone_dss(&bytes), "{bytes:x?} {walked:?}");
         let Some(dss) = short else {
