@@ -1,4 +1,4 @@
-//! The short way of a lone DSS (`Dss::read_in_place`) and the walk over all options: on areas that
+//! The fast path of a lone DSS (`Dss::read_in_place`) and the walk over all options: on areas that
 //! are right, on those that are nearly right, and on any. Each has to say what the other says.
 
 mod random;
@@ -128,7 +128,7 @@ impl Walked {
         walked
     }
 
-    /// The numbers of the area's DSS if that is alone, in one of the forms that the short way is for.
+    /// The numbers of the area's DSS if that is alone, in one of the forms that the fast path is for.
     fn lone_dss(&self, bytes: &Bytes) -> Option<Dss> {
         let at = match self.options {
             [Some((KIND_MPTCP, 0)), None] => 0,

@@ -34,9 +34,9 @@ use aya_log_ebpf::macro_support::{Level, level_enabled};
 use mptcp_common::{
     counter::{Counters, Direction, Events, Leaf, Passed, Protocol},
     engine,
-    packet::{self, Buffer, Lone, Shape},
+    packet::{self, Buffer, DssSegment, Shape},
     state,
-    track::{self, Predicted},
+    track::{self, FastPath},
     wire::Subtype,
 };
 
@@ -114,7 +114,7 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
         verifier::barrier();
         Shape::Layer3
     } else {
-        packet::judge(frame, || buffer.is_uncounted(), maps::is_strange)
+        packet::judge(frame, || buffer.is_uncounted(), maps::is_untracked)
     };
     if let Shape::Done(passed) = shape {
         return pass_at_once(counters, passed, &buffer);
@@ -129,20 +129,24 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     // Twice, since each needs but a part of what is read. Neither logs.
     let is_logging = level_enabled(Level::Debug);
     if !is_logging && is_tracking {
-        if let Some(data) = packet::peek_lone(frame, shape, &buffer, true, Some(&maps::Loaded)) {
-            if count_predicted(counters, ingress, &data) {
+        if let Some(data) =
+            packet::read_dss_in_place(frame, shape, &buffer, true, Some(&maps::Loaded))
+        {
+            if count_fast_path(counters, ingress, &data) {
                 return;
             }
-        } else if let Some(ack) = packet::peek_ack(frame, shape, &buffer, Some(&maps::Loaded))
-            && count_predicted(counters, ingress, &ack)
+        } else if let Some(ack) =
+            packet::read_ack_in_place(frame, shape, &buffer, Some(&maps::Loaded))
+            && count_fast_path(counters, ingress, &ack)
         {
             return;
         }
     } else if !is_logging
-        && let Some(lone) = packet::peek_lone(frame, shape, &buffer, false, None::<&maps::Loaded>)
+        && let Some(lone) =
+            packet::read_dss_in_place(frame, shape, &buffer, false, None::<&maps::Loaded>)
     {
         let events = begin(counters, ingress, None);
-        engine::count_lone_dss(&lone.packet, &lone.dss, events);
+        engine::count_dss_segment(&lone.packet, &lone.dss, events);
         return end(counters);
     }
     let verifier = Verifier::of(counters.frames);
@@ -181,25 +185,25 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     counters.leaves.add(leaf, work.packet.packets.into());
 }
 
-/// Counts a segment that [`track::predict_flow`] knows; false if it does not.
+/// Counts a segment that [`track::fast_path`] knows; false if it does not.
 #[inline(always)]
-fn count_predicted(counters: &mut Counters, ingress: bool, lone: &Lone) -> bool {
+fn count_fast_path(counters: &mut Counters, ingress: bool, lone: &DssSegment) -> bool {
     let verifier = Verifier::of(counters.frames);
     let Some(work) = maps::work() else {
         return false;
     };
     let kernel = Kernel::with(counters, work, verifier);
-    let predicted = track::predict_flow(&kernel, &lone.packet, &lone.dss, lone.tag);
-    if predicted == Predicted::NOT {
+    let taken = track::fast_path(&kernel, &lone.packet, &lone.dss, lone.tag);
+    if taken == FastPath::NOT {
         return false;
     }
-    let events = begin(counters, ingress, Some(predicted.side()));
-    track::count_predicted(&lone.packet, &lone.dss, predicted, events);
+    let events = begin(counters, ingress, Some(taken.side()));
+    track::count_fast_path(&lone.packet, &lone.dss, taken, events);
     end(counters);
     true
 }
 
-/// Begins to count a [`Lone`] segment that this side of its session sent, if that is known: where its events
+/// Begins to count a [`DssSegment`] segment that this side of its session sent, if that is known: where its events
 /// belong.
 #[inline(always)]
 fn begin(counters: &mut Counters, ingress: bool, side: Option<u32>) -> &mut Events {

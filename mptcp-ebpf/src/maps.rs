@@ -354,8 +354,8 @@ impl Secrets for Loaded {
 
 /// Does nobody follow this flow? Where no flow is followed, the filter is empty.
 #[inline(always)]
-pub(crate) fn is_strange(ends: &Ends) -> bool {
-    state::is_strange(&Subflows, &Loaded, ends)
+pub(crate) fn is_untracked(ends: &Ends) -> bool {
+    state::is_untracked(&Subflows, &Loaded, ends)
 }
 
 /// Are flows followed?

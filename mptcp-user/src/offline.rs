@@ -82,8 +82,8 @@ pub struct Config {
     /// What tags are made with. Nobody outside can aim at a bucket of tables that only live while a
     /// file is read, so that it need not be secret.
     pub seed: u64,
-    /// See [`Tables::takes_short_ways`].
-    pub takes_short_ways: bool,
+    /// See [`Tables::fast_path_enabled`].
+    pub fast_path_enabled: bool,
 }
 
 impl Default for Config {
@@ -100,7 +100,7 @@ impl Default for Config {
             limits: Limits::default(),
             sizes: Sizes::default(),
             seed: 0x6d70_7463_702d_7573,
-            takes_short_ways: true,
+            fast_path_enabled: true,
         }
     }
 }
@@ -235,7 +235,7 @@ impl Offline {
             length: bytes.len(),
             stripped_tags: 0,
             is_merged: buffer.segment_size != 0,
-            is_whole: self.config.takes_short_ways,
+            is_whole: self.config.fast_path_enabled,
         };
         self.count(whole, self.config.scope, buffer, now)
     }
@@ -248,7 +248,7 @@ impl Offline {
             length: captured.length as usize,
             stripped_tags: 0,
             is_merged: false,
-            is_whole: self.config.takes_short_ways,
+            is_whole: self.config.fast_path_enabled,
         };
         let frame = Unsegmented {
             slice,
@@ -313,12 +313,13 @@ impl Offline {
         work: &mut Work,
     ) -> Result<(), Passed> {
         work.route.flow.set(Flow::Unknown as u32);
-        let is_strange =
-            |ends: &_| !scope.is_tracking || state::is_strange(&self.subflows, &self.hashing, ends);
+        let is_untracked = |ends: &_| {
+            !scope.is_tracking || state::is_untracked(&self.subflows, &self.hashing, ends)
+        };
         let shape = if scope.is_layer_3 {
             Shape::Layer3
         } else {
-            packet::judge(&frame, || buffer.is_uncounted(), is_strange)
+            packet::judge(&frame, || buffer.is_uncounted(), is_untracked)
         };
         if let Some(passed) = shape.passed() {
             return Err(passed);
@@ -599,8 +600,8 @@ impl Tables for Offline {
         self.config.scope.is_verifying
     }
 
-    fn takes_short_ways(&self) -> bool {
-        self.config.takes_short_ways
+    fn fast_path_enabled(&self) -> bool {
+        self.config.fast_path_enabled
     }
 
     fn queue(&self) -> u32 {

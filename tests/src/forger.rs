@@ -205,7 +205,7 @@ fn next_number(engine: &Offline, flow: &FlowKey, now: u64) -> Option<u32> {
             let is_judged = facts & SubflowFacts::CLOSED == 0
                 && entry.ids.load(Relaxed) & NUMBERS == NUMBERS
                 && session.generation.load(Relaxed) == entry.generation.load(Relaxed);
-            is_judged.then(|| entry.ways[side as usize].next.load(Relaxed))
+            is_judged.then(|| entry.sides[side as usize].next.load(Relaxed))
         }
         Flow::HalfOpen => {
             let entry = engine.half_opens().slot(slot)?;

@@ -146,7 +146,7 @@ impl Kernel {
             policy,
             limits,
             sizes,
-            takes_short_ways: _,
+            fast_path_enabled: _,
             seed,
         } = config;
         let Scope {

@@ -68,7 +68,7 @@ impl Twins {
             kernel: None,
             offline: Offline::new(config),
             long: Offline::new(Config {
-                takes_short_ways: false,
+                fast_path_enabled: false,
                 ..config
             }),
             wire: None,

@@ -69,9 +69,9 @@ fn everywhere(kernel: &mut Kernel, frame: &[u8]) -> Result<Counted> {
     for program in [Program::XdpIngress, Program::TcIngress, Program::TcEgress] {
         all.push(counted(&kernel.run(program, frame)?));
     }
-    for takes_short_ways in [true, false] {
+    for fast_path_enabled in [true, false] {
         let mut engine = Offline::new(Config {
-            takes_short_ways,
+            fast_path_enabled,
             ..config()
         });
         engine.frame(frame, Buffer::ONE, 1);
@@ -563,9 +563,9 @@ fn random(numbers: &mut Numbers) -> Vec<u8> {
 #[test]
 fn counts_are_those_of_a_slow_reader_and_add_up() -> Result<()> {
     let mut kernel = Kernel::new()?;
-    let mut engines = [true, false].map(|takes_short_ways| {
+    let mut engines = [true, false].map(|fast_path_enabled| {
         Offline::new(Config {
-            takes_short_ways,
+            fast_path_enabled,
             ..config()
         })
     });

@@ -9,8 +9,8 @@ use crate::{
     packet::{Packet, Work},
     verifier::Forget,
     wire::{
-        AddAddr, CapableFlags, Dss, DssFlags, Fault, Found, JoinForm, MpCapable, MpFail,
-        MpFastclose, MpJoin, MpPrio, MpTcpRst, NO_NIBBLE, Options, RemoveAddr, SHORTS, Segment,
+        AddAddr, CapableFlags, Dss, DssFlags, Fault, JoinForm, MpCapable, MpFail, MpFastclose,
+        MpJoin, MpPrio, MpTcpRst, NO_NIBBLE, OptionOffsets, Options, RemoveAddr, SHORTS, Segment,
         Stage, Subtype, TcpFlags,
     },
 };
@@ -18,7 +18,7 @@ use crate::{
 /// Counts a packet whose options are a lone DSS ([`Dss::read_in_place`]) that belongs where it
 /// stands, as [`count`] does.
 #[inline(always)]
-pub fn count_lone_dss(packet: &Packet, fields: &Dss, events: &mut Events) {
+pub fn count_dss_segment(packet: &Packet, fields: &Dss, events: &mut Events) {
     let n = u64::from(packet.packets);
     events.option[Subtype::Dss as usize] += n;
     dss(fields, packet, n, events);
@@ -63,7 +63,7 @@ pub(crate) fn count(
 
 /// Counts the options themselves.
 #[inline(always)]
-fn tally(found: &Found, seen: u32, n: u64, verifier: &impl Forget, events: &mut Events) {
+fn tally(found: &OptionOffsets, seen: u32, n: u64, verifier: &impl Forget, events: &mut Events) {
     let last = verifier.forget(found.last) & 15;
     if verifier.forget(seen) == 1 << last && found.count(last as usize) == 1 {
         // One option, as nearly always.

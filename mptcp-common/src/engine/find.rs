@@ -21,12 +21,12 @@ pub fn find(work: &mut Work, tables: &impl Tables) {
 pub fn find_common(work: &mut Work, tables: &impl Tables) -> bool {
     let length = tables.forget(work.packet.options);
     work.route.session.set(0);
-    work.route.is_lone.set(0);
+    work.route.is_dss_alone.set(0);
     work.route.seen.set(0);
     if length == 0 {
         return true;
     }
-    if !tables.takes_short_ways() {
+    if !tables.fast_path_enabled() {
         return false;
     }
     if !work.packet.flags.any(TcpFlags::SYN | TcpFlags::RST)
@@ -34,7 +34,7 @@ pub fn find_common(work: &mut Work, tables: &impl Tables) -> bool {
     {
         work.dss = dss;
         work.route.seen.set(Subtype::Dss.bit());
-        work.route.is_lone.set(1);
+        work.route.is_dss_alone.set(1);
         return true;
     }
     !work.area.contains(KIND_MPTCP)

@@ -12,7 +12,7 @@ mod policy;
 mod stages;
 
 pub use self::{
-    count::{count_lone_dss, examine},
+    count::{count_dss_segment, examine},
     find::{find, find_common, parse, walk},
     packet::{direction, insert_ranges, packet},
     policy::Policy,

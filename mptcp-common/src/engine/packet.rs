@@ -7,7 +7,7 @@
 
 use crate::{
     counter::{Direction, Leaf, Role},
-    engine::{count::count_lone_dss, stages::Stages},
+    engine::{count::count_dss_segment, stages::Stages},
     packet::{Flow, Next, Work},
     state::{CHUNKS, HandshakeFacts, SubflowFacts, Tables},
     table::{Table, Word},
@@ -36,9 +36,9 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> L
     direct(stages, work, flow);
     if seen == 0 {
         route.valid.set(0);
-    } else if route.is_lone.get() != 0 {
+    } else if route.is_dss_alone.get() != 0 {
         let mut events = stages.events(route.direction.get());
-        count_lone_dss(&work.packet, &work.dss, &mut events);
+        count_dss_segment(&work.packet, &work.dss, &mut events);
         route.valid.set(seen);
     } else {
         stages.examine();
@@ -67,7 +67,7 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> L
         }
     }
     // Also one that the handshake has just made.
-    if route.flow.get() == Flow::SUBFLOW && !track::is_predicted(stages, work) {
+    if route.flow.get() == Flow::SUBFLOW && !track::take_fast_path(stages, work) {
         stages.established();
         let mut asked = route.next.get();
         if asked & Next::ACCEPT != 0 {
@@ -109,7 +109,7 @@ pub fn insert_ranges(stages: &impl Stages) {
         }
         stages.find_ranges();
         for _ in 0..CHUNKS {
-            if !work.insertion.has_chunks() {
+            if !work.range_search.has_chunks() {
                 break;
             }
             stages.walk_chunk();
@@ -121,7 +121,7 @@ pub fn insert_ranges(stages: &impl Stages) {
     }
     stages.find_runs();
     for _ in 0..CHUNKS {
-        if !work.recall.has_chunks() {
+        if !work.search.has_chunks() {
             break;
         }
         stages.walk_runs();

@@ -47,13 +47,13 @@ impl Shape {
 /// Looks at the first bytes of a frame. This is for every packet, so they are compared as they lie in memory,
 /// several fields at once.
 ///
-/// `is_uncounted` says that the buffer's packets still have to be counted, `is_strange` of a flow that nobody
+/// `is_uncounted` says that the buffer's packets still have to be counted, `is_untracked` of a flow that nobody
 /// follows it. Not for frames that begin with the IP header: those are [`Shape::Layer3`].
 #[inline(always)]
 pub fn judge<F: Frame>(
     frame: &F,
     is_uncounted: impl Fn() -> bool,
-    is_strange: impl Fn(&Ends) -> bool,
+    is_untracked: impl Fn(&Ends) -> bool,
 ) -> Shape {
     const fn word(bytes: [u8; 4]) -> u32 {
         u32::from_ne_bytes(bytes)
@@ -93,7 +93,7 @@ pub fn judge<F: Frame>(
                     ports: [head.get::<u16>(34).into(), head.get::<u16>(36).into()],
                     ipv6: false,
                 };
-                if is_strange(&ends) {
+                if is_untracked(&ends) {
                     return Shape::Done(Leaf::Tcp.into());
                 }
             }
@@ -146,7 +146,7 @@ pub fn judge<F: Frame>(
                 ],
                 ipv6: true,
             };
-            if is_strange(&ends) {
+            if is_untracked(&ends) {
                 return Shape::Done(Leaf::Tcp.into());
             }
         }

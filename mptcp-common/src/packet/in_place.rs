@@ -13,8 +13,8 @@ use crate::{
 
 /// A segment whose options are a timestamp and a DSS. One packet, and not a buffer of several.
 #[derive(Clone, Copy, Debug)]
-pub struct Lone {
-    /// The header, as far as [`engine::count_lone_dss`] and [`predict_flow`](crate::track::predict_flow)
+pub struct DssSegment {
+    /// The header, as far as [`engine::count_dss_segment`] and [`fast_path`](crate::track::fast_path)
     /// need it.
     pub packet: Packet,
     /// The DSS.
@@ -27,13 +27,13 @@ pub struct Lone {
 ///
 /// `is_data`: none without payload is looked for. Without `secrets` there is no tag.
 #[inline(always)]
-pub fn peek_lone<F: Frame>(
+pub fn read_dss_in_place<F: Frame>(
     frame: &F,
     shape: Shape,
     buffer: &Buffer,
     is_data: bool,
     secrets: Option<&impl Secrets>,
-) -> Option<Lone> {
+) -> Option<DssSegment> {
     // For each shape by itself: places that the compiler knows cost less.
     match shape {
         Shape::Ipv4 => {
@@ -55,8 +55,8 @@ fn lone(
     buffer: &Buffer,
     is_data: bool,
     secrets: Option<&impl Secrets>,
-) -> Option<Lone> {
-    let (size, flags) = judge_tcp(view, header, buffer)?;
+) -> Option<DssSegment> {
+    let (size, flags) = plain_header(view, header, buffer)?;
     if is_data && size == header.length {
         return None;
     }
@@ -68,21 +68,21 @@ fn lone(
     let dss = Dss::read_from(word, TIMESTAMP_WORDS, size - 20)?;
     let payload = header.length - size;
     let packet = packet(view, header, flags, payload, sender_is_second);
-    Some(Lone { packet, dss, tag })
+    Some(DssSegment { packet, dss, tag })
 }
 
 /// Bytes of the TCP header of an acknowledgment: two NOPs and a timestamp, and a DSS.
 const ACK_HEADER: u32 = 20 + 12 + 12;
 
 /// The same of a segment without payload, and with a DATA_ACK of 8 bytes alone: its frame is shorter than
-/// [`peek_lone`] needs it.
+/// [`read_dss_in_place`] needs it.
 #[inline(always)]
-pub fn peek_ack<F: Frame>(
+pub fn read_ack_in_place<F: Frame>(
     frame: &F,
     shape: Shape,
     buffer: &Buffer,
     secrets: Option<&impl Secrets>,
-) -> Option<Lone> {
+) -> Option<DssSegment> {
     match shape {
         Shape::Ipv4 => {
             let view = frame.view(0, IPV4_END + ACK_HEADER)?;
@@ -102,14 +102,14 @@ fn ack(
     header: &Header,
     buffer: &Buffer,
     secrets: Option<&impl Secrets>,
-) -> Option<Lone> {
+) -> Option<DssSegment> {
     const DSS: u32 = u32::from_ne_bytes([
         KIND_MPTCP,
         12,
         (Subtype::Dss as u8) << 4,
         DssFlags::ACK | DssFlags::ACK_8,
     ]);
-    let (size, flags) = judge_tcp(view, header, buffer)?;
+    let (size, flags) = plain_header(view, header, buffer)?;
     let at = header.at;
     if size != ACK_HEADER || header.length != ACK_HEADER || view.get::<u32>(at + 32) != DSS {
         return None;
@@ -122,13 +122,13 @@ fn ack(
         ..Dss::default()
     };
     let tag = tag(secrets, &Ends::of(&flow, header.ipv6));
-    Some(Lone { packet, dss, tag })
+    Some(DssSegment { packet, dss, tag })
 }
 
 /// The size and flags of a TCP header whose options begin with a timestamp, and that is of one packet, neither SYN
 /// nor RST.
 #[inline(always)]
-fn judge_tcp(view: &impl View, header: &Header, buffer: &Buffer) -> Option<(u32, TcpFlags)> {
+fn plain_header(view: &impl View, header: &Header, buffer: &Buffer) -> Option<(u32, TcpFlags)> {
     let at = header.at;
     let size = u32::from(view.get::<u8>(at + 12) >> 4) * 4;
     let flags = TcpFlags(view.get(at + 13));

@@ -1,6 +1,6 @@
 //! From a frame to the numbers of its TCP header and its option area.
 //!
-//! [`judge`] looks at the first bytes of every frame. [`peek_lone`] reads the segments
+//! [`judge`] looks at the first bytes of every frame. [`read_dss_in_place`] reads the segments
 //! that nearly all are where they lie; [`find_tcp`] walks the headers of any other.
 
 mod buffer;
@@ -20,8 +20,8 @@ pub use self::classify::{Shape, judge};
 pub use self::flow::FlowKey;
 pub use self::frame::{Buffer, Frame, View};
 pub use self::header::Header;
-pub use self::in_place::{Lone, peek_ack, peek_lone};
+pub use self::in_place::{DssSegment, read_ack_in_place, read_dss_in_place};
 pub use self::parse::{find_tcp, parse};
 pub use self::segment::Packet;
 pub(crate) use self::work::opposite;
-pub use self::work::{Flow, Insertion, Next, Recall, Route, UNREAD, Work};
+pub use self::work::{Flow, Next, RangeSearch, Route, RunSearch, UNREAD, Work};

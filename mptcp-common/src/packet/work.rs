@@ -6,7 +6,7 @@ use crate::{
     packet::{flow::FlowKey, segment::Packet},
     verifier::Forget,
     wire::{Allowed, Options},
-    wire::{Area, Dss, Found, checksum::fold},
+    wire::{Area, Dss, OptionOffsets, checksum::fold},
 };
 
 /// Everything about the packet in work. In the kernel it lies in a map: the verifier forgets what
@@ -17,7 +17,7 @@ pub struct Work {
     /// The option area.
     pub area: Area,
     /// Where its options stand.
-    pub found: Found,
+    pub found: OptionOffsets,
     /// The numbers of its DSS, if it has one.
     pub dss: Dss,
     /// The header.
@@ -35,9 +35,9 @@ pub struct Work {
     /// Of the kernel side: which second it is, and how many reports were made in it.
     pub reports: [Cell<u64>; 2],
     /// Data that is to be looked for in chunks of ranges, and remembered there.
-    pub insertion: Insertion,
+    pub range_search: RangeSearch,
     /// Data that is to be looked for in what its subflow has mapped.
-    pub recall: Recall,
+    pub search: RunSearch,
 }
 
 impl Work {
@@ -101,7 +101,7 @@ pub struct Route {
     /// Stages that the packet still needs, of [`Next`].
     pub next: Cell<u32>,
     /// 1 if its options are a lone DSS that belongs where it stands.
-    pub is_lone: Cell<u32>,
+    pub is_dss_alone: Cell<u32>,
     /// 0.
     pub reserved: Cell<u32>,
 }
@@ -181,7 +181,7 @@ pub(crate) fn opposite(direction: u32) -> u32 {
 /// so the verifier knows as much of it at the hundredth range as at the first.
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
-pub struct Insertion {
+pub struct RangeSearch {
     /// What was asked for, of each set: start and end.
     pub(crate) asked: [[Cell<u64>; 2]; 2],
     /// What the tags of the set's chunks are made with.
@@ -230,10 +230,10 @@ pub struct Insertion {
 }
 
 /// What is looked for in runs, and what was found. In the kernel it lies in a map, as
-/// [`Insertion`](super::ranges::Insertion).
+/// [`RangeSearch`](super::ranges::RangeSearch).
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
-pub struct Recall {
+pub struct RunSearch {
     /// A run that found no place in its subflow, 0 if there is none.
     pub(crate) spilled: Cell<u64>,
     /// Data sequence number of the first packet, and how far it lies from the subflow's.

@@ -47,8 +47,8 @@ pub(crate) fn provisional<M: Memory>(entry: &Subflow<M>) -> u64 {
     const SHOWN: u32 =
         SubflowFacts::JOINED | SubflowFacts::CONFIRMED | SubflowFacts::CONFIRMED << 1;
     let shown = u64::from(entry.flags.load() & SHOWN)
-        | entry.ways[0].bytes.load()
-        | entry.ways[1].bytes.load();
+        | entry.sides[0].bytes.load()
+        | entry.sides[1].bytes.load();
     // Of one that was there before the probe, no handshake was seen.
     is_zero(shown) & (is_zero(entry.created.load()) ^ 1)
 }

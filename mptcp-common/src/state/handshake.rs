@@ -30,7 +30,7 @@ pub struct HalfOpen<M: Memory> {
     pub tag: M::W64,
     /// When its first packet was seen.
     pub created: M::W64,
-    /// Of opener and responder: MP_CAPABLE keys, 0 where not known; MP_JOIN nonces, with their [`Offer`]s in the
+    /// Of opener and responder: MP_CAPABLE keys, 0 where not known; MP_JOIN nonces, with their [`WindowOffer`]s in the
     /// upper halves.
     pub secrets: [M::W64; 2],
     /// See [`HandshakeFacts`]; between the facts are kind and direction.
@@ -115,8 +115,8 @@ impl<M: Memory> HalfOpen<M> {
 
     /// What opener (0) or responder (1) said of its window.
     #[inline(always)]
-    pub(crate) fn offer(&self, end: usize) -> Offer {
-        Offer(if self.kind() == Kind::Join as u32 {
+    pub(crate) fn offer(&self, end: usize) -> WindowOffer {
+        WindowOffer(if self.kind() == Kind::Join as u32 {
             (self.secrets[end & 1].load() >> 32) as u32
         } else if end == 0 {
             self.session.load()
@@ -127,14 +127,14 @@ impl<M: Memory> HalfOpen<M> {
 
     /// Sets what the opener said of its window, of MP_CAPABLE, and forgets what the responder said.
     #[inline(always)]
-    pub(crate) fn set_offer(&self, offer: Offer) {
+    pub(crate) fn set_offer(&self, offer: WindowOffer) {
         self.session.store(offer.0);
         self.generation.store(0);
     }
 
     /// The same of the responder.
     #[inline(always)]
-    pub(crate) fn set_answer(&self, offer: Offer) {
+    pub(crate) fn set_answer(&self, offer: WindowOffer) {
         self.generation.store(offer.0);
     }
 
@@ -219,9 +219,9 @@ impl HandshakeFacts {
 /// What a SYN or a SYN/ACK says of its sender's window: the window in the lowest 16 bits, which is not scaled
 /// there, then the window scale in 4 bits, and a bit that tells whether it has one. 0 where nothing is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Offer(pub(crate) u32);
+pub(crate) struct WindowOffer(pub(crate) u32);
 
-impl Offer {
+impl WindowOffer {
     pub(crate) const NONE: Self = Self(0);
     const IS_SCALED: u32 = 1 << 20;
     const IS_KNOWN: u32 = 1 << 21;

@@ -41,7 +41,7 @@ pub(crate) fn look_up<T: Tables>(
 
 /// Does nobody follow this flow? False if that is not sure.
 #[inline(always)]
-pub fn is_strange(table: &impl Table, secrets: &impl Secrets, ends: &Ends) -> bool {
+pub fn is_untracked(table: &impl Table, secrets: &impl Secrets, ends: &Ends) -> bool {
     table.is_absent(flow_place(secrets, ends))
 }
 

@@ -1,7 +1,7 @@
 //! Mappings that a subflow remembers.
 
 use crate::{
-    state::subflow::{MAPPINGS, Mapping, Way},
+    state::subflow::{MAPPINGS, MappingSlot, SubflowSide},
     table::{Memory, Word},
     verifier::Forget,
     wire::after,
@@ -9,14 +9,14 @@ use crate::{
 
 /// A mapping, read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Map {
+pub(crate) struct Mapping {
     pub(crate) dsn: u64,
     pub(crate) ssn: u32,
     /// Bytes, without DATA_FIN; 0 if there is none.
     pub(crate) length: u32,
 }
 
-impl Map {
+impl Mapping {
     /// Of no bytes.
     pub(crate) const NONE: Self = Self {
         dsn: 0,
@@ -25,7 +25,7 @@ impl Map {
     };
 
     #[inline(always)]
-    pub(crate) fn read<M: Memory>(mapping: &Mapping<M>) -> Self {
+    pub(crate) fn read<M: Memory>(mapping: &MappingSlot<M>) -> Self {
         Self {
             dsn: mapping.dsn.load(),
             ssn: mapping.ssn.load(),
@@ -60,7 +60,7 @@ impl Map {
 /// What a new mapping is to those that are remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub(crate) enum Known {
+pub(crate) enum MappingMatch {
     /// Nothing like it.
     New = 0,
     /// The same was there.
@@ -69,41 +69,41 @@ pub(crate) enum Known {
     Altered = 2,
 }
 
-impl<M: Memory> Way<M> {
+impl<M: Memory> SubflowSide<M> {
     /// Compares a mapping with those of this ring.
     #[inline(always)]
-    pub(crate) fn compare(&self, map: Map, verifier: &impl Forget) -> Known {
+    pub(crate) fn compare(&self, map: Mapping, verifier: &impl Forget) -> MappingMatch {
         if self.is_newest(map) {
-            return Known::Same;
+            return MappingMatch::Same;
         }
         if !after(self.mapped_end.load(), map.ssn) {
             // Behind everything that was mapped, as most are.
-            return Known::New;
+            return MappingMatch::New;
         }
-        let mut known = Known::New as u32;
+        let mut known = MappingMatch::New as u32;
         for mapping in &self.mappings {
-            let other = Map::read(mapping);
+            let other = Mapping::read(mapping);
             if other.length == 0 {
                 continue;
             }
             if other == map {
-                return Known::Same;
+                return MappingMatch::Same;
             }
             let overlaps = other.holds(map.ssn) || map.holds(other.ssn);
             if overlaps && map.shift() != other.shift() {
-                known = verifier.forget(Known::Altered as u32);
+                known = verifier.forget(MappingMatch::Altered as u32);
             }
         }
-        if known == Known::Altered as u32 {
-            Known::Altered
+        if known == MappingMatch::Altered as u32 {
+            MappingMatch::Altered
         } else {
-            Known::New
+            MappingMatch::New
         }
     }
 
     /// Is it the mapping that came last?
     #[inline(always)]
-    pub(crate) fn is_newest(&self, map: Map) -> bool {
+    pub(crate) fn is_newest(&self, map: Mapping) -> bool {
         let newest = &self.mappings[self.newest.load() as usize & (MAPPINGS - 1)];
         newest.dsn.load() == map.dsn
             && newest.ssn.load() == map.ssn
@@ -112,7 +112,7 @@ impl<M: Memory> Way<M> {
 
     /// Remembers a mapping in the place of the oldest.
     #[inline(always)]
-    pub(crate) fn remember(&self, map: Map) {
+    pub(crate) fn remember(&self, map: Mapping) {
         let place = self.newest.load().wrapping_add(1);
         let mapping = &self.mappings[place as usize & (MAPPINGS - 1)];
         mapping.dsn.store(map.dsn);
@@ -127,11 +127,11 @@ impl<M: Memory> Way<M> {
 
     /// The number of a mapping that is remembered, in the order of their coming.
     #[inline(always)]
-    pub(crate) fn number_of(&self, map: Map) -> u32 {
+    pub(crate) fn number_of(&self, map: Mapping) -> u32 {
         let newest = self.newest.load();
         for age in 0..MAPPINGS as u32 {
             let number = newest.wrapping_sub(age);
-            if Map::read(&self.mappings[number as usize & (MAPPINGS - 1)]) == map {
+            if Mapping::read(&self.mappings[number as usize & (MAPPINGS - 1)]) == map {
                 return number;
             }
         }
@@ -140,29 +140,29 @@ impl<M: Memory> Way<M> {
 
     /// The mapping of a number, of which the lower 13 bits are known; of length 0 if it is forgotten.
     #[inline(always)]
-    pub(crate) fn numbered(&self, number: u32) -> Map {
+    pub(crate) fn numbered(&self, number: u32) -> Mapping {
         let age = self.newest.load().wrapping_sub(number) & 0x1fff;
         if age < MAPPINGS as u32 {
-            Map::read(&self.mappings[number as usize & (MAPPINGS - 1)])
+            Mapping::read(&self.mappings[number as usize & (MAPPINGS - 1)])
         } else {
-            Map::NONE
+            Mapping::NONE
         }
     }
 
     /// The remembered mapping that holds a byte, of length 0 if none does.
     #[inline(always)]
-    pub(crate) fn mapping_of(&self, relative: u32) -> Map {
+    pub(crate) fn mapping_of(&self, relative: u32) -> Mapping {
         let newest = self.newest.load() as usize & (MAPPINGS - 1);
-        let map = Map::read(&self.mappings[newest]);
+        let map = Mapping::read(&self.mappings[newest]);
         if map.holds(relative) {
             return map;
         }
         for mapping in &self.mappings {
-            let map = Map::read(mapping);
+            let map = Mapping::read(mapping);
             if map.holds(relative) {
                 return map;
             }
         }
-        Map::default()
+        Mapping::default()
     }
 }

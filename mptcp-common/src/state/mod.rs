@@ -31,24 +31,26 @@ pub use self::expiry::{
 };
 #[cfg(not(target_arch = "bpf"))]
 pub(crate) use self::handshake::MAX_SCALE;
-pub(crate) use self::handshake::Offer;
+pub(crate) use self::handshake::WindowOffer;
 pub use self::handshake::{HalfOpen, HandshakeFacts, Kind};
 pub(crate) use self::ids::{bit, clear_bit, set_bit};
 pub use self::limits::Limits;
 pub(crate) use self::lookup::{is_of_flow, key_of, look_up};
-pub use self::lookup::{is_strange, locate, prefetch};
-pub(crate) use self::mapping::{Known, Map};
+pub use self::lookup::{is_untracked, locate, prefetch};
+pub(crate) use self::mapping::{Mapping, MappingMatch};
 pub use self::pending::{PendingJoins, SLICES};
-pub(crate) use self::reset::{fill_way, reset_session, reset_side, reset_sums};
+pub(crate) use self::reset::{reset_session, reset_side, reset_subflow_side, reset_sums};
 pub use self::runs::has_kept_oldest;
 pub(crate) use self::runs::{is_needed, run_near};
 pub use self::session::{
-    GAPS, Keys, MAPPED, MAX_PENDING, Ranges, SENT, Session, SessionFacts, Side,
+    GAPS, Keys, MAPPED, MAX_PENDING, Ranges, SENT, Session, SessionFacts, SessionSide,
 };
 pub(crate) use self::set::{
     CHUNKED, DataBuffer, Relation, Set, TRIES, clip, partial_or_new, raise, range,
 };
-pub use self::subflow::{MAPPINGS, Mapping, RUNS, Subflow, SubflowFacts, Sum, SumFacts, Way};
+pub use self::subflow::{
+    MAPPINGS, MappingSlot, RUNS, Subflow, SubflowFacts, SubflowSide, Sum, SumFacts,
+};
 pub use self::tables::Tables;
 pub use self::tokens::BUCKETS;
 pub(crate) use self::tokens::Tokens;

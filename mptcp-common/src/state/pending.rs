@@ -11,12 +11,12 @@ use crate::{
         expiry::is_half_open_over,
         handshake::{HalfOpen, HandshakeFacts, Kind},
         limits::Limits,
-        session::{MAX_PENDING, Side},
+        session::{MAX_PENDING, SessionSide},
     },
     table::{Memory, Table, Word},
 };
 
-impl<M: Memory> Side<M> {
+impl<M: Memory> SessionSide<M> {
     /// Remembers the join in a slot of `half_opens`, of the session in the slot `session` and of its
     /// `generation`; returns how many others of this side are pending.
     #[inline(always)]

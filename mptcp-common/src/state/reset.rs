@@ -2,8 +2,8 @@
 
 use crate::{
     state::{
-        session::{Session, Side},
-        subflow::{Subflow, Way},
+        session::{Session, SessionSide},
+        subflow::{Subflow, SubflowSide},
     },
     table::{Memory, Word},
 };
@@ -24,7 +24,7 @@ pub(crate) fn reset_session<M: Memory>(session: &Session<M>, flags: u32, now: u6
 
 /// A side of which nothing is known but its token, and the first number that it maps.
 #[inline(always)]
-pub(crate) fn reset_side<M: Memory>(this: &Side<M>, token: u32, first: u64) {
+pub(crate) fn reset_side<M: Memory>(this: &SessionSide<M>, token: u32, first: u64) {
     this.highest.store(first);
     this.fin.store(0);
     this.token.store(token);
@@ -54,28 +54,32 @@ pub(crate) fn reset_sums<M: Memory>(subflow: &Subflow<M>) {
 }
 
 #[inline(always)]
-pub(crate) fn fill_way<M: Memory>(way: &Way<M>, base: u32, last_ack: u32) {
+pub(crate) fn reset_subflow_side<M: Memory>(
+    subflow_side: &SubflowSide<M>,
+    base: u32,
+    last_ack: u32,
+) {
     let first = base.wrapping_add(1);
-    way.base.store(base);
-    way.next.store(first);
-    way.acked.store(first);
-    way.fin.store(0);
-    way.unmapped.store(0);
-    way.unmapped_start.store(0);
-    way.unmapped_end.store(0);
-    way.newest.store(0);
-    way.mapped_end.store(1);
-    way.bad_option.store(0);
-    way.window_end.store(0);
-    way.packets.store(0);
-    way.bytes.store(0);
-    way.last_ack.store(last_ack);
-    for mapping in &way.mappings {
+    subflow_side.base.store(base);
+    subflow_side.next.store(first);
+    subflow_side.acked.store(first);
+    subflow_side.fin.store(0);
+    subflow_side.unmapped.store(0);
+    subflow_side.unmapped_start.store(0);
+    subflow_side.unmapped_end.store(0);
+    subflow_side.newest.store(0);
+    subflow_side.mapped_end.store(1);
+    subflow_side.bad_option.store(0);
+    subflow_side.window_end.store(0);
+    subflow_side.packets.store(0);
+    subflow_side.bytes.store(0);
+    subflow_side.last_ack.store(last_ack);
+    for mapping in &subflow_side.mappings {
         mapping.dsn.store(0);
         mapping.ssn.store(0);
         mapping.length.store(0);
     }
-    for run in &way.runs {
+    for run in &subflow_side.runs {
         run.store(0);
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     state::{
         session::Session,
-        subflow::{MAPPINGS, RUNS, Subflow, Way},
+        subflow::{MAPPINGS, RUNS, Subflow, SubflowSide},
     },
     table::{Memory, Word},
     wire::after_64,
@@ -33,7 +33,7 @@ pub(crate) fn is_needed(run: u64, acked: u64) -> bool {
     run != 0 && after_64(end(run), acked.wrapping_sub(SLACK) << run::SHIFT)
 }
 
-impl<M: Memory> Way<M> {
+impl<M: Memory> SubflowSide<M> {
     /// Adds the oldest mapping that is remembered to the runs, if it is not in them, since another one will take its
     /// place.
     ///
@@ -70,7 +70,7 @@ impl<M: Memory> Way<M> {
     }
 }
 
-/// [`Way::keep_oldest`] where no run that is needed gives way; returns false if one would have to.
+/// [`SubflowSide::keep_oldest`] where no run that is needed gives way; returns false if one would have to.
 #[inline(always)]
 pub fn has_kept_oldest<M: Memory>(
     subflow: &Subflow<M>,
@@ -78,7 +78,7 @@ pub fn has_kept_oldest<M: Memory>(
     sender: usize,
 ) -> bool {
     let acked = || session.sides[(sender ^ 1) & 1].data_ack.load();
-    subflow.ways[sender & 1].keep_oldest(acked, |_| false)
+    subflow.sides[sender & 1].keep_oldest(acked, |_| false)
 }
 
 /// The first data sequence number of a run, which is the nearest to `near` with these 40 bits, and its length in bytes.

@@ -27,7 +27,7 @@ pub const SENT: usize = 1;
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C, align(64))]
-pub struct Side<M: Memory> {
+pub struct SessionSide<M: Memory> {
     /// The highest DATA_ACK that it sent.
     pub data_ack: M::W64,
     /// The highest data sequence number that it mapped, plus 1.
@@ -88,7 +88,7 @@ pub struct Session<M: Memory> {
     /// When the newcomer came.
     pub over_limit: M::W64,
     /// Initiator and listener.
-    pub sides: [Side<M>; 2],
+    pub sides: [SessionSide<M>; 2],
 }
 
 /// Facts of a [`Session`]; those that exist per side are shifted by it.
@@ -162,5 +162,5 @@ pub struct Keys<M: Memory> {
 /// Pending joins of a side that are remembered, and so the highest limit of them.
 pub const MAX_PENDING: usize = 6;
 
-/// Of the two sets of a [`Side`], that of the data that was mapped.
+/// Of the two sets of a [`SessionSide`], that of the data that was mapped.
 pub const MAPPED: usize = 0;

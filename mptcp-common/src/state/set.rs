@@ -1,7 +1,7 @@
 //! Sets of data sequence numbers.
 
 use crate::{
-    state::session::{MAPPED, Ranges, SENT, Side},
+    state::session::{MAPPED, Ranges, SENT, SessionSide},
     table::{Memory, Word},
     verifier::Forget,
     wire::{after, after_64, expand},
@@ -51,7 +51,7 @@ pub(crate) struct Set<'a, M: Memory> {
 /// The least of [`Set::gaps`] with chunks.
 pub(crate) const CHUNKED: u32 = 1 << 8;
 
-impl<M: Memory> Side<M> {
+impl<M: Memory> SessionSide<M> {
     /// What this side mapped.
     #[inline(always)]
     pub(crate) fn mapped_set(&self) -> Set<'_, M> {

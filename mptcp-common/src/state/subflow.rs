@@ -8,7 +8,7 @@ use crate::table::{Entry, Memory, Word};
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C)]
-pub struct Mapping<M: Memory> {
+pub struct MappingSlot<M: Memory> {
     /// Data sequence number of its first byte.
     pub dsn: M::W64,
     /// Subflow sequence number of its first byte, relative.
@@ -27,7 +27,7 @@ pub const RUNS: usize = 8;
 #[derive(Debug, Zeroable)]
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C, align(64))]
-pub struct Way<M: Memory> {
+pub struct SubflowSide<M: Memory> {
     /// TCP sequence number of relative number 0; the first byte of data has 1.
     pub base: M::W32,
     /// Highest sequence number that was sent, plus 1. FIN not included.
@@ -58,7 +58,7 @@ pub struct Way<M: Memory> {
     /// Sequence number of the first byte that lies in no mapping, where there are any.
     pub unmapped_start: M::W32,
     /// A ring of mappings.
-    pub mappings: [Mapping<M>; MAPPINGS],
+    pub mappings: [MappingSlot<M>; MAPPINGS],
     /// What older mappings covered, the newest first (see [`runs`](super::runs)); 0 in an unused place.
     pub runs: [M::W64; RUNS],
 }
@@ -123,7 +123,7 @@ pub struct Subflow<M: Memory> {
     /// The mapping of each side whose checksum is being verified.
     pub sums: [Sum<M>; 2],
     /// What each side sends.
-    pub ways: [Way<M>; 2],
+    pub sides: [SubflowSide<M>; 2],
 }
 
 /// Facts of a [`Subflow`]; those that exist per side are shifted by it.
@@ -188,11 +188,11 @@ impl<M: Memory> Entry for Subflow<M> {
     fn fetch(&self) {
         self.tag.load();
         self.key[0].load();
-        for way in &self.ways {
-            way.base.load();
-            way.mappings[0].dsn.load();
-            way.mappings[MAPPINGS / 2].dsn.load();
-            way.runs[0].load();
+        for subflow_side in &self.sides {
+            subflow_side.base.load();
+            subflow_side.mappings[0].dsn.load();
+            subflow_side.mappings[MAPPINGS / 2].dsn.load();
+            subflow_side.runs[0].load();
         }
     }
 }

@@ -68,7 +68,7 @@ pub trait Tables: Forget {
     /// May what nearly every packet is take the way that is short for it? It has to say the same: a
     /// test compares.
     #[inline(always)]
-    fn takes_short_ways(&self) -> bool {
+    fn fast_path_enabled(&self) -> bool {
         true
     }
     /// The receive queue or CPU plus 1, 0 where that says nothing.
@@ -87,7 +87,7 @@ pub trait Tables: Forget {
         value
     }
 
-    /// [`Way::keep_oldest`] of what a side sends on a subflow, if there is room for it there.
+    /// [`SubflowSide::keep_oldest`] of what a side sends on a subflow, if there is room for it there.
     #[inline(always)]
     fn keep_oldest(
         &self,

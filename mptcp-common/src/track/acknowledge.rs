@@ -5,33 +5,34 @@ use crate::{
     packet::Next,
     state::{MAPPED, SessionFacts, SubflowFacts, Tables, raise},
     table::Word,
-    track::segment::Seen,
+    track::segment::SubflowSegment,
     wire::{Dss, DssFlags, Subtype, TcpFlags, after, after_64},
 };
 
 /// What the segment acknowledges of the other side's data, at the level of TCP.
 #[inline(always)]
-pub(crate) fn acknowledge<T: Tables>(seen: &Seen<'_, T>) {
-    if !seen.flags().any(TcpFlags::ACK) {
+pub(crate) fn acknowledge<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    if !segment.flags().any(TcpFlags::ACK) {
         return;
     }
-    let acknowledgment = seen.work.packet.acknowledgment;
-    if seen.way().last_ack.load() == acknowledgment {
+    let acknowledgment = segment.work.packet.acknowledgment;
+    if segment.own_side().last_ack.load() == acknowledgment {
         // As most data packets: the other direction's cache line is left alone.
         return;
     }
-    let other = seen.other_way();
+    let other = segment.peer_side();
     let (acked, next) = (other.acked.load(), other.next.load());
-    if seen.is_other(SubflowFacts::FIN) && after(acknowledgment, other.fin.load()) {
-        seen.subflow
+    if segment.is_other(SubflowFacts::FIN) && after(acknowledgment, other.fin.load()) {
+        segment
+            .subflow
             .flags
-            .or(SubflowFacts::FIN_ACKED << (seen.side ^ 1));
+            .or(SubflowFacts::FIN_ACKED << (segment.side ^ 1));
     }
-    if seen.subflow.ids.load() & SubflowFacts::NUMBERS << (seen.side ^ 1) == 0 {
+    if segment.subflow.ids.load() & SubflowFacts::NUMBERS << (segment.side ^ 1) == 0 {
         return;
     }
     if !after(acknowledgment, next.wrapping_add(1)) {
-        seen.way().last_ack.store(acknowledgment);
+        segment.own_side().last_ack.store(acknowledgment);
     }
     // The FIN's own number is not data.
     let reached = if after(acknowledgment, next) {
@@ -43,13 +44,13 @@ pub(crate) fn acknowledge<T: Tables>(seen: &Seen<'_, T>) {
         return;
     }
     other.acked.store(reached);
-    if seen.work.route.next.get() & Next::FALLEN_BACK == 0 {
-        seen.count(|events| events.fresh_ack += 1);
+    if segment.work.route.next.get() & Next::FALLEN_BACK == 0 {
+        segment.count(|events| events.fresh_ack += 1);
     }
     let unmapped = other.unmapped.load();
     if unmapped != 0 && !after(other.unmapped_end.load(), reached) {
         other.unmapped.store(0);
-        take_unmapped(seen, unmapped);
+        take_unmapped(segment, unmapped);
     }
 }
 
@@ -59,48 +60,48 @@ pub(crate) fn acknowledge<T: Tables>(seen: &Seen<'_, T>) {
 /// with DATA_ACKs has not fallen back, and one whose DATA_ACK goes beyond all that was mapped knew a mapping
 /// that was not seen here.
 #[inline(always)]
-fn take_unmapped<T: Tables>(seen: &Seen<'_, T>, packets: u32) {
+fn take_unmapped<T: Tables>(segment: &SubflowSegment<'_, T>, packets: u32) {
     let mut speaks_mptcp = false;
-    if seen.has(Subtype::Dss) && seen.work.dss.flags().all(DssFlags::ACK) {
-        let data_ack = seen
+    if segment.has(Subtype::Dss) && segment.work.dss.flags().all(DssFlags::ACK) {
+        let data_ack = segment
             .work
             .dss
-            .data_ack_near(seen.session.sides[seen.side & 1].data_ack.load());
-        let theirs = &seen.session.sides[(seen.side ^ 1) & 1];
+            .data_ack_near(segment.session.sides[segment.side & 1].data_ack.load());
+        let theirs = &segment.session.sides[(segment.side ^ 1) & 1];
         if after_64(data_ack, theirs.highest.load()) {
             return;
         }
         speaks_mptcp = true;
     }
     let falls_back = !speaks_mptcp
-        && seen.session.open.load() <= 1
-        && seen.session.flags.or(SessionFacts::FALLBACK) & SessionFacts::FALLBACK == 0;
-    seen.count_other(|events| {
+        && segment.session.open.load() <= 1
+        && segment.session.flags.or(SessionFacts::FALLBACK) & SessionFacts::FALLBACK == 0;
+    segment.count_other(|events| {
         events.no_mapping += u64::from(packets);
         events.fallback_no_mapping += u64::from(falls_back);
     });
-    seen.report(Happening::Error, 70);
+    segment.report(Happening::Error, 70);
     if falls_back {
-        seen.report(Happening::FellBack, Fallback::NoMapping as u32);
+        segment.report(Happening::FellBack, Fallback::NoMapping as u32);
     }
 }
 
 /// A DATA_ACK (RFC 8684 section 3.3.2).
 #[inline(always)]
-pub(crate) fn data_ack<T: Tables>(seen: &Seen<'_, T>, dss: &Dss) {
-    let ours = &seen.session.sides[seen.side & 1];
+pub(crate) fn data_ack<T: Tables>(segment: &SubflowSegment<'_, T>, dss: &Dss) {
+    let ours = &segment.session.sides[segment.side & 1];
     let highest = ours.data_ack.load();
     let value = dss.data_ack_near(highest);
-    let facts = seen.session.flags.load();
-    let is_known = facts & SessionFacts::KNOWN << (seen.side ^ 1) != 0;
+    let facts = segment.session.flags.load();
+    let is_known = facts & SessionFacts::KNOWN << (segment.side ^ 1) != 0;
     if is_known && !after_64(value, highest) {
         // As most data packets: the other side's cache line is left alone.
         return;
     }
-    let theirs = &seen.session.sides[(seen.side ^ 1) & 1];
+    let theirs = &segment.session.sides[(segment.side ^ 1) & 1];
     if !is_known {
         // Without the key of whose data this acknowledges, the first value is where it starts.
-        if seen.first_of_session(SessionFacts::ACK_STARTED) {
+        if segment.first_of_session(SessionFacts::ACK_STARTED) {
             ours.data_ack.store(value);
             return;
         }
@@ -108,18 +109,19 @@ pub(crate) fn data_ack<T: Tables>(seen: &Seen<'_, T>, dss: &Dss) {
         && after_64(value, theirs.next[MAPPED].load().wrapping_add(1))
     {
         // Beyond what was sent, or sent where the probe does not see it.
-        seen.count(|events| events.data_ack_beyond += seen.n());
+        segment.count(|events| events.data_ack_beyond += segment.n());
         return;
     }
     if raise(&ours.data_ack, value) {
-        seen.count(|events| events.fresh_data_ack += 1);
+        segment.count(|events| events.fresh_data_ack += 1);
         theirs.mapped_set().acknowledge(value);
         theirs.sent_set().acknowledge(value);
         let fin = theirs.fin.load();
-        if facts & SessionFacts::FIN << (seen.side ^ 1) != 0 && !after_64(fin, value) {
-            seen.session
+        if facts & SessionFacts::FIN << (segment.side ^ 1) != 0 && !after_64(fin, value) {
+            segment
+                .session
                 .flags
-                .or(SessionFacts::FIN_ACKED << (seen.side ^ 1));
+                .or(SessionFacts::FIN_ACKED << (segment.side ^ 1));
         }
     }
 }

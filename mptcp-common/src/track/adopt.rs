@@ -15,8 +15,8 @@ use crate::{
     },
     state::{
         HalfOpen, Kind, Limits, MAX_SCALE, RangeChunk, Session, SessionFacts, Subflow,
-        SubflowFacts, Tokens, fill_way, is_session_over, is_subflow_over, reset_session,
-        reset_side, reset_sums, set_bit,
+        SubflowFacts, Tokens, is_session_over, is_subflow_over, reset_session, reset_side,
+        reset_subflow_side, reset_sums, set_bit,
     },
     table::{self, Bucket, Memory, Table, Word},
 };
@@ -59,7 +59,7 @@ pub enum Adoption {
     /// It is followed from now on.
     Adopted,
     /// The programs know it.
-    Known,
+    MappingMatch,
     /// There is no room.
     Lost,
 }
@@ -109,8 +109,8 @@ pub fn session<T: Shared>(
     // In this order: programs free a handshake when they have made what comes of it.
     let has_begun = subflows.iter().any(|subflow| has_begun(tables, subflow));
     match tokens(tables, now).find(present.tokens[0]) {
-        Some((slot, side)) => (Adoption::Known, Some(Place { slot, side })),
-        None if has_begun => (Adoption::Known, None),
+        Some((slot, side)) => (Adoption::MappingMatch, Some(Place { slot, side })),
+        None if has_begun => (Adoption::MappingMatch, None),
         None => match open_session(tables, present, subflows.first(), now) {
             Some(slot) => {
                 let side = present.side;
@@ -130,7 +130,7 @@ pub fn subflow<T: Shared>(
 ) -> Adoption {
     let tag = tag(tables, &present.flow);
     if has_begun(tables, present) || table::find(tables.subflows(), tag).is_some() {
-        return Adoption::Known;
+        return Adoption::MappingMatch;
     }
     match open_subflow(tables, place, present, tag, now) {
         Some(()) => Adoption::Adopted,
@@ -295,9 +295,9 @@ fn fill_subflow<M: Memory>(entry: &Subflow<M>, present: &PresentSubflow, here: u
     entry.last_seen.store(now);
     entry.closed.store(0);
     for (end, base) in present.bases.into_iter().enumerate() {
-        let way = &entry.ways[end ^ here];
-        fill_way(way, base, 0);
-        way.mapped_end.store(0);
+        let subflow_side = &entry.sides[end ^ here];
+        reset_subflow_side(subflow_side, base, 0);
+        subflow_side.mapped_end.store(0);
     }
     entry.flags.store(flags);
 }

@@ -6,11 +6,11 @@ use crate::{
     packet::{Flow, Work, hash::Secrets},
     state::{
         HalfOpen, HandshakeFacts, Kind, Session, SessionFacts, Subflow, SubflowFacts, Tables,
-        Tokens, fill_way, is_session_over, is_subflow_over, key_of, provisional, reset_session,
-        reset_side, reset_sums,
+        Tokens, is_session_over, is_subflow_over, key_of, provisional, reset_session, reset_side,
+        reset_subflow_side, reset_sums,
     },
     table::{self, Bucket, Memory, Table, Word},
-    track::release::{free, leave, strand, token_of},
+    track::release::{count_rest, free, leave, token_of},
     wire::Key,
 };
 
@@ -50,7 +50,7 @@ pub fn open_session<T: Tables>(tables: &T, work: &Work) {
             route.next.set(0);
             route.flow.set(Flow::Unknown as u32);
             free(tables, entry, route.slot.get(), work.tag);
-            strand(tables, work);
+            count_rest(tables, work);
         }
     }
 }
@@ -163,7 +163,7 @@ pub fn open_subflow<T: Tables>(tables: &T, work: &Work) {
     let lose = || {
         tables.count(direction, |events| events.lost_subflows += 1);
         free(tables, entry, half_open_slot, tag);
-        strand(tables, work);
+        count_rest(tables, work);
     };
     let Some(session) = tables.sessions().slot(session_slot) else {
         return lose();
@@ -269,10 +269,10 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
         let side = (end as u32 ^ opener) as usize & 1;
         // Nothing is acknowledged anew by what the handshake has acknowledged.
         let acknowledged = bases[end ^ 1].wrapping_add(1);
-        fill_way(&subflow.ways[side], base, acknowledged);
+        reset_subflow_side(&subflow.sides[side], base, acknowledged);
         // The windows of a handshake are not scaled.
         let window_end = acknowledged.wrapping_add(offers[end].window());
-        subflow.ways[side].window_end.store(window_end);
+        subflow.sides[side].window_end.store(window_end);
     }
     for number in &subflow.alone {
         number.store(0);

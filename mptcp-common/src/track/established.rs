@@ -4,14 +4,14 @@ use crate::{
     counter::{Fallback, Happening},
     packet::Next,
     packet::Work,
-    state::{Map, SessionFacts, SubflowFacts, Tables, is_of_flow, since, ticks},
+    state::{Mapping, SessionFacts, SubflowFacts, Tables, is_of_flow, since, ticks},
     table::{Word, bump},
     track::{
         accept::is_next,
         acknowledge::{acknowledge, data_ack},
         mapping::{announce, announced},
         payload::payload,
-        segment::{Seen, touch},
+        segment::{SubflowSegment, touch},
     },
     wire::{DssFlags, Stage, Subtype, TcpFlags, after},
 };
@@ -22,81 +22,81 @@ const AFTER_CLOSE_TIME: u64 = 2_000_000_000;
 /// A packet of an established subflow.
 #[inline(always)]
 pub fn established<T: Tables>(tables: &T, work: &Work) {
-    let Some(seen) = Seen::new(tables, work) else {
+    let Some(segment) = SubflowSegment::new(tables, work) else {
         return;
     };
-    let (work, subflow, session) = (seen.work, seen.subflow, seen.session);
+    let (work, subflow, session) = (segment.work, segment.subflow, segment.session);
     if work.packet.flags.stage() != Stage::Later || !is_of_flow(subflow, work) {
         return;
     }
     if subflow.flags.load() & SubflowFacts::CLOSED != 0 {
-        after_close(&seen);
+        after_close(&segment);
         return;
     }
-    if work.route.next.get() & Next::ACCEPTED == 0 && !is_next(&seen) {
+    if work.route.next.get() & Next::ACCEPTED == 0 && !is_next(&segment) {
         work.route.ask(Next::ACCEPT);
         return;
     }
-    touch(&subflow.last_seen, seen.now);
-    touch(&session.last_seen, seen.now);
-    let way = seen.way();
-    bump(&way.packets, seen.n());
-    bump(&way.bytes, work.packet.payload.into());
-    if session.flags.load() & SessionFacts::PROVISIONAL != 0 && speaks(&seen) {
+    touch(&subflow.last_seen, segment.now);
+    touch(&session.last_seen, segment.now);
+    let subflow_side = segment.own_side();
+    bump(&subflow_side.packets, segment.n());
+    bump(&subflow_side.bytes, work.packet.payload.into());
+    if session.flags.load() & SessionFacts::PROVISIONAL != 0 && speaks(&segment) {
         session.flags.and(!SessionFacts::PROVISIONAL);
     }
     if session.flags.load() & SessionFacts::FALLBACK == 0 {
         if work.route.seen.get() & !work.route.valid.get() & !Subtype::Experimental.bit() != 0 {
-            way.bad_option.store(ticks(seen.now));
+            subflow_side.bad_option.store(ticks(segment.now));
         }
-        data(&seen);
-        if work.route.seen.get() & !Subtype::Dss.bit() != 0 && !seen.is_old() {
+        data(&segment);
+        if work.route.seen.get() & !Subtype::Dss.bit() != 0 && !segment.is_old() {
             work.route.ask(Next::SIGNALS);
         }
     } else {
         work.route.ask(Next::FALLEN_BACK);
-        if work.route.seen.get() != 0 && !seen.flags().any(TcpFlags::RST) {
-            seen.count(|events| events.option_after_fallback += seen.n());
+        if work.route.seen.get() != 0 && !segment.flags().any(TcpFlags::RST) {
+            segment.count(|events| events.option_after_fallback += segment.n());
         }
     }
-    if seen.flags().any(TcpFlags::RST) {
+    if segment.flags().any(TcpFlags::RST) {
         work.route.ask(Next::CLOSE);
         return;
     }
-    acknowledge(&seen);
+    acknowledge(&segment);
     let facts = subflow.flags.load();
     let end = work.packet.sequence.wrapping_add(work.packet.payload);
     // Behind a FIN comes no data, and its own number is none.
-    if after(end, way.next.load()) && facts & SubflowFacts::FIN << seen.side == 0 {
-        way.next.store(end);
+    if after(end, subflow_side.next.load()) && facts & SubflowFacts::FIN << segment.side == 0 {
+        subflow_side.next.store(end);
     }
     const BOTH: u32 = SubflowFacts::FIN_ACKED | SubflowFacts::FIN_ACKED << 1;
-    if (seen.flags().any(TcpFlags::FIN) && !seen.is_old()) || facts & BOTH == BOTH {
+    if (segment.flags().any(TcpFlags::FIN) && !segment.is_old()) || facts & BOTH == BOTH {
         work.route.ask(Next::CLOSE);
     }
 }
 
 /// Has the segment data, or a DATA_ACK?
 #[inline(always)]
-fn speaks<T: Tables>(seen: &Seen<'_, T>) -> bool {
-    seen.work.packet.payload != 0
-        || (seen.has(Subtype::Dss) && seen.work.dss.flags().all(DssFlags::ACK))
+fn speaks<T: Tables>(segment: &SubflowSegment<'_, T>) -> bool {
+    segment.work.packet.payload != 0
+        || (segment.has(Subtype::Dss) && segment.work.dss.flags().all(DssFlags::ACK))
 }
 
 /// An option on a subflow that was closed.
 #[inline(always)]
-fn after_close<T: Tables>(seen: &Seen<'_, T>) {
-    let closed = seen.subflow.closed.load();
-    if seen.work.route.seen.get() == 0
-        || seen.flags().any(TcpFlags::RST)
-        || since(closed, seen.now) <= AFTER_CLOSE_TIME
-        || seen.subflow.flags.or(SubflowFacts::AFTER_CLOSE) & SubflowFacts::AFTER_CLOSE != 0
+fn after_close<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    let closed = segment.subflow.closed.load();
+    if segment.work.route.seen.get() == 0
+        || segment.flags().any(TcpFlags::RST)
+        || since(closed, segment.now) <= AFTER_CLOSE_TIME
+        || segment.subflow.flags.or(SubflowFacts::AFTER_CLOSE) & SubflowFacts::AFTER_CLOSE != 0
     {
         return;
     }
-    let has_dss = seen.has(Subtype::Dss);
-    seen.report(Happening::Error, 53);
-    seen.count(|events| {
+    let has_dss = segment.has(Subtype::Dss);
+    segment.report(Happening::Error, 53);
+    segment.count(|events| {
         events.option_no_session += 1;
         if has_dss {
             events.dss_no_subflow += 1;
@@ -106,70 +106,70 @@ fn after_close<T: Tables>(seen: &Seen<'_, T>) {
 
 /// Mappings, DATA_ACK, DATA_FIN, and data without any of them.
 #[inline(always)]
-fn data<T: Tables>(seen: &Seen<'_, T>) {
-    let packet = &seen.work.packet;
-    if seen.has(Subtype::Dss) && seen.work.dss.flags().all(DssFlags::ACK) {
-        seen.first(SubflowFacts::CONFIRMED);
-        data_ack(seen, &seen.work.dss);
+fn data<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    let packet = &segment.work.packet;
+    if segment.has(Subtype::Dss) && segment.work.dss.flags().all(DssFlags::ACK) {
+        segment.first(SubflowFacts::CONFIRMED);
+        data_ack(segment, &segment.work.dss);
     }
-    if seen.work.route.seen.get() == 0 && !seen.flags().any(TcpFlags::RST) {
-        plain(seen);
+    if segment.work.route.seen.get() == 0 && !segment.flags().any(TcpFlags::RST) {
+        plain(segment);
     }
     const MAPS: u32 = Subtype::Dss.bit() | Subtype::MpCapable.bit();
-    let mut map = Map::NONE;
-    if seen.work.route.valid.get() & MAPS != 0 {
-        let announced = announced(seen);
-        if seen.tables.forget(announced.is_there) != 0 {
-            map = announce(seen, &announced);
+    let mut map = Mapping::NONE;
+    if segment.work.route.valid.get() & MAPS != 0 {
+        let announced = announced(segment);
+        if segment.tables.forget(announced.is_there) != 0 {
+            map = announce(segment, &announced);
         }
     }
-    let map = map.forgotten(seen.tables);
+    let map = map.forgotten(segment.tables);
     // The third segment of the handshake is not yet a word.
     const THIRD: u32 = Subtype::MpCapable.bit() | Subtype::MpJoin.bit();
-    if seen.work.route.valid.get() & THIRD == 0 {
-        seen.first(SubflowFacts::SPOKEN);
+    if segment.work.route.valid.get() & THIRD == 0 {
+        segment.first(SubflowFacts::SPOKEN);
     }
     // An infinite mapping has just ended all mappings.
-    let facts = seen.session.flags.load();
-    let is_mapped = facts & SessionFacts::FALLBACK == 0 && seen.is(SubflowFacts::FOLLOWED);
+    let facts = segment.session.flags.load();
+    let is_mapped = facts & SessionFacts::FALLBACK == 0 && segment.is(SubflowFacts::FOLLOWED);
     if packet.payload > 0 && !packet.is_fragment && is_mapped {
-        payload(seen, map);
-        if facts & SessionFacts::CHECKSUM != 0 && seen.tables.verifies_checksums() {
-            seen.work.route.ask(Next::CHECKSUM);
+        payload(segment, map);
+        if facts & SessionFacts::CHECKSUM != 0 && segment.tables.verifies_checksums() {
+            segment.work.route.ask(Next::CHECKSUM);
         }
     }
 }
 
 /// A segment without an MPTCP option, not a reset.
 #[inline(always)]
-fn plain<T: Tables>(seen: &Seen<'_, T>) {
-    let packet = &seen.work.packet;
-    if packet.payload > 0 && seen.first(SubflowFacts::BARE) {
-        seen.count(|events| events.bare_data += 1);
+fn plain<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    let packet = &segment.work.packet;
+    if packet.payload > 0 && segment.first(SubflowFacts::BARE) {
+        segment.count(|events| events.bare_data += 1);
     }
-    if seen.is(SubflowFacts::CONFIRMED)
-        || !seen.flags().any(TcpFlags::ACK)
-        || seen.is_other(SubflowFacts::FIN)
+    if segment.is(SubflowFacts::CONFIRMED)
+        || !segment.flags().any(TcpFlags::ACK)
+        || segment.is_other(SubflowFacts::FIN)
     {
         return;
     }
-    let other = seen.other_way();
+    let other = segment.peer_side();
     let acknowledges = after(packet.acknowledgment, other.acked.load())
-        && seen.is_other(SubflowFacts::MAPPED)
+        && segment.is_other(SubflowFacts::MAPPED)
         && !after(packet.acknowledgment, other.next.load());
-    if seen.is(SubflowFacts::SPOKEN) && !acknowledges {
+    if segment.is(SubflowFacts::SPOKEN) && !acknowledges {
         return;
     }
-    let is_initial = seen.subflow.flags.load() & SubflowFacts::JOINED == 0;
+    let is_initial = segment.subflow.flags.load() & SubflowFacts::JOINED == 0;
     if is_initial
-        && seen.session.open.load() <= 1
-        && seen.session.flags.load() & SessionFacts::JOINED == 0
+        && segment.session.open.load() <= 1
+        && segment.session.flags.load() & SessionFacts::JOINED == 0
     {
-        if seen.session.flags.or(SessionFacts::FALLBACK) & SessionFacts::FALLBACK == 0 {
-            seen.count(|events| events.fallback_plain_ack += 1);
-            seen.report(Happening::FellBack, Fallback::PlainSegment as u32);
+        if segment.session.flags.or(SessionFacts::FALLBACK) & SessionFacts::FALLBACK == 0 {
+            segment.count(|events| events.fallback_plain_ack += 1);
+            segment.report(Happening::FellBack, Fallback::PlainSegment as u32);
         }
     } else {
-        seen.first(SubflowFacts::PLAIN_ACK);
+        segment.first(SubflowFacts::PLAIN_ACK);
     }
 }

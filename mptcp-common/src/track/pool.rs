@@ -3,7 +3,7 @@
 use core::cell::Cell;
 
 use crate::{
-    packet::Insertion,
+    packet::RangeSearch,
     state::{
         CHUNKED, CHUNKS, DataBuffer, GAPS, HOLD_TIME, RangeChunk, Relation, SENT, Set, TRIES,
         Tables, clip, is_chunk_free, partial_or_new, raise, range, since,
@@ -35,7 +35,7 @@ pub(crate) fn chunks(present: u32) -> u32 {
 /// The chunks of one set.
 pub(crate) struct Pool<'a, T> {
     pub(crate) tables: &'a T,
-    pub(crate) insertion: &'a Insertion,
+    pub(crate) range_search: &'a RangeSearch,
     pub(crate) now: u64,
 }
 
@@ -59,7 +59,7 @@ enum Met {
     Apart,
 }
 
-impl Insertion {
+impl RangeSearch {
     /// Are there chunks that were not looked at?
     #[inline(always)]
     pub(crate) fn has_chunks(&self) -> bool {
@@ -115,12 +115,12 @@ impl Insertion {
 }
 
 impl<'a, T: Tables> Pool<'a, T> {
-    /// Those that `insertion` is about.
+    /// Those that `range_search` is about.
     #[inline(always)]
-    pub(crate) fn new(tables: &'a T, insertion: &'a Insertion) -> Self {
+    pub(crate) fn new(tables: &'a T, range_search: &'a RangeSearch) -> Self {
         Self {
             tables,
-            insertion,
+            range_search,
             now: tables.now() & !RangeChunk::<T::Memory>::RUNS,
         }
     }
@@ -137,65 +137,65 @@ impl<'a, T: Tables> Pool<'a, T> {
     pub(crate) fn begin_with(&self, [slot, generation]: [u32; 2], name: u64) {
         let owner = u64::from(slot) << 32 | u64::from(generation);
         let key = table::mix(self.tables.seed(), owner) ^ name;
-        let insertion = self.insertion;
-        insertion.key.set(key);
-        insertion.owner[0].set(slot);
-        insertion.owner[1].set(generation);
+        let range_search = self.range_search;
+        range_search.key.set(key);
+        range_search.owner[0].set(slot);
+        range_search.owner[1].set(generation);
     }
 
     /// Looks at all ranges in the session.
     #[inline(always)]
     pub(crate) fn find_in_session(&self, set: &Set<'_, T::Memory>, start: u64, end: u64) {
-        let insertion = self.insertion;
+        let range_search = self.range_search;
         let next = set.next.load();
         let before = set.gaps.load();
-        insertion.before.set(before);
-        insertion.begin(next, start, end);
-        let is_inside = if insertion.tries.get() == 0 {
+        range_search.before.set(before);
+        range_search.begin(next, start, end);
+        let is_inside = if range_search.tries.get() == 0 {
             !after_64(end, next)
         } else {
-            !after(insertion.to.get(), next as u32)
+            !after(range_search.to.get(), next as u32)
         };
         if is_inside {
-            insertion.is_inside.set(1);
+            range_search.is_inside.set(1);
             return;
         }
         for (word, i) in set.above.iter().zip(0..) {
             let range = word.load();
             if range == 0 {
-                insertion.spare.set(i);
+                range_search.spare.set(i);
                 continue;
             }
-            match insertion.meet(range) {
+            match range_search.meet(range) {
                 Met::Inside => {
-                    insertion.is_inside.set(1);
+                    range_search.is_inside.set(1);
                     return;
                 }
                 Met::Joined => {
                     // If it is another one now, another CPU has made it part of something greater.
                     word.replace(range, 0);
-                    insertion.spare.set(i);
+                    range_search.spare.set(i);
                 }
-                Met::Apart => bump(&insertion.used),
+                Met::Apart => bump(&range_search.used),
             }
         }
-        insertion.chunks.set(chunks(before));
+        range_search.chunks.set(chunks(before));
     }
 
     /// As [`Set::insert`], of what was looked for in all ranges.
     #[inline(always)]
     pub(crate) fn insert(&self, set: &Set<'_, T::Memory>) -> Relation {
-        let insertion = self.insertion;
-        if insertion.is_inside.get() != 0 && insertion.tries.get() == 0 {
+        let range_search = self.range_search;
+        if range_search.is_inside.get() != 0 && range_search.tries.get() == 0 {
             return Relation::Inside;
         }
-        let relation = partial_or_new(insertion.relation.get());
-        if insertion.is_inside.get() != 0 {
+        let relation = partial_or_new(range_search.relation.get());
+        if range_search.is_inside.get() != 0 {
             return relation;
         }
-        let (from, to) = (insertion.from.get(), insertion.to.get());
-        let (used, spare) = (insertion.used.get(), insertion.spare.get());
-        if !after(from, insertion.next.get()) {
+        let (from, to) = (range_search.from.get(), range_search.to.get());
+        let (used, spare) = (range_search.used.get(), range_search.spare.get());
+        if !after(from, range_search.next.get()) {
             self.settle(set, used);
             raise(set.next, expand(set.next.load(), to));
             return relation;
@@ -211,7 +211,7 @@ impl<'a, T: Tables> Pool<'a, T> {
             Placed::There => relation,
             Placed::NoRoom => Relation::Lost,
             Placed::Meddled => {
-                bump(&insertion.tries);
+                bump(&range_search.tries);
                 Relation::Lost
             }
         }
@@ -227,8 +227,8 @@ impl<'a, T: Tables> Pool<'a, T> {
                 Placed::Meddled
             }
         };
-        let insertion = self.insertion;
-        let (number, place) = (insertion.number.get(), insertion.place.get());
+        let range_search = self.range_search;
+        let (number, place) = (range_search.number.get(), range_search.place.get());
         if number < CHUNKS {
             return placed(self.put(set, number, place, range));
         }
@@ -249,8 +249,11 @@ impl<'a, T: Tables> Pool<'a, T> {
     /// in the table may be others', so that it is not the same one for each range.
     #[inline(always)]
     fn next_number(&self, range: u64) -> u32 {
-        let insertion = self.insertion;
-        let (missing, chunks) = (insertion.missing.get(), chunks(insertion.before.get()));
+        let range_search = self.range_search;
+        let (missing, chunks) = (
+            range_search.missing.get(),
+            chunks(range_search.before.get()),
+        );
         let choice = table::mix(0, range) as u32;
         if missing < CHUNKS && (choice & 1 != 0 || chunks >= CHUNKS) {
             return missing;
@@ -262,8 +265,8 @@ impl<'a, T: Tables> Pool<'a, T> {
     /// Says how many ranges are in the session and, if there are none left in chunks, that it has none.
     #[inline(always)]
     fn settle(&self, set: &Set<'_, T::Memory>, used: u32) {
-        let before = self.insertion.before.get();
-        let kept = if self.insertion.left.get() == 0 {
+        let before = self.range_search.before.get();
+        let kept = if self.range_search.left.get() == 0 {
             gaps::TAKING
         } else {
             !gaps::RANGES
@@ -275,7 +278,7 @@ impl<'a, T: Tables> Pool<'a, T> {
     /// The tag of a chunk.
     #[inline(always)]
     pub(crate) fn tag(&self, number: u32) -> u64 {
-        table::tag(table::mix(self.insertion.key.get(), number.into()))
+        table::tag(table::mix(self.range_search.key.get(), number.into()))
     }
 
     /// The chunk with a number.
@@ -287,8 +290,8 @@ impl<'a, T: Tables> Pool<'a, T> {
     /// Counts the packets, of `size` bytes each but the last, that lie in ranges of the chunk at hand.
     #[inline(always)]
     fn count_packets(&self, chunk: &RangeChunk<T::Memory>, size: u32) {
-        let insertion = self.insertion;
-        let [start, end] = &insertion.asked[SENT];
+        let range_search = self.range_search;
+        let [start, end] = &range_search.asked[SENT];
         let start = start.get();
         let buffer = DataBuffer {
             start: start as u32,
@@ -296,48 +299,48 @@ impl<'a, T: Tables> Pool<'a, T> {
             length: end.get().wrapping_sub(start) as u32,
         };
         for word in &chunk.ranges {
-            let packets = buffer.packets_in(word.load(), insertion.next.get());
-            insertion.again.set(insertion.again.get() + packets);
+            let packets = buffer.packets_in(word.load(), range_search.next.get());
+            range_search.again.set(range_search.again.get() + packets);
         }
     }
 
     /// Looks at all ranges of the chunk at hand. A buffer's packets but the last have `size` bytes.
     #[inline(always)]
     pub(crate) fn walk(&self, size: u32) {
-        let insertion = self.insertion;
-        let number = insertion.at.get();
-        insertion.at.set(number + 1);
+        let range_search = self.range_search;
+        let number = range_search.at.get();
+        range_search.at.set(number + 1);
         let Some(chunk) = self.find(number) else {
-            insertion.missing.set(number);
+            range_search.missing.set(number);
             return;
         };
-        let is_buffer = insertion.which.get() == SENT as u32 && insertion.packets.get() > 1;
-        if is_buffer && size != 0 && insertion.tries.get() == 0 {
+        let is_buffer = range_search.which.get() == SENT as u32 && range_search.packets.get() > 1;
+        if is_buffer && size != 0 && range_search.tries.get() == 0 {
             self.count_packets(chunk, size);
         }
         let seen = chunk.seen.load();
-        insertion.here.set(0);
+        range_search.here.set(0);
         for (word, i) in chunk.ranges.iter().zip(0..) {
             let range = word.load();
             if range == 0 {
-                insertion.place.set(i);
-                insertion.number.set(number);
+                range_search.place.set(i);
+                range_search.number.set(number);
                 continue;
             }
-            match insertion.meet(range) {
+            match range_search.meet(range) {
                 Met::Inside => {
-                    insertion.is_inside.set(1);
-                    insertion.chunks.set(0);
+                    range_search.is_inside.set(1);
+                    range_search.chunks.set(0);
                     return;
                 }
                 Met::Joined => {
                     word.replace(range, 0);
                 }
-                Met::Apart => bump(&insertion.here),
+                Met::Apart => bump(&range_search.here),
             }
         }
-        let here = insertion.here.get();
-        insertion.left.set(insertion.left.get() + here);
+        let here = range_search.here.get();
+        range_search.left.set(range_search.left.get() + here);
         // Since when it is empty is kept.
         let empty = RangeChunk::<T::Memory>::EMPTY;
         let now = self.now & !empty | u64::from(here == 0);
@@ -431,8 +434,8 @@ impl<'a, T: Tables> Pool<'a, T> {
         for word in &chunk.ranges {
             word.store(0);
         }
-        chunk.session.store(self.insertion.owner[0].get());
-        chunk.generation.store(self.insertion.owner[1].get());
+        chunk.session.store(self.range_search.owner[0].get());
+        chunk.generation.store(self.range_search.owner[1].get());
         chunk.seen.store(now);
         chunk.tag.store(tag);
         true

@@ -20,12 +20,12 @@
 use crate::{
     packet::Next,
     packet::Work,
-    state::{MAPPED, Map, Relation, SENT, Tables},
+    state::{MAPPED, Mapping, Relation, SENT, Tables},
     table::Word,
     track::{
         pool::{ATTEMPTS, Pool},
         repeats::{count_lost, count_mapped, count_sent},
-        segment::Seen,
+        segment::SubflowSegment,
     },
 };
 
@@ -33,70 +33,73 @@ use crate::{
 /// at the ranges that are in the session.
 #[inline(always)]
 pub fn find_ranges<T: Tables>(tables: &T, work: &Work) {
-    let (route, insertion) = (&work.route, &work.insertion);
+    let (route, range_search) = (&work.route, &work.range_search);
     let asked = route.next.get();
     let which = usize::from(asked & Next::MAPPED_RANGES == 0);
     route.next.set(asked & !(Next::MAPPED_RANGES << which));
-    insertion.chunks.set(0);
-    let Some(seen) = Seen::new(tables, work) else {
-        insertion.which.set(u32::MAX);
-        insertion.tries.set(0);
+    range_search.chunks.set(0);
+    let Some(segment) = SubflowSegment::new(tables, work) else {
+        range_search.which.set(u32::MAX);
+        range_search.tries.set(0);
         return;
     };
     // By an index that the verifier does not know: it looks at what is behind once, and not once per set.
     let which = tables.forget(which as u32) as usize & 1;
-    insertion.which.set(which as u32);
-    let (slot, generation) = (seen.subflow.session.load(), seen.session.generation.load());
-    let pool = Pool::new(tables, insertion);
-    pool.begin([slot, generation], seen.side & 1, which);
-    let [start, end] = &insertion.asked[which];
-    let set = seen.session.sides[seen.side & 1].set(which);
+    range_search.which.set(which as u32);
+    let (slot, generation) = (
+        segment.subflow.session.load(),
+        segment.session.generation.load(),
+    );
+    let pool = Pool::new(tables, range_search);
+    pool.begin([slot, generation], segment.side & 1, which);
+    let [start, end] = &range_search.asked[which];
+    let set = segment.session.sides[segment.side & 1].set(which);
     pool.find_in_session(&set, start.get(), end.get());
 }
 
 /// Looks at the ranges of the next chunk of the set.
 #[inline(always)]
 pub fn walk_chunk<T: Tables>(tables: &T, work: &Work) {
-    Pool::new(tables, &work.insertion).walk(work.packet.segment_size);
+    Pool::new(tables, &work.range_search).walk(work.packet.segment_size);
 }
 
 /// Inserts what was looked for, and counts it.
 #[inline(always)]
 pub fn insert_range<T: Tables>(tables: &T, work: &Work) {
-    let insertion = &work.insertion;
-    let which = insertion.which.get();
-    let Some(seen) = Seen::new(tables, work).filter(|_| which <= SENT as u32) else {
+    let range_search = &work.range_search;
+    let which = range_search.which.get();
+    let Some(segment) = SubflowSegment::new(tables, work).filter(|_| which <= SENT as u32) else {
         return;
     };
     // By an index that the compiler does not know to be in range: else it leaves the mask out, and the verifier of
     // Linux 6.1 has lost the comparison.
     let which = tables.forget(which) as usize & 1;
-    let set = seen.session.sides[seen.side & 1].set(which);
-    let tries = insertion.tries.get();
-    let relation = Pool::new(tables, insertion).insert(&set);
-    if tries < insertion.tries.get() && tries < ATTEMPTS - 1 {
-        seen.work.route.ask(Next::MAPPED_RANGES << which);
+    let set = segment.session.sides[segment.side & 1].set(which);
+    let tries = range_search.tries.get();
+    let relation = Pool::new(tables, range_search).insert(&set);
+    if tries < range_search.tries.get() && tries < ATTEMPTS - 1 {
+        segment.work.route.ask(Next::MAPPED_RANGES << which);
         return;
     }
-    insertion.tries.set(0);
+    range_search.tries.set(0);
     if which == MAPPED {
-        count_mapped(&seen, relation);
+        count_mapped(&segment, relation);
         return;
     }
     let again = match relation {
-        Relation::Inside => insertion.packets.get(),
+        Relation::Inside => range_search.packets.get(),
         Relation::Lost => {
-            count_lost(&seen);
+            count_lost(&segment);
             0
         }
-        Relation::New | Relation::Partial => insertion.again.get(),
+        Relation::New | Relation::Partial => range_search.again.get(),
     };
     if again != 0 {
-        let map = Map {
-            dsn: insertion.shift.get(),
-            ..Map::NONE
+        let map = Mapping {
+            dsn: range_search.shift.get(),
+            ..Mapping::NONE
         };
-        let start = insertion.asked[SENT][0].get();
-        count_sent(&seen, map, start, again, insertion.by_tcp.get());
+        let start = range_search.asked[SENT][0].get();
+        count_sent(&segment, map, start, again, range_search.by_tcp.get());
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn leave<T: Tables>(tables: &T, subflow: &Subflow<T::Memory>, now: u6
 /// The packet in work ended its handshake without a subflow: the other packets of its buffer find none, and are
 /// stray.
 #[inline(always)]
-pub(crate) fn strand<T: Tables>(tables: &T, work: &Work) {
+pub(crate) fn count_rest<T: Tables>(tables: &T, work: &Work) {
     let others = u64::from(work.packet.packets) - 1;
     if others != 0 && work.route.seen.get() != 0 {
         tables.count(work.route.direction.get(), |events| {

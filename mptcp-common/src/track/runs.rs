@@ -10,16 +10,16 @@
 
 use crate::{
     packet::Work,
-    packet::{Next, Recall, packets_from},
+    packet::{Next, RunSearch, packets_from},
     state::run_near,
-    state::{CHUNK_RANGES, CHUNKS, Map, RangeChunk, Tables, is_needed},
+    state::{CHUNK_RANGES, CHUNKS, Mapping, RangeChunk, Tables, is_needed},
     table::Word,
-    track::{pool::Pool, segment::Seen},
+    track::{pool::Pool, segment::SubflowSegment},
     verifier::Forget,
     wire::expand,
 };
 
-impl Recall {
+impl RunSearch {
     /// Are there chunks that were not looked at?
     #[inline(always)]
     pub(crate) fn has_chunks(&self) -> bool {
@@ -46,73 +46,79 @@ impl Recall {
 /// Looks at what is remembered in the subflow.
 #[inline(always)]
 pub fn find_runs<T: Tables>(tables: &T, work: &Work) {
-    let recall = &work.recall;
+    let search = &work.search;
     work.route.next.set(work.route.next.get() & !Next::RUNS);
-    recall.here.set(0);
-    recall.at.set(CHUNKS);
-    recall.number.set(CHUNKS);
-    let Some(seen) = Seen::new(tables, work) else {
+    search.here.set(0);
+    search.at.set(CHUNKS);
+    search.number.set(CHUNKS);
+    let Some(segment) = SubflowSegment::new(tables, work) else {
         return;
     };
-    let (way, size) = (seen.way(), work.packet.segment_size);
-    let acked = seen.session.sides[(seen.side ^ 1) & 1].data_ack.load();
-    recall.acked.set(acked);
-    if recall.packets.get() != 0 {
-        for mapping in &way.mappings {
-            let map = Map::read(mapping);
-            if map.shift() != recall.shift.get() {
-                recall.look(tables, size, map.dsn, map.length);
+    let (subflow_side, size) = (segment.own_side(), work.packet.segment_size);
+    let acked = segment.session.sides[(segment.side ^ 1) & 1]
+        .data_ack
+        .load();
+    search.acked.set(acked);
+    if search.packets.get() != 0 {
+        for mapping in &subflow_side.mappings {
+            let map = Mapping::read(mapping);
+            if map.shift() != search.shift.get() {
+                search.look(tables, size, map.dsn, map.length);
             }
         }
-        for run in &way.runs {
-            recall.look_in_run(tables, size, run.load());
+        for run in &subflow_side.runs {
+            search.look_in_run(tables, size, run.load());
         }
-        recall.look_in_run(tables, size, recall.spilled.get());
+        search.look_in_run(tables, size, search.spilled.get());
         /// Nothing that is further away is sent.
         const REACH: u32 = 1 << 31;
-        let alone = seen.subflow.alone[seen.side & 1].load();
+        let alone = segment.subflow.alone[segment.side & 1].load();
         if alone != 0 {
-            let alone = expand(recall.first.get(), alone);
-            recall.look(tables, size, alone.wrapping_sub(REACH.into()), REACH);
+            let alone = expand(search.first.get(), alone);
+            search.look(tables, size, alone.wrapping_sub(REACH.into()), REACH);
         }
     }
-    if recall.spilled.get() != 0 || recall.here.get() < recall.packets.get() {
-        recall.at.set(0);
-        let owner = [seen.subflow.session.load(), seen.session.generation.load()];
+    if search.spilled.get() != 0 || search.here.get() < search.packets.get() {
+        search.at.set(0);
+        let owner = [
+            segment.subflow.session.load(),
+            segment.session.generation.load(),
+        ];
         // Connections of the same place begin with other numbers. A set has no bit of these in its name.
-        let connection = u64::from(way.base.load()) << 32 | u64::from(work.route.slot.get()) << 12;
-        let name = connection ^ ((4 | seen.side as u64) << 8);
-        Pool::new(tables, &work.insertion).begin_with(owner, name);
+        let connection =
+            u64::from(subflow_side.base.load()) << 32 | u64::from(work.route.slot.get()) << 12;
+        let name = connection ^ ((4 | segment.side as u64) << 8);
+        Pool::new(tables, &work.range_search).begin_with(owner, name);
     }
 }
 
 /// Looks at the runs of the next chunk of the subflow.
 #[inline(always)]
 pub fn walk_runs<T: Tables>(tables: &T, work: &Work) {
-    let recall = &work.recall;
-    let number = recall.at.get();
-    let pool = Pool::new(tables, &work.insertion);
+    let search = &work.search;
+    let number = search.at.get();
+    let pool = Pool::new(tables, &work.range_search);
     let Some(chunk) = pool.find(number) else {
         // Those behind it are made when this one is full.
-        recall.at.set(CHUNKS);
-        if recall.number.get() == CHUNKS {
-            recall.number.set(number);
-            recall.place.set(CHUNK_RANGES as u32);
+        search.at.set(CHUNKS);
+        if search.number.get() == CHUNKS {
+            search.number.set(number);
+            search.place.set(CHUNK_RANGES as u32);
         }
         return;
     };
-    recall.at.set(number + 1);
+    search.at.set(number + 1);
     let size = work.packet.segment_size;
-    let is_asked = recall.packets.get() != 0;
-    let has_place = recall.number.get() < CHUNKS;
+    let is_asked = search.packets.get() != 0;
+    let has_place = search.number.get() < CHUNKS;
     for (word, i) in chunk.ranges.iter().zip(0..) {
         let run = word.load();
         if is_asked {
-            recall.look_in_run(tables, size, run);
+            search.look_in_run(tables, size, run);
         }
-        if !is_needed(run, recall.acked.get()) && !has_place {
-            recall.number.set(number);
-            recall.place.set(i);
+        if !is_needed(run, search.acked.get()) && !has_place {
+            search.number.set(number);
+            search.place.set(i);
         }
     }
     chunk.seen.store(seen_now::<T>(tables));
@@ -121,11 +127,11 @@ pub fn walk_runs<T: Tables>(tables: &T, work: &Work) {
 /// Finds a place in the pool for a run that has none, and counts what was looked for.
 #[inline(always)]
 pub fn count_runs<T: Tables>(tables: &T, work: &Work) {
-    let recall = &work.recall;
-    let packets = recall.packets.replace(0);
-    let spilled = recall.spilled.replace(0);
+    let search = &work.search;
+    let packets = search.packets.replace(0);
+    let spilled = search.spilled.replace(0);
     let is_lost = spilled != 0 && !put(tables, work, spilled);
-    let here = recall.here.get().min(packets);
+    let here = search.here.get().min(packets);
     if packets == 0 && !is_lost {
         return;
     }
@@ -139,9 +145,9 @@ pub fn count_runs<T: Tables>(tables: &T, work: &Work) {
 /// Puts a run in the place that was found, or in a new chunk; says whether it did.
 #[inline(always)]
 fn put<T: Tables>(tables: &T, work: &Work, run: u64) -> bool {
-    let recall = &work.recall;
-    let pool = Pool::new(tables, &work.insertion);
-    let (number, mut place) = (recall.number.get(), recall.place.get());
+    let search = &work.search;
+    let pool = Pool::new(tables, &work.range_search);
+    let (number, mut place) = (search.number.get(), search.place.get());
     if number >= CHUNKS {
         return false;
     }

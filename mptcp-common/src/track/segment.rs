@@ -3,14 +3,14 @@
 use crate::{
     counter::{Events, Happening},
     packet::{Next, Work, opposite},
-    state::{Session, Subflow, Tables, Way},
+    state::{Session, Subflow, SubflowSide, Tables},
     table::{Table, Word},
     track::release::token_of,
     wire::{Allowed, Subtype, TcpFlags},
 };
 
 /// A packet on its way through the functions here.
-pub(crate) struct Seen<'a, T: Tables> {
+pub(crate) struct SubflowSegment<'a, T: Tables> {
     pub(crate) tables: &'a T,
     pub(crate) work: &'a Work,
     pub(crate) subflow: &'a Subflow<T::Memory>,
@@ -20,7 +20,7 @@ pub(crate) struct Seen<'a, T: Tables> {
     pub(crate) now: u64,
 }
 
-impl<'a, T: Tables> Seen<'a, T> {
+impl<'a, T: Tables> SubflowSegment<'a, T> {
     /// The packet in work; `None` if its subflow or session is not there any more.
     #[inline(always)]
     pub(crate) fn new(tables: &'a T, work: &'a Work) -> Option<Self> {
@@ -81,13 +81,13 @@ impl<'a, T: Tables> Seen<'a, T> {
     }
 
     #[inline(always)]
-    pub(crate) fn way(&self) -> &Way<T::Memory> {
-        &self.subflow.ways[self.side & 1]
+    pub(crate) fn own_side(&self) -> &SubflowSide<T::Memory> {
+        &self.subflow.sides[self.side & 1]
     }
 
     #[inline(always)]
-    pub(crate) fn other_way(&self) -> &Way<T::Memory> {
-        &self.subflow.ways[(self.side ^ 1) & 1]
+    pub(crate) fn peer_side(&self) -> &SubflowSide<T::Memory> {
+        &self.subflow.sides[(self.side ^ 1) & 1]
     }
 
     #[inline(always)]

@@ -6,59 +6,59 @@ use crate::{
     packet::Work,
     state::{SessionFacts, SubflowFacts, Tables, bit, clear_bit, set_bit},
     table::Word,
-    track::segment::Seen,
+    track::segment::SubflowSegment,
     wire::{AddAddr, Key, MpPrio, RemoveAddr, Subtype},
 };
 
 /// The options that are neither DSS nor part of the handshake.
 #[inline(always)]
 pub fn signals<T: Tables>(tables: &T, work: &Work) {
-    let Some(seen) = &Seen::new(tables, work) else {
+    let Some(segment) = &SubflowSegment::new(tables, work) else {
         return;
     };
-    if seen.has(Subtype::AddAddr) {
-        add_addr(seen);
+    if segment.has(Subtype::AddAddr) {
+        add_addr(segment);
     }
-    if seen.has(Subtype::RemoveAddr) {
-        remove_addr(seen);
+    if segment.has(Subtype::RemoveAddr) {
+        remove_addr(segment);
     }
-    if let Some(option) = seen.options().prio() {
-        prio(seen, &option);
+    if let Some(option) = segment.options().prio() {
+        prio(segment, &option);
     }
-    if seen.has(Subtype::MpFail) {
-        if seen.session.flags.load() & SessionFacts::FAIL << (seen.side ^ 1) != 0 {
-            seen.count(|events| events.fail_response += seen.n());
+    if segment.has(Subtype::MpFail) {
+        if segment.session.flags.load() & SessionFacts::FAIL << (segment.side ^ 1) != 0 {
+            segment.count(|events| events.fail_response += segment.n());
         }
-        if seen.first_of_session(SessionFacts::FAIL) {
-            seen.report(Happening::Failed, 0);
+        if segment.first_of_session(SessionFacts::FAIL) {
+            segment.report(Happening::Failed, 0);
         }
     }
-    if let Some(option) = seen.options().fastclose() {
-        fastclose(seen, option.receiver_key().0);
+    if let Some(option) = segment.options().fastclose() {
+        fastclose(segment, option.receiver_key().0);
     }
     // Repeated parts of the handshake.
-    let n = seen.n();
-    let joined = seen.subflow.flags.load() & SubflowFacts::JOINED != 0;
-    if seen.has(Subtype::MpJoin) && joined {
-        seen.count(|events| events.join_ack_repeated += n);
+    let n = segment.n();
+    let joined = segment.subflow.flags.load() & SubflowFacts::JOINED != 0;
+    if segment.has(Subtype::MpJoin) && joined {
+        segment.count(|events| events.join_ack_repeated += n);
     }
 }
 
 /// An announced address (RFC 8684 section 3.4.1).
 #[inline(always)]
-fn add_addr<T: Tables>(seen: &Seen<'_, T>) {
-    let Some(option) = seen.options().add_addr() else {
+fn add_addr<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    let Some(option) = segment.options().add_addr() else {
         return;
     };
     if option.is_echo() {
         return;
     }
     // With a wrong HMAC, who gets it ignores it.
-    if is_announced(seen, &option) {
+    if is_announced(segment, &option) {
         let id = u32::from(option.address_id());
-        let side = &seen.session.sides[seen.side & 1];
+        let side = &segment.session.sides[segment.side & 1];
         if !set_bit(&side.known, id) {
-            seen.report(Happening::AddressAdded, id);
+            segment.report(Happening::AddressAdded, id);
         }
         clear_bit(&side.removed, id);
     }
@@ -66,28 +66,28 @@ fn add_addr<T: Tables>(seen: &Seen<'_, T>) {
 
 /// Is the HMAC of this announcement right, or not known to be wrong?
 #[inline(always)]
-fn is_announced<T: Tables>(seen: &Seen<'_, T>, option: &AddAddr<'_>) -> bool {
+fn is_announced<T: Tables>(segment: &SubflowSegment<'_, T>, option: &AddAddr<'_>) -> bool {
     if !option.is_v1() {
         return true;
     }
-    let keys = match seen.tables.keys(seen.subflow.session.load()) {
+    let keys = match segment.tables.keys(segment.subflow.session.load()) {
         Some(keys) => [keys.keys[0].load(), keys.keys[1].load()],
         None => [0, 0],
     };
     if keys[0] == 0 || keys[1] == 0 {
-        seen.count(|events| events.add_addr_unverified += seen.n());
+        segment.count(|events| events.add_addr_unverified += segment.n());
         return true;
     }
-    let keys = if seen.side == 0 {
+    let keys = if segment.side == 0 {
         keys
     } else {
         [keys[1], keys[0]]
     };
-    let announcement = option.announcement(seen.tables);
+    let announcement = option.announcement(segment.tables);
     let sent = announcement.hmac;
-    let verdict = seen.tables.with_digest(|digest| {
+    let verdict = segment.tables.with_digest(|digest| {
         let length = option.write_message(&announcement, &mut digest.digest().message);
-        let length = seen.tables.forget(length);
+        let length = segment.tables.forget(length);
         add_addr_hmac(digest, keys.map(Key), length)
     });
     let Some((right, left)) = verdict else {
@@ -95,13 +95,13 @@ fn is_announced<T: Tables>(seen: &Seen<'_, T>, option: &AddAddr<'_>) -> bool {
     };
     let is_right = sent == right || sent == left;
     if is_right {
-        seen.first(SubflowFacts::CONFIRMED);
+        segment.first(SubflowFacts::CONFIRMED);
     }
-    seen.count(|events| {
+    segment.count(|events| {
         if !is_right {
-            events.add_addr_hmac += seen.n();
+            events.add_addr_hmac += segment.n();
         } else if sent != right {
-            events.add_addr_hmac_old += seen.n();
+            events.add_addr_hmac_old += segment.n();
         }
     });
     is_right
@@ -109,16 +109,16 @@ fn is_announced<T: Tables>(seen: &Seen<'_, T>, option: &AddAddr<'_>) -> bool {
 
 /// Removed addresses (RFC 8684 section 3.4.2).
 #[inline(always)]
-fn remove_addr<T: Tables>(seen: &Seen<'_, T>) {
-    let Some(option) = seen.options().remove_addr() else {
+fn remove_addr<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    let Some(option) = segment.options().remove_addr() else {
         return;
     };
-    let side = &seen.session.sides[seen.side & 1];
-    let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
-    let n = seen.n();
-    let was_here = u64::from((seen.session.flags.load() / SessionFacts::ADOPTED) & 1);
+    let side = &segment.session.sides[segment.side & 1];
+    let own = segment.subflow.ids.load() >> (8 * segment.side) & 0xff;
+    let n = segment.n();
+    let was_here = u64::from((segment.session.flags.load() / SessionFacts::ADOPTED) & 1);
     for i in 0..RemoveAddr::MAX_IDS {
-        let Some(id) = option.id(i, seen.tables) else {
+        let Some(id) = option.id(i, segment.tables) else {
             break;
         };
         let id = u32::from(id);
@@ -126,8 +126,8 @@ fn remove_addr<T: Tables>(seen: &Seen<'_, T>) {
         let known = bit(&side.known, id);
         let removed = bit(&side.removed, id) & !known;
         let neither = 1 & !(known | removed);
-        let is_own = u64::from(seen.tables.forget((id == own).into()));
-        seen.count(|events| {
+        let is_own = u64::from(segment.tables.forget((id == own).into()));
+        segment.count(|events| {
             // The other packets of a buffer remove it once more.
             events.address_removed += known;
             events.address_repeated += known * (n - 1) + removed * n;
@@ -138,55 +138,58 @@ fn remove_addr<T: Tables>(seen: &Seen<'_, T>) {
         if known != 0 {
             clear_bit(&side.known, id);
             set_bit(&side.removed, id);
-            seen.report(Happening::AddressRemoved, id);
+            segment.report(Happening::AddressRemoved, id);
         }
     }
 }
 
 /// A change of priority (RFC 8684 section 3.3.8).
 #[inline(always)]
-fn prio<T: Tables>(seen: &Seen<'_, T>, option: &MpPrio<'_>) {
-    let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
+fn prio<T: Tables>(segment: &SubflowSegment<'_, T>, option: &MpPrio<'_>) {
+    let own = segment.subflow.ids.load() >> (8 * segment.side) & 0xff;
     if option.address_id().is_some_and(|id| u32::from(id) != own) {
         // Of another subflow: version 0 has such.
-        seen.count(|events| events.prio_elsewhere += seen.n());
+        segment.count(|events| events.prio_elsewhere += segment.n());
         return;
     }
     if option.backup() {
-        if seen.first(SubflowFacts::BACKUP) {
-            seen.report(Happening::PriorityChanged, 1);
+        if segment.first(SubflowFacts::BACKUP) {
+            segment.report(Happening::PriorityChanged, 1);
         }
-    } else if seen.is(SubflowFacts::BACKUP) {
-        seen.subflow.flags.and(!(SubflowFacts::BACKUP << seen.side));
-        seen.count(|events| events.prio_cleared += 1);
-        seen.report(Happening::PriorityChanged, 0);
+    } else if segment.is(SubflowFacts::BACKUP) {
+        segment
+            .subflow
+            .flags
+            .and(!(SubflowFacts::BACKUP << segment.side));
+        segment.count(|events| events.prio_cleared += 1);
+        segment.report(Happening::PriorityChanged, 0);
     }
 }
 
 /// A fast close (RFC 8684 section 3.5) with the key of who gets it.
 #[inline(always)]
-fn fastclose<T: Tables>(seen: &Seen<'_, T>, key: u64) {
-    let expected = match seen.tables.keys(seen.subflow.session.load()) {
-        Some(keys) => keys.keys[(seen.side ^ 1) & 1].load(),
+fn fastclose<T: Tables>(segment: &SubflowSegment<'_, T>, key: u64) {
+    let expected = match segment.tables.keys(segment.subflow.session.load()) {
+        Some(keys) => keys.keys[(segment.side ^ 1) & 1].load(),
         None => 0,
     };
     if expected != 0 && key != expected {
-        seen.count(|events| events.fastclose_key += seen.n());
-        seen.report(Happening::Error, 67);
+        segment.count(|events| events.fastclose_key += segment.n());
+        segment.report(Happening::Error, 67);
         return;
     }
     if expected == 0 {
-        seen.count(|events| events.fastclose_unverified += seen.n());
+        segment.count(|events| events.fastclose_unverified += segment.n());
     }
-    if !seen.first(SubflowFacts::FASTCLOSE) {
-        seen.count(|events| events.fastclose_repeated += seen.n());
+    if !segment.first(SubflowFacts::FASTCLOSE) {
+        segment.count(|events| events.fastclose_repeated += segment.n());
         return;
     }
-    let is_backup = seen.is(SubflowFacts::BACKUP) || seen.is_other(SubflowFacts::BACKUP);
-    let refused = seen.tables.limits().passive_close_refused != 0;
-    seen.count(|events| {
+    let is_backup = segment.is(SubflowFacts::BACKUP) || segment.is_other(SubflowFacts::BACKUP);
+    let refused = segment.tables.limits().passive_close_refused != 0;
+    segment.count(|events| {
         events.fastclose_first += 1;
-        events.fastclose_repeated += seen.n() - 1;
+        events.fastclose_repeated += segment.n() - 1;
         if is_backup {
             events.fastclose_on_backup += 1;
             if refused {
@@ -194,9 +197,9 @@ fn fastclose<T: Tables>(seen: &Seen<'_, T>, key: u64) {
             }
         }
     });
-    seen.report(Happening::FastClosed, 0);
-    if expected != 0 || seen.session.flags.load() & SessionFacts::ADOPTED != 0 {
+    segment.report(Happening::FastClosed, 0);
+    if expected != 0 || segment.session.flags.load() & SessionFacts::ADOPTED != 0 {
         // Its keys stay until the last subflow has gone: that may carry one too.
-        seen.session.flags.or(SessionFacts::FASTCLOSED);
+        segment.session.flags.or(SessionFacts::FASTCLOSED);
     }
 }

@@ -74,7 +74,7 @@ pub fn sweep<M: Memory, E>(
 pub struct Fill {
     /// Cells.
     pub cells: u32,
-    /// Those that are not 0: of flows that are not followed, so many packets take the long way.
+    /// Those that are not 0: of flows that are not followed, so many packets take the slow path.
     pub used: u32,
     /// What the fullest says.
     pub fullest: u32,

@@ -146,7 +146,7 @@ impl<'a> RawOption<'a> {
 
 /// Where and why a walk ended before the end of the area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stop {
+pub struct WalkEnd {
     /// Kind of the option at which it ended; [`KIND_EOL`] also when it came to the end.
     pub kind: u8,
     /// Offset of that option.
@@ -157,7 +157,7 @@ pub struct Stop {
     pub end: u32,
 }
 
-impl Stop {
+impl WalkEnd {
     /// What is wrong with an option of kind 30 that ended the walk, and its subtype nibble where
     /// the area holds it; `None` if the walk ended otherwise.
     #[inline(always)]
@@ -183,9 +183,9 @@ pub fn walk<'a>(
     len: u32,
     verifier: &impl Forget,
     mut visit: impl FnMut(&RawOption<'a>),
-) -> Stop {
+) -> WalkEnd {
     let mut at = verifier.forget(0);
-    let mut stop = Stop {
+    let mut stop = WalkEnd {
         kind: KIND_EOL,
         at: len,
         length: 0,
@@ -210,7 +210,7 @@ pub fn walk<'a>(
             0
         };
         if length < 2 || at + length > len {
-            stop = Stop {
+            stop = WalkEnd {
                 kind,
                 at,
                 length,

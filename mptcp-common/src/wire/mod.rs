@@ -20,7 +20,7 @@ mod sequence;
 mod signal;
 
 pub use self::address::{AddAddr, Address, RemoveAddr};
-pub use self::area::{Area, MAX_OPTIONS, RawOption, Stop, walk};
+pub use self::area::{Area, MAX_OPTIONS, RawOption, WalkEnd, walk};
 pub use self::capable::{CapableFlags, MpCapable};
 pub use self::decode::{Error, Mptcp, decode};
 pub use self::dss::{Dss, DssFlags};
@@ -29,7 +29,7 @@ pub use self::option::{
     Fault, KIND_EOL, KIND_MPTCP, KIND_MSS, KIND_NOP, KIND_WINDOW_SCALE, Key, Nonce, Subtype,
 };
 pub(crate) use self::option::{TIMESTAMP, TIMESTAMP_WORDS};
-pub use self::scan::Found;
+pub use self::scan::OptionOffsets;
 pub(crate) use self::scan::{Allowed, NO_NIBBLE, Options, SHORTS};
 pub use self::segment::{Segment, Stage, TcpFlags};
 pub(crate) use self::sequence::{after, after_64, expand};

@@ -17,7 +17,7 @@ use crate::{
 /// kernel is small and costly to verify.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub struct Found {
+pub struct OptionOffsets {
     at: [u8; 24],
     length: [u8; 24],
     /// Options of each nibble that fit the area, and at [`SHORTS`] those too short to have one: a byte each,
@@ -30,7 +30,7 @@ pub struct Found {
     pub(crate) last: u32,
 }
 
-/// Index of the MSS option in [`Found`].
+/// Index of the MSS option in [`OptionOffsets`].
 const MSS: usize = 16;
 
 /// Index of the window scale option.
@@ -39,10 +39,10 @@ const WINDOW_SCALE: usize = 17;
 /// Index of options without a subtype.
 pub(crate) const SHORTS: usize = 16;
 
-/// See [`Found::overrun`].
+/// See [`OptionOffsets::overrun`].
 pub(crate) const NO_NIBBLE: u32 = 17;
 
-impl Found {
+impl OptionOffsets {
     /// With a zero of which the compiler does not know: of those that it knows it makes a call of memset,
     /// which goes byte by byte on the kernel side.
     #[inline(always)]
@@ -77,7 +77,12 @@ impl Found {
 
 /// Finds the options; returns a set of the subtypes of those of kind 30, 0 if there are none.
 #[inline(always)]
-pub(crate) fn find(area: &Area, length: u32, found: &mut Found, verifier: &impl Forget) -> u32 {
+pub(crate) fn find(
+    area: &Area,
+    length: u32,
+    found: &mut OptionOffsets,
+    verifier: &impl Forget,
+) -> u32 {
     let mut seen = verifier.forget(0);
     found.clear(verifier);
     let length = verifier.forget(length);
@@ -131,7 +136,7 @@ const SHORT: u32 = 1 << 16;
 /// at the next one twice.
 pub(crate) struct Options<'a, V> {
     area: &'a Area,
-    found: &'a Found,
+    found: &'a OptionOffsets,
     set: u32,
     pub(crate) verifier: &'a V,
 }
@@ -139,7 +144,7 @@ pub(crate) struct Options<'a, V> {
 impl<'a, V: Forget> Options<'a, V> {
     /// Those of an area that are in `set`, a set of subtypes, where `found` says.
     #[inline(always)]
-    pub(crate) fn new(area: &'a Area, found: &'a Found, set: u32, verifier: &'a V) -> Self {
+    pub(crate) fn new(area: &'a Area, found: &'a OptionOffsets, set: u32, verifier: &'a V) -> Self {
         Self {
             area,
             found,

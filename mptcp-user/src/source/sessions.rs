@@ -10,7 +10,8 @@ use mptcp_common::state;
 use mptcp_common::{
     packet::FlowKey,
     state::{
-        Limits, Session as SessionEntry, SessionFacts, Subflow as SubflowEntry, SubflowFacts, Way,
+        Limits, Session as SessionEntry, SessionFacts, Subflow as SubflowEntry, SubflowFacts,
+        SubflowSide,
     },
     table::{Memory, Word as _},
 };
@@ -202,8 +203,8 @@ pub(super) fn bytes<M: Memory>(entry: &SubflowEntry<M>) -> [u64; 2] {
     each_side(entry, |way| way.bytes.load())
 }
 
-fn each_side<M: Memory>(entry: &SubflowEntry<M>, of: fn(&Way<M>) -> u64) -> [u64; 2] {
-    [of(&entry.ways[0]), of(&entry.ways[1])]
+fn each_side<M: Memory>(entry: &SubflowEntry<M>, of: fn(&SubflowSide<M>) -> u64) -> [u64; 2] {
+    [of(&entry.sides[0]), of(&entry.sides[1])]
 }
 
 /// Addresses and ports of the sides of a subflow.

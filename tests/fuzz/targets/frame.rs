@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
     packet::{
-        self, Buffer, Lone, Packet, Shape, Work,
+        self, Buffer, DssSegment, Packet, Shape, Work,
         hash::{Ends, Hashing, flow_tag},
     },
     wire::{Area, Dss},
@@ -44,8 +44,8 @@ fuzz_target!(|data: &[u8]| {
         packet::judge(&slice, || false, |_| false)
     };
     let secrets = Hashing::new(1, 32);
-    let lone = packet::peek_lone(&slice, shape, &buffer, *how & 16 != 0, Some(&secrets))
-        .or_else(|| packet::peek_ack(&slice, shape, &buffer, Some(&secrets)));
+    let lone = packet::read_dss_in_place(&slice, shape, &buffer, *how & 16 != 0, Some(&secrets))
+        .or_else(|| packet::read_ack_in_place(&slice, shape, &buffer, Some(&secrets)));
     let gathered = shape
         .passed()
         .map_or(Ok(()), Err)
@@ -56,7 +56,7 @@ fuzz_target!(|data: &[u8]| {
             Ok(gathered?)
         });
     // What is read in place is what is read of the copy.
-    if let Some(Lone { packet, dss, tag }) = lone {
+    if let Some(DssSegment { packet, dss, tag }) = lone {
         let is = &work.packet;
         assert_eq!(gathered, Ok(()));
         let numbers = |packet: &Packet| {

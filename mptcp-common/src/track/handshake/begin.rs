@@ -170,7 +170,8 @@ const MAX_SYN_DATA: u32 = 1 << 14;
 #[inline(always)]
 fn is_repeated<M: Memory>(work: &Work, subflow: &Subflow<M>, is_syn: bool) -> bool {
     let sequence = work.packet.sequence;
-    let [first, second] = [&subflow.ways[0], &subflow.ways[1]].map(|way| way.base.load());
+    let [first, second] =
+        [&subflow.sides[0], &subflow.sides[1]].map(|subflow_side| subflow_side.base.load());
     if is_syn {
         // Behind the data that came with the SYN (TCP Fast Open), if any.
         first.wrapping_sub(sequence) <= MAX_SYN_DATA

@@ -3,7 +3,7 @@
 use crate::{
     counter::{Fallback, Happening},
     packet::{Next, Work},
-    state::{HalfOpen, HandshakeFacts, Offer, Tables},
+    state::{HalfOpen, HandshakeFacts, Tables, WindowOffer},
     table::{Memory, Word},
     track::{
         handshake::entry::{answered, is_next},
@@ -53,7 +53,7 @@ pub(crate) fn syn_ack<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
     }
     entry.secrets[1].store(capable.keys()[0]);
     entry.set_version(version);
-    entry.set_answer(Offer::new(work.packet.window, options.window_scale()));
+    entry.set_answer(WindowOffer::new(work.packet.window, options.window_scale()));
     entry.flags.store(flags);
     false
 }

@@ -3,7 +3,7 @@
 use crate::{
     counter::{Direction, Role},
     packet::{Flow, Packet, Work},
-    state::{HalfOpen, HandshakeFacts, Kind, Offer, Tables, is_half_open_over},
+    state::{HalfOpen, HandshakeFacts, Kind, Tables, WindowOffer, is_half_open_over},
     table::{self, Memory, Table, Word},
     track::{handshake::pending, release::free, segment::SLACK},
     wire::{CapableFlags, Subtype},
@@ -58,9 +58,9 @@ pub(crate) fn fill<T: Tables>(
     let mut key = 0;
     let mut version = 1;
     let options = work.allowed(tables);
-    let mut offer = Offer::NONE;
+    let mut offer = WindowOffer::NONE;
     if kind == Kind::Capable {
-        offer = Offer::new(work.packet.window, options.window_scale());
+        offer = WindowOffer::new(work.packet.window, options.window_scale());
         flags |= HandshakeFacts::SIDES_KNOWN;
         if let Some(capable) = options.capable() {
             version = u32::from(capable.version());

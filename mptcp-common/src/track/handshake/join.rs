@@ -4,7 +4,9 @@ use crate::{
     counter::{Happening, JoinFailure},
     crypto::{self, Hash},
     packet::{Next, Work},
-    state::{HalfOpen, HandshakeFacts, Offer, REPLACE_TIME, SessionFacts, Tables, set_bit, since},
+    state::{
+        HalfOpen, HandshakeFacts, REPLACE_TIME, SessionFacts, Tables, WindowOffer, set_bit, since,
+    },
     table::{Table, Word},
     track::{
         create::tokens,
@@ -43,7 +45,7 @@ pub(crate) fn syn<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
         return;
     };
     let id = join.address_id();
-    let offer = Offer::new(work.packet.window, options.window_scale());
+    let offer = WindowOffer::new(work.packet.window, options.window_scale());
     entry.secrets[0].store(offer.with_nonce(join.syn_nonce()));
     entry.set_id(0, id);
     let id = u32::from(id);
@@ -188,7 +190,7 @@ pub(crate) fn syn_ack<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
         tables.count(direction, |events| events.join_synack_repeated += n);
         return;
     }
-    let offer = Offer::new(work.packet.window, options.window_scale());
+    let offer = WindowOffer::new(work.packet.window, options.window_scale());
     entry.secrets[1].store(offer.with_nonce(join.syn_ack_nonce()));
     entry.set_id(1, join.address_id());
     let mut flags = HandshakeFacts::ANSWERED;

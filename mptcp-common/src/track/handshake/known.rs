@@ -12,7 +12,7 @@ use crate::{
             join, pending,
             stray::{Opens, reset_stray, stray},
         },
-        release::strand,
+        release::count_rest,
     },
     wire::{Stage, TcpFlags, after},
 };
@@ -62,7 +62,7 @@ fn known<S: Tables>(stages: &S, work: &Work) -> Opens {
         }
         Stage::Later if kind == CAPABLE => is_over = later(stages, work, entry, by_opener),
         Stage::Later if kind == JOIN => is_over = join::later(stages, work, entry, by_opener),
-        // Known to be stray.
+        // MappingMatch to be stray.
         Stage::Later => {
             let acknowledged = work.packet.acknowledgment;
             if by_opener
@@ -78,7 +78,7 @@ fn known<S: Tables>(stages: &S, work: &Work) -> Opens {
     // At one place: it is the longest part.
     if stages.forget(is_over.into()) != 0 {
         drop(stages, work, entry);
-        strand(stages, work);
+        count_rest(stages, work);
     }
     None
 }

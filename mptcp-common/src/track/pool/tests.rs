@@ -12,7 +12,7 @@ use crate::{
     counter::{Events, Happening, Role},
     crypto::Digest,
     packet::hash::{Hashing, Secrets},
-    state::{CHUNK_RANGES, HalfOpen, Keys, Limits, PendingJoins, Session, Side, Subflow},
+    state::{CHUNK_RANGES, HalfOpen, Keys, Limits, PendingJoins, Session, SessionSide, Subflow},
     table::{Atomics, Bucket, WAYS, buckets_for},
     verifier::Forget,
 };
@@ -126,7 +126,7 @@ impl Pools {
     }
 
     fn set(&self, slot: u32, side: usize, which: usize) -> Set<'_, Atomics> {
-        let side: &Side<Atomics> = &self.sessions.slots[slot as usize].sides[side];
+        let side: &SessionSide<Atomics> = &self.sessions.slots[slot as usize].sides[side];
         if which == 0 {
             side.mapped_set()
         } else {
@@ -142,16 +142,16 @@ impl Pools {
         }
         let session = &self.sessions.slots[slot as usize];
         put(&session.last_seen, get(&self.now));
-        let insertion = Insertion::default();
-        let pool = Pool::new(self, &insertion);
+        let range_search = RangeSearch::default();
+        let pool = Pool::new(self, &range_search);
         pool.begin([slot, get(&session.generation)], side, which);
         for tries in 0..ATTEMPTS {
             pool.find_in_session(&set, start, end);
-            while insertion.has_chunks() {
+            while range_search.has_chunks() {
                 pool.walk(0);
             }
             let relation = pool.insert(&set);
-            if tries == get_cell(&insertion.tries) {
+            if tries == get_cell(&range_search.tries) {
                 return relation;
             }
         }
