@@ -225,7 +225,7 @@ pub const EXTRAS: &[Extra] = &[
     extra!("BareData" Derived |c| all!(c.bare_data),
         "Subflows and directions with data without any MPTCP option"),
     extra!("REMAddrTx" Derived |c| c.tx.address_removed,
-        "MappingMatch address identifiers removed by this end"),
+        "Known address identifiers removed by this end"),
     extra!("RmAddrUnknown" Derived |c| all!(c.address_unseen),
         "Address identifiers removed in sessions that were there before the probe, of unknown origin"),
     extra!("REMErTx" Derived |c| c.tx.address_unknown,

@@ -342,7 +342,7 @@ counters! {
         address_unseen: u64,
         /// Address identifiers removed a second time.
         address_repeated: u64,
-        /// MappingMatch address identifiers removed by the subflow that uses them.
+        /// Known address identifiers removed by the subflow that uses them.
         address_own: u64,
         /// ADD_ADDR with a wrong HMAC.
         add_addr_hmac: u64,

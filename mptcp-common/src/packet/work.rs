@@ -230,7 +230,7 @@ pub struct RangeSearch {
 }
 
 /// What is looked for in runs, and what was found. In the kernel it lies in a map, as
-/// [`RangeSearch`](super::ranges::RangeSearch).
+/// [`RangeSearch`](RangeSearch).
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub struct RunSearch {

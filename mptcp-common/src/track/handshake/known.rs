@@ -62,7 +62,7 @@ fn known<S: Tables>(stages: &S, work: &Work) -> Opens {
         }
         Stage::Later if kind == CAPABLE => is_over = later(stages, work, entry, by_opener),
         Stage::Later if kind == JOIN => is_over = join::later(stages, work, entry, by_opener),
-        // MappingMatch to be stray.
+        // Known to be stray.
         Stage::Later => {
             let acknowledged = work.packet.acknowledgment;
             if by_opener
