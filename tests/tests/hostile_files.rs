@@ -3,11 +3,12 @@
 use std::{
     fs,
     os::unix::{
-        fs::{chown, symlink},
+        fs::{chown, lchown, symlink},
         net::UnixListener,
     },
     path::Path,
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::Duration,
 };
@@ -20,6 +21,7 @@ use mptcp_tests::{
     probe::{Probe, binary, failure},
 };
 use nix::{
+    fcntl::{AT_FDCWD, RenameFlags, renameat2},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -356,4 +358,96 @@ fn a_relative_page_is_written_where_its_directory_is() -> Result<()> {
         "{said}"
     );
     Ok(())
+}
+
+/// A link on the way to a log is followed if it is root's or the user's own, and is refused otherwise: its owner says
+/// where it leads, also later.
+#[test]
+fn a_link_of_somebody_else_on_the_way_is_refused() -> Result<()> {
+    let (_namespace, probe) = probed()?;
+    let directory = Directory::new()?;
+    let path = |name: &str| directory.file(name);
+    fs::create_dir(path("real"))?;
+    let once = ["--ntimes", "1"];
+    for (link, target) in [
+        ("absolute", path("real").as_str()),
+        ("relative", "real"),
+        ("twice", "relative"),
+    ] {
+        symlink(target, path(link))?;
+        let log = format!("{}/../{link}/{link}.log", path("real"));
+        output(&mut record(&probe, &log, &once))?;
+        ensure!(fs::metadata(format!("{}/{link}.log", path("real")))?.is_file());
+    }
+    symlink("loop", path("loop"))?;
+    let said = fails(&mut record(&probe, &path("loop/log"), &once))?;
+    ensure!(said.contains("cannot open"), "{said}");
+    lchown(path("relative"), Some(65534), None)?;
+    for link in ["relative", "twice"] {
+        let said = fails(&mut record(
+            &probe,
+            &path(&format!("{link}/new.log")),
+            &once,
+        ))?;
+        ensure!(
+            said.contains("symbolic link of user 65534") && said.contains("next:"),
+            "{said}"
+        );
+    }
+    ensure!(!Path::new(&path("real/new.log")).exists());
+    Ok(())
+}
+
+/// Somebody who may write above the directory of a log swaps that for a link, over and over, while logs are rotated:
+/// what lies where the link leads stays as it was.
+#[test]
+fn a_directory_that_is_swapped_leads_nowhere() -> Result<()> {
+    let (_namespace, probe) = probed()?;
+    let directory = Directory::new()?;
+    let line = line(&probe)?;
+    let victim = directory.file("victim");
+    let (here, link) = (directory.file("here"), directory.file("link"));
+    fs::create_dir(&victim)?;
+    fs::create_dir(&here)?;
+    symlink(&victim, &link)?;
+    lchown(&link, Some(65534), None)?;
+    let precious = ["log", "log.1", "log.2"].map(|name| format!("{victim}/{name}"));
+    for file in &precious {
+        fs::write(file, &line)?;
+    }
+    let rotate = ["--ntimes", "30", "--rotate-size", "4096", "--keep", "1"];
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                let _ = renameat2(
+                    AT_FDCWD,
+                    &*here,
+                    AT_FDCWD,
+                    &*link,
+                    RenameFlags::RENAME_EXCHANGE,
+                );
+            }
+        });
+        for _ in 0..8 {
+            // It may end with an error: whichever of the two is there when it looks.
+            let _ = output(&mut record(&probe, &format!("{here}/log"), &rotate));
+        }
+        is_over.store(true, Relaxed);
+    });
+    for file in &precious {
+        ensure!(fs::read_to_string(file)? == line, "{file} was written to");
+    }
+    ensure!(
+        fs::read_dir(&victim)?.count() == precious.len(),
+        "a file was made"
+    );
+    Ok(())
+}
+
+/// What a command that fails says.
+fn fails(command: &mut Command) -> Result<String> {
+    let out = command.output()?;
+    ensure!(!out.status.success(), "it does not fail");
+    Ok(String::from_utf8_lossy(&out.stderr).into_owned())
 }

@@ -1,29 +1,30 @@
 //! A log that grows.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    ffi::{OsStr, OsString},
+    fs::File,
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, Write as _},
-    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+    path::Path,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use nix::{
-    fcntl::{Flock, FlockArg},
-    libc::{ELOOP, O_NOFOLLOW, O_NONBLOCK},
+    errno::Errno,
+    fcntl::{Flock, FlockArg, OFlag},
     unistd::geteuid,
 };
 use serde::de::IgnoredAny;
 
-use super::{LONGEST_LINE, format};
+use super::{LONGEST_LINE, directory::Directory, format};
 use crate::failure::{Failure, Kind, of_file};
 use crate::text::shown;
 
 /// A file that readings are appended to, by nobody else meanwhile.
 pub(crate) struct Appender {
-    path: PathBuf,
+    place: Place,
     file: Flock<File>,
     /// The time of its first reading.
     began: Option<Timestamp>,
@@ -43,9 +44,9 @@ impl Appender {
         age: Option<Duration>,
         keep: u32,
     ) -> Result<Self> {
-        let (file, began) = open(path)?;
+        let (place, file, began) = open(path)?;
         Ok(Self {
-            path: path.to_owned(),
+            place,
             file,
             began,
             size,
@@ -58,8 +59,8 @@ impl Appender {
     /// behind its end.
     pub(crate) fn append(&mut self, line: &str, time: Timestamp) -> Result<()> {
         // Somebody may have moved the file (logrotate).
-        if !is_at(&self.file, &self.path)? {
-            (self.file, self.began) = open(&self.path)?;
+        if !self.place.is_at(&self.file)? {
+            self.reopen()?;
         }
         if self.is_full(line.len() as u64, time)? {
             self.rotate()?;
@@ -67,7 +68,7 @@ impl Appender {
         let end = if is_torn(&self.file)? { "\n" } else { "" };
         (&*self.file)
             .write_all(format!("{end}{line}").as_bytes())
-            .with_context(|| format!("cannot write to {}", shown(&self.path)))?;
+            .with_context(|| format!("cannot write to {}", shown(self.place.path())))?;
         self.began.get_or_insert(time);
         Ok(())
     }
@@ -82,42 +83,123 @@ impl Appender {
         Ok(length > 0 && (is_large || is_old))
     }
 
-    /// The file becomes FILE.1, FILE.1 becomes FILE.2 ..., and a new one begins.
+    /// Finds the file, and its directory, anew.
+    fn reopen(&mut self) -> Result<()> {
+        let path = self.place.path().to_owned();
+        (self.place, self.file, self.began) = open(&path)?;
+        Ok(())
+    }
+
+    /// The file becomes FILE.1, FILE.1 becomes FILE.2 ..., and a new one begins. All of them are reached by the
+    /// descriptor of one directory: nobody can lead a check and what follows it to different ones.
     fn rotate(&mut self) -> Result<()> {
-        let old = |number: u32| match number {
-            0 => self.path.clone(),
-            _ => {
-                let mut name = self.path.clone().into_os_string();
-                name.push(format!(".{number}"));
-                PathBuf::from(name)
-            }
-        };
+        let old = |number: u32| self.place.old(number);
         // Up to the first that is missing: what is behind that is none of them. The last one is overwritten.
         let mut last = 0;
-        while last < self.keep && fs::symlink_metadata(old(last + 1)).is_ok() {
+        while last < self.keep && self.place.directory.stat(&old(last + 1))?.is_some() {
             last += 1;
-            check_old(&old(last))?;
+            self.place.check_old(&old(last))?;
         }
         for number in (0..self.keep.min(last + 1)).rev() {
-            match fs::rename(old(number), old(number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error)
-                        .with_context(|| format!("cannot rename {}", shown(old(number))));
+            match self.place.directory.rename(&old(number), &old(number + 1)) {
+                Err(error) if error != Errno::ENOENT => {
+                    return Err(error).with_context(|| {
+                        format!("cannot rename {}", shown(self.place.path_of(&old(number))))
+                    });
                 }
                 _ => {}
             }
         }
-        (self.file, self.began) = open(&self.path)?;
-        Ok(())
+        self.reopen()
     }
 }
 
-/// Opens a file and locks it; the time of its first reading.
-fn open(path: &Path) -> Result<(Flock<File>, Option<Timestamp>)> {
+/// A directory, held open, and the name of a log in it.
+struct Place {
+    directory: Directory,
+    name: OsString,
+}
+
+impl Place {
+    /// # Errors
+    /// If the path names no file, or a directory on its way is not there, or is a link of somebody else.
+    fn find(path: &Path) -> Result<Self> {
+        let Some(name) = path.file_name() else {
+            return Err(irregular(path));
+        };
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        Ok(Self {
+            directory: Directory::find(above.unwrap_or(Path::new(".")), path)?,
+            name: name.to_owned(),
+        })
+    }
+
+    /// The path of the log, for sentences.
+    fn path(&self) -> &Path {
+        self.directory.file()
+    }
+
+    fn path_of(&self, name: &OsStr) -> std::path::PathBuf {
+        self.path().with_file_name(name)
+    }
+
+    /// The name of an old file, or of the log.
+    fn old(&self, number: u32) -> OsString {
+        let mut name = self.name.clone();
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        name
+    }
+
+    /// Is the file still the one of that name?
+    fn is_at(&self, file: &File) -> Result<bool> {
+        let here = file.metadata()?;
+        let there = self.directory.stat(&self.name)?;
+        Ok(there.is_some_and(|there| (here.dev(), here.ino()) == (there.st_dev, there.st_ino)))
+    }
+
+    /// Opens a regular file of this user by its very name: who may write in its directory could put a link or a pipe
+    /// there.
+    fn open_itself(&self, name: &OsStr, flags: OFlag) -> Result<File> {
+        let path = &self.path_of(name);
+        let file = self.directory.open(name, flags).map_err(|error| match error {
+            Errno::ELOOP => refuse(
+                path,
+                "is a symbolic link, which may lead anywhere\n  next: name the file that it leads to",
+            ),
+            _ if self.directory.is_irregular(name) => irregular(path),
+            error => of_file(&format!("cannot open {}", shown(path)), &error.into()),
+        })?;
+        let data = file
+            .metadata()
+            .with_context(|| format!("cannot look at {}", shown(path)))?;
+        if !data.is_file() {
+            return Err(irregular(path));
+        }
+        if data.uid() != geteuid().as_raw() {
+            let why = format!(
+                "belongs to user {}\n  next: name another file, or run it as that user",
+                data.uid()
+            );
+            return Err(refuse(path, &why));
+        }
+        Ok(file)
+    }
+
+    /// Fails if a file is none that was recorded to: it would be renamed, or overwritten.
+    fn check_old(&self, name: &OsStr) -> Result<()> {
+        let file = self.open_itself(name, OFlag::O_RDONLY)?;
+        recognise(&self.path_of(name), &file).map(drop)
+    }
+}
+
+/// Opens a file and locks it; its place, and the time of its first reading.
+fn open(path: &Path) -> Result<(Place, Flock<File>, Option<Timestamp>)> {
     loop {
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true);
-        let file = open_itself(path, &options)?;
+        let place = Place::find(path)?;
+        let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT;
+        let file = place.open_itself(&place.name, flags)?;
         let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
             Failure::error(
                 Kind::Busy,
@@ -129,11 +211,11 @@ fn open(path: &Path) -> Result<(Flock<File>, Option<Timestamp>)> {
             )
         })?;
         // Else somebody else has just rotated it.
-        if !is_at(&file, path)? {
+        if !place.is_at(&file)? {
             continue;
         }
         let began = recognise(path, &file)?;
-        return Ok((file, began));
+        return Ok((place, file, began));
     }
 }
 
@@ -144,48 +226,11 @@ fn refuse(path: &Path, why: &str) -> anyhow::Error {
     )
 }
 
-/// Opens a regular file of this user by its very name: who may write in its directory could put a link or a pipe
-/// there.
-fn open_itself(path: &Path, options: &OpenOptions) -> Result<File> {
-    let file = options
-        .clone()
-        .custom_flags(O_NOFOLLOW | O_NONBLOCK)
-        .open(path)
-        .map_err(|error| match error.raw_os_error() {
-            Some(ELOOP) => refuse(
-                path,
-                "is a symbolic link, which may lead anywhere\n  next: name the file that it leads to",
-            ),
-            _ if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) => irregular(path),
-            _ => of_file(&format!("cannot open {}", shown(path)), &error),
-        })?;
-    let data = file
-        .metadata()
-        .with_context(|| format!("cannot look at {}", shown(path)))?;
-    if !data.is_file() {
-        return Err(irregular(path));
-    }
-    if data.uid() != geteuid().as_raw() {
-        let why = format!(
-            "belongs to user {}\n  next: name another file, or run it as that user",
-            data.uid()
-        );
-        return Err(refuse(path, &why));
-    }
-    Ok(file)
-}
-
 fn irregular(path: &Path) -> anyhow::Error {
     refuse(
         path,
         "is no regular file\n  next: name a file, or - for standard output",
     )
-}
-
-/// Fails if a file is none that was recorded to: it would be renamed, or overwritten.
-fn check_old(path: &Path) -> Result<()> {
-    let file = open_itself(path, OpenOptions::new().read(true))?;
-    recognise(path, &file).map(drop)
 }
 
 /// What every line begins with.
@@ -226,16 +271,6 @@ fn recognise(path: &Path, file: &File) -> Result<Option<Timestamp>> {
     }
     (&*file).rewind().with_context(what)?;
     began(file).with_context(what)
-}
-
-/// Is the file still the one of that name?
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let here = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok((here.dev(), here.ino()) == (there.dev(), there.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Does it end in the middle of a line?

@@ -2,6 +2,7 @@
 
 mod append;
 mod counted;
+mod directory;
 mod format;
 mod history;
 
