@@ -2,7 +2,7 @@
 
 use crate::{
     counter::Leaf,
-    packet::{self, Buffer, Flow, Frame, Header, Work},
+    packet::{self, Buffer, Flow, Flows, Frame, Header, Work},
     state::{Tables, look_up},
     verifier::Forget,
     wire::{Dss, KIND_MPTCP, Subtype, TcpFlags, scan},
@@ -64,12 +64,26 @@ pub fn parse<F: Frame, T: Tables>(
     header: &Header,
     work: &mut Work,
 ) -> Result<(), Leaf> {
-    let ipv6 = header.is_ipv6();
-    packet::parse(frame, tables, buffer, header, work, move |work, is_syn| {
-        if is_tracking {
-            look_up(tables, work, ipv6, is_syn)
+    let flows = Followed {
+        tables,
+        is_tracking,
+    };
+    packet::parse(frame, tables, buffer, header, work, &flows)
+}
+
+/// The flows that are followed.
+struct Followed<'a, T> {
+    tables: &'a T,
+    is_tracking: bool,
+}
+
+impl<T: Tables> Flows for Followed<'_, T> {
+    #[inline(always)]
+    fn look_up(&self, work: &mut Work, ipv6: bool, is_syn: bool) -> (u32, u32) {
+        if self.is_tracking {
+            look_up(self.tables, work, ipv6, is_syn)
         } else {
             (Flow::UNKNOWN, 0)
         }
-    })
+    }
 }

@@ -48,12 +48,6 @@ pub struct Header {
 }
 
 impl Header {
-    /// Returns true if it is a header behind IPv6.
-    #[inline(always)]
-    pub fn is_ipv6(&self) -> bool {
-        self.ipv6
-    }
-
     #[inline(always)]
     pub(crate) fn is_tcp(&self) -> bool {
         self.protocol == TCP

@@ -21,7 +21,7 @@ pub use self::flow::FlowKey;
 pub use self::frame::{Buffer, Frame, View};
 pub use self::header::Header;
 pub use self::in_place::{DssSegment, read_ack_in_place, read_dss_in_place};
-pub use self::parse::{find_tcp, parse};
+pub use self::parse::{Flows, find_tcp, parse};
 pub use self::segment::Packet;
 pub(crate) use self::work::opposite;
 pub use self::work::{Flow, Next, RangeSearch, Route, RunSearch, UNREAD, Work};

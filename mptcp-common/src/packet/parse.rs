@@ -224,10 +224,16 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
     }
 }
 
+/// Where flows are known. A trait, since a closure may become a function of its own in the kernel.
+pub trait Flows {
+    /// Returns where the flow of the packet in work is known, of which only the ends are there: a [`Flow`] by its
+    /// discriminant, and a slot.
+    fn look_up(&self, work: &mut Work, ipv6: bool, is_syn: bool) -> (u32, u32);
+}
+
 /// Reads what the engine needs of the TCP header to the packet in work, if that can be MPTCP; `Err` if not.
 ///
-/// `look_up` says where the flow is known, a [`Flow`] by its discriminant and a slot, once the packet in work has its
-/// ends; it is told whether this is a SYN.
+/// `flows` says where the flow is known once the packet in work has its ends.
 #[inline(always)]
 pub fn parse<F: Frame>(
     frame: &F,
@@ -235,7 +241,7 @@ pub fn parse<F: Frame>(
     buffer: &mut Buffer,
     header: &Header,
     work: &mut Work,
-    look_up: impl FnOnce(&mut Work, bool) -> (u32, u32),
+    flows: &impl Flows,
 ) -> Result<(), Leaf> {
     let at = header.at;
     if at > MAX_OFFSET {
@@ -271,7 +277,7 @@ pub fn parse<F: Frame>(
     };
     work.flow.words[4] = words[0].into();
     let is_syn = offset_and_flags & u32::from(TcpFlags::SYN) << 16 != 0;
-    let (flow, slot) = look_up(work, is_syn);
+    let (flow, slot) = flows.look_up(work, header.ipv6, is_syn);
     if !has_options && flow == Flow::Unknown as u32 {
         return Err(Leaf::Tcp);
     }
