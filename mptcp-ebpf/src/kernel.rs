@@ -295,7 +295,8 @@ pub(crate) extern "C" fn keep_oldest(
     state::has_kept_oldest(subflow, session, sender as usize).into()
 }
 
-/// So many reports a second and CPU, so that a flood drowns nobody.
+/// So many reports a second and CPU, so that a flood drowns nobody: of sessions that are known, and of others, which
+/// cost nobody a handshake.
 const MAX_REPORTS: u64 = 1000;
 
 /// Puts a report in the ring.
@@ -313,11 +314,13 @@ pub(crate) extern "C" fn tell(
     };
     let packet = kernel.work();
     let time = kernel.now();
-    let [second, made] = &packet.reports;
+    let [second, of_sessions, of_others] = &packet.emitted;
     if second.get() != time >> 30 {
         second.set(time >> 30);
-        made.set(0);
+        of_sessions.set(0);
+        of_others.set(0);
     }
+    let made = if token == 0 { of_others } else { of_sessions };
     made.set(made.get() + 1);
     let is_allowed = made.get() <= MAX_REPORTS || maps::is_test();
     // What follows finds the packet anew, and writes a report word by word: less is held on the stack, which is

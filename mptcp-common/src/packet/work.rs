@@ -32,8 +32,9 @@ pub struct Work {
     pub payload_sum: Cell<u64>,
     /// Of the kernel side: a count of the clock's ticks, and the time at the last of them.
     pub clock: [Cell<u64>; 2],
-    /// Of the kernel side: which second it is, and how many reports were made in it.
-    pub reports: [Cell<u64>; 2],
+    /// Of the kernel side: which second it is, and how many events were emitted in it, of sessions that are known and of
+    /// others.
+    pub emitted: [Cell<u64>; 3],
     /// Data that is to be looked for in chunks of ranges, and remembered there.
     pub range_search: RangeSearch,
     /// Data that is to be looked for in what its subflow has mapped.
