@@ -486,7 +486,7 @@ pub fn bounded_sum(a: u64, b: u64) -> u64 {
 }
 
 impl Counters {
-    /// Is no packet under way in this copy?
+    /// Returns true if no packet is under way in this copy.
     pub fn is_settled(&self) -> bool {
         self.leaves.sum() == self.frames
     }

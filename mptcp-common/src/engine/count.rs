@@ -407,7 +407,7 @@ fn reserved(has_reserved_bits: bool) -> u32 {
     if has_reserved_bits { RESERVED_BITS } else { 0 }
 }
 
-/// Is the MSS of this SYN or SYN/ACK malformed, 0 or below the limit?
+/// Returns true if the MSS of this SYN or SYN/ACK is malformed, 0 or below the limit.
 #[inline(always)]
 fn is_mss_refused(packet: &Packet, options: &Options<'_, impl Forget>, policy: &Policy) -> bool {
     if !matches!(packet.flags.stage(), Stage::Syn | Stage::SynAck) {
@@ -422,7 +422,7 @@ fn is_mss_refused(packet: &Packet, options: &Options<'_, impl Forget>, policy: &
     mss == 0 || mss < min
 }
 
-/// Do options that are allowed, each by itself, exclude each other?
+/// Returns true if options that are allowed, each by itself, exclude each other.
 ///
 /// RFC 8684 sections 3.1 and 3.2 (MP_CAPABLE with MP_JOIN), 3.5 and 3.7; and what the lengths
 /// leave no room for or the Linux sender never combines.

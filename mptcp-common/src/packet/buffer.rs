@@ -3,7 +3,7 @@
 use crate::{packet::segment::Packet, wire::after};
 
 impl Packet {
-    /// How many of its packets end at or before this sequence number?
+    /// Returns how many of its packets end at or before this sequence number.
     #[inline(always)]
     pub(crate) fn packets_before(&self, number: u32) -> u32 {
         if !after(self.sequence.wrapping_add(self.payload), number) {
@@ -15,7 +15,7 @@ impl Packet {
         number.wrapping_sub(self.sequence) / self.segment_size.max(1)
     }
 
-    /// How many of its packets have bytes behind the first `length` bytes of payload?
+    /// Returns how many of its packets have bytes behind the first `length` bytes of payload.
     #[inline(always)]
     pub(crate) fn packets_behind(&self, length: u32) -> u32 {
         if length >= self.payload {
@@ -28,7 +28,7 @@ impl Packet {
             .saturating_sub(length / self.segment_size.max(1))
     }
 
-    /// How many packets are the first `length` bytes of its payload, 1 or more of them?
+    /// Returns how many packets the first `length` bytes of its payload are, 1 or more of them.
     #[inline(always)]
     pub(crate) fn packets_of(&self, length: u32) -> u32 {
         if length >= self.payload || self.packets <= 1 {
@@ -47,7 +47,7 @@ pub(crate) fn packets_from(start: u64, size: u32, packets: u32, first: u64, leng
     packets_before(size, packets, behind).saturating_sub(packets_before(size, packets, first))
 }
 
-/// How many packets begin before this offset, negative where its highest bit is set?
+/// Returns how many packets begin before this offset, negative where its highest bit is set.
 #[inline(always)]
 fn packets_before(size: u32, packets: u32, offset: u64) -> u32 {
     if offset as i64 <= 0 {

@@ -18,7 +18,7 @@ impl FlowKey {
         }
     }
 
-    /// Is the first end the greater one, which stands second in a key?
+    /// Returns true if the first end is the greater one, which stands second in a key.
     #[inline(always)]
     pub fn is_reversed(&self) -> bool {
         let [high, low, other_high, other_low, ports] = self.words;
@@ -31,7 +31,7 @@ impl FlowKey {
         }
     }
 
-    /// Is it of IPv4? (No host has an address of IPv6 that stands for one of IPv4.)
+    /// Returns true if it is of IPv4. (No host has an address of IPv6 that stands for one of IPv4.)
     pub fn is_ipv4(&self) -> bool {
         const MAPPED: u64 = 0xffff_0000;
         self.words[0] == 0 && self.words[1] & u64::from(u32::MAX) == MAPPED

@@ -21,7 +21,7 @@ pub trait Frame {
     /// Length in bytes of a buffer of several packets, else 0. Above 64 KiB (BIG TCP) the IP header
     /// of such a buffer has none.
     fn merged_length(&self) -> u32;
-    /// Is it a buffer of several packets, for certain?
+    /// Returns true if it is a buffer of several packets, for certain.
     #[inline(always)]
     fn is_merged(&self) -> bool {
         self.merged_length() != 0
@@ -34,7 +34,7 @@ pub trait Frame {
 pub trait View: Copy {
     /// The value at offset `at` of these bytes, as it lies in memory. It has to end with them, or before.
     fn get<T: AnyBitPattern>(&self, at: u32) -> T;
-    /// The same bytes, of which the compiler knows nothing: what is compared before is not compared after.
+    /// Returns these bytes, of which the compiler knows nothing: what is compared before is not compared after.
     #[inline(always)]
     fn opaque(self) -> Self {
         self
@@ -50,7 +50,7 @@ pub struct Buffer {
     pub segment_size: u32,
     /// Receive queue plus 1, 0 where that is not known.
     pub queue: u32,
-    /// Did it come in, and not go out?
+    /// True if it came in, false if it goes out.
     pub ingress: bool,
 }
 
@@ -63,7 +63,7 @@ impl Buffer {
         ingress: true,
     };
 
-    /// Are its packets still to be counted?
+    /// Returns true if its packets are still to be counted.
     #[inline(always)]
     pub fn is_uncounted(&self) -> bool {
         self.packets == 0

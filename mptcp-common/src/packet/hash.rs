@@ -25,7 +25,7 @@ pub trait Secrets {
     fn times(number: u64, secret: u64) -> u64 {
         number.wrapping_mul(secret)
     }
-    /// The same of the sum.
+    /// A number to which a secret is added, in the number's own register.
     #[inline(always)]
     fn plus(number: u64, secret: u64) -> u64 {
         number.wrapping_add(secret)
@@ -103,7 +103,7 @@ pub struct Ends {
     pub addresses: [u64; 4],
     /// The ports, as in memory.
     pub ports: [u64; 2],
-    /// Is it IPv6's? Of an address of IPv4 only the upper half of the lower word says something.
+    /// True for IPv6. Of an address of IPv4 only the upper half of the lower word says something.
     pub ipv6: bool,
 }
 

@@ -41,9 +41,9 @@ pub struct Header {
     pub(crate) protocol: u8,
     pub(crate) length: u32,
     pub(crate) ipv6: bool,
-    /// The first fragment of a packet?
+    /// True for the first fragment of a packet.
     pub(crate) is_fragment: bool,
-    /// Are there extension headers before it?
+    /// True if there are extension headers before it.
     pub(crate) is_extended: bool,
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn mapped(source: u32, destination: u32) -> [u64; 4] {
     [0, word(source), 0, word(destination)]
 }
 
-/// May TCP stand behind a header of this protocol (RFC 8200 section 4; AH also over IPv4, RFC 4302)?
+/// Returns true if TCP may stand behind a header of this protocol (RFC 8200 section 4; AH also over IPv4, RFC 4302).
 #[inline(always)]
 pub(crate) fn is_extension(protocol: u8, ipv6: bool) -> bool {
     match protocol {
@@ -139,7 +139,7 @@ pub(crate) fn is_extension(protocol: u8, ipv6: bool) -> bool {
     }
 }
 
-/// Do options begin here with a timestamp, as Linux writes it?
+/// Returns true if options begin here with a timestamp, as Linux writes it.
 #[inline(always)]
 pub(crate) fn has_timestamp(frame: &impl Frame, at: u32) -> bool {
     let view = frame.view(0, at + 4);

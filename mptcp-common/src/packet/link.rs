@@ -65,7 +65,7 @@ pub(crate) fn no_ip(ethertype: u16, is_snap: impl FnOnce() -> bool) -> Passed {
     })
 }
 
-/// Is this an LLC header of SNAP, with an EtherType (RFC 1042)? Takes its first six bytes.
+/// Returns true for an LLC header of SNAP, with an EtherType (RFC 1042). Takes its first six bytes.
 #[inline(always)]
 pub(crate) fn is_snap(first: u32, organization: u16) -> bool {
     (first, organization) == (u32::from_ne_bytes([0xaa, 0xaa, 3, 0]), 0)

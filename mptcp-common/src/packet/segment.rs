@@ -24,15 +24,15 @@ pub struct Packet {
     pub queue: u32,
     /// TCP flags.
     pub flags: TcpFlags,
-    /// IPv6?
+    /// True over IPv6.
     pub ipv6: bool,
-    /// The first fragment of a packet? Then there is more payload than was seen.
+    /// True for the first fragment of a packet: there is more payload than was seen.
     pub is_fragment: bool,
-    /// Did it come in at the interface, and not go out?
+    /// True if it came in at the interface, false if it goes out.
     pub ingress: bool,
-    /// Is the sender the second end of the flow's key?
+    /// True if the sender is the second end of the flow's key.
     pub sender_is_second: bool,
-    /// Behind IPv6 extension headers or AH? A routing header changes the addresses that the checksum is of.
+    /// True behind IPv6 extension headers or AH. A routing header changes the addresses that the checksum is of.
     pub is_extended: bool,
     /// The window of the header, not scaled.
     pub window: u16,

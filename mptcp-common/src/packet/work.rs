@@ -54,7 +54,7 @@ impl Work {
         Options::new(&self.area, &self.found, set, verifier)
     }
 
-    /// Is the TCP checksum right, by the sum of the segment? Also if not all of it was there, and if it is what the own
+    /// Returns true if the TCP checksum is right, by the sum of the segment; also if not all of it was there, and if it is what the own
     /// machine writes for its hardware to complete: the sum of the pseudo-header (RFC 9293 section 3.1) alone.
     #[inline(always)]
     pub(crate) fn is_intact(&self) -> bool {

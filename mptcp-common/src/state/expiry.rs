@@ -30,7 +30,7 @@ pub(crate) fn ticks(time: u64) -> u32 {
 /// A replaced subflow or pending join is gone within this time (TotSFRep, PendRep).
 pub(crate) const REPLACE_TIME: u64 = 2 * SECOND;
 
-/// Is this handshake over?
+/// Returns true if this handshake is over.
 #[inline(always)]
 pub fn is_half_open_over<M: Memory>(entry: &HalfOpen<M>, limits: &Limits, now: u64) -> bool {
     entry.tag.load() == 0 || since(entry.created.load(), now) > limits.handshake
@@ -66,7 +66,7 @@ fn lifetime(limits: &Limits, provisional: u64) -> u64 {
     limits.idle.wrapping_sub(less.wrapping_mul(provisional))
 }
 
-/// May this subflow's entry be taken?
+/// Returns true if this subflow's entry may be taken.
 #[inline(always)]
 pub fn is_subflow_over<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64) -> bool {
     let closed = entry.closed.load();
@@ -75,7 +75,7 @@ pub fn is_subflow_over<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64)
         || since(entry.last_seen.load(), now) > lifetime(limits, provisional(entry))
 }
 
-/// Is this subflow open?
+/// Returns true if this subflow is open.
 #[inline(always)]
 pub fn is_subflow_open<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64) -> bool {
     entry.tag.load() != 0
@@ -83,7 +83,7 @@ pub fn is_subflow_open<M: Memory>(entry: &Subflow<M>, limits: &Limits, now: u64)
         && since(entry.last_seen.load(), now) <= lifetime(limits, provisional(entry))
 }
 
-/// Is this session over, so that its entry may be taken?
+/// Returns true if this session is over, so that its entry may be taken.
 #[inline(always)]
 pub fn is_session_over<M: Memory>(entry: &Session<M>, limits: &Limits, now: u64) -> bool {
     let flags = entry.flags.load();
@@ -101,7 +101,7 @@ pub fn is_session_over<M: Memory>(entry: &Session<M>, limits: &Limits, now: u64)
 /// An empty chunk, and one whose session is over, is kept for this time.
 pub(crate) const HOLD_TIME: u64 = 1_000_000_000;
 
-/// May this chunk's place be taken? `session` is what is in its session's slot.
+/// Returns true if this chunk's place may be taken. `session` is what is in its session's slot.
 #[inline(always)]
 pub fn is_chunk_free<M: Memory>(
     chunk: &RangeChunk<M>,
@@ -127,7 +127,7 @@ pub fn is_chunk_free<M: Memory>(
 /// its connection timed out.
 const KEEP_TIME: u64 = 120_000_000_000;
 
-/// Is what this chunk holds runs that are not needed any more, by its `seen`?
+/// Returns true if this chunk holds runs that are not needed any more, by its `seen`.
 #[inline(always)]
 fn are_over<M: Memory>(seen: u64, now: u64) -> bool {
     seen & RangeChunk::<M>::RUNS != 0 && since(seen, now) > KEEP_TIME

@@ -20,7 +20,7 @@ pub struct Limits {
     pub pending: u32,
     /// Pending joins of all sessions, 0 is no limit (JoinThEr).
     pub threshold: u32,
-    /// Is closing on a backup subflow refused (DFpasveEr, FCpasvEr)?
+    /// 1 if closing on a backup subflow is refused (DFpasveEr, FCpasvEr).
     pub passive_close_refused: u32,
 }
 

@@ -10,7 +10,7 @@ use crate::{
     wire::Stage,
 };
 
-/// Whose flow is it? To be asked before the options are looked at: most packets are done then.
+/// Says where a flow is known, and in which slot. To be asked before the options are looked at: most packets are done then.
 #[inline(always)]
 pub fn locate(tables: &impl Tables, tag: u64) -> (Flow, u32) {
     if let Some(slot) = table::find(tables.subflows(), tag) {
@@ -39,7 +39,7 @@ pub(crate) fn look_up<T: Tables>(
     (tables.forget(flow as u32), slot)
 }
 
-/// Does nobody follow this flow? False if that is not sure.
+/// Returns true if nobody follows this flow; false if that is not sure: a collision in the filter.
 #[inline(always)]
 pub fn is_untracked(table: &impl Table, secrets: &impl Secrets, ends: &Ends) -> bool {
     table.is_absent(flow_place(secrets, ends))
@@ -54,7 +54,7 @@ pub fn prefetch(work: &Work, tables: &impl Tables) {
     }
 }
 
-/// Is this the subflow of the packet in work? Its tag says so, but for odds that nobody chooses (see
+/// Returns true if this is the subflow of the packet in work. Its tag says so, but for odds that nobody chooses (see
 /// [`hash`](super::hash)); what changes a session asks the key as well. Two do not: the next data in order and its
 /// acknowledgments, which are of another flow only if that has its tag and both its next numbers, and a handshake, which
 /// has no key. A handshake's packets are known by numbers, keys and HMACs of their own, it is over after some seconds,

@@ -33,7 +33,7 @@ impl Mapping {
         }
     }
 
-    /// The same, of which the verifier knows nothing any more.
+    /// Hides the mapping from the verifier.
     #[inline(always)]
     pub(crate) fn forgotten(self, verifier: &impl Forget) -> Self {
         let high = verifier.forget((self.dsn >> 32) as u32);
@@ -50,7 +50,7 @@ impl Mapping {
         self.dsn.wrapping_sub(u64::from(self.ssn))
     }
 
-    /// Does the byte with this relative number lie in it?
+    /// Returns true if the byte with this relative number lies in it.
     #[inline(always)]
     pub(crate) fn holds(&self, relative: u32) -> bool {
         relative.wrapping_sub(self.ssn) < self.length
@@ -101,7 +101,7 @@ impl<M: Memory> SubflowSide<M> {
         }
     }
 
-    /// Is it the mapping that came last?
+    /// Returns true if it is the mapping that came last.
     #[inline(always)]
     pub(crate) fn is_newest(&self, map: Mapping) -> bool {
         let newest = &self.mappings[self.newest.load() as usize & (MAPPINGS - 1)];

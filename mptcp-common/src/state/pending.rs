@@ -52,7 +52,7 @@ impl<M: Memory> SessionSide<M> {
     }
 }
 
-/// Is this a join of a session, by slot and generation, that is under way?
+/// Returns true if this is a join of a session, by slot and generation, that is under way.
 #[inline(always)]
 fn is_pending<M: Memory>(
     entry: &HalfOpen<M>,

@@ -27,7 +27,7 @@ fn end(run: u64) -> u64 {
 /// so much.
 const SLACK: u64 = 1 << 20;
 
-/// Is this a run of which not all was acknowledged for long?
+/// Returns true for a run of which not all was acknowledged for long.
 #[inline(always)]
 pub(crate) fn is_needed(run: u64, acked: u64) -> bool {
     run != 0 && after_64(end(run), acked.wrapping_sub(SLACK) << run::SHIFT)

@@ -86,7 +86,7 @@ impl<M: Memory> Set<'_, M> {
         }
     }
 
-    /// Is it all the numbers below `next`?
+    /// Returns true if it is all the numbers below `next`, and no others.
     #[inline(always)]
     pub(crate) fn is_contiguous(&self, next: u64) -> bool {
         self.next.load() == next && self.gaps.load() == 0
@@ -113,7 +113,7 @@ impl<M: Memory> Set<'_, M> {
         self.insert_above(next, gaps, start, end, verifier)
     }
 
-    /// How many of the packets of a buffer lie in it as a whole?
+    /// Returns how many of the packets of a buffer lie in it as a whole.
     #[inline(always)]
     pub(crate) fn packets_inside(
         &self,
@@ -210,7 +210,7 @@ pub(crate) struct DataBuffer {
 }
 
 impl DataBuffer {
-    /// How many of the packets lie below `next` as a whole? `start` is the buffer's.
+    /// Returns how many of the packets lie below `next` as a whole. `start` is the buffer's.
     #[inline(always)]
     fn packets_below(&self, start: u64, next: u64) -> u32 {
         if !after_64(next, start) {
@@ -223,7 +223,7 @@ impl DataBuffer {
         known as u32 / self.size
     }
 
-    /// How many lie in a range as a whole? What lies below `next` was counted.
+    /// Returns how many lie in a range as a whole. What lies below `next` was counted.
     #[inline(always)]
     pub(crate) fn packets_in(&self, range: u64, next: u32) -> u32 {
         let (low, high) = ((range >> 32) as u32, range as u32);

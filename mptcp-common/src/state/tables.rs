@@ -61,11 +61,11 @@ pub trait Tables: Forget {
     fn role(&self) -> Role;
     /// Limits and times.
     fn limits(&self) -> Limits;
-    /// Are DSS checksums verified?
+    /// Returns true if DSS checksums are verified.
     fn verifies_checksums(&self) -> bool;
-    /// Are TCP checksums looked at of segments that end something?
+    /// Returns true if TCP checksums are looked at of segments that end something.
     fn checks_segments(&self) -> bool;
-    /// May what nearly every packet is take the way that is short for it? It has to say the same: a
+    /// Returns true if nearly every packet may take its fast path. It has to say what the slow one says: a
     /// test compares.
     #[inline(always)]
     fn fast_path_enabled(&self) -> bool {

@@ -112,7 +112,7 @@ where
         false
     }
 
-    /// Is it this session that a word leads to, and does it live?
+    /// Returns true if it is this session that a word leads to, and it lives.
     #[inline(always)]
     fn is_of(&self, session: &Session<M>, word: u64) -> bool {
         let side = (word as u32 >> SIDE) as usize & 1;

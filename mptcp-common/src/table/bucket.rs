@@ -39,7 +39,7 @@ impl<M: Memory> Bucket<M> {
         &self.tags
     }
 
-    /// Has no place of it been taken?
+    /// Returns true if no place of it has been taken.
     fn is_empty(&self) -> bool {
         self.tags.iter().fold(0, |all, tag| all | tag.load()) == 0
     }
@@ -77,7 +77,7 @@ pub trait Table {
         let _ = place;
         None
     }
-    /// Is no tag whose [`place`] has this beginning in a table of the filter? False if that is not sure.
+    /// Returns true if no tag whose [`place`] has this beginning is in a table of the filter; false if that is not sure.
     #[inline(always)]
     fn is_absent(&self, place: u64) -> bool {
         self.cell(place).is_some_and(|cell| cell.count() == 0)
@@ -161,7 +161,7 @@ pub fn claim<T: Table<Slot: Entry>>(
     Some((home ^ 1) * WAYS + way)
 }
 
-/// The same in the home bucket alone, for a table that evicts.
+/// Claims a slot of the home bucket alone, for a table that evicts.
 #[inline(always)]
 pub fn claim_home<T: Table<Slot: Entry>>(
     table: &T,
@@ -239,7 +239,7 @@ pub fn evict<T: Table<Slot: Entry>>(
     evict_one::<T, false>(table, tag, born)
 }
 
-/// The same of an entry that is neither being filled nor barred; `None` also if all stay.
+/// Evicts as [`evict`] an entry that is neither being filled nor barred; `None` also if all stay.
 #[inline(always)]
 pub(crate) fn evict_settled<T: Table<Slot: Entry>>(
     table: &T,
@@ -307,7 +307,7 @@ pub fn bar<T: Table>(table: &T, slot: u32, tag: u64) -> bool {
     word(table, slot).is_some_and(|word| exchange(table, word, tag, BARRED))
 }
 
-/// Is the entry in this slot out of reach?
+/// Returns true if the entry in this slot is out of reach.
 pub fn is_barred<T: Table>(table: &T, slot: u32) -> bool {
     word(table, slot).is_some_and(|word| word.load() == BARRED)
 }

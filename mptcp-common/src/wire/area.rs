@@ -37,7 +37,7 @@ impl Area {
         words[index & 15]
     }
 
-    /// Has any of the first 40 bytes this value? It may be one behind the area's end, too.
+    /// Returns true if any of the first 40 bytes has this value. It may be one behind the area's end, too.
     #[inline(always)]
     pub fn contains(&self, byte: u8) -> bool {
         const ONES: u64 = u64::from_ne_bytes([1; 8]);

@@ -47,7 +47,7 @@ impl CapableFlags {
     /// H: HMAC-SHA256 in v1, HMAC-SHA1 in v0.
     pub const HMAC: u8 = 0x01;
 
-    /// Is any of these bits set?
+    /// Returns true if any of these bits is set.
     #[inline(always)]
     pub const fn any(self, bits: u8) -> bool {
         self.0 & bits != 0

@@ -34,7 +34,7 @@ impl DssFlags {
     /// Bits that mean nothing yet, in this byte.
     pub const RESERVED: u8 = 0xe0;
 
-    /// Are all of these bits set?
+    /// Returns true if all of these bits are set.
     #[inline(always)]
     pub const fn all(self, bits: u8) -> bool {
         self.0 & bits == bits
@@ -247,7 +247,7 @@ impl Dss {
         self.head >> 16 & 0xff
     }
 
-    /// Are bits set that mean nothing?
+    /// Returns true if bits are set that mean nothing.
     #[inline(always)]
     pub fn has_reserved_bits(&self) -> bool {
         self.head & (0x0f00 | DssFlags::RESERVED as u32) != 0
@@ -276,7 +276,7 @@ impl Dss {
         Ok(())
     }
 
-    /// Has it a checksum? Of a well-formed option: a mapping without one ends in the midst of a word.
+    /// Returns true if it has a checksum. Of a well-formed option: a mapping without one ends in the midst of a word.
     #[inline(always)]
     pub fn has_checksum(&self) -> bool {
         self.flags().all(DssFlags::MAPPING) && self.option_length().is_multiple_of(4)

@@ -14,7 +14,7 @@ impl TcpFlags {
     /// ACK.
     pub const ACK: u8 = 0x10;
 
-    /// Is any of these bits set?
+    /// Returns true if any of these bits is set.
     #[inline(always)]
     pub const fn any(self, bits: u8) -> bool {
         self.0 & bits != 0
@@ -51,7 +51,7 @@ pub enum Stage {
 pub struct Segment {
     /// TCP flags.
     pub flags: TcpFlags,
-    /// Has it payload bytes?
+    /// True if it has payload bytes.
     pub has_payload: bool,
 }
 
