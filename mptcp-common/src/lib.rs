@@ -6,9 +6,12 @@
 //! - [`wire`]: bytes of the TCP option area to typed MPTCP options (RFC 8684 v1, RFC 6824 v0);
 //! - [`counter`]: what is counted, and the rows of the statistics table made of it;
 //! - [`crypto`]: the hashes that tokens and HMACs are made with;
-//! - [`track`]: handshakes, subflows and sessions;
-//! - [`gather`]: a frame's headers;
-//! - [`engine`]: one packet in, counts out.
+//! - [`table`]: tables of fixed size that several CPUs share;
+//! - [`state`]: what is remembered of handshakes, subflows and sessions;
+//! - [`track`]: what a segment does to that;
+//! - [`packet`]: a frame's headers, and the packet in work;
+//! - [`engine`]: one packet in, counts out;
+//! - [`verifier`]: what the kernel side hides from its verifier.
 #![no_std]
 #![deny(missing_docs)]
 #![deny(unsafe_code)]

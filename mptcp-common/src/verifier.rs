@@ -5,9 +5,9 @@
 /// The eBPF verifier follows every value that a position can have. Told to forget, it sees one
 /// "unknown" and is done with the loop after one pass per step.
 pub trait Forget {
-    /// The same value.
+    /// Returns `value`, of which the verifier knows nothing any more.
     fn forget(&self, value: u32) -> u32;
-    /// The same value, by means of a number that nothing is known of.
+    /// Returns `value`, hidden by means of a number that nothing is known of.
     fn forget_by(&self, value: u32, unknown: u64) -> u32;
 }
 

@@ -23,7 +23,7 @@ use crate::{
 
 /// A frame: some of its bytes can be read in place, all through a helper.
 pub(crate) trait Bytes {
-    /// The same, of which the compiler does not know that it is.
+    /// Returns the frame, of which the compiler does not know that it is this one.
     fn hidden(&self) -> Self;
     /// Address of the first byte.
     fn start(&self) -> usize;

@@ -54,7 +54,7 @@ fn xdp_ingress(ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// The same for several interfaces, all with an Ethernet header.
+/// Ingress as [`xdp_ingress`], for several interfaces, all with an Ethernet header.
 #[xdp(frags)]
 #[inline(always)]
 fn xdp_ingress_set(ctx: XdpContext) -> u32 {
@@ -70,7 +70,7 @@ fn tc_ingress(ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// The same for several interfaces.
+/// Ingress as [`tc_ingress`], for several interfaces.
 #[classifier]
 #[inline(always)]
 fn tc_ingress_set(ctx: TcContext) -> i32 {
@@ -86,7 +86,7 @@ fn tc_egress(ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// The same for several interfaces.
+/// Egress for several interfaces.
 #[classifier]
 #[inline(always)]
 fn tc_egress_set(ctx: TcContext) -> i32 {

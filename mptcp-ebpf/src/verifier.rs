@@ -52,7 +52,7 @@ pub(crate) fn barrier() {
     unsafe { core::arch::asm!("") };
 }
 
-/// The same pointer, of which the compiler does not know that it is.
+/// Returns the pointer, of which the compiler does not know that it is.
 #[inline(always)]
 pub(crate) fn hidden_pointer<T>(mut pointer: *mut T) -> *mut T {
     // SAFETY: x = x.
@@ -62,7 +62,7 @@ pub(crate) fn hidden_pointer<T>(mut pointer: *mut T) -> *mut T {
     pointer
 }
 
-/// The same counters, of which the compiler does not know that they are.
+/// Returns the counters, of which the compiler does not know that they are.
 #[inline(always)]
 pub(crate) fn hidden(counters: &mut Counters) -> &mut Counters {
     // SAFETY: those that were handed in, which nobody else uses as long as these.

@@ -101,7 +101,7 @@ impl Report {
 pub struct Report {
     /// When, by the programs' clock, in nanoseconds.
     pub time: u64,
-    /// The packet's flow, its sender first; as [`super::FlowKey`].
+    /// The packet's flow, its sender first; as [`FlowKey`](crate::packet::FlowKey).
     pub flow: [u64; 5],
     /// A [`Happening`], by its discriminant.
     pub happening: u32,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Counts a packet whose options are a lone DSS ([`Dss::read_in_place`]) that belongs where it
-/// stands, as [`count`] does.
+/// stands, as `count` does.
 #[inline(always)]
 pub fn count_dss_segment(packet: &Packet, fields: &Dss, events: &mut Events) {
     let n = u64::from(packet.packets);

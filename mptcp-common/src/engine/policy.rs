@@ -6,7 +6,7 @@
 pub struct Policy {
     /// Smallest MSS in bytes that is not an error, over IPv4.
     pub min_mss_v4: u16,
-    /// The same over IPv6.
+    /// Smallest MSS in bytes that is not an error, over IPv6.
     pub min_mss_v6: u16,
     /// Is version 0 supported? Where it is not, a version 0 SYN counts in VerEr.
     pub version_0: bool,

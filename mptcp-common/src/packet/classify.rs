@@ -28,7 +28,7 @@ pub enum Shape {
     /// The frame is done. Of a flow that nobody follows, that is a segment without options, or with a timestamp
     /// alone.
     Done(Passed),
-    /// The same, and it is IP with this protocol, which is known by its number alone.
+    /// The frame is done, and it is IP with this protocol, which is known by its number alone.
     NotTcp(Protocol),
 }
 

@@ -53,7 +53,7 @@ impl Header {
         self.protocol == TCP
     }
 
-    /// Of a frame that is [`Shape::Ipv4`].
+    /// Of a frame that is [`Shape::Ipv4`](super::Shape::Ipv4).
     #[inline(always)]
     pub(crate) fn ipv4(head: &impl View) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Header {
         }
     }
 
-    /// Of a frame that is [`Shape::Ipv6`].
+    /// Of a frame that is [`Shape::Ipv6`](super::Shape::Ipv6).
     #[inline(always)]
     pub(crate) fn ipv6(head: &impl View) -> Self {
         Self {
@@ -79,7 +79,7 @@ impl Header {
         }
     }
 
-    /// The same, of which the verifier knows nothing any more, by a number out of the frame.
+    /// Hides place and length from the verifier, by a number out of the frame.
     #[inline(always)]
     pub(crate) fn forgotten(self, verifier: &impl Forget, unknown: u64) -> Self {
         let verifier = Unknown(verifier, unknown);

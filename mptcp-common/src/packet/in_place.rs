@@ -14,7 +14,7 @@ use crate::{
 /// A segment whose options are a timestamp and a DSS. One packet, and not a buffer of several.
 #[derive(Clone, Copy, Debug)]
 pub struct DssSegment {
-    /// The header, as far as [`engine::count_dss_segment`] and [`fast_path`](crate::track::fast_path)
+    /// The header, as far as [`count_dss_segment`](crate::engine::count_dss_segment) and [`fast_path`](crate::track::fast_path)
     /// need it.
     pub packet: Packet,
     /// The DSS.
@@ -74,7 +74,7 @@ fn lone(
 /// Bytes of the TCP header of an acknowledgment: two NOPs and a timestamp, and a DSS.
 const ACK_HEADER: u32 = 20 + 12 + 12;
 
-/// The same of a segment without payload, and with a DATA_ACK of 8 bytes alone: its frame is shorter than
+/// Reads a segment without payload, and with a DATA_ACK of 8 bytes alone: its frame is shorter than
 /// [`read_dss_in_place`] needs it.
 #[inline(always)]
 pub fn read_ack_in_place<F: Frame>(

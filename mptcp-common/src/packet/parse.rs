@@ -27,7 +27,7 @@ const MAX_EXTENSIONS: u32 = 8;
 
 /// Finds the TCP header; `Err` for a frame without one.
 ///
-/// `shape` is what [`judge`] said, and not that it is done. `work` gets the packet in work, which is asked for when there may be one.
+/// `shape` is what [`judge`](super::judge) said, and not that it is done. `work` gets the packet in work, which is asked for when there may be one.
 /// The addresses go there.
 #[inline(always)]
 pub fn find_tcp<'a, F: Frame>(

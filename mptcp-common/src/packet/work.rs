@@ -97,7 +97,7 @@ pub struct Route {
     pub session: Cell<u32>,
     /// Side of the session that sent the packet.
     pub side: Cell<u32>,
-    /// A [`Direction`], by its discriminant.
+    /// A [`Direction`](crate::counter::Direction), by its discriminant.
     pub direction: Cell<u32>,
     /// Stages that the packet still needs, of [`Next`].
     pub next: Cell<u32>,
@@ -112,33 +112,33 @@ pub struct Route {
 pub struct Next;
 
 impl Next {
-    /// [`verify_join`](super::Stages::verify_join).
+    /// [`verify_join`](crate::engine::Stages::verify_join).
     pub const VERIFY_JOIN: u32 = 1;
-    /// [`open_session`](super::Stages::open_session).
+    /// [`open_session`](crate::engine::Stages::open_session).
     pub const OPEN_SESSION: u32 = 1 << 1;
-    /// [`open_subflow`](super::Stages::open_subflow).
+    /// [`open_subflow`](crate::engine::Stages::open_subflow).
     pub const OPEN_SUBFLOW: u32 = 1 << 2;
-    /// [`signals`](super::Stages::signals).
+    /// [`signals`](crate::engine::Stages::signals).
     pub const SIGNALS: u32 = 1 << 3;
-    /// [`close`](super::Stages::close).
+    /// [`close`](crate::engine::Stages::close).
     pub const CLOSE: u32 = 1 << 4;
-    /// [`checksum`](super::Stages::checksum), behind the sum of the payload.
+    /// [`checksum`](crate::engine::Stages::checksum), behind the sum of the payload.
     pub const CHECKSUM: u32 = 1 << 5;
     /// No stage: the packet's mapping was not seen before. Only said where checksums are verified.
     pub const NEW_MAPPING: u32 = 1 << 6;
     /// No stage: the session had fallen back before the packet came.
     pub const FALLEN_BACK: u32 = 1 << 7;
-    /// [`find_ranges`](super::Stages::find_ranges) and what follows it, of what was mapped.
+    /// [`find_ranges`](crate::engine::Stages::find_ranges) and what follows it, of what was mapped.
     pub const MAPPED_RANGES: u32 = 1 << 8;
-    /// The same of what was sent.
+    /// [`find_ranges`](crate::engine::Stages::find_ranges) and what follows it, of what was sent.
     pub const SENT_RANGES: u32 = 1 << 9;
-    /// [`accept`](super::Stages::accept), and none of those above.
+    /// [`accept`](crate::engine::Stages::accept), and none of those above.
     pub const ACCEPT: u32 = 1 << 10;
     /// No stage: its receiver takes the segment.
     pub const ACCEPTED: u32 = 1 << 13;
     /// No stage: the segment has nothing but what its receiver has acknowledged.
     pub const OLD: u32 = 1 << 11;
-    /// [`find_runs`](super::Stages::find_runs) and what follows it.
+    /// [`find_runs`](crate::engine::Stages::find_runs) and what follows it.
     pub const RUNS: u32 = 1 << 12;
 }
 
@@ -204,13 +204,13 @@ pub struct RangeSearch {
     /// The range that it becomes, with those that it meets.
     pub(crate) from: Cell<u32>,
     pub(crate) to: Cell<u32>,
-    /// A [`Relation`], by its discriminant.
+    /// A `Relation`, by its discriminant.
     pub(crate) relation: Cell<u32>,
     /// How often another CPU was in the way: then it is looked for a place once more, for all that it has become.
     pub(crate) tries: Cell<u32>,
     /// 0.
     pub(crate) reserved: Cell<u32>,
-    /// Ranges that stay in the session, and a place there that is free; [`GAPS`] if there is none.
+    /// Ranges that stay in the session, and a place there that is free; `GAPS` if there is none.
     pub(crate) used: Cell<u32>,
     pub(crate) spare: Cell<u32>,
     /// Which set it is, and its `gaps` when it was looked at.
@@ -223,15 +223,15 @@ pub struct RangeSearch {
     pub(crate) left: Cell<u32>,
     /// 1 if a range in a chunk holds all of it.
     pub(crate) is_inside: Cell<u32>,
-    /// A chunk with a place that is free, [`CHUNKS`] if there is none, and the place.
+    /// A chunk with a place that is free, `CHUNKS` if there is none, and the place.
     pub(crate) number: Cell<u32>,
     pub(crate) place: Cell<u32>,
-    /// A chunk that is not there any more, [`CHUNKS`] if there is none.
+    /// A chunk that is not there any more, `CHUNKS` if there is none.
     pub(crate) missing: Cell<u32>,
 }
 
 /// What is looked for in runs, and what was found. In the kernel it lies in a map, as
-/// [`RangeSearch`](RangeSearch).
+/// [`RangeSearch`].
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub struct RunSearch {
@@ -245,9 +245,9 @@ pub struct RunSearch {
     /// Packets, 0 if there are none to look for; and how many of them the subflow has mapped before.
     pub(crate) packets: Cell<u32>,
     pub(crate) here: Cell<u32>,
-    /// The number of the next chunk to look at, [`CHUNKS`] if there is none.
+    /// The number of the next chunk to look at, `CHUNKS` if there is none.
     pub(crate) at: Cell<u32>,
-    /// A chunk with a place for a run, [`CHUNKS`] if there is none, and the place.
+    /// A chunk with a place for a run, `CHUNKS` if there is none, and the place.
     pub(crate) number: Cell<u32>,
     pub(crate) place: Cell<u32>,
     /// 0.

@@ -45,7 +45,7 @@ pub struct RangeChunk<M: Memory> {
     pub session: M::W32,
     /// Generation of that session.
     pub generation: M::W32,
-    /// As [`Ranges`].
+    /// As [`Ranges`](super::Ranges).
     pub ranges: [M::W64; CHUNK_RANGES],
 }
 

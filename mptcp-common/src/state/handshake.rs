@@ -30,7 +30,7 @@ pub struct HalfOpen<M: Memory> {
     pub tag: M::W64,
     /// When its first packet was seen.
     pub created: M::W64,
-    /// Of opener and responder: MP_CAPABLE keys, 0 where not known; MP_JOIN nonces, with their [`WindowOffer`]s in the
+    /// Of opener and responder: MP_CAPABLE keys, 0 where not known; MP_JOIN nonces, with their `WindowOffer`s in the
     /// upper halves.
     pub secrets: [M::W64; 2],
     /// See [`HandshakeFacts`]; between the facts are kind and direction.
@@ -132,7 +132,7 @@ impl<M: Memory> HalfOpen<M> {
         self.generation.store(0);
     }
 
-    /// The same of the responder.
+    /// Sets what the responder said of its window.
     #[inline(always)]
     pub(crate) fn set_answer(&self, offer: WindowOffer) {
         self.generation.store(offer.0);

@@ -55,7 +55,7 @@ pub fn prefetch(work: &Work, tables: &impl Tables) {
 }
 
 /// Returns true if this is the subflow of the packet in work. Its tag says so, but for odds that nobody chooses (see
-/// [`hash`](super::hash)); what changes a session asks the key as well. Two do not: the next data in order and its
+/// [`hash`](crate::packet::hash)); what changes a session asks the key as well. Two do not: the next data in order and its
 /// acknowledgments, which are of another flow only if that has its tag and both its next numbers, and a handshake, which
 /// has no key. A handshake's packets are known by numbers, keys and HMACs of their own, it is over after some seconds,
 /// and what comes of it has the key of the packet that ended it.

@@ -70,7 +70,7 @@ impl<M: Memory> SubflowSide<M> {
     }
 }
 
-/// [`SubflowSide::keep_oldest`] where no run that is needed gives way; returns false if one would have to.
+/// `SubflowSide::keep_oldest` where no run that is needed gives way; returns false if one would have to.
 #[inline(always)]
 pub fn has_kept_oldest<M: Memory>(
     subflow: &Subflow<M>,

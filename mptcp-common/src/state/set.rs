@@ -40,7 +40,7 @@ pub(crate) enum Relation {
 }
 
 /// A set of data sequence numbers: everything below `next`, and ranges above it. Those that find no room in the
-/// session are in chunks (see [`ranges`](super::ranges)).
+/// session are in chunks (see `track::ranges`).
 pub(crate) struct Set<'a, M: Memory> {
     pub(crate) next: &'a M::W64,
     /// How many ranges `above` has; from [`CHUNKED`] on it is known to have chunks too.

@@ -44,7 +44,7 @@ pub struct SubflowSide<M: Memory> {
     pub newest: M::W32,
     /// Relative number behind all bytes that were mapped.
     pub mapped_end: M::W32,
-    /// When an option that is not allowed was seen last, in [`ticks`](super::ticks); 0 if none was.
+    /// When an option that is not allowed was seen last, in `ticks`; 0 if none was.
     pub bad_option: M::W32,
     /// The right edge of the window that its sender offers: the highest acknowledgment plus window that was seen.
     /// Valid with [`SubflowFacts::WINDOW`].
@@ -59,7 +59,7 @@ pub struct SubflowSide<M: Memory> {
     pub unmapped_start: M::W32,
     /// A ring of mappings.
     pub mappings: [MappingSlot<M>; MAPPINGS],
-    /// What older mappings covered, the newest first (see [`runs`](super::runs)); 0 in an unused place.
+    /// What older mappings covered, the newest first (see `runs`); 0 in an unused place.
     pub runs: [M::W64; RUNS],
 }
 
@@ -114,7 +114,7 @@ pub struct Subflow<M: Memory> {
     /// Of the first subflow of a session: all data of each side before the number with these lower 32 bits was sent on
     /// it, since there was no other. 0 while there is none.
     pub alone: [M::W32; 2],
-    /// Of a conversation that goes on from other numbers than those that were seen (see [`super::accept`]): which of
+    /// Of a conversation that goes on from other numbers than those that were seen (see `track::accept`): which of
     /// its sides have spoken, a bit each; from bit 16 on, the upper halves of the numbers that come next, side 0 first;
     /// and when its first segment was seen.
     pub resumed: M::W64,

@@ -44,7 +44,7 @@ pub trait Tables: Forget {
     fn range_chunks(&self) -> &Self::RangeChunks;
     /// The keys of the session in this slot.
     fn keys(&self, session: u32) -> Option<&Keys<Self::Memory>>;
-    /// Buckets of words that lead from [`tokens`] to sessions: [`tokens::BUCKETS`] of them for each bucket of
+    /// Buckets of words that lead from [`tokens`](super::tokens) to sessions: [`BUCKETS`](super::tokens::BUCKETS) of them for each bucket of
     /// sessions.
     fn tokens(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
     /// Pending joins of all sessions.
@@ -87,7 +87,7 @@ pub trait Tables: Forget {
         value
     }
 
-    /// [`SubflowSide::keep_oldest`] of what a side sends on a subflow, if there is room for it there.
+    /// `SubflowSide::keep_oldest` of what a side sends on a subflow, if there is room for it there.
     #[inline(always)]
     fn keep_oldest(
         &self,

@@ -77,7 +77,7 @@ pub trait Shared {
     fn sessions(&self) -> &impl Table<Memory = Self::Memory, Slot = Session<Self::Memory>>;
     /// The pool of chunks that sessions with many ranges of data share.
     fn range_chunks(&self) -> &impl Table<Memory = Self::Memory, Slot = RangeChunk<Self::Memory>>;
-    /// As in [`super::Tables`].
+    /// As in [`Tables`](crate::state::Tables).
     fn tokens(&self, bucket: u32) -> Option<&Bucket<Self::Memory>>;
     /// Forgets how many joins are pending in all sessions.
     fn clear_pending_joins(&self);
@@ -85,7 +85,7 @@ pub trait Shared {
     fn wipe_keys(&self, session: u32) -> bool;
     /// The secret that places without a flow are found with.
     fn seed(&self) -> u64;
-    /// As in [`super::Tables`].
+    /// As in [`Tables`](crate::state::Tables).
     fn secrets(&self) -> &impl Secrets;
     /// Limits and times.
     fn limits(&self) -> Limits;

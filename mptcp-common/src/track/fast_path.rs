@@ -41,7 +41,7 @@ impl FastPath {
 }
 
 /// Is the packet in work the next data in order of an established subflow, or an acknowledgment of what was
-/// sent on it? Then [`next_segment`] has done all that [`established`](super::established()) would, for a third of
+/// sent on it? Then `next_segment` has done all that [`established`](super::established()) would, for a third of
 /// the cost. It is what most packets are.
 #[inline(always)]
 pub fn take_fast_path<T: Tables>(tables: &T, work: &Work) -> bool {

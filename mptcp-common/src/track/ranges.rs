@@ -1,16 +1,16 @@
 //! Ranges of data beyond gaps that find no room in their session: chunks of a pool that all sessions share.
 //!
 //! Over paths of different length a receiver sees tens or hundreds of separate ranges. A session remembers
-//! [`GAPS`] of them for each of its sets; a set with more takes chunks of the pool, of 29 ranges each, by
-//! their numbers from 0 on, up to [`CHUNKS`]. From then on, until its chunks are empty again, what is inserted
+//! `GAPS` of them for each of its sets; a set with more takes chunks of the pool, of 29 ranges each, by
+//! their numbers from 0 on, up to `CHUNKS`. From then on, until its chunks are empty again, what is inserted
 //! goes through the stage here: the set is what is below its `next`, the ranges in the session, and those in the
 //! chunks, no two of which touch.
 //!
-//! A chunk is in a [table](super::table), whose places are taken without a lock, and several CPUs may be at
+//! A chunk is in a [table](crate::table), whose places are taken without a lock, and several CPUs may be at
 //! work on a set. So:
 //! - A range is one word, which is put in place, and taken out, by compare-and-swap.
 //! - A chunk's place is handed on when its session is gone, or when its session is over, or it is empty, and nobody
-//!   has looked at it for [`HOLD_TIME`]. Who takes it, and who puts a range in an empty one, first changes `seen`
+//!   has looked at it for `HOLD_TIME`. Who takes it, and who puts a range in an empty one, first changes `seen`
 //!   by compare-and-swap: one of them does. Who has put a range in place looks whether the chunk is still his.
 //! - Only one CPU at a time takes a chunk for a set; the word `gaps` says that it is at it. The same word counts
 //!   what is put in chunks: who finds all of them empty says so only if nothing was put there meanwhile.
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// Begins to insert into a set of the session what [`ask`] was told, one of what was mapped and what was sent: looks
+/// Begins to insert into a set of the session what was asked for, one of what was mapped and what was sent: looks
 /// at the ranges that are in the session.
 #[inline(always)]
 pub fn find_ranges<T: Tables>(tables: &T, work: &Work) {

@@ -98,7 +98,7 @@ pub(crate) fn count_sent<T: Tables>(
     });
 }
 
-/// As [`SubflowSide::keep_oldest`]. A run that finds no place is given to the stage here.
+/// As `SubflowSide::keep_oldest`. A run that finds no place is given to the stage here.
 #[inline(always)]
 pub(crate) fn keep_oldest<T: Tables>(segment: &SubflowSegment<'_, T>) {
     let acked = || {
