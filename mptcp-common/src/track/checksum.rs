@@ -18,7 +18,7 @@ use crate::{
     wire::{DssFlags, Subtype, after, checksum},
 };
 
-/// In the facts of a [`SumFacts`](super::entry::Sum), above them: the number of the mapping in its ring.
+/// In the facts of a [`SumFacts`](crate::state::Sum), above them: the number of the mapping in its ring.
 const NUMBER: u32 = 19;
 
 /// Adds the packet's payload, which was summed, to the sum of its mapping.
