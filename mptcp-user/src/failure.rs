@@ -12,7 +12,7 @@ use crate::text::visible;
 
 /// What went wrong, as far as the exit code tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FailureKind {
     /// It could not be done: 1.
     Failed,
     /// It makes no sense as it was asked for: 2.
@@ -26,12 +26,12 @@ pub(crate) enum Kind {
 /// An error that knows its exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) kind: Kind,
+    pub(crate) kind: FailureKind,
     message: String,
 }
 
 impl Failure {
-    pub(crate) fn error(kind: Kind, message: impl Into<String>) -> anyhow::Error {
+    pub(crate) fn error(kind: FailureKind, message: impl Into<String>) -> anyhow::Error {
         Self {
             kind,
             message: message.into(),
@@ -61,19 +61,19 @@ pub(crate) fn of_file(what: &str, error: &io::Error) -> anyhow::Error {
         io::ErrorKind::FileTooLarge => TOO_LARGE,
         _ => "",
     };
-    Failure::error(Kind::Failed, format!("{what}: {error}{next}"))
+    Failure::error(FailureKind::Failed, format!("{what}: {error}{next}"))
 }
 
 /// The kind of an error.
-pub(crate) fn kind(error: &anyhow::Error) -> Kind {
+pub(crate) fn kind(error: &anyhow::Error) -> FailureKind {
     let failure = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<Failure>());
-    failure.map_or(Kind::Failed, |failure| failure.kind)
+    failure.map_or(FailureKind::Failed, |failure| failure.kind)
 }
 
 /// Tells the user something that is no result: on standard error, if anybody still reads it.
-pub(crate) fn say(text: impl fmt::Display) {
+pub(crate) fn warn(text: impl fmt::Display) {
     let text = text.to_string();
     let _ = writeln!(io::stderr(), "mptcp-user: {}", visible(&text));
 }
@@ -102,12 +102,12 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    say(sentence(error));
+    warn(sentence(error));
     ExitCode::from(match kind(error) {
-        Kind::Failed => 1,
-        Kind::Usage => 2,
-        Kind::Partly => 3,
-        Kind::Busy => 4,
+        FailureKind::Failed => 1,
+        FailureKind::Usage => 2,
+        FailureKind::Partly => 3,
+        FailureKind::Busy => 4,
     })
 }
 

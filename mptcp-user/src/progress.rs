@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::failure::say;
+use crate::failure::warn;
 
 /// What takes less is not spoken of.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ impl Shared {
             if let Some(text) = &*step
                 && *step != said
             {
-                say(format!("{text} ..."));
+                warn(format!("{text} ..."));
                 said.clone_from(&step);
             }
             next += PATIENCE;

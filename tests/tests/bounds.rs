@@ -16,7 +16,7 @@ use mptcp_tests::{
     sessions::invariants,
     talk::{A, B, Talk, Twins},
 };
-use mptcp_user::offline::{Config, Sizes};
+use mptcp_user::offline::{Capacity as Sizes, Config};
 use nix::{
     net::if_::if_nametoindex,
     sched::{CpuSet, sched_setaffinity},

@@ -2,14 +2,17 @@
 
 use anyhow::Result;
 
-use super::{conclude, find_pins, once, print};
+use super::{
+    lookup::{dedup, find_pins},
+    output::{conclude, print},
+};
 use crate::{
-    cli::Detach,
-    failure::{Failure, Kind},
+    args::DetachArgs,
+    failure::{Failure, FailureKind},
     probe::{self, Interface, InterfacePins, Network, Pins, Probe},
 };
 
-pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Detach) -> Result<()> {
+pub(crate) async fn run(pins: &Pins, only_here: bool, options: &DetachArgs) -> Result<()> {
     let Some(_lock) = pins.lock_to_remove(None).await? else {
         pins.remove_if_empty();
         return match options.interfaces.first() {
@@ -40,7 +43,7 @@ pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Detach) -> Resul
             }
         }
     }
-    for name in once(&options.interfaces) {
+    for name in dedup(&options.interfaces) {
         let result = match find_pins(pins, &interfaces, name)? {
             Some((here, _)) => take_off(&network, pins, &here, &interfaces).await,
             None => Err(nothing_at(name)),
@@ -58,7 +61,7 @@ pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Detach) -> Resul
 
 fn nothing_at(name: &str) -> anyhow::Error {
     Failure::error(
-        Kind::Failed,
+        FailureKind::Failed,
         format!("{name} has no probe\n  next: `mptcp-user status` lists the interfaces that have"),
     )
 }

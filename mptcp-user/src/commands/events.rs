@@ -7,13 +7,14 @@ use aya::maps::{Map, MapData, RingBuf};
 use jiff::Timestamp;
 use mptcp_common::track::Report;
 
-use super::{conclude_capture, print};
+use super::output::{conclude_capture, print};
 use crate::{
-    cli::{Events, EventsOutput},
-    failure::{self, Failure, Kind, is_forbidden, say},
+    args::{EventsArgs, EventsOutput},
+    clock::now,
+    failure::{self, Failure, FailureKind, is_forbidden, warn},
     interrupt::Interrupt,
     probe::{self, Lock, NamespacePins, Pins},
-    render::events::Event,
+    render::events::TimedEvent,
     source::Capture,
     text::shown,
 };
@@ -24,14 +25,14 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// How often it is asked whether the ring is still that of the probes.
 const LOOK: Duration = Duration::from_millis(500);
 
-pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
+pub(crate) async fn run(pins: &Pins, options: &EventsArgs) -> Result<()> {
     if let Some(file) = &options.capture.log_file {
         return capture(file, options);
     }
     let mut interrupt = Interrupt::new()?;
     // What the programs' clock shows now; what is older was told to nobody. Read before the ring is
     // locked, so that whoever sees the lock is told all that he does from then on.
-    let start = probe::now()?;
+    let start = now()?;
     let offset = Timestamp::now();
     let mut watched = Some(Watched::open(pins)?);
     let mut shown = 0;
@@ -50,7 +51,7 @@ pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
             let Some(report) = Report::of(&item) else {
                 continue;
             };
-            let Some(event) = Event::of(&report, start, offset) else {
+            let Some(event) = TimedEvent::of(&report, start, offset) else {
                 continue;
             };
             text.push_str(&line(&event, options.output));
@@ -102,13 +103,15 @@ impl Watched {
     fn open_again(pins: &Pins, had_one: bool) -> Result<Option<Self>> {
         match Self::open(pins) {
             Ok(watched) => {
-                say("the probes were attached anew; these are the events of the new ones");
+                warn("the probes were attached anew; these are the events of the new ones");
                 Ok(Some(watched))
             }
-            Err(error) if failure::kind(&error) == Kind::Busy || is_forbidden(&error) => Err(error),
+            Err(error) if failure::kind(&error) == FailureKind::Busy || is_forbidden(&error) => {
+                Err(error)
+            }
             Err(_) => {
                 if had_one {
-                    say(
+                    warn(
                         "the probes were detached; events are told again when there is another\n  next: \
                          mptcp-user attach -i IFACE",
                     );
@@ -119,7 +122,7 @@ impl Watched {
     }
 }
 
-fn line(event: &Event<'_>, output: EventsOutput) -> String {
+fn line(event: &TimedEvent<'_>, output: EventsOutput) -> String {
     match output {
         EventsOutput::Text => event.text(),
         EventsOutput::Jsonl => format!("{}\n", event.json()),
@@ -127,11 +130,11 @@ fn line(event: &Event<'_>, output: EventsOutput) -> String {
 }
 
 /// The events of a capture, as it is read.
-fn capture(file: &Path, options: &Events) -> Result<()> {
+fn capture(file: &Path, options: &EventsArgs) -> Result<()> {
     let mut capture = Capture::open(file, options.capture.analysis.config(), false)?;
     let mut shown = 0;
     capture.read(|time, report| {
-        print(&line(&Event { time, report }, options.output))?;
+        print(&line(&TimedEvent { time, report }, options.output))?;
         shown += 1;
         Ok(if options.count == Some(shown) {
             ControlFlow::Break(())
@@ -152,7 +155,7 @@ fn shared(pins: &Pins) -> Result<NamespacePins> {
         }
     }
     Err(Failure::error(
-        Kind::Failed,
+        FailureKind::Failed,
         format!(
             "no probe in this network namespace follows sessions (pin directory {})\n  next: \
              mptcp-user attach -i IFACE, without --no-track",
@@ -165,7 +168,7 @@ fn shared(pins: &Pins) -> Result<NamespacePins> {
 fn watch(shared: &NamespacePins) -> Result<Lock> {
     shared.watch()?.ok_or_else(|| {
         Failure::error(
-            Kind::Busy,
+            FailureKind::Busy,
             "somebody else watches the events of this network namespace, and they are told once\n  \
              next: end the other mptcp-user events",
         )

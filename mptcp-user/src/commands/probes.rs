@@ -3,10 +3,10 @@
 use anyhow::Result;
 use mptcp_common::counter::Role;
 
-use super::{find_pins, is_namespace_gone, once};
+use super::lookup::{dedup, find_pins, is_namespace_gone};
 use crate::{
-    failure::{Failure, Kind, causes, is_forbidden, say},
-    probe::{self, Interface, InterfacePins, KernelHooks, Network, Pins, Probe},
+    failure::{Failure, FailureKind, causes, is_forbidden, warn},
+    probe::{self, FexitHooks, Interface, InterfacePins, Network, Pins, Probe},
     source::Live,
     text::shown,
 };
@@ -37,7 +37,7 @@ impl Pinned {
             opened.open_all(network, pins, &interfaces).await?;
         }
         let mut broken = None;
-        for name in once(names) {
+        for name in dedup(names) {
             let Some((here, interface)) = find_pins(pins, &interfaces, name)? else {
                 opened.absent.push(name.to_owned());
                 continue;
@@ -161,12 +161,12 @@ impl Pinned {
             .map_or(Role::Host, |(_, probe)| probe.role());
         if self.probes.iter().any(|(_, probe)| probe.role() != role) {
             return Err(Failure::error(
-                Kind::Failed,
+                FailureKind::Failed,
                 "these interfaces have different roles, and their counts cannot be added\n  next: \
                  name interfaces of one role with -i; `mptcp-user status` shows the roles",
             ));
         }
-        let hooks = KernelHooks::open(&pins.hooks(self.namespace))?;
+        let hooks = FexitHooks::open(&pins.hooks(self.namespace))?;
         Ok(Live::new(self.probes, role, hooks))
     }
 }
@@ -187,7 +187,7 @@ fn none(pins: &Pins) -> Result<anyhow::Error> {
     };
     let root = shown(pins.root());
     Ok(Failure::error(
-        Kind::Failed,
+        FailureKind::Failed,
         format!(
             "no probe is attached in this network namespace (pin directory {root})\n  next: {next}"
         ),
@@ -208,7 +208,7 @@ impl Remarks {
     pub(super) fn tell(&mut self, remarks: Vec<String>) {
         for remark in &remarks {
             if !self.0.contains(remark) {
-                say(remark);
+                warn(remark);
             }
         }
         self.0 = remarks;

@@ -6,34 +6,35 @@ use anyhow::Result;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
-    conclude_capture, conclude_log, print,
+    output::{conclude_capture, conclude_log, print},
     probes::{Pinned, Remarks},
 };
 use crate::{
-    cli::{ClearStats, PolicyLimits, Stat, StatOutput},
-    failure::{self, Failure, Kind, say, sentence},
+    args::{ClearStats, StatArgs, StatOutput},
+    failure::{self, Failure, FailureKind, sentence, warn},
     interrupt::Interrupt,
-    probe::{self, HostLimits, Lock, Network, Pins, Policy, Probe, Settings},
+    probe::{self, HostLimits, Lock, Network, Pins, Probe, Settings, settings::LimitOptions},
     render::{
         json,
         table::{self, Style},
     },
-    source::{Capture, Live, Log, Recording, Statistics},
+    snapshot::statistics::Statistics,
+    source::{Capture, Clearing, Live, Log, Recording},
 };
 
-pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
+pub(crate) async fn run(pins: &Pins, options: &StatArgs) -> Result<()> {
     if options.output == StatOutput::Json && options.ntimes != 1 {
         return Err(Failure::error(
-            Kind::Usage,
+            FailureKind::Usage,
             "--output json is one object; for several displays use --output jsonl",
         ));
     }
     if let Some(file) = &options.capture.log_file {
         return recorded(file, options);
     }
-    if !options.readings.is_all() {
+    if !options.range.is_all() {
         return Err(Failure::error(
-            Kind::Usage,
+            FailureKind::Usage,
             "--since and --until choose readings of a log, which -logFile names",
         ));
     }
@@ -73,7 +74,7 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
             {
                 Ok(held) => lock = held,
                 // A signal ended the wait for the lock.
-                Err(error) if failure::kind(&error) == Kind::Busy => return Err(error),
+                Err(error) if failure::kind(&error) == FailureKind::Busy => return Err(error),
                 Err(error) => {
                     displays += 1;
                     if displays == options.ntimes {
@@ -97,7 +98,10 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
         limits.tell(live.outdated_limits().await);
         // What nobody has seen is not cleared.
         if let Some(what) = options.clear_stats {
-            live.clear(what)?;
+            live.clear(match what {
+                ClearStats::Basic => Clearing::Rows,
+                ClearStats::Full => Clearing::All,
+            })?;
             if what == ClearStats::Full {
                 live.clear_tables(&network, pins, &mut interrupt).await?;
             }
@@ -118,7 +122,7 @@ async fn go_on(
     live: &mut Live,
     network: &Network,
     pins: &Pins,
-    options: &Stat,
+    options: &StatArgs,
     remarks: &mut Remarks,
     interrupt: &mut Interrupt,
 ) -> Result<Option<Lock>> {
@@ -138,35 +142,35 @@ async fn go_on(
         && let Some(name) = names.first()
     {
         return Err(Failure::error(
-            Kind::Failed,
+            FailureKind::Failed,
             format!("{name} has no probe any more\n  next: mptcp-user attach -i {name}"),
         ));
     }
     for sentence in live.go_on(opened.live(pins)?) {
-        say(sentence);
+        warn(sentence);
     }
     Ok(lock)
 }
 
 /// The table of a capture, or of the readings of a log.
-fn recorded(file: &Path, options: &Stat) -> Result<()> {
-    let range = options.readings.of(&options.interfaces);
+fn recorded(file: &Path, options: &StatArgs) -> Result<()> {
+    let range = options.range.of(&options.interfaces);
     match Recording::open(file, options.capture.analysis.config(), range, true)? {
         Recording::Capture(capture) => show_capture(*capture, options),
         Recording::Log(log) => show_log(*log, options),
     }
 }
 
-fn show_capture(mut capture: Capture, options: &Stat) -> Result<()> {
+fn show_capture(mut capture: Capture, options: &StatArgs) -> Result<()> {
     // Told here: clap does not know what the file is.
     if !options.interfaces.is_empty()
         || options.ntimes != 1
         || options.interval.is_some()
         || options.clear_stats.is_some()
-        || !options.readings.is_all()
+        || !options.range.is_all()
     {
         return Err(Failure::error(
-            Kind::Usage,
+            FailureKind::Usage,
             "-logFile: a capture is displayed once and as a whole, and has no interfaces to choose \
              from and nothing to clear\n  next: leave out -i, -ntimes, --interval, --since, --until and \
              -clearstats",
@@ -177,11 +181,11 @@ fn show_capture(mut capture: Capture, options: &Stat) -> Result<()> {
     conclude_capture(&capture)
 }
 
-fn show_log(mut log: Log, options: &Stat) -> Result<()> {
+fn show_log(mut log: Log, options: &StatArgs) -> Result<()> {
     options.capture.analysis.refuse()?;
     if options.clear_stats.is_some() {
         return Err(Failure::error(
-            Kind::Usage,
+            FailureKind::Usage,
             "-logFile: a log has nothing to clear\n  next: leave out -clearstats",
         ));
     }
@@ -193,7 +197,7 @@ fn show_log(mut log: Log, options: &Stat) -> Result<()> {
 }
 
 /// What the last reading says, with rates since the first one.
-fn show_last(log: &mut Log, options: &Stat) -> Result<()> {
+fn show_last(log: &mut Log, options: &StatArgs) -> Result<()> {
     let Some(first) = log.next()? else {
         return Err(log.nothing());
     };
@@ -214,7 +218,7 @@ fn show_last(log: &mut Log, options: &Stat) -> Result<()> {
 
 /// Reading after reading, as far apart as is wanted, with rates since the one that was displayed
 /// before. Of the first one they are since the reading in front of it, or since counting began.
-fn show_steps(log: &mut Log, options: &Stat) -> Result<()> {
+fn show_steps(log: &mut Log, options: &StatArgs) -> Result<()> {
     let mut displays = 0;
     let mut next = None;
     while let Some(reading) = log.next()? {
@@ -239,7 +243,7 @@ fn show_steps(log: &mut Log, options: &Stat) -> Result<()> {
 }
 
 /// What tells one table from the next.
-fn gap(displays: u64, options: &Stat) -> &'static str {
+fn gap(displays: u64, options: &StatArgs) -> &'static str {
     if displays > 0 && options.output == StatOutput::Table {
         "\n"
     } else {
@@ -247,7 +251,7 @@ fn gap(displays: u64, options: &Stat) -> &'static str {
     }
 }
 
-fn display(statistics: &Statistics, options: &Stat) -> String {
+fn display(statistics: &Statistics, options: &StatArgs) -> String {
     match options.output {
         StatOutput::Json => format!("{:#}\n", json::statistics(statistics)),
         StatOutput::Jsonl => format!("{}\n", json::statistics(statistics)),
@@ -266,7 +270,7 @@ fn display(statistics: &Statistics, options: &Stat) -> String {
 async fn open(
     network: &Network,
     pins: &Pins,
-    options: &Stat,
+    options: &StatArgs,
     remarks: &mut Remarks,
     interrupt: &mut Interrupt,
 ) -> Result<(Live, bool)> {
@@ -277,12 +281,12 @@ async fn open(
     for name in &absent {
         let interface = network.interface(name).await?;
         let settings = Settings {
-            policy: Policy::new(&PolicyLimits::default(), &HostLimits::read().await),
+            limits: HostLimits::read().await.choose(&LimitOptions::default()),
             ..Settings::default()
         };
         let probe = Probe::temporary(network, &interface, &settings).await?;
         opened.probes.push((name.clone(), probe));
-        say(format!(
+        warn(format!(
             "{name} has no probe; it gets one until this command ends, and the first display comes \
              in {:?}",
             options.live_interval()

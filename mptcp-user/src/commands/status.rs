@@ -7,20 +7,21 @@ use mptcp_common::{
 };
 use serde_json::{Value, json};
 
-use super::{LOOPBACK, print, probes::OUTSIDE};
+use super::{lookup::LOOPBACK, output::print, probes::OUTSIDE};
 use crate::{
-    cli::{Status, StatusOutput},
+    args::{StatusArgs, StatusOutput},
     failure::{causes, is_forbidden},
     probe::{
-        self, Agreement, Attachment, HookReason, HookState, HostLimits, InterfacePins, KernelHooks,
-        Network, Outdated, Pins, Probe,
+        self, Attachment, FexitHooks, FexitReason, FexitState, HostLimits, InterfacePins, Network,
+        Outdated, Pins, Probe, SharedConfig,
     },
     render::{
         json::lost,
         lost::losses,
         passed,
-        table::{lines, new_table, role_name},
+        table::{lines, new_table},
     },
+    schema::role_name,
     text::shown,
 };
 
@@ -30,7 +31,7 @@ struct Entry {
     name: String,
     /// The network namespace that it is in, if that is another one.
     elsewhere: Option<Elsewhere>,
-    state: State,
+    state: ProbeState,
     /// Why the state is as it is, where that is known.
     reason: Option<String>,
     probe: Option<Probe>,
@@ -42,7 +43,7 @@ struct Entry {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ProbeState {
     /// All its programs are attached.
     Counting,
     /// Some program is missing: the loader was killed, or somebody took it off.
@@ -78,17 +79,17 @@ impl Entry {
     /// What to do about its state.
     fn advice(&self) -> Option<String> {
         let what = match self.state {
-            State::Counting => return None,
-            State::Incomplete => "attach",
-            State::Gone | State::Moved => "detach",
-            State::Unreadable => {
+            ProbeState::Counting => return None,
+            ProbeState::Incomplete => "attach",
+            ProbeState::Gone | ProbeState::Moved => "detach",
+            ProbeState::Unreadable => {
                 return Some(format!(
                     "{} again, or {}",
                     self.command("attach"),
                     self.command("detach")
                 ));
             }
-            State::OutOfSight => {
+            ProbeState::OutOfSight => {
                 return Some(
                     "run mptcp-user status where the namespace can be seen: as root, with the host's /proc and \
                      /run/netns"
@@ -108,7 +109,7 @@ impl Entry {
     }
 
     /// What a state is without more.
-    fn without_programs(pins: InterfacePins, state: State, reason: Option<String>) -> Self {
+    fn without_programs(pins: InterfacePins, state: ProbeState, reason: Option<String>) -> Self {
         let probe = Probe::open(&pins).ok();
         let name = match &probe {
             Some(probe) => probe.name(),
@@ -136,7 +137,7 @@ impl Entry {
     }
 }
 
-impl State {
+impl ProbeState {
     fn name(self) -> &'static str {
         match self {
             Self::Counting => "counting",
@@ -149,7 +150,7 @@ impl State {
     }
 }
 
-pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Status) -> Result<()> {
+pub(crate) async fn run(pins: &Pins, only_here: bool, options: &StatusArgs) -> Result<()> {
     probe::sweep(pins);
     let entries = entries(pins, only_here).await?;
     let text = match options.output {
@@ -196,19 +197,19 @@ fn entry_elsewhere(here: InterfacePins) -> Result<Entry> {
             let reason = Some(reason.to_owned());
             (
                 None,
-                Entry::without_programs(here, State::OutOfSight, reason),
+                Entry::without_programs(here, ProbeState::OutOfSight, reason),
             )
         }
-        Ok(None) => (None, Entry::without_programs(here, State::Gone, None)),
+        Ok(None) => (None, Entry::without_programs(here, ProbeState::Gone, None)),
         // Links say so where names do not.
         Err(_) if probe::is_on_interface(&here) == Some(false) => {
-            (None, Entry::without_programs(here, State::Gone, None))
+            (None, Entry::without_programs(here, ProbeState::Gone, None))
         }
         Err(error) => {
             let reason = Some(causes(&error));
             (
                 None,
-                Entry::without_programs(here, State::OutOfSight, reason),
+                Entry::without_programs(here, ProbeState::OutOfSight, reason),
             )
         }
     };
@@ -226,11 +227,11 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
         .find(|interface| interface.index == here.index)
     else {
         if probe::is_on_interface(&here) != Some(true) {
-            return Ok(Entry::without_programs(here, State::Gone, None));
+            return Ok(Entry::without_programs(here, ProbeState::Gone, None));
         }
         let reason =
             "the interface is in another network namespace now, and its programs count there";
-        let mut entry = Entry::without_programs(here, State::Moved, Some(reason.to_owned()));
+        let mut entry = Entry::without_programs(here, ProbeState::Moved, Some(reason.to_owned()));
         let is_native = entry.probe.as_ref().is_some_and(Probe::has_queues);
         entry.attachments = probe::linked(&entry.pins, is_native);
         return Ok(entry);
@@ -243,7 +244,7 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
             return Ok(Entry {
                 name: interface.name,
                 elsewhere: None,
-                state: State::Unreadable,
+                state: ProbeState::Unreadable,
                 reason: Some(causes(&error)),
                 probe: None,
                 attachments: Vec::new(),
@@ -260,11 +261,11 @@ async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
     };
     let has = |ingress| attachments.iter().any(|each| each.ingress == ingress);
     let (state, reason) = match (attachments.len() == wanted, has(true), has(false)) {
-        (true, ..) => (State::Counting, None),
-        (_, true, false) => (State::Incomplete, Some("what goes out is not counted")),
-        (_, false, true) => (State::Incomplete, Some("what comes in is not counted")),
-        (_, true, true) => (State::Incomplete, None),
-        (_, false, false) => (State::Incomplete, Some("nothing is counted")),
+        (true, ..) => (ProbeState::Counting, None),
+        (_, true, false) => (ProbeState::Incomplete, Some("what goes out is not counted")),
+        (_, false, true) => (ProbeState::Incomplete, Some("what comes in is not counted")),
+        (_, true, true) => (ProbeState::Incomplete, None),
+        (_, false, false) => (ProbeState::Incomplete, Some("nothing is counted")),
     };
     let host = match probe.follows_host() {
         true => Some(HostLimits::read().await),
@@ -291,7 +292,7 @@ fn table(pins: &Pins, entries: &[Entry]) -> String {
         "Egress",
         "Frames",
         "Since",
-        "State",
+        "ProbeState",
     ]);
     for column in table.column_iter_mut() {
         column.set_cell_alignment(comfy_table::CellAlignment::Left);
@@ -302,7 +303,7 @@ fn table(pins: &Pins, entries: &[Entry]) -> String {
                 .attachments
                 .iter()
                 .find(|attachment| attachment.ingress == ingress)
-                .map_or("-", |attachment| attachment.hook.name())
+                .map_or("-", |attachment| attachment.point.name())
         };
         table.add_row([
             entry.label(),
@@ -363,7 +364,7 @@ fn tables(entries: &[Entry]) -> String {
             continue;
         };
         namespaces.push(entry.pins.namespace);
-        let (agreement, gauges) = (tables.agreement(), tables.gauges());
+        let (config, gauges) = (tables.config(), tables.gauges());
         let [sessions, open] = match &gauges {
             Ok(gauges) => [gauges.sessions, gauges.subflows].map(|number| number.to_string()),
             // None is a number, too.
@@ -372,10 +373,10 @@ fn tables(entries: &[Entry]) -> String {
         let fill = tables.fill();
         let chunks = tables.range_chunks();
         let chunks = chunks.map_or("?".to_owned(), |chunks| chunks.to_string());
-        let (sizes, limits, seeded) = (agreement.sizes(), agreement.limits, agreement.seeded());
+        let (capacity, limits, adopted) = (config.capacity(), config.limits, config.adopted());
         let [subflows, pending, threshold, _, handshake, alone, idle] =
-            agreement.origins.named().map(|(_, origin)| origin.name());
-        let [_, subflow, session, chunk] = Agreement::bytes_per_entry();
+            config.origins.named().map(|(_, origin)| origin.name());
+        let [_, subflow, session, chunk] = SharedConfig::bytes_per_entry();
         let seconds = |nanoseconds: u64| nanoseconds / 1_000_000_000;
         text.push_str(&format!(
             "Tables of {}: {} of {} sessions ({session} bytes each), {} of {} subflows ({subflow} bytes \
@@ -383,14 +384,14 @@ fn tables(entries: &[Entry]) -> String {
              sessions and {} subflows were there before the probe\n",
             entry.label(),
             sessions,
-            sizes.sessions,
+            capacity.sessions,
             open,
-            sizes.subflows,
+            capacity.subflows,
             chunks,
-            agreement.chunks(),
-            agreement.memory() as f64 / f64::from(1 << 20),
-            seeded.sessions,
-            seeded.subflows,
+            config.chunks(),
+            config.memory() as f64 / f64::from(1 << 20),
+            adopted.sessions,
+            adopted.subflows,
         ));
         text.push_str(&format!(
             "Limits of {}: {} subflows ({subflows}), {} pending joins ({pending}), threshold {} \
@@ -469,20 +470,20 @@ fn changed_limits(entries: &[Entry], namespace: u64) -> String {
 }
 
 /// The hooks of a namespace on kernel functions; none for a middlebox.
-fn hook_states(pins: &Pins, entry: &Entry) -> Vec<(KernelHook, HookState)> {
+fn hook_states(pins: &Pins, entry: &Entry) -> Vec<(KernelHook, FexitState)> {
     let is_host = |probe: &Probe| probe.role() == Role::Host;
     if !entry.probe.as_ref().is_some_and(is_host) {
         return Vec::new();
     }
     let directory = pins.hooks(entry.pins.namespace);
-    let hooks = KernelHooks::open(&directory);
+    let hooks = FexitHooks::open(&directory);
     let states = KernelHook::ALL.map(|hook| {
         let state = match &hooks {
             Ok(Some(hooks)) => hooks
                 .state(hook)
-                .unwrap_or_else(|error| HookState::Unknown(causes(&error))),
-            Ok(None) => HookState::Missing(HookReason::NotTried),
-            Err(error) => HookState::Unknown(causes(error)),
+                .unwrap_or_else(|error| FexitState::Unknown(causes(&error))),
+            Ok(None) => FexitState::Missing(FexitReason::NotTried),
+            Err(error) => FexitState::Unknown(causes(error)),
         };
         (hook, state)
     });
@@ -525,7 +526,7 @@ fn hooks(pins: &Pins, entries: &[Entry]) -> String {
 /// The same in JSON.
 fn hooks_object(pins: &Pins, entry: &Entry) -> Vec<Value> {
     let states = hook_states(pins, entry);
-    let object = |(hook, state): (KernelHook, HookState)| {
+    let object = |(hook, state): (KernelHook, FexitState)| {
         json!({
             "function": hook.function(),
             "rows": rows_of(hook).collect::<Vec<_>>(),
@@ -540,32 +541,32 @@ fn hooks_object(pins: &Pins, entry: &Entry) -> Vec<Value> {
 fn tables_object(entry: &Entry) -> Option<Value> {
     let probe = entry.probe.as_ref()?;
     let tables = probe.tables()?;
-    let (agreement, gauges) = (tables.agreement(), tables.gauges().ok());
+    let (config, gauges) = (tables.config(), tables.gauges().ok());
     let host = entry.host.as_ref();
     let alone = host.and_then(|host| host.alone);
     let outdated = entry.outdated();
-    let (sizes, limits) = (agreement.sizes(), agreement.limits);
-    let [_, subflow, session, chunk] = Agreement::bytes_per_entry();
+    let (capacity, limits) = (config.capacity(), config.limits);
+    let [_, subflow, session, chunk] = SharedConfig::bytes_per_entry();
     Some(json!({
         "sessions": gauges.map(|gauges| gauges.sessions),
-        "max_sessions": sizes.sessions,
+        "max_sessions": capacity.sessions,
         "subflows": gauges.map(|gauges| gauges.subflows),
-        "max_subflows": sizes.subflows,
-        "max_handshakes": sizes.handshakes,
+        "max_subflows": capacity.subflows,
+        "max_handshakes": capacity.handshakes,
         "range_chunks": tables.range_chunks().ok(),
-        "max_range_chunks": agreement.chunks(),
-        "max_ranges": sizes.ranges,
+        "max_range_chunks": config.chunks(),
+        "max_ranges": capacity.ranges,
         "filter": tables.fill().ok().map(|fill| json!({
             "cells": fill.cells,
             "used": fill.used,
             "fullest": fill.fullest,
         })),
-        "bytes": agreement.memory(),
+        "bytes": config.memory(),
         "bytes_per_session": session,
         "bytes_per_subflow": subflow,
         "bytes_per_range_chunk": chunk,
-        "seeded_sessions": agreement.seeded().sessions,
-        "seeded_subflows": agreement.seeded().subflows,
+        "seeded_sessions": config.adopted().sessions,
+        "seeded_subflows": config.adopted().subflows,
         "limits": {
             "subflows": limits.subflows,
             "pending_joins": limits.pending,
@@ -575,7 +576,7 @@ fn tables_object(entry: &Entry) -> Option<Value> {
             "alone_ns": limits.alone,
             "idle_ns": limits.idle,
         },
-        "limit_origins": agreement
+        "limit_origins": config
             .origins
             .named()
             .into_iter()
@@ -633,7 +634,7 @@ fn json(pins: &Pins, entries: &[Entry]) -> Value {
                         "name": attachment.program_name,
                         "id": attachment.program,
                         "direction": if attachment.ingress { "ingress" } else { "egress" },
-                        "hook": attachment.hook.name(),
+                        "hook": attachment.point.name(),
                         "verified_instructions": attachment.verified,
                         "translated_bytes": attachment.translated,
                         "jited_bytes": attachment.jited,

@@ -16,7 +16,7 @@ use nix::{
 };
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, FailureKind};
 use crate::text::shown;
 
 /// Moves this thread into a network namespace, by a name of `ip netns` or a path.
@@ -30,7 +30,7 @@ pub(crate) fn enter(name: &str) -> Result<()> {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Failure::error(
-                Kind::Failed,
+                FailureKind::Failed,
                 format!(
                     "there is no network namespace {} ({})\n  next: `ip netns` lists them",
                     shown(name),
@@ -44,7 +44,7 @@ pub(crate) fn enter(name: &str) -> Result<()> {
     };
     setns(file, CloneFlags::CLONE_NEWNET).map_err(|error| match error {
         nix::Error::EINVAL => Failure::error(
-            Kind::Failed,
+            FailureKind::Failed,
             format!(
                 "{} is no network namespace\n  next: `ip netns` lists them",
                 shown(name)
@@ -212,7 +212,7 @@ impl Network {
             .find(|interface| interface.name == name)
             .ok_or_else(|| {
                 Failure::error(
-                    Kind::Failed,
+                    FailureKind::Failed,
                     format!(
                         "there is no interface {} in this network namespace\n  next: `ip link` \
                          lists the interfaces; --netns NAME looks into another namespace",

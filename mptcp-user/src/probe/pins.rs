@@ -25,7 +25,7 @@ pub(crate) use self::{
     lock::Lock,
 };
 use crate::{
-    failure::{Failure, Kind},
+    failure::{Failure, FailureKind},
     interrupt::Interrupt,
     text::shown,
 };
@@ -264,7 +264,7 @@ impl Pins {
         if self.root.starts_with(mount_point) && !is_bpffs(mount_point) {
             if !is_lasting() {
                 return Err(Failure::error(
-                    Kind::Failed,
+                    FailureKind::Failed,
                     "no bpffs is mounted at /sys/fs/bpf, and one that is mounted here may go with this \
                      command (`ip netns exec` gives it a /sys of its own)\n  next: mptcp-user --netns \
                      NAME ... from outside of the namespace; in a container, mount -t bpf -o mode=0700 bpf \

@@ -4,8 +4,11 @@ use jiff::Timestamp;
 use mptcp_common::counter::{Counters, EXTRAS, Events, Kind, Leaves, ROWS, Row};
 use serde_json::{Map, Value, json};
 
-use super::{lost, passed, table::role_name};
-use crate::source::{Origin, Statistics};
+use super::{lost, passed};
+use crate::{
+    schema::{named, role_name},
+    snapshot::statistics::{Origin, Statistics},
+};
 
 /// Names of the subtype nibbles in `options`; the rest is UNKNOWN.
 const SUBTYPES: [(usize, &str); 10] = [
@@ -194,28 +197,6 @@ fn events(counters: &Counters) -> Map<String, Value> {
         .into_iter()
         .map(|(direction, events)| (direction.to_owned(), named(events).into()))
         .collect()
-}
-
-/// Name, words and description of a field of counters.
-pub(crate) type Field = (&'static str, usize, &'static str);
-
-/// Counters by name, those that are not 0.
-pub(crate) fn named(fields: &[Field], mut words: &[u64]) -> Map<String, Value> {
-    let mut object = Map::new();
-    for (name, length, _) in fields {
-        let (field, rest) = words.split_at(*length);
-        words = rest;
-        match field {
-            [count] if *count > 0 => {
-                object.insert((*name).to_owned(), (*count).into());
-            }
-            [_, _, ..] if field.iter().any(|count| *count > 0) => {
-                object.insert((*name).to_owned(), field.into());
-            }
-            _ => {}
-        }
-    }
-    object
 }
 
 fn subtypes(events: &Events) -> Map<String, Value> {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::packed::{Format, MAGIC};
-use crate::failure::{Failure, Kind, of_file};
+use crate::failure::{Failure, FailureKind, of_file};
 use crate::text::shown;
 
 /// A file from this size on takes long enough for a progress bar.
@@ -60,7 +60,7 @@ pub(super) fn conclude(name: &str, broken: Option<&str>) -> Result<()> {
         return Ok(());
     };
     Err(Failure::error(
-        Kind::Failed,
+        FailureKind::Failed,
         format!("{name} was not read to its end, and what came before is shown: {reason}"),
     ))
 }
@@ -74,7 +74,7 @@ fn unpack(name: &str, mut file: impl Read + 'static) -> Result<(Vec<u8>, Box<dyn
     let refuse = |what: &str, format: &Format| {
         let next = format.next(if name == STANDARD_INPUT { "" } else { name });
         let what = format!("it is {what}, which is not read\n  {next}");
-        Failure::error(Kind::Failed, what)
+        Failure::error(FailureKind::Failed, what)
     };
     let Some(bytes) = format.unpack(Box::new(Cursor::new(start).chain(file))) else {
         return Err(refuse(&format!("packed with {}", format.name), format));
@@ -92,7 +92,7 @@ fn unpack(name: &str, mut file: impl Read + 'static) -> Result<(Vec<u8>, Box<dyn
 fn start(file: &mut impl Read) -> Result<Vec<u8>> {
     let start = take(file, MAGIC as u64)?;
     if start.is_empty() {
-        return Err(Failure::error(Kind::Failed, "it is empty"));
+        return Err(Failure::error(FailureKind::Failed, "it is empty"));
     }
     Ok(start)
 }

@@ -29,7 +29,7 @@ use nix::{
 };
 
 use crate::{
-    failure::{Failure, Kind},
+    failure::{Failure, FailureKind},
     text::shown,
 };
 
@@ -128,7 +128,7 @@ impl Directory {
         while let Some(component) = components.next() {
             let Component::Normal(name) = component else {
                 return Err(Failure::error(
-                    Kind::Usage,
+                    FailureKind::Usage,
                     format!(
                         "{} goes up again\n  next: name the pin directory without ..",
                         shown(&path)
@@ -188,7 +188,7 @@ impl Directory {
             _ => "is no directory",
         };
         Failure::error(
-            Kind::Failed,
+            FailureKind::Failed,
             format!("{path} {what}\n  next: rm {path}, or --pin-dir with another directory"),
         )
     }
@@ -256,7 +256,7 @@ impl Directory {
     fn check(&self, place: Place) -> Result<()> {
         let status = self.own_status()?;
         let path = shown(&self.path);
-        let refuse = |why: String| Err(Failure::error(Kind::Failed, why));
+        let refuse = |why: String| Err(Failure::error(FailureKind::Failed, why));
         let is_ours = is_trusted(status.st_uid);
         let is_writable = status.st_mode & WRITABLE != 0;
         let is_sticky = status.st_mode & Mode::S_ISVTX.bits() != 0;
@@ -351,7 +351,7 @@ impl Directory {
         }
         if !is_trusted(status.st_uid) || status.st_mode & WRITABLE != 0 {
             return Err(Failure::error(
-                Kind::Failed,
+                FailureKind::Failed,
                 format!(
                     "{path} was not pinned by this program: it belongs to user {}, mode {:04o}\n  next: \
                      rm {path}, then attach again",
@@ -429,7 +429,7 @@ impl Directory {
             return Ok(());
         }
         Err(Failure::error(
-            Kind::Failed,
+            FailureKind::Failed,
             format!(
                 "{} holds a map of another layout: values of {} bytes where this version has \
                  {}, {} entries, flags {:#x}\n  next: mptcp-user detach (-i IFACE, or --all), then attach \
@@ -493,7 +493,7 @@ impl Directory {
         };
         let other = shown(self.path.join(other)).to_string();
         Err(Failure::error(
-            Kind::Failed,
+            FailureKind::Failed,
             format!(
                 "{other} is nothing that this program pins\n  next: rm {other}, if nobody needs it"
             ),
@@ -549,14 +549,14 @@ fn is_trusted(user: u32) -> bool {
 
 fn no_pin(path: &impl Display) -> anyhow::Error {
     Failure::error(
-        Kind::Failed,
+        FailureKind::Failed,
         format!("{path} is no pin, and is left alone\n  next: rm {path}, after a look at it"),
     )
 }
 
 fn not_on_bpffs(path: &Path) -> anyhow::Error {
     Failure::error(
-        Kind::Failed,
+        FailureKind::Failed,
         format!(
             "{} is not on a bpffs, and programs can be pinned nowhere else\n  next: give \
              --pin-dir a directory below /sys/fs/bpf",

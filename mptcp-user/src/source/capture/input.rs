@@ -14,7 +14,8 @@ use pcap_parser::{
 };
 
 use crate::{
-    failure::{Failure, Kind},
+    failure::{Failure, FailureKind},
+    snapshot::statistics::Others,
     source::{file::take, packed::Format},
 };
 
@@ -59,7 +60,7 @@ const OTHERS: [(&[u8], &str); 4] = [
 pub(super) const CONTRADICTION: &str = "the lengths of a record contradict each other";
 
 /// How far a capture was read.
-pub(super) enum Progress {
+pub(super) enum ReadStatus {
     /// A record further.
     On,
     /// To its end.
@@ -80,24 +81,6 @@ pub(super) struct Input {
     is_big_endian: bool,
     others: Others,
     bar: ProgressBar,
-}
-
-/// Captures behind the first one of a file, which `cat` puts there. In pcapng they are sections.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Others {
-    /// How many there are.
-    pub(crate) count: u64,
-    /// Where the first of them begins.
-    pub(crate) first: u64,
-}
-
-impl Others {
-    fn add(&mut self, at: u64) {
-        if self.count == 0 {
-            self.first = at;
-        }
-        self.count += 1;
-    }
 }
 
 /// A capture of which the head was read.
@@ -182,7 +165,8 @@ impl Input {
     /// Reads the head of a capture.
     pub(super) fn new(bytes: Box<dyn Read>, bar: ProgressBar) -> Result<Self> {
         let source = Rc::new(RefCell::new(Source::new(bytes)));
-        let head = Head::read(&source).map_err(|reason| Failure::error(Kind::Failed, reason))?;
+        let head =
+            Head::read(&source).map_err(|reason| Failure::error(FailureKind::Failed, reason))?;
         Ok(Self {
             source,
             blocks: head.blocks,
@@ -208,7 +192,7 @@ impl Input {
     pub(super) fn next(
         &mut self,
         each: impl FnOnce(PcapBlockOwned<'_>) -> Result<Option<String>>,
-    ) -> Result<Progress> {
+    ) -> Result<ReadStatus> {
         loop {
             let at = self.at();
             // Every capture begins like one.
@@ -239,9 +223,9 @@ impl Input {
                         return Ok(self.broken(broken));
                     }
                     self.blocks.consume_noshift(length);
-                    return Ok(Progress::On);
+                    return Ok(ReadStatus::On);
                 }
-                Err(PcapError::Eof) => return Ok(Progress::Done),
+                Err(PcapError::Eof) => return Ok(ReadStatus::Done),
                 Err(
                     PcapError::Incomplete(_) | PcapError::BufferTooSmall | PcapError::UnexpectedEof,
                 ) => {}
@@ -272,7 +256,7 @@ impl Input {
     }
 
     /// Reads more bytes, since the next record is not complete.
-    fn fill(&mut self) -> Option<Progress> {
+    fn fill(&mut self) -> Option<ReadStatus> {
         let wanted = self.record_length();
         let (is_there, longest) = if self.is_pcapng {
             // A length in the block goes beyond the block.
@@ -297,7 +281,7 @@ impl Input {
     }
 
     /// Reads more bytes.
-    fn refill(&mut self) -> Option<Progress> {
+    fn refill(&mut self) -> Option<ReadStatus> {
         if self.blocks.refill().is_err() {
             let reason = match self.source.borrow_mut().error.take() {
                 Some(error) => error.to_string(),
@@ -323,12 +307,12 @@ impl Input {
         length.unwrap_or_default()
     }
 
-    fn broken(&self, how: impl Display) -> Progress {
+    fn broken(&self, how: impl Display) -> ReadStatus {
         let packed = match Format::of(self.blocks.data()) {
             Some(format) => format!(" ({} data seems to begin there)", format.name),
             None => String::new(),
         };
-        Progress::Broken(format!("byte {}: {how}{packed}", self.at()))
+        ReadStatus::Broken(format!("byte {}: {how}{packed}", self.at()))
     }
 }
 

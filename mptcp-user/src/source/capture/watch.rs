@@ -7,12 +7,12 @@ use mptcp_common::{
     track::{Tables as _, Word, table::Table as _},
 };
 
-use super::{SECOND, timestamp};
+use super::time::{SECOND, timestamp};
 use crate::{
     offline::Offline,
-    source::{
+    snapshot::{
         history::{History, POINTS, Point, Series, Traffic},
-        sessions::subflow_ends,
+        session::subflow_ends,
     },
 };
 

@@ -17,8 +17,8 @@ use nix::{
 };
 use serde::de::IgnoredAny;
 
-use super::{LONGEST_LINE, format};
-use crate::failure::{Failure, Kind, of_file};
+use super::format::{self, LONGEST_LINE};
+use crate::failure::{Failure, FailureKind, of_file};
 use crate::text::shown;
 
 /// A file that readings are appended to, by nobody else meanwhile.
@@ -120,7 +120,7 @@ fn open(path: &Path) -> Result<(Flock<File>, Option<Timestamp>)> {
         let file = open_itself(path, &options)?;
         let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
             Failure::error(
-                Kind::Busy,
+                FailureKind::Busy,
                 format!(
                     "somebody else records to {0}\n  next: end the other mptcp-user record, or name \
                      another file",
@@ -139,7 +139,7 @@ fn open(path: &Path) -> Result<(Flock<File>, Option<Timestamp>)> {
 
 fn refuse(path: &Path, why: &str) -> anyhow::Error {
     Failure::error(
-        Kind::Failed,
+        FailureKind::Failed,
         format!("cannot record to {}: it {why}", shown(path)),
     )
 }

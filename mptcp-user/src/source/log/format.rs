@@ -9,16 +9,20 @@ use mptcp_common::counter::{Counters, Events, Gauges, KernelHook, Leaves, Protoc
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{LONGEST_LINE, MOST_INTERFACES};
 use crate::{
-    failure::{Failure, Kind},
-    render::{
-        json::{Field, named},
-        table::role_name,
-    },
-    source::{Hooks, Interface, Reading},
+    failure::{Failure, FailureKind},
+    schema::{Field, named, role_name},
+    snapshot::reading::{Hooks, InterfaceReading, Reading},
     text::visible,
 };
+
+/// A line has fewer bytes, its end included: the counters of an interface take 10 KB at most, and mostly
+/// 1 KB.
+pub(super) const LONGEST_LINE: u64 = 4 << 20;
+
+/// A reading has no more interfaces. As many probes take a gigabyte of the kernel's memory with a hundred
+/// CPUs, and a tenth of that here.
+const MOST_INTERFACES: usize = 1 << 10;
 
 /// Readers know all versions up to this one.
 const VERSION: u64 = 1;
@@ -34,7 +38,7 @@ type Object<'a> = BTreeMap<String, &'a RawValue>;
 /// # Errors
 /// If a reader would refuse it: it is too long, or has too many interfaces or too large counts.
 pub fn line(reading: &Reading) -> Result<String> {
-    let refuse = |why: String| Err(Failure::error(Kind::Failed, why));
+    let refuse = |why: String| Err(Failure::error(FailureKind::Failed, why));
     let interfaces = reading.interfaces.len();
     if interfaces > MOST_INTERFACES {
         return refuse(format!(
@@ -76,7 +80,7 @@ fn written(reading: &Reading) -> String {
 /// # Errors
 /// If it is one of a newer version, or has too many interfaces.
 pub(super) fn parse(line: &[u8]) -> Result<Option<Reading>> {
-    let refuse = |why: String| Err(Failure::error(Kind::Failed, why));
+    let refuse = |why: String| Err(Failure::error(FailureKind::Failed, why));
     let Ok(object) = serde_json::from_slice::<Object<'_>>(line) else {
         return Ok(None);
     };
@@ -126,7 +130,7 @@ fn parse_reading(object: &Object<'_>) -> Option<Reading> {
     })
 }
 
-fn interface(interface: &Interface) -> Value {
+fn interface(interface: &InterfaceReading) -> Value {
     let cleared = |cleared: &Option<(Timestamp, Counters)>| {
         cleared.as_ref().map(
             |(time, baseline)| json!({ "time": time.to_string(), "counters": counters(baseline) }),
@@ -145,7 +149,7 @@ fn interface(interface: &Interface) -> Value {
     })
 }
 
-fn parse_interface(object: &Object<'_>) -> Option<Interface> {
+fn parse_interface(object: &Object<'_>) -> Option<InterfaceReading> {
     let cleared = |name: &str| {
         let cleared = get(object, name)?;
         Some((
@@ -153,7 +157,7 @@ fn parse_interface(object: &Object<'_>) -> Option<Interface> {
             parse_counters(&get(&cleared, "counters")?)?,
         ))
     };
-    Some(Interface {
+    Some(InterfaceReading {
         name: get(object, "name")?,
         since: get(object, "since")?,
         attached_mid_traffic: get(object, "attached_mid_traffic")?,
@@ -331,7 +335,7 @@ mod tests {
         Reading {
             time: Timestamp::UNIX_EPOCH,
             role: Role::Middlebox,
-            interfaces: vec![Interface {
+            interfaces: vec![InterfaceReading {
                 name: "a \"name\"\n".to_owned(),
                 since: Timestamp::UNIX_EPOCH,
                 attached_mid_traffic: true,

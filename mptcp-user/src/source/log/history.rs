@@ -11,10 +11,11 @@ use super::{
     counted::{Taken, add_hooks},
 };
 use crate::{
-    failure::{Failure, Kind},
-    source::{
-        Reading, Recent, Statistics,
+    failure::{Failure, FailureKind},
+    snapshot::{
         history::{History, POINTS, Point, Series, Traffic},
+        reading::Reading,
+        statistics::{Recent, Statistics},
     },
 };
 
@@ -33,7 +34,7 @@ impl Log {
         while let Some(reading) = self.next()? {
             if reading.role != last.role {
                 return Err(Failure::error(
-                    Kind::Failed,
+                    FailureKind::Failed,
                     format!(
                         "cannot report on {}: from {} on it is of another role, and the two cannot be \
                          added\n  next: one of them, with --since or --until",

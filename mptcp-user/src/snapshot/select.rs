@@ -15,8 +15,8 @@ use mptcp_common::track::{
     table::{self, Table},
 };
 
-use super::sessions::{
-    Session, State, bytes, oldest, session_of, state_of, subflow_ends, subflow_of,
+use super::session::{
+    Session, SessionState, bytes, oldest, session_of, state_of, subflow_ends, subflow_of,
 };
 
 /// What is asked for.
@@ -27,7 +27,7 @@ pub(crate) struct Selection {
     /// Only sessions with a subflow from or to this port.
     pub(crate) port: Option<u16>,
     /// Only sessions in this state.
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<SessionState>,
     /// What comes first.
     pub(crate) order: Order,
     /// At most so many.

@@ -10,26 +10,30 @@ use mptcp_common::{
     },
 };
 
-use super::{
-    layout::{Meta, Reading as Remembered},
-    memory::{Slot, of_words},
-    nanoseconds,
-    seed::Seeded,
-    tables::{Agreement, MAPS},
-    timestamp,
-};
 use crate::{
+    capacity::Capacity,
+    clock::{nanoseconds, timestamp},
     offline::Owned,
+    probe::{
+        layout::{Meta, StoredReading},
+        mmap::{Slot, of_words},
+        settings::ChosenLimits,
+        shared_config::{Adopted, MAPS, SharedConfig},
+    },
     render::{
-        events::Event,
+        events::TimedEvent,
         json, report,
         sessions::{Document, table},
         table::{Style, statistics},
     },
-    source::{
-        Census, Hooks, Interface, Order, Origin, Reading, Recent, Selection, State, log_line,
-        select,
+    snapshot::{
+        census::Census,
+        reading::{Hooks, InterfaceReading, Reading},
+        select::{Order, Selection, select},
+        session::SessionState,
+        statistics::{Origin, Recent},
     },
+    source::log_line,
     text::visible,
 };
 
@@ -73,10 +77,10 @@ pub fn contents() -> Vec<u8> {
         ..Meta::zeroed()
     };
     meta.set_name("eth0");
-    let sizes = crate::offline::Sizes::default();
+    let capacity = Capacity::default();
     let mut bytes = bytemuck::bytes_of(&meta).to_vec();
-    if let Ok(agreement) = Agreement::new(sizes, super::Policy::default()) {
-        bytes.extend(bytemuck::bytes_of(&agreement));
+    if let Ok(config) = SharedConfig::new(capacity, ChosenLimits::default()) {
+        bytes.extend(bytemuck::bytes_of(&config));
     }
     bytes
 }
@@ -89,27 +93,24 @@ pub fn contents() -> Vec<u8> {
 pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
     let mut bytes = Bytes(bytes);
     let mut texts = Vec::new();
-    let (meta, mut agreement) = (bytes.take::<Meta>(), bytes.take::<Agreement>());
-    let is_taken = meta.check(1).is_ok() && agreement.check().is_ok();
-    let limits = match agreement.check() {
+    let (meta, mut config) = (bytes.take::<Meta>(), bytes.take::<SharedConfig>());
+    let is_taken = meta.check(1).is_ok() && config.check().is_ok();
+    let limits = match config.check() {
         Ok(()) => {
-            agreement.add(Seeded {
+            config.add(Adopted {
                 sessions: u32::MAX,
                 subflows: 1,
             });
-            let shapes: Vec<_> = MAPS
-                .iter()
-                .map(|(name, ..)| agreement.shape(name))
-                .collect();
+            let shapes: Vec<_> = MAPS.iter().map(|(name, ..)| config.shape(name)).collect();
             texts.push(format!(
                 "{:?} {:?} {} {} {:?}",
-                agreement.constants().buckets,
-                agreement.sizes(),
-                agreement.memory(),
-                agreement.chunks(),
+                config.constants().buckets,
+                config.capacity(),
+                config.memory(),
+                config.chunks(),
                 shapes
             ));
-            agreement.limits
+            config.limits
         }
         Err(error) => {
             texts.push(format!("{error:#}"));
@@ -146,7 +147,7 @@ pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
         let selection = Selection {
             address: None,
             port: None,
-            state: (order == Order::MostBytes).then_some(State::Established),
+            state: (order == Order::MostBytes).then_some(SessionState::Established),
             order,
             limit: (order == Order::LeastIdle).then_some(3),
         };
@@ -165,7 +166,7 @@ pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
         let event = Report::of(report);
         let event = event
             .as_ref()
-            .and_then(|report| Event::of(report, now, reading.time));
+            .and_then(|report| TimedEvent::of(report, now, reading.time));
         texts.extend(event.map(|event| format!("{}{}", event.text(), event.json())));
     }
     let reading = Reading {
@@ -192,7 +193,7 @@ fn reading(bytes: &mut Bytes<'_>, meta: &Meta) -> Reading {
         counters.add(&cpu);
     }
     let mut remembered = || {
-        let reading: Remembered = bytes.take();
+        let reading: StoredReading = bytes.take();
         (reading.time != 0).then(|| (timestamp(reading.time), reading.counters))
     };
     let [rows, extras] = [remembered(), remembered()];
@@ -201,7 +202,7 @@ fn reading(bytes: &mut Bytes<'_>, meta: &Meta) -> Reading {
         // What is remembered is written again.
         time: timestamp(nanoseconds(timestamp(bytes.take()))),
         role: meta.role(),
-        interfaces: vec![Interface {
+        interfaces: vec![InterfaceReading {
             name: meta.name(),
             since: timestamp(meta.since),
             attached_mid_traffic: meta.attached_mid_traffic != 0,
@@ -243,7 +244,7 @@ fn statistics_of(reading: &Reading, is_whole: bool) -> Result<Vec<String>> {
         json::statistics(&shown).to_string(),
         // A count may be larger than a log holds, which is said.
         log_line(reading).unwrap_or_else(|error| error.to_string()),
-        report::page(&report::Report {
+        report::page(&report::Page {
             statistics: &shown,
             history: None,
             remarks: &[],

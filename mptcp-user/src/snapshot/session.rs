@@ -19,7 +19,7 @@ pub(crate) struct Session {
     /// Protocol version.
     pub(crate) version: u32,
     /// What it does.
-    pub(crate) state: State,
+    pub(crate) state: SessionState,
     /// On a host: is this the listener's? `None` if nobody says.
     pub(crate) is_listener: Option<bool>,
     /// Are DSS checksums in use?
@@ -36,7 +36,7 @@ pub(crate) struct Session {
 
 /// What a session or subflow does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum State {
+pub(crate) enum SessionState {
     /// Data can flow.
     Established,
     /// One end has sent FIN (of data, in a session).
@@ -49,7 +49,7 @@ pub(crate) enum State {
     Closed,
 }
 
-impl State {
+impl SessionState {
     /// Its name in documents.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -74,7 +74,7 @@ pub(crate) struct Subflow {
     /// Opened by an MP_JOIN?
     pub(crate) is_join: bool,
     /// What it does.
-    pub(crate) state: State,
+    pub(crate) state: SessionState,
     /// Packets that a side sent.
     pub(crate) packets: [u64; 2],
     /// Payload bytes that a side sent, retransmissions included.
@@ -135,16 +135,16 @@ fn since(then: u64, now: u64) -> Duration {
 }
 
 /// What a session that is not over does.
-pub(super) fn state_of<M: Memory>(entry: &SessionEntry<M>) -> State {
+pub(super) fn state_of<M: Memory>(entry: &SessionEntry<M>) -> SessionState {
     let flags = entry.flags.load();
     if flags & session::FALLBACK != 0 {
-        State::Fallback
+        SessionState::Fallback
     } else if entry.open.load() == 0 {
-        State::Alone
+        SessionState::Alone
     } else if flags & (session::FIN | session::FIN << 1) != 0 {
-        State::Closing
+        SessionState::Closing
     } else {
-        State::Established
+        SessionState::Established
     }
 }
 
@@ -174,11 +174,11 @@ pub(super) fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Sessio
 pub(super) fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> Subflow {
     let flags = entry.flags.load();
     let state = if !track::is_subflow_open(entry, limits, now) {
-        State::Closed
+        SessionState::Closed
     } else if flags & (subflow::FIN | subflow::FIN << 1) != 0 {
-        State::Closing
+        SessionState::Closing
     } else {
-        State::Established
+        SessionState::Established
     };
     Subflow {
         ends: subflow_ends(entry),
