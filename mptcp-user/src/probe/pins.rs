@@ -5,6 +5,7 @@
 
 mod directory;
 mod lock;
+mod objects;
 
 use std::{
     fs,
@@ -20,10 +21,7 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-pub(crate) use self::{
-    directory::{Directory, Shape},
-    lock::Lock,
-};
+pub(crate) use self::{directory::Directory, lock::Lock, objects::Shape};
 use crate::{
     failure::{Failure, FailureKind},
     interrupt::Interrupt,
