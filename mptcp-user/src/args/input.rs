@@ -64,14 +64,15 @@ impl Analysis {
         {
             return Ok(());
         }
-        Err(Failure::error(
+        Err(Failure::new(
             FailureKind::Usage,
-            format!(
-                "this is a log, whose numbers were counted when it was recorded\n  next: leave out the \
-                 options of captures: {}",
-                Self::OPTIONS
-            ),
+            "this is a log, whose numbers were counted when it was recorded",
+        )
+        .next(format!(
+            "leave out the options of captures: {}",
+            Self::OPTIONS
         ))
+        .into())
     }
 
     /// What the engine is to be made with.

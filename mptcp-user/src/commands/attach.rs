@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     args::{AttachArgs, KernelLog},
-    failure::{causes, warn},
+    failure::{Notice, causes, warn},
     interrupt::Interrupt,
     probe::{
         self, Adopted, Attached, FexitHooks, HostLimits, Interface, Loads, Network, Pins, Probe,
@@ -40,10 +40,7 @@ pub(crate) async fn run(pins: &Pins, options: &AttachArgs) -> Result<()> {
         Role::Middlebox => HostLimits::default(),
     };
     for unknown in &host.unknown {
-        warn(format!(
-            "{unknown}; rows that follow it are judged by a default (mptcp-user status shows it)\n  next: \
-             --limit-subflows and --close-timeout set the limits"
-        ));
+        warn(Notice::new(format!("{unknown}; rows that follow it are judged by a default (mptcp-user status shows it)")).next("--limit-subflows and --close-timeout set the limits"));
     }
     let settings = Settings {
         role,
@@ -213,12 +210,7 @@ async fn warn_of_stacks(network: &Network, pins: &Pins, chosen: &[&str]) -> Resu
         for other in &probed[i + 1..] {
             let concerns = |interface: &Interface| chosen.contains(&interface.name.as_str());
             if (concerns(one) || concerns(other)) && one.shares_frames_with(other) {
-                warn(format!(
-                    "{0} and {1} are layers of one stack: their packets are counted on \
-                     both\n  next: keep the probe on one layer (mptcp-user detach -i ...), or name \
-                     one to `stat -i`",
-                    one.name, other.name
-                ));
+                warn(Notice::new(format!("{0} and {1} are layers of one stack: their packets are counted on both", one.name, other.name)).next("keep the probe on one layer (mptcp-user detach -i ...), or name one to `stat -i`"));
             }
         }
     }
@@ -236,11 +228,16 @@ fn warn_of_earlier_limits(pins: &Pins, done: &[Interface]) -> Result<()> {
         if let Ok(probe) = Probe::open(&here)
             && probe.has_earlier_limits()
         {
-            warn(format!(
-                "{0}: still judged by the host's limits of before\n  next: mptcp-user attach -i {0}, with the \
-                 options of before",
-                probe.name()
-            ));
+            warn(
+                Notice::new(format!(
+                    "{0}: still judged by the host's limits of before",
+                    probe.name()
+                ))
+                .next(format!(
+                    "mptcp-user attach -i {0}, with the options of before",
+                    probe.name()
+                )),
+            );
         }
     }
     Ok(())

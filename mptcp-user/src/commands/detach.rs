@@ -60,10 +60,9 @@ pub(crate) async fn run(pins: &Pins, only_here: bool, options: &DetachArgs) -> R
 }
 
 fn nothing_at(name: &str) -> anyhow::Error {
-    Failure::error(
-        FailureKind::Failed,
-        format!("{name} has no probe\n  next: `mptcp-user status` lists the interfaces that have"),
-    )
+    Failure::new(FailureKind::Failed, format!("{name} has no probe"))
+        .next("`mptcp-user status` lists the interfaces that have")
+        .into()
 }
 
 async fn take_off(

@@ -11,7 +11,7 @@ use super::output::{conclude_capture, print};
 use crate::{
     args::{EventsArgs, EventsOutput},
     clock::now,
-    failure::{self, Failure, FailureKind, is_forbidden, warn},
+    failure::{self, Failure, FailureKind, Notice, is_forbidden, warn},
     interrupt::Interrupt,
     probe::{self, Lock, NamespacePins, Pins},
     render::events::TimedEvent,
@@ -112,8 +112,10 @@ impl Watched {
             Err(_) => {
                 if had_one {
                     warn(
-                        "the probes were detached; events are told again when there is another\n  next: \
-                         mptcp-user attach -i IFACE",
+                        Notice::new(
+                            "the probes were detached; events are told again when there is another",
+                        )
+                        .next("mptcp-user attach -i IFACE"),
                     );
                 }
                 Ok(None)
@@ -154,23 +156,25 @@ fn shared(pins: &Pins) -> Result<NamespacePins> {
             return Ok(shared);
         }
     }
-    Err(Failure::error(
+    Err(Failure::new(
         FailureKind::Failed,
         format!(
-            "no probe in this network namespace follows sessions (pin directory {})\n  next: \
-             mptcp-user attach -i IFACE, without --no-track",
+            "no probe in this network namespace follows sessions (pin directory {})",
             shown(pins.root())
         ),
-    ))
+    )
+    .next("mptcp-user attach -i IFACE, without --no-track")
+    .into())
 }
 
 /// A ring has one reader: what it took, nobody else sees.
 fn watch(shared: &NamespacePins) -> Result<Lock> {
     shared.watch()?.ok_or_else(|| {
-        Failure::error(
+        Failure::new(
             FailureKind::Busy,
-            "somebody else watches the events of this network namespace, and they are told once\n  \
-             next: end the other mptcp-user events",
+            "somebody else watches the events of this network namespace, and they are told once",
         )
+        .next("end the other mptcp-user events")
+        .into()
     })
 }

@@ -25,14 +25,15 @@ pub(super) fn conclude(mut failures: Vec<anyhow::Error>, asked: usize) -> Result
         failure::kind(&failures[0])
     };
     let reasons: Vec<_> = failures.iter().map(failure::sentence).collect();
-    Err(Failure::error(
+    Err(Failure::new(
         kind,
         format!(
             "{} of {asked} interfaces failed\n{}",
             failures.len(),
             reasons.join("\n")
         ),
-    ))
+    )
+    .into())
 }
 
 /// Tells what of a capture was not as it should be; an error if it could not be read to its end.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     args::RecordArgs,
-    failure::{self, Failure, FailureKind, os_error, sentence, warn},
+    failure::{self, Failure, FailureKind, Notice, os_error, sentence, warn},
     interrupt::Interrupt,
     probe::{Network, Pins},
     snapshot::reading::Reading,
@@ -79,7 +79,7 @@ pub(crate) async fn run(pins: &Pins, options: &RecordArgs) -> Result<()> {
         match trouble {
             Some(error) => {
                 missing += 1;
-                troubles.tell(vec![sentence(&error)]);
+                troubles.tell(vec![Notice::new(sentence(&error))]);
             }
             None if missing > 0 => {
                 warn(format!("recording again; {missing} readings are missing"));
@@ -105,10 +105,11 @@ async fn read(
     let mut opened = Pinned::open(network, pins, &options.interfaces).await?;
     if let Some(name) = opened.absent.first() {
         network.interface(name).await?;
-        return Err(Failure::error(
-            FailureKind::Failed,
-            format!("{name} has no probe\n  next: mptcp-user attach -i {name}"),
-        ));
+        return Err(
+            Failure::new(FailureKind::Failed, format!("{name} has no probe"))
+                .next(format!("mptcp-user attach -i {name}"))
+                .into(),
+        );
     }
     remarks.tell(std::mem::take(&mut opened.remarks));
     let mut now = opened.live(pins)?;

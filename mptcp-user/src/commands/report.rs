@@ -42,10 +42,11 @@ pub(crate) fn run(options: &ReportArgs) -> Result<()> {
 
 fn of_capture(capture: &mut Capture, options: &ReportArgs) -> Result<String> {
     if !options.range.is_all() {
-        return Err(Failure::error(
+        return Err(Failure::new(
             FailureKind::Usage,
             "--since and --until choose readings of a log, and this is a capture",
-        ));
+        )
+        .into());
     }
     capture.watch();
     capture.read(|_, _| Ok(ControlFlow::Continue(())))?;
@@ -141,12 +142,6 @@ fn write(options: &ReportArgs, to: &Target, page: &str) -> Result<()> {
 /// Can the page have the name that it is to have?
 fn may_write(options: &ReportArgs) -> Result<()> {
     let path = &options.output;
-    let refuse = |why: &str| {
-        Failure::error(
-            FailureKind::Failed,
-            format!("cannot write {}: it {why}", shown(path)),
-        )
-    };
     match fs::metadata(path) {
         Err(_) => Ok(()),
         _ if path == Path::new("-") => Ok(()),
@@ -155,31 +150,32 @@ fn may_write(options: &ReportArgs) -> Result<()> {
         Ok(there) => {
             let id = |file: &Metadata| (file.dev(), file.ino());
             match fs::metadata(&options.file) {
-                Ok(source) if id(&source) == id(&there) => Err(refuse(
-                    "is what the page is made of\n  next: name another file",
-                )),
+                Ok(source) if id(&source) == id(&there) => {
+                    Err(cannot_write(path, "it is what the page is made of")
+                        .next("name another file")
+                        .into())
+                }
                 _ => Ok(()),
             }
         }
     }
 }
 
+fn cannot_write(path: &Path, why: &str) -> Failure {
+    Failure::new(FailureKind::Failed, format!("cannot write {}", shown(path))).why(why)
+}
+
 fn not_regular(path: &Path) -> anyhow::Error {
-    Failure::error(
-        FailureKind::Failed,
-        format!(
-            "cannot write {}: it is no regular file\n  next: name a file, or - for standard output",
-            shown(path)
-        ),
-    )
+    cannot_write(path, "it is no regular file")
+        .next("name a file, or - for standard output")
+        .into()
 }
 
 fn exists(options: &ReportArgs) -> anyhow::Error {
-    Failure::error(
+    Failure::new(
         FailureKind::Failed,
-        format!(
-            "{} exists\n  next: name another file, or --force to replace it",
-            shown(&options.output)
-        ),
+        format!("{} exists", shown(&options.output)),
     )
+    .next("name another file, or --force to replace it")
+    .into()
 }

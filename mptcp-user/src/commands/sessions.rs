@@ -84,12 +84,13 @@ async fn read(
     if let Some(error) = broken {
         return Err(error);
     }
-    Err(Failure::error(
+    Err(Failure::new(
         FailureKind::Failed,
         format!(
-            "no probe in this network namespace follows sessions (pin directory {})\n  next: \
-             mptcp-user attach -i IFACE, without --no-track",
+            "no probe in this network namespace follows sessions (pin directory {})",
             shown(pins.root())
         ),
-    ))
+    )
+    .next("mptcp-user attach -i IFACE, without --no-track")
+    .into())
 }

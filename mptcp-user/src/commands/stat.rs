@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     args::{ClearStats, StatArgs, StatOutput},
-    failure::{self, Failure, FailureKind, sentence, warn},
+    failure::{self, Failure, FailureKind, Notice, sentence, warn},
     interrupt::Interrupt,
     probe::{self, HostLimits, Lock, Network, Pins, Probe, Settings, settings::LimitOptions},
     render::{
@@ -24,19 +24,21 @@ use crate::{
 
 pub(crate) async fn run(pins: &Pins, options: &StatArgs) -> Result<()> {
     if options.output == StatOutput::Json && options.ntimes != 1 {
-        return Err(Failure::error(
+        return Err(Failure::new(
             FailureKind::Usage,
             "--output json is one object; for several displays use --output jsonl",
-        ));
+        )
+        .into());
     }
     if let Some(file) = &options.capture.log_file {
         return recorded(file, options);
     }
     if !options.range.is_all() {
-        return Err(Failure::error(
+        return Err(Failure::new(
             FailureKind::Usage,
             "--since and --until choose readings of a log, which -logFile names",
-        ));
+        )
+        .into());
     }
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
@@ -81,9 +83,9 @@ pub(crate) async fn run(pins: &Pins, options: &StatArgs) -> Result<()> {
                         return Err(error);
                     }
                     let what = sentence(&error);
-                    troubles.tell(vec![format!(
+                    troubles.tell(vec![Notice::new(format!(
                         "{what}\n  the display goes on when that is done"
-                    )]);
+                    ))]);
                     continue;
                 }
             }
@@ -141,10 +143,11 @@ async fn go_on(
         && opened.probes.is_empty()
         && let Some(name) = names.first()
     {
-        return Err(Failure::error(
-            FailureKind::Failed,
-            format!("{name} has no probe any more\n  next: mptcp-user attach -i {name}"),
-        ));
+        return Err(
+            Failure::new(FailureKind::Failed, format!("{name} has no probe any more"))
+                .next(format!("mptcp-user attach -i {name}"))
+                .into(),
+        );
     }
     for sentence in live.go_on(opened.live(pins)?) {
         warn(sentence);
@@ -169,12 +172,13 @@ fn show_capture(mut capture: Capture, options: &StatArgs) -> Result<()> {
         || options.clear_stats.is_some()
         || !options.range.is_all()
     {
-        return Err(Failure::error(
+        return Err(Failure::new(
             FailureKind::Usage,
-            "-logFile: a capture is displayed once and as a whole, and has no interfaces to choose \
-             from and nothing to clear\n  next: leave out -i, -ntimes, --interval, --since, --until and \
-             -clearstats",
-        ));
+            "-logFile: a capture is displayed once and as a whole, and has no interfaces to \
+                    choose from and nothing to clear",
+        )
+        .next("leave out -i, -ntimes, --interval, --since, --until and -clearstats")
+        .into());
     }
     capture.read(|_, _| Ok(ControlFlow::Continue(())))?;
     print(&display(&capture.statistics(), options))?;
@@ -184,10 +188,11 @@ fn show_capture(mut capture: Capture, options: &StatArgs) -> Result<()> {
 fn show_log(mut log: Log, options: &StatArgs) -> Result<()> {
     options.capture.analysis.refuse()?;
     if options.clear_stats.is_some() {
-        return Err(Failure::error(
-            FailureKind::Usage,
-            "-logFile: a log has nothing to clear\n  next: leave out -clearstats",
-        ));
+        return Err(
+            Failure::new(FailureKind::Usage, "-logFile: a log has nothing to clear")
+                .next("leave out -clearstats")
+                .into(),
+        );
     }
     match options.ntimes {
         1 => show_last(&mut log, options)?,

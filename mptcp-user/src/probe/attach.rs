@@ -312,15 +312,19 @@ fn is_without_xdp(error: &anyhow::Error) -> bool {
 /// Explains that another XDP program is there.
 fn busy(error: anyhow::Error, interface: &Interface) -> anyhow::Error {
     match os_error(&error) {
-        Some(libc::EBUSY | libc::EEXIST) => Failure::error(
+        Some(libc::EBUSY | libc::EEXIST) => Failure::new(
             FailureKind::Busy,
             format!(
-                "another XDP program runs on {0}, and an interface has room for one\n  next: \
-                 `ip link show {0}` shows it; attach --xdp off counts what comes in at TC, behind \
-                 that program",
+                "another XDP program runs on {0}, and an interface has room for one",
                 interface.name
             ),
-        ),
+        )
+        .next(format!(
+            "`ip link show {0}` shows it; attach --xdp off counts what comes in at TC, behind \
+                    that program",
+            interface.name
+        ))
+        .into(),
         Some(libc::EOPNOTSUPP) => error.context(format!(
             "cannot attach to {} with XDP in this mode (next: --xdp auto, which counts at TC where \
              there is no XDP)",

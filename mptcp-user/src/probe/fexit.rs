@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     clock::{nanoseconds, timestamp},
+    failure::Notice,
     text::shown,
 };
 
@@ -239,10 +240,8 @@ impl FexitHooks {
         let link = self.directory.link(name, LinkType::Tracing);
         let path = self.directory.path().join(name);
         link.map(|_| true).with_context(|| {
-            format!(
-                "{} is no link of a hook\n  next: mptcp-user detach --all, then attach again",
-                shown(path)
-            )
+            Notice::new(format!("{} is no link of a hook", shown(path)))
+                .next("mptcp-user detach --all, then attach again")
         })
     }
 

@@ -51,10 +51,9 @@ impl Meta {
     /// Fails if it is none that this program wrote beside counters of so many places: a reader would be misled.
     pub(crate) fn check(&self, places: u32) -> Result<()> {
         let refuse = |why: String| {
-            Err(Failure::error(
-                FailureKind::Failed,
-                format!("{why}\n  next: mptcp-user detach (-i IFACE, or --all), then attach again"),
-            ))
+            Err(Failure::new(FailureKind::Failed, format!("{why}"))
+                .next("mptcp-user detach (-i IFACE, or --all), then attach again")
+                .into())
         };
         if self.version != LAYOUT_VERSION {
             return refuse(format!(

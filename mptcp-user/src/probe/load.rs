@@ -214,14 +214,15 @@ pub(super) fn load(
         LinkLayer::Ethernet => 0,
         LinkLayer::None => 1_u8,
         LinkLayer::Other(kind) => {
-            return Err(Failure::error(
+            return Err(Failure::new(
                 FailureKind::Failed,
                 format!(
-                    "the frames of {} start with a header that is not known here ({kind:?})\n  \
-                     next: attach to an interface of Ethernet frames or IP packets",
+                    "the frames of {} start with a header that is not known here ({kind:?})",
                     interface.name
                 ),
-            ));
+            )
+            .next("attach to an interface of Ethernet frames or IP packets")
+            .into());
         }
     };
     let version_0 = u8::from(!settings.v1_only);

@@ -29,27 +29,28 @@ pub(crate) fn enter(name: &str) -> Result<()> {
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Failure::error(
+            return Err(Failure::new(
                 FailureKind::Failed,
                 format!(
-                    "there is no network namespace {} ({})\n  next: `ip netns` lists them",
+                    "there is no network namespace {} ({})",
                     shown(name),
                     shown(&path)
                 ),
-            ));
+            )
+            .next("`ip netns` lists them")
+            .into());
         }
         Err(error) => {
             return Err(error).with_context(|| format!("cannot open {}", shown(&path)));
         }
     };
     setns(file, CloneFlags::CLONE_NEWNET).map_err(|error| match error {
-        nix::Error::EINVAL => Failure::error(
+        nix::Error::EINVAL => Failure::new(
             FailureKind::Failed,
-            format!(
-                "{} is no network namespace\n  next: `ip netns` lists them",
-                shown(name)
-            ),
-        ),
+            format!("{} is no network namespace", shown(name)),
+        )
+        .next("`ip netns` lists them")
+        .into(),
         _ => anyhow::Error::from(error).context(format!(
             "cannot enter the network namespace {}",
             shown(name)
@@ -211,14 +212,15 @@ impl Network {
             .into_iter()
             .find(|interface| interface.name == name)
             .ok_or_else(|| {
-                Failure::error(
+                Failure::new(
                     FailureKind::Failed,
                     format!(
-                        "there is no interface {} in this network namespace\n  next: `ip link` \
-                         lists the interfaces; --netns NAME looks into another namespace",
+                        "there is no interface {} in this network namespace",
                         shown(name)
                     ),
                 )
+                .next("`ip link` lists the interfaces; --netns NAME looks into another namespace")
+                .into()
             })
     }
 

@@ -261,13 +261,9 @@ impl Pins {
         let mount_point = Path::new("/sys/fs/bpf");
         if self.root.starts_with(mount_point) && !is_bpffs(mount_point) {
             if !is_lasting() {
-                return Err(Failure::error(
-                    FailureKind::Failed,
-                    "no bpffs is mounted at /sys/fs/bpf, and one that is mounted here may go with this \
-                     command (`ip netns exec` gives it a /sys of its own)\n  next: mptcp-user --netns \
-                     NAME ... from outside of the namespace; in a container, mount -t bpf -o mode=0700 bpf \
-                     /sys/fs/bpf",
-                ));
+                return Err(Failure::new(FailureKind::Failed, "no bpffs is mounted at /sys/fs/bpf, and one that is mounted here may go with this \
+                    command (`ip netns exec` gives it a /sys of its own)").next("mptcp-user --netns NAME ... from outside of the namespace; in a container, mount -t \
+                    bpf -o mode=0700 bpf /sys/fs/bpf").into());
             }
             mount(
                 Some("bpf"),

@@ -80,14 +80,18 @@ impl Probe {
                     )
                 })?;
                 if probe.meta.role() != settings.role {
-                    return Err(Failure::error(
+                    return Err(Failure::new(
                         FailureKind::Failed,
                         format!(
-                            "the probe on {0} counts in another role, and the two cannot be \
-                             mixed\n  next: mptcp-user detach -i {0}, then attach again",
+                            "the probe on {0} counts in another role, and the two cannot be mixed",
                             interface.name
                         ),
-                    ));
+                    )
+                    .next(format!(
+                        "mptcp-user detach -i {0}, then attach again",
+                        interface.name
+                    ))
+                    .into());
                 }
             }
             replaced = !present.is_empty();

@@ -242,10 +242,9 @@ impl SharedConfig {
     /// Fails if it is none that this program wrote: tables would be read that are not there.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |why: String| {
-            Err(Failure::error(
-                FailureKind::Failed,
-                format!("{why}\n  next: mptcp-user detach --all, then attach again"),
-            ))
+            Err(Failure::new(FailureKind::Failed, format!("{why}"))
+                .next("mptcp-user detach --all, then attach again")
+                .into())
         };
         if self.version != LAYOUT_VERSION {
             return refuse(format!(

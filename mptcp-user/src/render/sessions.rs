@@ -23,7 +23,7 @@ pub(crate) fn table(sessions: &[Session], role: Role, full_values: bool) -> Stri
         "Initiator",
         "Listener",
         "Id",
-        "SessionState",
+        "State",
         "Age",
         "Idle",
         "Bytes >",

@@ -59,10 +59,12 @@ pub(super) fn conclude(name: &str, broken: Option<&str>) -> Result<()> {
     let Some(reason) = broken else {
         return Ok(());
     };
-    Err(Failure::error(
+    Err(Failure::new(
         FailureKind::Failed,
-        format!("{name} was not read to its end, and what came before is shown: {reason}"),
-    ))
+        format!("{name} was not read to its end, and what came before is shown"),
+    )
+    .why(reason)
+    .into())
 }
 
 /// The first bytes, and those behind them, decompressed.
@@ -73,17 +75,20 @@ fn unpack(name: &str, mut file: impl Read + 'static) -> Result<(Vec<u8>, Box<dyn
     };
     let refuse = |what: &str, format: &Format| {
         let next = format.next(if name == STANDARD_INPUT { "" } else { name });
-        let what = format!("it is {what}, which is not read\n  {next}");
-        Failure::error(FailureKind::Failed, what)
+        Failure::new(
+            FailureKind::Failed,
+            format!("it is {what}, which is not read"),
+        )
+        .next(next)
     };
     let Some(bytes) = format.unpack(Box::new(Cursor::new(start).chain(file))) else {
-        return Err(refuse(&format!("packed with {}", format.name), format));
+        return Err(refuse(&format!("packed with {}", format.name), format).into());
     };
     let mut bytes = bytes?;
     let start = self::start(&mut bytes)?;
     if let Some(inner) = Format::of(&start) {
         let twice = format!("packed with {}, and again with {}", inner.name, format.name);
-        return Err(refuse(&twice, format));
+        return Err(refuse(&twice, format).into());
     }
     Ok((start, bytes))
 }
@@ -92,7 +97,7 @@ fn unpack(name: &str, mut file: impl Read + 'static) -> Result<(Vec<u8>, Box<dyn
 fn start(file: &mut impl Read) -> Result<Vec<u8>> {
     let start = take(file, MAGIC as u64)?;
     if start.is_empty() {
-        return Err(Failure::error(FailureKind::Failed, "it is empty"));
+        return Err(Failure::new(FailureKind::Failed, "it is empty").into());
     }
     Ok(start)
 }

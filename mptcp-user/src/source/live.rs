@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use mptcp_common::counter::{Counters, HookCounts, Role};
 
 use crate::{
+    failure::Notice,
     interrupt::Interrupt,
     probe::{self, FexitHooks, HostLimits, Network, Pins, Probe, Remembered, Tables},
     snapshot::{
@@ -193,7 +194,7 @@ impl Live {
     }
 
     /// Limits that rows are judged by and that are not the host's any more, in sentences.
-    pub(crate) async fn outdated_limits(&self) -> Vec<String> {
+    pub(crate) async fn outdated_limits(&self) -> Vec<Notice> {
         let Ok(namespace) = probe::namespace() else {
             return Vec::new();
         };
@@ -212,7 +213,7 @@ impl Live {
                 false => "start this again",
             };
             for limit in probe.outdated_limits(&host) {
-                let sentence = format!("{}\n  next: {next}", limit.text());
+                let sentence = Notice::new(limit.text()).next(next);
                 if !sentences.contains(&sentence) {
                     sentences.push(sentence);
                 }

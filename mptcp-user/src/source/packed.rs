@@ -123,7 +123,7 @@ impl Format {
 
     /// Says what to do with a file that this program does not unpack.
     pub(super) fn next(&self, name: &str) -> String {
-        format!("next: unpack it first: {} {name} > FILE", self.command)
+        format!("unpack it first: {} {name} > FILE", self.command)
     }
 }
 

@@ -14,6 +14,7 @@ use self::{
 use super::{output::print, probes::OUTSIDE};
 use crate::{
     args::{StatusArgs, StatusOutput},
+    failure::Notice,
     probe::{self, Network, Pins},
     text::shown,
 };
@@ -29,7 +30,8 @@ pub(crate) async fn run(pins: &Pins, only_here: bool, options: &StatusArgs) -> R
             } else {
                 "mptcp-user attach -i IFACE"
             };
-            format!("no probe under {}\n  next: {next}\n", shown(pins.root()))
+            let notice = Notice::new(format!("no probe under {}", shown(pins.root())));
+            format!("{}\n", notice.next(next))
         }
         StatusOutput::Table => table(pins, &entries),
     };

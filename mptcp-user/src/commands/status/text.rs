@@ -5,7 +5,7 @@ use mptcp_common::track::CHUNK_RANGES;
 use super::entry::{Entry, counters, hook_states, rows_of};
 use crate::{
     commands::lookup::LOOPBACK,
-    failure::causes,
+    failure::{causes, next_step},
     probe::{Pins, Probe, SharedConfig},
     render::{
         lost::losses,
@@ -23,7 +23,7 @@ pub(super) fn table(pins: &Pins, entries: &[Entry]) -> String {
         "Egress",
         "Frames",
         "Since",
-        "ProbeState",
+        "State",
     ]);
     for column in table.column_iter_mut() {
         column.set_cell_alignment(comfy_table::CellAlignment::Left);
@@ -79,7 +79,7 @@ pub(super) fn table(pins: &Pins, entries: &[Entry]) -> String {
             ));
         }
         if let Some(advice) = entry.advice() {
-            text.push_str(&format!("  next: {advice}\n"));
+            text.push_str(&format!("{}\n", next_step(&advice)));
         }
     }
     text
@@ -194,7 +194,8 @@ pub(super) fn changed_limits(entries: &[Entry], namespace: u64) -> String {
     }
     for command in commands {
         text.push_str(&format!(
-            "  next: {command}, with the options of before: counts go on, judged by the host's limits of now\n"
+            "{}, with the options of before: counts go on, judged by the host's limits of now\n",
+            next_step(&command)
         ));
     }
     text

@@ -24,7 +24,7 @@ use nix::{
 };
 
 use crate::{
-    failure::{Failure, FailureKind},
+    failure::{Failure, FailureKind, Notice},
     text::shown,
 };
 
@@ -89,13 +89,12 @@ impl Directory {
         let mut components = path.components().skip(1).peekable();
         while let Some(component) = components.next() {
             let Component::Normal(name) = component else {
-                return Err(Failure::error(
+                return Err(Failure::new(
                     FailureKind::Usage,
-                    format!(
-                        "{} goes up again\n  next: name the pin directory without ..",
-                        shown(&path)
-                    ),
-                ));
+                    format!("{} goes up again", shown(&path)),
+                )
+                .next("name the pin directory without ..")
+                .into());
             };
             let is_last = components.peek().is_none();
             let below = match here.step(name)? {
@@ -149,10 +148,9 @@ impl Directory {
             }
             _ => "is no directory",
         };
-        Failure::error(
-            FailureKind::Failed,
-            format!("{path} {what}\n  next: rm {path}, or --pin-dir with another directory"),
-        )
+        Failure::new(FailureKind::Failed, format!("{path} {what}"))
+            .next(format!("rm {path}, or --pin-dir with another directory"))
+            .into()
     }
 
     /// A directory in it; `None` if there is none.
@@ -218,27 +216,17 @@ impl Directory {
     fn check(&self, place: Place) -> Result<()> {
         let status = self.own_status()?;
         let path = shown(&self.path);
-        let refuse = |why: String| Err(Failure::error(FailureKind::Failed, why));
+        let refuse = |why: Notice| Err(why.into_failure(FailureKind::Failed).into());
         let is_ours = is_trusted(status.st_uid);
         let is_writable = status.st_mode & WRITABLE != 0;
         let is_sticky = status.st_mode & Mode::S_ISVTX.bits() != 0;
         match place {
-            Place::Inside | Place::MountPoint if !is_ours => refuse(format!(
-                "{path} belongs to user {}, who could put anything there in the place of a probe\n  next: \
-                 rm -r {path}, then attach again; or --pin-dir with another directory",
-                status.st_uid
-            )),
-            Place::Inside if is_writable => refuse(format!(
-                "{path} can be written by others, who could put anything there in the place of a probe \
-                 (mode {:04o})\n  next: chmod 0700 {path}, after a look at what is in it",
-                status.st_mode & 0o7777
-            )),
+            Place::Inside | Place::MountPoint if !is_ours => refuse(Notice::new(format!("{path} belongs to user {}, who could put anything there in the place of a probe", status.st_uid)).next(format!("rm -r {path}, then attach again; or --pin-dir with another directory"))),
+            Place::Inside if is_writable => refuse(Notice::new(format!("{path} can be written by others, who could put anything there in the place of a \
+                    probe (mode {:04o})", status.st_mode & 0o7777)).next(format!("chmod 0700 {path}, after a look at what is in it"))),
             Place::Above | Place::MountPoint if is_writable && !(is_sticky && is_ours) => {
-                refuse(format!(
-                    "{path} can be written by others, who could put another directory in the place of pins \
-                 (mode {:04o})\n  next: chmod go-w {path}, or --pin-dir with another directory",
-                    status.st_mode & 0o7777
-                ))
+                refuse(Notice::new(format!("{path} can be written by others, who could put another directory in the place of \
+                    pins (mode {:04o})", status.st_mode & 0o7777)).next(format!("chmod go-w {path}, or --pin-dir with another directory")))
             }
             _ => Ok(()),
         }
@@ -312,15 +300,16 @@ impl Directory {
             return Err(no_pin(&path));
         }
         if !is_trusted(status.st_uid) || status.st_mode & WRITABLE != 0 {
-            return Err(Failure::error(
+            return Err(Failure::new(
                 FailureKind::Failed,
                 format!(
-                    "{path} was not pinned by this program: it belongs to user {}, mode {:04o}\n  next: \
-                     rm {path}, then attach again",
+                    "{path} was not pinned by this program: it belongs to user {}, mode {:04o}",
                     status.st_uid,
                     status.st_mode & 0o7777
                 ),
-            ));
+            )
+            .next(format!("rm {path}, then attach again"))
+            .into());
         }
         Ok(true)
     }
@@ -367,12 +356,12 @@ impl Directory {
             return Ok(());
         };
         let other = shown(self.path.join(other)).to_string();
-        Err(Failure::error(
+        Err(Failure::new(
             FailureKind::Failed,
-            format!(
-                "{other} is nothing that this program pins\n  next: rm {other}, if nobody needs it"
-            ),
-        ))
+            format!("{other} is nothing that this program pins"),
+        )
+        .next(format!("rm {other}, if nobody needs it"))
+        .into())
     }
 
     /// Removes a directory in it, if it is empty.
@@ -423,19 +412,22 @@ fn is_trusted(user: u32) -> bool {
 }
 
 fn no_pin(path: &impl Display) -> anyhow::Error {
-    Failure::error(
+    Failure::new(
         FailureKind::Failed,
-        format!("{path} is no pin, and is left alone\n  next: rm {path}, after a look at it"),
+        format!("{path} is no pin, and is left alone"),
     )
+    .next(format!("rm {path}, after a look at it"))
+    .into()
 }
 
 fn not_on_bpffs(path: &Path) -> anyhow::Error {
-    Failure::error(
+    Failure::new(
         FailureKind::Failed,
         format!(
-            "{} is not on a bpffs, and programs can be pinned nowhere else\n  next: give \
-             --pin-dir a directory below /sys/fs/bpf",
+            "{} is not on a bpffs, and programs can be pinned nowhere else",
             shown(path)
         ),
     )
+    .next("give --pin-dir a directory below /sys/fs/bpf")
+    .into()
 }

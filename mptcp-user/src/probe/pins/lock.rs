@@ -60,13 +60,10 @@ pub(super) async fn wait(
     tokio::select! {
         biased;
         lock = try_until(directory, how) => lock,
-        () = interrupted => Err(Failure::error(
-            FailureKind::Busy,
-            format!(
+        () = interrupted => Err(Failure::new(FailureKind::Busy, format!(
                 "ended while waiting for {}; nothing was done",
                 Holder::of(directory)
-            ),
-        )),
+            )).into()),
     }
 }
 

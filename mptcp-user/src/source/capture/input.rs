@@ -14,7 +14,7 @@ use pcap_parser::{
 };
 
 use crate::{
-    failure::{Failure, FailureKind},
+    failure::{FailureKind, Notice},
     snapshot::statistics::Others,
     source::{file::take, packed::Format},
 };
@@ -92,37 +92,37 @@ struct Head {
 
 impl Head {
     /// Reads it, or says why it cannot be read.
-    fn read(source: &Rc<RefCell<Source>>) -> Result<Self, String> {
+    fn read(source: &Rc<RefCell<Source>>) -> Result<Self, Notice> {
         const NO_CAPTURE: &str =
             "it is no capture in pcap or pcapng format, and no log of mptcp-user record";
         const CUT: &str = "it ends in the middle of its header";
         let mut bytes = Shared(Rc::clone(source));
-        let mut head = bytes.head(HEAD)?;
+        let mut head = bytes.head(HEAD).map_err(Notice::new)?;
         let is_pcapng = head.starts_with(PCAPNG);
         let mut length = PCAP_HEAD;
         let mut is_big_endian = head.starts_with(&[0xa1]);
         if is_pcapng {
             let order = head.get(8..12).unwrap_or(BIG_ENDIAN);
             if order != BIG_ENDIAN && order != LITTLE_ENDIAN {
-                return Err(NO_CAPTURE.to_owned());
+                return Err(Notice::new(NO_CAPTURE));
             }
             is_big_endian = order == BIG_ENDIAN;
             length = number(&head, 4, is_big_endian).unwrap_or_default() as usize;
             let rest = length.min(LONGEST_HEAD).saturating_sub(HEAD);
-            head.append(&mut bytes.head(rest)?);
+            head.append(&mut bytes.head(rest).map_err(Notice::new)?);
             length = length.max(HEAD);
         } else if let Some((_, name)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
-            return Err(format!(
-                "it is a capture in {name} format, which is not read\n  next: editcap -F pcapng FILE \
-                 NEW, of Wireshark, makes one that is"
-            ));
+            return Err(Notice::new(format!(
+                "it is a capture in {name} format, which is not read"
+            ))
+            .next("editcap -F pcapng FILE NEW, of Wireshark, makes one that is"));
         } else if !PCAP.iter().any(|magic| head.starts_with(magic))
             && !head.starts_with(MODIFIED_PCAP)
         {
-            return Err(NO_CAPTURE.to_owned());
+            return Err(Notice::new(NO_CAPTURE));
         }
         if head.len() < length.min(LONGEST_HEAD) {
-            return Err(CUT.to_owned());
+            return Err(Notice::new(CUT));
         }
         source.borrow_mut().put_back(&head);
         // Both read the head, which is there, and are content with it.
@@ -131,7 +131,7 @@ impl Head {
         } else {
             LegacyPcapReader::new(BUFFER, bytes).map(|reader| Box::new(reader) as _)
         };
-        let blocks = blocks.map_err(|_| NO_CAPTURE)?;
+        let blocks = blocks.map_err(|_| Notice::new(NO_CAPTURE))?;
         Ok(Self {
             blocks,
             is_pcapng,
@@ -166,7 +166,7 @@ impl Input {
     pub(super) fn new(bytes: Box<dyn Read>, bar: ProgressBar) -> Result<Self> {
         let source = Rc::new(RefCell::new(Source::new(bytes)));
         let head =
-            Head::read(&source).map_err(|reason| Failure::error(FailureKind::Failed, reason))?;
+            Head::read(&source).map_err(|reason| reason.into_failure(FailureKind::Failed))?;
         Ok(Self {
             source,
             blocks: head.blocks,
@@ -238,7 +238,7 @@ impl Input {
     }
 
     /// Goes on with the capture that begins here.
-    fn begin_another(&mut self) -> Result<(), String> {
+    fn begin_another(&mut self) -> Result<(), Notice> {
         let at = self.at();
         self.source.borrow_mut().put_back(self.blocks.data());
         let head = Head::read(&self.source)?;

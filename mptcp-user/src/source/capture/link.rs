@@ -105,7 +105,7 @@ pub(super) fn name(number: i32) -> String {
 }
 
 /// What to do about packets behind a header that is not read.
-pub(super) const NEXT: &str = "next: capture with a header that is: tcpdump -i any, or tcpdump -y with one of those \
+pub(super) const NEXT: &str = "capture with a header that is: tcpdump -i any, or tcpdump -y with one of those \
                                that tcpdump -L lists for the interface (EN10MB, RAW, PPP, NULL)";
 
 /// A packet, from where the engine can read it.

@@ -80,14 +80,15 @@ impl Capture {
     pub(crate) fn open(path: &Path, config: Config, shows_progress: bool) -> Result<Self> {
         let file = File::open(path, shows_progress)?;
         if file.is_log {
-            return Err(Failure::error(
+            return Err(Failure::new(
                 FailureKind::Failed,
                 format!(
-                    "{} is a log, which holds counts and no sessions or events\n  next: mptcp-user \
-                     stat -logFile shows what it holds",
+                    "{} is a log, which holds counts and no sessions or events",
                     file.name
                 ),
-            ));
+            )
+            .next("mptcp-user stat -logFile shows what it holds")
+            .into());
         }
         Self::new(file, config)
     }
@@ -144,23 +145,18 @@ impl Capture {
             return Ok(());
         }
         let link_types: Vec<_> = self.tally.unread.link_types.keys().collect();
-        let reason = match (&self.broken, link_types.as_slice()) {
-            (Some(broken), _) => broken.clone(),
+        let failure = Failure::new(FailureKind::Failed, format!("cannot read {}", self.name));
+        match (&self.broken, link_types.as_slice()) {
+            (Some(broken), _) => Err(failure.why(broken).into()),
             // There was nothing to read, and all of it was.
-            (None, []) => return Ok(()),
+            (None, []) => Ok(()),
             (None, numbers) => {
                 let names: Vec<_> = numbers.iter().map(|number| link::name(**number)).collect();
-                format!(
-                    "its packets are of {}, which is not read\n  {}",
-                    names.join(" and "),
-                    link::NEXT
-                )
+                let names = names.join(" and ");
+                let why = format!("its packets are of {names}, which is not read");
+                Err(failure.why(why).next(link::NEXT).into())
             }
-        };
-        Err(Failure::error(
-            FailureKind::Failed,
-            format!("cannot read {}: {reason}", self.name),
-        ))
+        }
     }
 
     /// The whole capture as one reading.

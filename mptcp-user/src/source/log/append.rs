@@ -119,14 +119,11 @@ fn open(path: &Path) -> Result<(Flock<File>, Option<Timestamp>)> {
         options.read(true).append(true).create(true);
         let file = open_itself(path, &options)?;
         let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-            Failure::error(
+            Failure::new(
                 FailureKind::Busy,
-                format!(
-                    "somebody else records to {0}\n  next: end the other mptcp-user record, or name \
-                     another file",
-                    shown(path)
-                ),
+                format!("somebody else records to {0}", shown(path)),
             )
+            .next("end the other mptcp-user record, or name another file")
         })?;
         // Else somebody else has just rotated it.
         if !is_at(&file, path)? {
@@ -137,11 +134,14 @@ fn open(path: &Path) -> Result<(Flock<File>, Option<Timestamp>)> {
     }
 }
 
-fn refuse(path: &Path, why: &str) -> anyhow::Error {
-    Failure::error(
+fn refuse(path: &Path, why: &str, next: &str) -> anyhow::Error {
+    Failure::new(
         FailureKind::Failed,
-        format!("cannot record to {}: it {why}", shown(path)),
+        format!("cannot record to {}", shown(path)),
     )
+    .why(format_args!("it {why}"))
+    .next(next)
+    .into()
 }
 
 /// Opens a regular file of this user by its very name: who may write in its directory could put a link or a pipe
@@ -154,7 +154,8 @@ fn open_itself(path: &Path, options: &OpenOptions) -> Result<File> {
         .map_err(|error| match error.raw_os_error() {
             Some(ELOOP) => refuse(
                 path,
-                "is a symbolic link, which may lead anywhere\n  next: name the file that it leads to",
+                "is a symbolic link, which may lead anywhere",
+                "name the file that it leads to",
             ),
             _ if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) => irregular(path),
             _ => of_file(&format!("cannot open {}", shown(path)), &error),
@@ -166,11 +167,11 @@ fn open_itself(path: &Path, options: &OpenOptions) -> Result<File> {
         return Err(irregular(path));
     }
     if data.uid() != geteuid().as_raw() {
-        let why = format!(
-            "belongs to user {}\n  next: name another file, or run it as that user",
-            data.uid()
-        );
-        return Err(refuse(path, &why));
+        return Err(refuse(
+            path,
+            &format!("belongs to user {}", data.uid()),
+            "name another file, or run it as that user",
+        ));
     }
     Ok(file)
 }
@@ -178,7 +179,8 @@ fn open_itself(path: &Path, options: &OpenOptions) -> Result<File> {
 fn irregular(path: &Path) -> anyhow::Error {
     refuse(
         path,
-        "is no regular file\n  next: name a file, or - for standard output",
+        "is no regular file",
+        "name a file, or - for standard output",
     )
 }
 
@@ -198,14 +200,15 @@ const START: &[u8] = b"{\"log_version\":";
 fn recognise(path: &Path, file: &File) -> Result<Option<Timestamp>> {
     let what = || format!("cannot append to {}", shown(path));
     let data = file.metadata().with_context(what)?;
-    let other = || refuse(path, "has something else in it\n  next: name another file");
+    let other = || refuse(path, "has something else in it", "name another file");
     if data.len() == 0 {
         // An empty file of another name is somebody else's as well.
         return match data.nlink() {
             ..=1 => Ok(None),
             _ => Err(refuse(
                 path,
-                "has other names, and is empty\n  next: name another file",
+                "has other names, and is empty",
+                "name another file",
             )),
         };
     }

@@ -87,13 +87,12 @@ impl Counted {
             self.last_hooks = Some((reading.time, hooks.counts));
         }
         if self.last.len() > MOST_NAMES {
-            return Err(Failure::error(
+            return Err(Failure::new(
                 FailureKind::Failed,
-                format!(
-                    "there are more than {MOST_NAMES} interfaces up to here\n  next: some of them, with \
-                     -i, or some of the lines"
-                ),
-            ));
+                format!("there are more than {MOST_NAMES} interfaces up to here"),
+            )
+            .next("some of them, with -i, or some of the lines")
+            .into());
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
-    failure::{Failure, FailureKind},
+    failure::{FailureKind, Notice},
     schema::{Field, named, role_name},
     snapshot::reading::{Hooks, InterfaceReading, Reading},
     text::visible,
@@ -38,27 +38,33 @@ type Object<'a> = BTreeMap<String, &'a RawValue>;
 /// # Errors
 /// If a reader would refuse it: it is too long, or has too many interfaces or too large counts.
 pub fn line(reading: &Reading) -> Result<String> {
-    let refuse = |why: String| Err(Failure::error(FailureKind::Failed, why));
+    let refuse = |why: Notice| Err(why.into_failure(FailureKind::Failed).into());
     let interfaces = reading.interfaces.len();
     if interfaces > MOST_INTERFACES {
-        return refuse(format!(
-            "a reading of {interfaces} interfaces is none of a log, which has at most {MOST_INTERFACES} in \
-             one\n  next: a log for some of them, with -i"
-        ));
+        return refuse(
+            Notice::new(format!(
+                "a reading of {interfaces} interfaces is none of a log, which has at most \
+                    {MOST_INTERFACES} in one"
+            ))
+            .next("a log for some of them, with -i"),
+        );
     }
     let mut counters = reading.interfaces.iter().map(|one| &one.counters);
     if counters.any(|counters| words(counters).iter().any(|count| *count > LARGEST)) {
-        return refuse(format!(
-            "a count is larger than a log holds, {LARGEST}\n  next: detach and attach, to count from zero"
-        ));
+        return refuse(
+            Notice::new(format!("a count is larger than a log holds, {LARGEST}"))
+                .next("detach and attach, to count from zero"),
+        );
     }
     let line = written(reading);
     let length = line.len() as u64;
     if length >= LONGEST_LINE {
-        return refuse(format!(
-            "a reading takes {length} bytes, and a line of a log has less than {LONGEST_LINE}\n  next: a log \
-             for some of the interfaces, with -i"
-        ));
+        return refuse(
+            Notice::new(format!(
+                "a reading takes {length} bytes, and a line of a log has less than {LONGEST_LINE}"
+            ))
+            .next("a log for some of the interfaces, with -i"),
+        );
     }
     Ok(line)
 }
@@ -80,7 +86,7 @@ fn written(reading: &Reading) -> String {
 /// # Errors
 /// If it is one of a newer version, or has too many interfaces.
 pub(super) fn parse(line: &[u8]) -> Result<Option<Reading>> {
-    let refuse = |why: String| Err(Failure::error(FailureKind::Failed, why));
+    let refuse = |why: Notice| Err(why.into_failure(FailureKind::Failed).into());
     let Ok(object) = serde_json::from_slice::<Object<'_>>(line) else {
         return Ok(None);
     };
@@ -88,19 +94,16 @@ pub(super) fn parse(line: &[u8]) -> Result<Option<Reading>> {
         return Ok(None);
     };
     if version > VERSION {
-        return refuse(format!(
-            "a line is of log version {version}, and this program reads versions up to {VERSION}\n  \
-             next: read it with the mptcp-user that wrote it, or a later one"
-        ));
+        return refuse(Notice::new(format!("a line is of log version {version}, and this program reads versions up to {VERSION}")).next("read it with the mptcp-user that wrote it, or a later one"));
     }
     let reading = parse_reading(&object);
     if reading
         .as_ref()
         .is_some_and(|reading| reading.interfaces.len() > MOST_INTERFACES)
     {
-        return refuse(format!(
+        return refuse(Notice::new(format!(
             "a reading has more than {MOST_INTERFACES} interfaces, which mptcp-user record does not write"
-        ));
+        )));
     }
     Ok(reading)
 }

@@ -144,17 +144,17 @@ impl Log {
 
     /// An error that says that none of its readings is wanted, or that it has none.
     pub(crate) fn nothing(&self) -> anyhow::Error {
-        let reason = match (&self.broken, self.readings) {
-            (Some(broken), _) => broken.clone(),
-            (None, 0) => "it is no capture, and holds no readings of mptcp-user record".to_owned(),
-            (None, _) => "it holds no readings of that time and interface\n  next: leave out \
-                          --since, --until and -i to see those that it has"
-                .to_owned(),
-        };
-        Failure::error(
-            FailureKind::Failed,
-            format!("cannot read {}: {reason}", self.name),
-        )
+        let failure = Failure::new(FailureKind::Failed, format!("cannot read {}", self.name));
+        match (&self.broken, self.readings) {
+            (Some(broken), _) => failure.why(broken),
+            (None, 0) => {
+                failure.why("it is no capture, and holds no readings of mptcp-user record")
+            }
+            (None, _) => failure
+                .why("it holds no readings of that time and interface")
+                .next("leave out --since, --until and -i to see those that it has"),
+        }
+        .into()
     }
 
     /// What its reader should know, in sentences.
