@@ -77,18 +77,7 @@ pub(crate) async fn run(pins: &Pins, options: &AttachArgs) -> Result<()> {
     // Now only the pins hold the programs.
     drop(loads);
     if is_host {
-        let namespace = probe::namespace()?;
-        let directory = pins.hooks(namespace);
-        let hooked = match options.no_hooks {
-            true => FexitHooks::leave(&directory),
-            false => FexitHooks::attach(&directory, namespace, &options.substitutes),
-        };
-        if let Err(error) = hooked {
-            warn(format!(
-                "no hooks on the kernel's functions: {}",
-                causes(&error)
-            ));
-        }
+        hook(pins, options)?;
     }
     if is_host && settings.track {
         text.push_str(&adopt(&network, pins).await);
@@ -110,6 +99,23 @@ pub(crate) async fn run(pins: &Pins, options: &AttachArgs) -> Result<()> {
     }
     conclude(failures, names.len())?;
     printed
+}
+
+/// Hooks the kernel's functions, or notes that nobody asks for it. It is no failure if they cannot be.
+fn hook(pins: &Pins, options: &AttachArgs) -> Result<()> {
+    let namespace = probe::namespace()?;
+    let directory = pins.hooks(namespace);
+    let hooked = match options.no_hooks {
+        true => FexitHooks::leave(&directory),
+        false => FexitHooks::attach(&directory, namespace, &options.substitutes),
+    };
+    if let Err(error) = hooked {
+        warn(format!(
+            "no hooks on the kernel's functions: {}",
+            causes(&error)
+        ));
+    }
+    Ok(())
 }
 
 /// Replaces programs that log by such that do not, where they still are.

@@ -191,7 +191,7 @@ fn none(pins: &Pins) -> Result<anyhow::Error> {
         FailureKind::Failed,
         format!("no probe is attached in this network namespace (pin directory {root})"),
     )
-    .next(format!("{next}"))
+    .next(next)
     .into())
 }
 

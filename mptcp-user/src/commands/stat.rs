@@ -40,6 +40,11 @@ pub(crate) async fn run(pins: &Pins, options: &StatArgs) -> Result<()> {
         )
         .into());
     }
+    counting(pins, options).await
+}
+
+/// What probes count now.
+async fn counting(pins: &Pins, options: &StatArgs) -> Result<()> {
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
     let mut remarks = Remarks::default();
@@ -99,12 +104,11 @@ pub(crate) async fn run(pins: &Pins, options: &StatArgs) -> Result<()> {
         print(&format!("{}{text}", gap(displays, options)))?;
         limits.tell(live.outdated_limits().await);
         // What nobody has seen is not cleared.
-        if let Some(what) = options.clear_stats {
-            live.clear(match what {
-                ClearStats::Basic => Clearing::Rows,
-                ClearStats::Full => Clearing::All,
-            })?;
-            if what == ClearStats::Full {
+        match options.clear_stats {
+            None => {}
+            Some(ClearStats::Basic) => live.clear(Clearing::Rows)?,
+            Some(ClearStats::Full) => {
+                live.clear(Clearing::All)?;
                 live.clear_tables(&network, pins, &mut interrupt).await?;
             }
         }

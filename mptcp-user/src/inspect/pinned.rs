@@ -3,7 +3,7 @@
 use anyhow::Result;
 use bytemuck::{Pod, Zeroable as _};
 use mptcp_common::{
-    counter::{Counters, HookCounts, KernelHook, bounded_sum},
+    counter::{Counters, Gauges, HookCounts, KernelHook, bounded_sum},
     track::{
         self, Atomics, HalfOpen, Limits, RangeChunk, Report, Session, Subflow,
         table::{self, Entry, Table, WAYS},
@@ -123,21 +123,7 @@ pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
     let subflows: Owned<Subflow<Atomics>> = bytes.table();
     let handshakes: Owned<HalfOpen<Atomics>> = bytes.table();
     let chunks: Owned<RangeChunk<Atomics>> = bytes.table();
-    let mut census = Census::new(limits, now, sessions.buckets() * WAYS);
-    table::entries(&sessions).for_each(|(slot, entry)| census.session(slot, entry));
-    table::entries(&subflows).for_each(|(_, entry)| census.subflow(entry));
-    for (_, entry) in table::entries(&handshakes) {
-        if let Some([slot, generation]) = census.joins(entry)
-            && let Some(session) = sessions.slot(slot)
-        {
-            census.join(generation, session);
-        }
-    }
-    for (_, chunk) in table::entries(&chunks) {
-        let session = sessions.slot(chunk.session_slot());
-        track::is_chunk_free(chunk, session, &limits, now);
-    }
-    let gauges = census.gauges();
+    let gauges = gauges(&sessions, &subflows, &handshakes, &chunks, &limits, now);
     for order in [
         Order::Oldest,
         Order::LeastIdle,
@@ -181,6 +167,32 @@ pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
             .map(|text| visible(text).into_owned())
             .collect(),
     ))
+}
+
+/// What exists by these tables. Chunks of ranges are looked at, too.
+fn gauges(
+    sessions: &Owned<Session<Atomics>>,
+    subflows: &Owned<Subflow<Atomics>>,
+    handshakes: &Owned<HalfOpen<Atomics>>,
+    chunks: &Owned<RangeChunk<Atomics>>,
+    limits: &Limits,
+    now: u64,
+) -> Gauges {
+    let mut census = Census::new(*limits, now, sessions.buckets() * WAYS);
+    table::entries(sessions).for_each(|(slot, entry)| census.session(slot, entry));
+    table::entries(subflows).for_each(|(_, entry)| census.subflow(entry));
+    for (_, entry) in table::entries(handshakes) {
+        if let Some([slot, generation]) = census.joins(entry)
+            && let Some(session) = sessions.slot(slot)
+        {
+            census.join(generation, session);
+        }
+    }
+    for (_, chunk) in table::entries(chunks) {
+        let session = sessions.slot(chunk.session_slot());
+        track::is_chunk_free(chunk, session, limits, now);
+    }
+    census.gauges()
 }
 
 /// What `stat` and `record` read.

@@ -55,9 +55,12 @@ pub(crate) fn detach(
     Ok(())
 }
 
-/// TCX came with Linux 6.6 (commit e420bed02507).
-fn has_tcx() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+/// Returns where TC programs are attached. TCX came with Linux 6.6 (commit e420bed02507).
+fn tc_point() -> AttachPoint {
+    match KernelVersion::current() {
+        Ok(version) if version >= KernelVersion::new(6, 6, 0) => AttachPoint::Tcx,
+        _ => AttachPoint::Clsact,
+    }
 }
 
 /// Attaches the programs of one object to one interface.
@@ -98,24 +101,24 @@ impl Attacher<'_> {
             }
             XdpMode::Auto => match self.xdp(AttachPoint::XdpNative) {
                 Err(error) if is_without_xdp(&error) => {
-                    let hook = self.tc(true)?;
+                    let point = self.tc(true)?;
                     warn(format!(
                         "{}: the driver has no XDP ({:#}); what comes in is counted at \
                          {} instead",
                         self.interface.name,
                         error.root_cause(),
-                        hook.name()
+                        point.name()
                     ));
-                    Ok(hook)
+                    Ok(point)
                 }
-                Ok(hook) if self.interface.is_veth() => {
+                Ok(point) if self.interface.is_veth() => {
                     warn(format!(
                         "{}: with XDP in a veth's driver the kernel copies each packet, and splits what \
                          the peer sends as one buffer, which slows bulk transfers; --xdp off counts at \
                          TC instead",
                         self.interface.name
                     ));
-                    Ok(hook)
+                    Ok(point)
                 }
                 result => result,
             },
@@ -127,14 +130,14 @@ impl Attacher<'_> {
         self.tc(false)
     }
 
-    /// What of `hook` is attached already, and what else in this direction.
-    fn present(&self, hook: AttachPoint, ingress: bool) -> (Option<Attachment>, Vec<Attachment>) {
+    /// What of `point` is attached already, and what else in this direction.
+    fn present(&self, point: AttachPoint, ingress: bool) -> (Option<Attachment>, Vec<Attachment>) {
         let here = self
             .present
             .iter()
             .filter(|attachment| attachment.ingress == ingress)
             .cloned();
-        let (mut same, mut other) = here.partition::<Vec<_>, _>(|a| a.point == hook);
+        let (mut same, mut other) = here.partition::<Vec<_>, _>(|a| a.point == point);
         let kept = same.pop();
         other.extend(same);
         (kept, other)
@@ -160,8 +163,8 @@ impl Attacher<'_> {
         (link.info().ok()?.program_id() == attachment.program).then_some(link)
     }
 
-    fn xdp(&mut self, hook: AttachPoint) -> Result<AttachPoint> {
-        let (kept, obsolete) = self.present(hook, true);
+    fn xdp(&mut self, point: AttachPoint) -> Result<AttachPoint> {
+        let (kept, obsolete) = self.present(point, true);
         // An interface has room for one XDP program; TC can wait until this one is there.
         let (in_the_way, obsolete) = obsolete.into_iter().partition::<Vec<_>, _>(|a| {
             matches!(a.point, AttachPoint::XdpNative | AttachPoint::XdpGeneric)
@@ -178,19 +181,19 @@ impl Attacher<'_> {
                 .load()
                 .with_context(|| format!("the kernel refuses the program {name}"))?;
         }
-        let name = pin_name(hook, true);
+        let name = pin_name(point, true);
         if let Some(link) = link {
             let link = XdpLink::try_from(link)?;
             program.attach_to_link(link).with_context(|| {
                 format!("cannot replace the XDP program on {}", self.interface.name)
             })?;
             self.detach(&obsolete)?;
-            return Ok(hook);
+            return Ok(point);
         }
         if let Some(pins) = self.pins {
             detach(self.interface, &in_the_way, pins)?;
         }
-        let mode = if hook == AttachPoint::XdpNative {
+        let mode = if point == AttachPoint::XdpNative {
             AttachMode::Driver
         } else {
             AttachMode::Skb
@@ -208,16 +211,12 @@ impl Attacher<'_> {
             pins.pin(name, |path| link.pin(path))?;
         }
         self.detach(&obsolete)?;
-        Ok(hook)
+        Ok(point)
     }
 
     fn tc(&mut self, ingress: bool) -> Result<AttachPoint> {
-        let hook = if has_tcx() {
-            AttachPoint::Tcx
-        } else {
-            AttachPoint::Clsact
-        };
-        let (kept, obsolete) = self.present(hook, ingress);
+        let point = tc_point();
+        let (kept, obsolete) = self.present(point, ingress);
         let link = kept.as_ref().and_then(|kept| self.link_of(kept));
         let name = self.program(if ingress { "tc_ingress" } else { "tc_egress" });
         let program: &mut SchedClassifier = self
@@ -234,17 +233,17 @@ impl Attacher<'_> {
             format!(
                 "cannot attach to {} at {}",
                 self.interface.name,
-                hook.name()
+                point.name()
             )
         };
-        match hook {
+        match point {
             AttachPoint::Tcx => {
-                let name = pin_name(hook, ingress);
+                let name = pin_name(point, ingress);
                 if let Some(link) = link {
                     let link = SchedClassifierLink::try_from(link)?;
                     program.attach_to_link(link).with_context(what)?;
                     self.detach(&obsolete)?;
-                    return Ok(hook);
+                    return Ok(point);
                 }
                 if let Some(pins) = self.pins {
                     pins.remove(name)?;
@@ -290,7 +289,7 @@ impl Attacher<'_> {
             }
         }
         self.detach(&obsolete)?;
-        Ok(hook)
+        Ok(point)
     }
 }
 

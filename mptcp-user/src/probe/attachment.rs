@@ -77,18 +77,18 @@ pub(crate) async fn attachments(
 ) -> Result<Vec<Attachment>> {
     let ours = programs_of(counters)?;
     let mut found = Vec::new();
-    let mut add = |id: u32, hook, ingress, filter| {
+    let mut add = |id: u32, point, ingress, filter| {
         if let Some(program) = ours.iter().find(|program| program.id() == id) {
-            found.push(Attachment::of(program, hook, ingress, filter));
+            found.push(Attachment::of(program, point, ingress, filter));
         }
     };
     for program in &interface.xdp_programs {
-        let hook = if program.is_native {
+        let point = if program.is_native {
             AttachPoint::XdpNative
         } else {
             AttachPoint::XdpGeneric
         };
-        add(program.id, hook, true, None);
+        add(program.id, point, true, None);
     }
     for ingress in [true, false] {
         for program in tcx_programs(interface, ingress)? {
@@ -114,10 +114,10 @@ pub(crate) async fn attached_directions(
     counters: u32,
 ) -> Result<[bool; 2]> {
     let directory = pins.open()?;
-    let linked = |hook, ingress| {
+    let linked = |point, ingress| {
         let link = directory
             .as_ref()?
-            .link(pin_name(hook, ingress), link_type(hook))?;
+            .link(pin_name(point, ingress), link_type(point))?;
         Some(link.info().ok()?.program_id())
     };
     let mut xdp = interface.xdp_programs.iter();
@@ -148,8 +148,8 @@ pub(crate) fn linked_programs(pins: &InterfacePins) -> Vec<u32> {
     let Ok(Some(directory)) = pins.open() else {
         return Vec::new();
     };
-    let program = |(hook, ingress)| {
-        let link = directory.link(pin_name(hook, ingress), link_type(hook))?;
+    let program = |(point, ingress)| {
+        let link = directory.link(pin_name(point, ingress), link_type(point))?;
         Some(link.info().ok()?.program_id())
     };
     LINKS.into_iter().filter_map(program).collect()
@@ -160,20 +160,20 @@ pub(crate) fn linked(pins: &InterfacePins, is_native: bool) -> Vec<Attachment> {
     let Ok(Some(directory)) = pins.open() else {
         return Vec::new();
     };
-    let attachment = |(hook, ingress)| {
-        let name = pin_name(hook, ingress);
-        let info = directory.link(name, link_type(hook))?.info().ok()?;
+    let attachment = |(point, ingress)| {
+        let name = pin_name(point, ingress);
+        let info = directory.link(name, link_type(point))?.info().ok()?;
         if matches!(link_interface(&directory.reach(name)), None | Some(0)) {
             return None;
         }
         let program = loaded_programs()
             .flatten()
             .find(|program| program.id() == info.program_id())?;
-        let hook = match hook {
+        let point = match point {
             AttachPoint::XdpNative if !is_native => AttachPoint::XdpGeneric,
-            hook => hook,
+            point => point,
         };
-        Some(Attachment::of(&program, hook, ingress, None))
+        Some(Attachment::of(&program, point, ingress, None))
     };
     LINKS.into_iter().filter_map(attachment).collect()
 }
@@ -245,8 +245,8 @@ fn programs_of(map: u32) -> Result<Vec<ProgramInfo>> {
     Ok(programs)
 }
 
-pub(super) fn pin_name(hook: AttachPoint, ingress: bool) -> &'static str {
-    match (hook, ingress) {
+pub(super) fn pin_name(point: AttachPoint, ingress: bool) -> &'static str {
+    match (point, ingress) {
         (AttachPoint::XdpNative | AttachPoint::XdpGeneric, _) => "xdp",
         (AttachPoint::Tcx | AttachPoint::Clsact, false) => "tcx",
         (AttachPoint::Tcx | AttachPoint::Clsact, true) => "tcx-ingress",
@@ -254,8 +254,8 @@ pub(super) fn pin_name(hook: AttachPoint, ingress: bool) -> &'static str {
 }
 
 /// The type of the links by which programs are attached.
-pub(super) fn link_type(hook: AttachPoint) -> LinkType {
-    match hook {
+pub(super) fn link_type(point: AttachPoint) -> LinkType {
+    match point {
         AttachPoint::XdpNative | AttachPoint::XdpGeneric => LinkType::Xdp,
         AttachPoint::Tcx | AttachPoint::Clsact => LinkType::Tcx,
     }

@@ -51,7 +51,7 @@ impl Meta {
     /// Fails if it is none that this program wrote beside counters of so many places: a reader would be misled.
     pub(crate) fn check(&self, places: u32) -> Result<()> {
         let refuse = |why: String| {
-            Err(Failure::new(FailureKind::Failed, format!("{why}"))
+            Err(Failure::new(FailureKind::Failed, why)
                 .next("mptcp-user detach (-i IFACE, or --all), then attach again")
                 .into())
         };

@@ -8,6 +8,7 @@ mod btf;
 mod fexit;
 mod fexit_reason;
 pub mod filter;
+mod instance;
 pub(crate) mod layout;
 mod limits;
 mod link;
@@ -16,7 +17,6 @@ pub(crate) mod mmap;
 mod netns;
 mod network;
 mod pins;
-mod probe;
 pub(crate) mod settings;
 pub(crate) mod shared_config;
 mod sockets;
@@ -28,13 +28,13 @@ pub(crate) use self::{
     attachment::{Attachment, attached_directions, attachments, is_on_interface, linked},
     fexit::{FexitHooks, FexitState},
     fexit_reason::FexitReason,
+    instance::{Attached, Probe, adopt_pinned, detach, remove},
     layout::Remembered,
     limits::{HostLimits, Outdated},
     load::Loads,
     netns::{find_namespace, in_namespace, name_of},
     network::{Interface, Network, enter, namespace},
     pins::{InterfacePins, Lock, NamespacePins, Pins},
-    probe::{Attached, Probe, adopt_pinned, detach, remove},
     settings::Settings,
     shared_config::{Adopted, SharedConfig},
     tables::{Tables, events},

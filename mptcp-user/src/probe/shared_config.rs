@@ -242,7 +242,7 @@ impl SharedConfig {
     /// Fails if it is none that this program wrote: tables would be read that are not there.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |why: String| {
-            Err(Failure::new(FailureKind::Failed, format!("{why}"))
+            Err(Failure::new(FailureKind::Failed, why)
                 .next("mptcp-user detach --all, then attach again")
                 .into())
         };
