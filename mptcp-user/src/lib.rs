@@ -19,6 +19,7 @@ mod render;
 mod schema;
 mod snapshot;
 mod source;
+pub mod statistics;
 mod text;
 
 use std::process::ExitCode;

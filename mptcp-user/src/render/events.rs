@@ -1,8 +1,9 @@
 //! Events: a line of text, or a line of JSON (docs/json.md).
 
+use crate::statistics::ROWS;
 use jiff::{SignedDuration, Timestamp};
 use mptcp_common::{
-    counter::{Direction, ROWS},
+    counter::Direction,
     track::{Fallback, FlowKey, Happening, JoinFailure, Report},
 };
 use serde_json::{Value, json};

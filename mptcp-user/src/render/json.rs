@@ -1,7 +1,8 @@
 //! The statistics as JSON, schema version 1 (docs/json.md).
 
+use crate::statistics::{EXTRAS, ROWS, Row, RowKind};
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, EXTRAS, Events, Kind, Leaves, ROWS, Row};
+use mptcp_common::counter::{Counters, Events, Leaves};
 use serde_json::{Map, Value, json};
 
 use super::{lost, passed};
@@ -94,7 +95,7 @@ fn nitro(statistics: &Statistics) -> Map<String, Value> {
     let mut object = Map::new();
     for row in &ROWS {
         object.insert(row.nitro.to_owned(), statistics.row_total(row).into());
-        if row.kind == Kind::Counter {
+        if row.kind == RowKind::Counter {
             object.insert(nitro_rate(row), rate(statistics, row));
         }
     }
@@ -114,8 +115,8 @@ fn counters(statistics: &Statistics) -> Map<String, Value> {
                 "nitro": row.nitro,
                 "group": row.group.name(),
                 "kind": match row.kind {
-                    Kind::Counter => "counter",
-                    Kind::Gauge => "gauge",
+                    RowKind::Counter => "counter",
+                    RowKind::Gauge => "gauge",
                 },
                 "total": statistics.row_total(row),
                 "rate": rate(statistics, row),

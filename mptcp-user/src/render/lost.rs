@@ -113,7 +113,7 @@ pub(crate) fn losses(counters: &Counters, since: Option<Timestamp>, is_capture: 
 
 #[cfg(test)]
 mod tests {
-    use mptcp_common::counter::EXTRAS;
+    use crate::statistics::EXTRAS;
 
     use super::*;
 

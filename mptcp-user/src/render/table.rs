@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::statistics::{EXTRAS, Quality, ROWS, Row};
 use comfy_table::{CellAlignment, Table, presets};
-use mptcp_common::counter::{EXTRAS, Quality, ROWS, Row};
 
 use super::{
     lost::losses,

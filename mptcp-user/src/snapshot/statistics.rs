@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::statistics::{Extra, Need, Quality, Row, RowKind};
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Extra, Gauges, HookCounts, Kind, Quality, Role, Row};
+use mptcp_common::counter::{Counters, Gauges, HookCounts, Role};
 
 /// The numbers of one display.
 #[derive(Clone, Debug)]
@@ -103,8 +104,8 @@ impl Statistics {
     }
 
     fn total(&self, row: &Row, counters: &Counters) -> Option<u64> {
-        if (row.needs_queues() && !self.has_queues)
-            || (row.needs_checksums() && !self.verifies_checksums)
+        if (row.needs(Need::Queues) && !self.has_queues)
+            || (row.needs(Need::Checksums) && !self.verifies_checksums)
         {
             return None;
         }
@@ -113,7 +114,7 @@ impl Statistics {
 
     /// Per second; `None` for gauges and for rows without a number.
     pub(crate) fn row_rate(&self, row: &Row) -> Option<f64> {
-        if row.kind == Kind::Gauge {
+        if row.kind == RowKind::Gauge {
             return None;
         }
         if row.hooks().is_some() {
@@ -129,7 +130,7 @@ impl Statistics {
     }
 
     fn further(&self, extra: &Extra, counters: &Counters) -> Option<u64> {
-        if extra.needs_checksums() && !self.verifies_checksums {
+        if extra.needs(Need::Checksums) && !self.verifies_checksums {
             return None;
         }
         extra.total(counters, self.role)

@@ -1,7 +1,8 @@
 //! What is known of a probe.
 
+use crate::statistics::ROWS;
 use anyhow::Result;
-use mptcp_common::counter::{Counters, KernelHook, ROWS, Role};
+use mptcp_common::counter::{Counters, KernelHook, Role};
 
 use crate::{
     failure::{causes, is_forbidden},

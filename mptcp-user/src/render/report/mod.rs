@@ -2,10 +2,10 @@
 
 mod plot;
 
+use crate::statistics::{EXTRAS, Group, Quality, ROWS, Row};
 use anyhow::Result;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use mptcp_common::counter::{EXTRAS, Group, Quality, ROWS, Row};
 
 use self::plot::{Axis, COLOURS, Line};
 use super::{number::number, passed, table::names};
