@@ -1,16 +1,6 @@
 //! `mptcp-user attach`
 
-use std::{
-    io::{self, Write as _},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-
 use anyhow::Result;
-use aya_log::EbpfLogger;
 use mptcp_common::counter::Role;
 
 use super::{
@@ -27,7 +17,6 @@ use crate::{
     },
     progress::Progress,
     schema::role_name,
-    text::visible,
 };
 
 pub(crate) async fn run(pins: &Pins, options: &AttachArgs) -> Result<()> {
@@ -93,7 +82,7 @@ pub(crate) async fn run(pins: &Pins, options: &AttachArgs) -> Result<()> {
     let printed = print(&text);
     if options.kernel_log.is_some() && !done.is_empty() {
         if failures.is_empty() && printed.is_ok() {
-            follow_log(&network, pins, &done, &mut interrupt).await?;
+            probe::follow_log(&network, pins, &done, &mut interrupt).await?;
         }
         disable_logging(&network, pins, &done, &settings, &mut interrupt).await?;
     }
@@ -247,62 +236,4 @@ fn warn_of_earlier_limits(pins: &Pins, done: &[Interface]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Prints what the programs log, until interrupted or until nobody reads it any more.
-async fn follow_log(
-    network: &Network,
-    pins: &Pins,
-    interfaces: &[Interface],
-    interrupt: &mut Interrupt,
-) -> Result<()> {
-    let is_read = Arc::new(AtomicBool::new(true));
-    let (mut logs, mut read) = (Vec::new(), Vec::new());
-    for attached in interfaces {
-        // As it is now, with the programs that were just attached to it.
-        let interface = &network.interface(&attached.name).await?;
-        let probe = Probe::open(&pins.interface(probe::namespace()?, interface.index))?;
-        // The programs of an interface share one ring, and those that several have in common.
-        if read.contains(&probe.counters_id()) {
-            continue;
-        }
-        read.push(probe.counters_id());
-        let programs = probe::attachments(network, interface, probe.counters_id()).await?;
-        if let Some(attachment) = programs.first() {
-            let to = StandardError(Arc::clone(&is_read));
-            logs.push(EbpfLogger::init_from_id_with_logger(
-                attachment.program,
-                to,
-            )?);
-        }
-    }
-    let mut poll = tokio::time::interval(LOG_INTERVAL);
-    while is_read.load(Ordering::Relaxed) {
-        tokio::select! {
-            _ = poll.tick() => logs.iter_mut().for_each(EbpfLogger::flush),
-            () = interrupt.wait() => break,
-        }
-    }
-    Ok(())
-}
-
-/// How often the ring buffer of the log is emptied; it holds some 1,000 lines.
-const LOG_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Where the programs' log goes.
-#[derive(Debug)]
-struct StandardError(Arc<AtomicBool>);
-
-impl log::Log for StandardError {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let text = record.args().to_string();
-        let line = writeln!(io::stderr(), "{} {}", record.level(), visible(&text));
-        self.0.fetch_and(line.is_ok(), Ordering::Relaxed);
-    }
-
-    fn flush(&self) {}
 }

@@ -2,10 +2,8 @@
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
-use anyhow::{Context as _, Result};
-use aya::maps::{Map, MapData, RingBuf};
+use anyhow::Result;
 use jiff::Timestamp;
-use mptcp_common::track::Report;
 
 use super::output::{conclude_capture, print};
 use crate::{
@@ -13,7 +11,7 @@ use crate::{
     clock::now,
     failure::{self, Failure, FailureKind, Notice, is_forbidden, warn},
     interrupt::Interrupt,
-    probe::{self, Lock, NamespacePins, Pins},
+    probe::{self, EventRing, Lock, NamespacePins, Pins},
     render::events::TimedEvent,
     source::Capture,
     text::shown,
@@ -47,10 +45,7 @@ pub(crate) async fn run(pins: &Pins, options: &EventsArgs) -> Result<()> {
             () = interrupt.wait() => return Ok(()),
         };
         let mut text = String::new();
-        while let Some(item) = watched.as_mut().and_then(|watched| watched.ring.next()) {
-            let Some(report) = Report::of(&item) else {
-                continue;
-            };
+        while let Some(report) = watched.as_mut().and_then(|watched| watched.ring.next()) {
             let Some(event) = TimedEvent::of(&report, start, offset) else {
                 continue;
             };
@@ -73,9 +68,7 @@ pub(crate) async fn run(pins: &Pins, options: &EventsArgs) -> Result<()> {
 /// The ring of a network namespace's probes.
 struct Watched {
     pins: NamespacePins,
-    ring: RingBuf<MapData>,
-    /// Of the ring.
-    id: u32,
+    ring: EventRing,
     _lock: Lock,
 }
 
@@ -83,20 +76,17 @@ impl Watched {
     fn open(pins: &Pins) -> Result<Self> {
         let pins = shared(pins)?;
         let lock = watch(&pins)?;
-        let map = probe::events(&pins)?.context("the events were removed at once")?;
-        let id = map.info()?.id();
+        let ring = EventRing::open(&pins)?;
         Ok(Self {
             pins,
-            ring: RingBuf::try_from(Map::RingBuf(map))?,
-            id,
+            ring,
             _lock: lock,
         })
     }
 
     /// Is the ring the one that is pinned, and not one that was removed?
     fn is_current(&self) -> bool {
-        let id = || probe::events(&self.pins).ok()??.info().ok();
-        id().is_some_and(|info| info.id() == self.id)
+        self.ring.is_pinned(&self.pins)
     }
 
     /// The ring that has come in the place of one that was removed; `None` if there is none yet.
@@ -152,7 +142,7 @@ fn shared(pins: &Pins) -> Result<NamespacePins> {
     let namespace = probe::namespace()?;
     for here in pins.interfaces()? {
         let shared = here.shared();
-        if here.namespace == namespace && probe::events(&shared)?.is_some() {
+        if here.namespace == namespace && EventRing::exists(&shared)? {
             return Ok(shared);
         }
     }

@@ -5,10 +5,12 @@ mod adopt;
 mod attach;
 mod attachment;
 mod btf;
+mod events;
 mod fexit;
 mod fexit_reason;
 pub mod filter;
 mod instance;
+mod kernel_log;
 pub(crate) mod layout;
 mod limits;
 mod link;
@@ -26,9 +28,11 @@ mod upkeep;
 pub use self::load::OBJECT;
 pub(crate) use self::{
     attachment::{Attachment, attached_directions, attachments, is_on_interface, linked},
+    events::EventRing,
     fexit::{FexitHooks, FexitState},
     fexit_reason::FexitReason,
     instance::{Attached, Probe, adopt_pinned, detach, remove},
+    kernel_log::follow_log,
     layout::Remembered,
     limits::{HostLimits, Outdated},
     load::Loads,
@@ -37,6 +41,6 @@ pub(crate) use self::{
     pins::{InterfacePins, Lock, NamespacePins, Pins},
     settings::Settings,
     shared_config::{Adopted, SharedConfig},
-    tables::{Tables, events},
+    tables::Tables,
     upkeep::{sweep, wipe_keys},
 };

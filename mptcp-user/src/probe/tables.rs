@@ -28,7 +28,7 @@ use super::{
     filter::FILTER,
     mmap::{FullMap, MapWindow, Mapping, Slot, descriptor},
     pins::NamespacePins,
-    shared_config::{Adopted, EVENTS, EVENTS_SHAPE, MAPS, SharedConfig, Which},
+    shared_config::{Adopted, MAPS, SharedConfig, Which},
 };
 use crate::{
     clock::now,
@@ -389,12 +389,4 @@ fn synchronize() -> Result<()> {
     Errno::result(result)
         .map(drop)
         .context("cannot wait for the programs (membarrier)")
-}
-
-/// The ring of events of a namespace's probes; `None` if there is none.
-pub(crate) fn events(pins: &NamespacePins) -> Result<Option<MapData>> {
-    match pins.open()? {
-        Some(tables) => tables.find_map(EVENTS, &EVENTS_SHAPE),
-        None => Ok(None),
-    }
 }
