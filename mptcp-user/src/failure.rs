@@ -178,7 +178,7 @@ pub(crate) fn os_error(error: &anyhow::Error) -> Option<i32> {
     })
 }
 
-/// Is it for want of rights?
+/// Returns true if an error is for want of rights.
 pub(crate) fn is_forbidden(error: &anyhow::Error) -> bool {
     matches!(os_error(error), Some(nix::libc::EPERM | nix::libc::EACCES))
 }

@@ -110,7 +110,7 @@ impl RangeArgs {
         }
     }
 
-    /// Is it all of them?
+    /// Returns true if all readings are wanted.
     pub(crate) fn is_all(&self) -> bool {
         self.since.is_none() && self.until.is_none()
     }

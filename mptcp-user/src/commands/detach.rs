@@ -77,7 +77,7 @@ async fn take_off(
     probe::detach(network, pins, here, interface).await
 }
 
-/// The same in another network namespace. Where that is gone, only pins are left.
+/// Takes a probe off an interface in another network namespace. Where that is gone, only pins are left.
 fn take_off_elsewhere(pins: &Pins, there: &InterfacePins) -> Result<()> {
     match probe::find_namespace(there.namespace) {
         Ok(Some(path)) => probe::in_namespace(&path, async |network: &Network| {

@@ -84,7 +84,7 @@ impl Watched {
         })
     }
 
-    /// Is the ring the one that is pinned, and not one that was removed?
+    /// Returns true if the ring is the one that is pinned, and not one that was removed.
     fn is_current(&self) -> bool {
         self.ring.is_pinned(&self.pins)
     }

@@ -20,7 +20,7 @@ pub(super) fn dedup(names: &[String]) -> Vec<&str> {
     seen
 }
 
-/// Is the network namespace of a probe certainly gone? That nothing names it here does not say so.
+/// Returns true if the network namespace of a probe is certainly gone. That nothing names it here does not say so.
 pub(super) fn is_namespace_gone(here: &InterfacePins) -> bool {
     match probe::find_namespace(here.namespace) {
         Ok(Some(_)) => false,

@@ -44,7 +44,7 @@ pub(super) fn conclude_capture(capture: &Capture) -> Result<()> {
     capture.conclude()
 }
 
-/// The same of a log.
+/// Tells what of a log was not as it should be; an error if it could not be read to its end.
 pub(super) fn conclude_log(log: &Log) -> Result<()> {
     for remark in log.remarks() {
         failure::warn(remark);
@@ -61,7 +61,7 @@ pub(super) fn print(text: &str) -> Result<()> {
         .context("cannot write to standard output")
 }
 
-/// The same of an object, written as it is made.
+/// Prints an object as JSON to standard output, written as it is made.
 pub(super) fn print_json(object: &impl Serialize) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     serde_json::to_writer_pretty(Visible(&mut out), object)

@@ -195,7 +195,7 @@ fn none(pins: &Pins) -> Result<anyhow::Error> {
     .into())
 }
 
-/// Are there probes in namespaces that exist?
+/// Returns true if there are probes in namespaces that exist.
 fn has_others(pins: &Pins) -> Result<bool> {
     let interfaces = pins.interfaces()?;
     Ok(interfaces.iter().any(|here| !is_namespace_gone(here)))

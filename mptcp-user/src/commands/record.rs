@@ -100,7 +100,7 @@ async fn read(
     live: &mut Option<Live>,
     remarks: &mut Remarks,
     interrupt: &mut Interrupt,
-) -> Result<Line> {
+) -> Result<LogLine> {
     let _lock = pins.lock_to_read(Some(interrupt)).await?;
     let mut opened = Pinned::open(network, pins, &options.interfaces).await?;
     if let Some(name) = opened.absent.first() {
@@ -122,11 +122,11 @@ async fn read(
     }
     let reading = live.as_ref().context("there is a source")?.reading()?;
     let text = log_line(&reading)?;
-    Ok(Line { reading, text })
+    Ok(LogLine { reading, text })
 }
 
 /// A reading, and as it is written.
-struct Line {
+struct LogLine {
     reading: Reading,
     text: String,
 }
@@ -167,7 +167,7 @@ impl Output {
         .map(Self::File)
     }
 
-    fn append(&mut self, line: &Line) -> Result<()> {
+    fn append(&mut self, line: &LogLine) -> Result<()> {
         match self {
             Self::Standard => print(&line.text),
             Self::File(file) => file.append(&line.text, line.reading.time),

@@ -139,7 +139,7 @@ fn write(options: &ReportArgs, to: &Target, page: &str) -> Result<()> {
     }
 }
 
-/// Can the page have the name that it is to have?
+/// Fails if the page cannot have the name that it is to have.
 fn may_write(options: &ReportArgs) -> Result<()> {
     let path = &options.output;
     match fs::metadata(path) {

@@ -274,8 +274,8 @@ fn display(statistics: &Statistics, options: &StatArgs) -> String {
     }
 }
 
-/// The probes on the interfaces that were asked for. One without a probe gets it for the time of this
-/// command: was that so?
+/// Opens the probes on the interfaces that were asked for. One without a probe gets it for the time of this command;
+/// returns true behind the source if that was so.
 async fn open(
     network: &Network,
     pins: &Pins,

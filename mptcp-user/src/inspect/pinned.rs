@@ -40,10 +40,10 @@ use crate::{
 /// Entries of each table here.
 const ENTRIES: u32 = 16;
 
-/// Bytes that contents are taken from, one after the other; zeros behind their end.
-struct Bytes<'a>(&'a [u8]);
+/// ByteSource that contents are taken from, one after the other; zeros behind their end.
+struct ByteSource<'a>(&'a [u8]);
 
-impl Bytes<'_> {
+impl ByteSource<'_> {
     fn take<T: Pod>(&mut self) -> T {
         let mut value = T::zeroed();
         let bytes = bytemuck::bytes_of_mut(&mut value);
@@ -91,7 +91,7 @@ pub fn contents() -> Vec<u8> {
 /// # Errors
 /// Where a command ends in words.
 pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
-    let mut bytes = Bytes(bytes);
+    let mut bytes = ByteSource(bytes);
     let mut texts = Vec::new();
     let (meta, mut config) = (bytes.take::<Meta>(), bytes.take::<SharedConfig>());
     let is_taken = meta.check(1).is_ok() && config.check().is_ok();
@@ -196,7 +196,7 @@ fn gauges(
 }
 
 /// What `stat` and `record` read.
-fn reading(bytes: &mut Bytes<'_>, meta: &Meta) -> Reading {
+fn reading(bytes: &mut ByteSource<'_>, meta: &Meta) -> Reading {
     let mut counters = Counters::default();
     let mut is_settled = true;
     for _ in 0..2 {

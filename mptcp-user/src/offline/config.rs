@@ -13,7 +13,7 @@ pub struct Scope {
     pub is_tracking: bool,
     /// DSS checksums are verified.
     pub is_verifying: bool,
-    /// Are TCP checksums looked at of segments that end something? Captures of a sending host, and those in which
+    /// TCP checksums are looked at of segments that end something. Captures of a sending host, and those in which
     /// addresses were changed, have none that are right.
     pub is_checking: bool,
 }

@@ -45,7 +45,7 @@ pub struct Offline {
     digest: RefCell<Digest>,
     reports: RefCell<Vec<Report>>,
     now: Cell<u64>,
-    /// Had the last packet of a capture no length in its IP header?
+    /// True if the last packet of a capture had no length in its IP header.
     lacks_length: Cell<bool>,
     work: Rc<Work>,
     /// In its place while it is changed.
@@ -129,7 +129,7 @@ impl Offline {
         leaf
     }
 
-    /// Had the last packet of a capture no length in its IP header, so that it was as long as what was captured?
+    /// Returns true if the last packet of a capture had no length in its IP header, so that it was as long as what was captured.
     pub fn lacked_length(&self) -> bool {
         self.lacks_length.get()
     }

@@ -15,9 +15,9 @@ pub struct Captured<'a> {
     pub bytes: &'a [u8],
     /// How many it had.
     pub length: u32,
-    /// Does it begin with the IP header?
+    /// True if it begins with the IP header.
     pub is_layer_3: bool,
-    /// Did it come in, and not go out?
+    /// True if it came in, and did not go out.
     pub ingress: bool,
 }
 
@@ -30,9 +30,9 @@ pub struct Slice<'a> {
     pub length: usize,
     /// As [`Frame::stripped_tags`].
     pub stripped_tags: u32,
-    /// Is it a buffer of several packets?
+    /// True if it is a buffer of several packets.
     pub is_merged: bool,
-    /// Can its bytes be read at once? The engine says the same if not.
+    /// True if its bytes can be read at once. The engine says the same if not.
     pub is_whole: bool,
 }
 

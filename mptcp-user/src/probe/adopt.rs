@@ -90,7 +90,7 @@ fn adopt_session(
     }
 }
 
-/// Is it not over but for an acknowledgment of a FIN, whose number nobody tells?
+/// Returns true if a subflow is not over but for an acknowledgment of a FIN, whose number nobody tells.
 fn is_open(subflow: &sockets::SubflowSocket) -> bool {
     matches!(
         subflow.state,
@@ -208,7 +208,7 @@ impl Routes {
         }
     }
 
-    /// Do packets from here to there pass a probe?
+    /// Returns true if packets from here to there pass a probe.
     async fn pass(&mut self, network: &Network, ends: [IpAddr; 2]) -> Result<bool> {
         if let Some(known) = self.asked.get(&ends) {
             return Ok(*known);

@@ -67,7 +67,7 @@ fn tc_point() -> AttachPoint {
 #[derive(Debug)]
 pub(crate) struct Attacher<'a> {
     pub(crate) programs: &'a mut Ebpf,
-    /// Those for several interfaces?
+    /// True if they are those for several interfaces.
     pub(crate) is_set: bool,
     pub(crate) interface: &'a Interface,
     /// What was attached before, by an earlier run.
@@ -293,7 +293,7 @@ impl Attacher<'_> {
     }
 }
 
-/// Does this error say that the driver (or the kernel for this device) cannot run XDP?
+/// Returns true if this error says that the driver (or the kernel for this device) cannot run XDP.
 fn is_without_xdp(error: &anyhow::Error) -> bool {
     matches!(
         os_error(error),

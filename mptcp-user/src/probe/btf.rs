@@ -84,7 +84,7 @@ impl KernelTypes {
             .and_then(|entry| Some((self.word(entry + 8)? & 0xff_ffff) / 8))
     }
 
-    /// Is there such a function?
+    /// Returns true if there is such a function.
     pub(crate) fn has_function(&self, name: &str) -> bool {
         self.find(FUNC, name).is_some()
     }

@@ -153,7 +153,7 @@ impl FexitHooks {
         let btf = Btf::from_sys_fs().map_err(|_| FexitReason::TypesDamaged)?;
         let constants: Vec<_> = wanted
             .iter()
-            .map(|(hook, function)| Constants::new(&types, *hook, function, namespace))
+            .map(|(hook, function)| HookConstants::new(&types, *hook, function, namespace))
             .collect();
         // Megabytes, which are read where a function is missed.
         let symbols = OnceCell::new();
@@ -231,7 +231,7 @@ impl FexitHooks {
         }))
     }
 
-    /// Is a hook's link pinned?
+    /// Returns true if a hook's link is pinned.
     fn is_pinned(&self, hook: KernelHook) -> Result<bool> {
         let name = hook.function();
         if !self.directory.has(name)? {
@@ -301,8 +301,8 @@ const COUNTERS: Shape = Shape::array::<u64>(HOOKS as u32);
 const REFUSED: Shape = Shape::array::<i32>(HOOKS as u32);
 const READINGS_MAP: Shape = Shape::array::<StoredFailures>(READINGS);
 
-/// The constants of the program (mptcp-ebpf/src/hooks.rs).
-struct Constants {
+/// The constants of the program (mptcp-ebpf/src/fexit.rs).
+struct HookConstants {
     hook: u32,
     namespace: u32,
     returns_pointer: u8,
@@ -314,7 +314,7 @@ struct Constants {
     ulp_name: u32,
 }
 
-impl Constants {
+impl HookConstants {
     /// For a hook at `function`; `None` if that is not as it is known.
     fn new(types: &KernelTypes, hook: KernelHook, function: &str, namespace: u64) -> Option<Self> {
         let parameters = types.parameters(function)?;

@@ -234,7 +234,7 @@ pub(super) fn errno_of(error: &anyhow::Error) -> Errno {
 /// What this process may, by what the kernel says of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rights {
-    /// Has it the capabilities for fexit? `None` if that cannot be read.
+    /// True if it has the capabilities for fexit; `None` if that cannot be read.
     is_capable: Option<bool>,
     is_locked_down: bool,
 }

@@ -35,7 +35,7 @@ pub(crate) struct Attached {
     pub(crate) role: Role,
     /// A middlebox counts every packet where it comes in, and has none.
     pub(crate) egress: Option<AttachPoint>,
-    /// Did it replace the programs of a probe that was there?
+    /// True if it replaced the programs of a probe that was there.
     pub(crate) replaced: bool,
 }
 
@@ -252,12 +252,12 @@ impl Probe {
         self.meta.name()
     }
 
-    /// Does it see at which receive queue a packet comes in?
+    /// Returns true if it sees at which receive queue a packet comes in.
     pub(crate) fn has_queues(&self) -> bool {
         self.meta.has_queues != 0
     }
 
-    /// Does it verify DSS checksums?
+    /// Returns true if it verifies DSS checksums.
     pub(crate) fn verifies_checksums(&self) -> bool {
         self.meta.verifies_checksums != 0
     }
@@ -282,7 +282,7 @@ impl Probe {
         adopt(network, &[interface.index], &tables.full()?).await
     }
 
-    /// Does it stay when this ends?
+    /// Returns true if it stays when this ends.
     pub(crate) fn is_pinned(&self) -> bool {
         self.pins.is_some()
     }
@@ -303,7 +303,7 @@ impl Probe {
         self.tables.as_ref()
     }
 
-    /// Were its programs loaded with limits of the host that are not those of the tables any more?
+    /// Returns true if its programs were loaded with limits of the host that are not those of the tables any more.
     pub(crate) fn has_earlier_limits(&self) -> bool {
         let tables = self.tables.as_ref().filter(|_| self.is_pinned());
         tables.is_some_and(|tables| tables.config().origins.generation() != self.meta.limits)
@@ -319,13 +319,13 @@ impl Probe {
         })
     }
 
-    /// Is it in this network namespace, and not in one that is gone?
+    /// Returns true if it is in this network namespace, and not in one that is gone.
     pub(crate) fn is_in(&self, namespace: u64) -> bool {
         let pins = self.pins.as_ref();
         pins.is_none_or(|pins| pins.namespace == namespace)
     }
 
-    /// Does it judge by limits that are the host's?
+    /// Returns true if it judges by limits that are the host's.
     pub(crate) fn follows_host(&self) -> bool {
         let is_host = self.role() == Role::Host;
         self.tables

@@ -65,7 +65,7 @@ impl HostLimits {
         ChosenLimits::new(options, self.subflows, self.alone)
     }
 
-    /// Need they be asked for?
+    /// Returns true if the host's limits need to be asked for.
     pub(crate) fn matter(origins: &LimitOrigins, is_host: bool) -> bool {
         is_host || [origins.subflows, origins.alone].contains(&(LimitOrigin::Host as u8))
     }
@@ -124,7 +124,7 @@ impl HostLimits {
     }
 }
 
-/// Has this network namespace MPTCP?
+/// Returns true if this network namespace has MPTCP.
 ///
 /// # Errors
 /// If that cannot be seen: without a /proc, every limit would look as if it were not there.
@@ -175,7 +175,7 @@ fn host_close_timeout() -> Result<Option<Duration>> {
     Ok(Some(Duration::from_secs(seconds)))
 }
 
-/// Is there such a file or directory?
+/// Returns true if there is such a file or directory.
 ///
 /// # Errors
 /// If that cannot be seen, which must not look like "no".

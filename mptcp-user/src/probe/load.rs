@@ -56,7 +56,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Are they the programs for several interfaces?
+    /// Returns true if they are the programs for several interfaces.
     pub(super) fn is_set(&self) -> bool {
         self.places > 1
     }

@@ -54,7 +54,7 @@ impl<T: Zeroable> Mapping<T> {
         Self::new(map, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
     }
 
-    /// The same, to read alone.
+    /// All of an array of this length, to read alone.
     pub(crate) fn read(map: &Map, length: u32) -> Result<Self> {
         Self::new(
             map,
@@ -156,7 +156,7 @@ impl<'a, T: Zeroable> Window<'a, T> {
         })
     }
 
-    /// Does this element follow what was read last?
+    /// Returns true if this element follows what was read last.
     fn is_next(&self, index: u32) -> bool {
         let start = index as usize * size_of::<T>();
         start.abs_diff(self.end) <= self.window

@@ -129,24 +129,24 @@ pub(crate) struct Filter {
 }
 
 impl Interface {
-    /// Does a frame that crosses one of the two cross the other one too?
+    /// Returns true if a frame that crosses one of the two crosses the other one too.
     pub(crate) fn shares_frames_with(&self, other: &Self) -> bool {
         self.lies_above(other) || other.lies_above(self)
     }
 
-    /// Do its frames cross the other one?
+    /// Returns true if its frames cross the other one.
     pub(crate) fn lies_above(&self, lower: &Self) -> bool {
         lower.master == Some(self.index) || (self.lower == Some(lower.index) && !self.is_veth())
     }
 
-    /// Do its programs run on it alone? A bond's driver, and that of a network device over a virtual function, gives
+    /// Returns true if its programs run on it alone. A bond's driver, and that of a network device over a virtual function, gives
     /// them to the interfaces below, whose indices they see then.
     pub(crate) fn has_programs_of_its_own(&self, all: &[Self]) -> bool {
         !matches!(self.kind.as_deref(), Some("bond" | "team"))
             && all.iter().all(|other| other.master != Some(self.index))
     }
 
-    /// One end of a pair?
+    /// Returns true if it is one end of a pair.
     pub(crate) fn is_veth(&self) -> bool {
         self.kind.as_deref() == Some("veth")
     }
@@ -274,7 +274,7 @@ impl Network {
     }
 }
 
-/// Does the kernel say that there is no clsact qdisc, no interface, or that it knows no filters?
+/// Returns true if the kernel says that there is no clsact qdisc, no interface, or that it knows no filters.
 fn is_without_filters(error: &rtnetlink::Error) -> bool {
     let rtnetlink::Error::NetlinkError(message) = error else {
         return false;

@@ -61,13 +61,13 @@ pub(crate) struct Pins {
 
 /// A directory below a pin directory, which need not be there.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct PinPath {
     pins: Pins,
     /// Names of the directories below that of the version.
     below: Vec<String>,
 }
 
-impl Place {
+impl PinPath {
     fn new(pins: &Pins, below: impl Into<Vec<String>>) -> Self {
         Self {
             pins: pins.clone(),
@@ -108,7 +108,7 @@ impl Place {
 
 /// The pins of one network namespace: the tables that its probes share.
 #[derive(Clone, Debug)]
-pub(crate) struct NamespacePins(Place);
+pub(crate) struct NamespacePins(PinPath);
 
 impl NamespacePins {
     pub(crate) fn open(&self) -> Result<Option<Directory>> {
@@ -142,7 +142,7 @@ impl NamespacePins {
 
 /// The hooks of one network namespace.
 #[derive(Clone, Debug)]
-pub(crate) struct HookPins(Place);
+pub(crate) struct HookPins(PinPath);
 
 impl HookPins {
     pub(crate) fn open(&self) -> Result<Option<Directory>> {
@@ -170,7 +170,7 @@ pub(crate) struct InterfacePins {
     pub(crate) namespace: u64,
     /// Interface index in it.
     pub(crate) index: u32,
-    place: Place,
+    place: PinPath,
 }
 
 impl InterfacePins {
@@ -190,10 +190,10 @@ impl InterfacePins {
     /// What the probes of its namespace share.
     pub(crate) fn shared(&self) -> NamespacePins {
         let below = [self.namespace.to_string(), "tables".to_owned()];
-        NamespacePins(Place::new(&self.place.pins, below))
+        NamespacePins(PinPath::new(&self.place.pins, below))
     }
 
-    /// Has the interface pins?
+    /// Returns true if the interface has pins.
     ///
     /// # Errors
     /// If that cannot be seen, which must not look like "none".
@@ -223,7 +223,7 @@ impl Pins {
         InterfacePins {
             namespace,
             index,
-            place: Place::new(
+            place: PinPath::new(
                 self,
                 [namespace.to_string(), "if".to_owned(), index.to_string()],
             ),
@@ -232,7 +232,7 @@ impl Pins {
 
     /// A network namespace's hooks on kernel functions.
     pub(crate) fn hooks(&self, namespace: u64) -> HookPins {
-        HookPins(Place::new(
+        HookPins(PinPath::new(
             self,
             [namespace.to_string(), "hooks".to_owned()],
         ))
@@ -283,7 +283,7 @@ impl Pins {
         Directory::make_root(&self.root)
     }
 
-    /// May there be pins that this process does not see, having a /sys of its own?
+    /// Returns true if there may be pins that this process does not see, having a /sys of its own.
     pub(crate) fn are_out_of_sight(&self) -> bool {
         let mount_point = Path::new("/sys/fs/bpf");
         self.root.starts_with(mount_point) && !is_bpffs(mount_point) && !is_lasting()
@@ -303,7 +303,7 @@ impl Pins {
         }
     }
 
-    /// The same without making a pin directory; `None` if there is none.
+    /// Waits for the lock without making a pin directory; `None` if there is none.
     pub(crate) async fn lock_to_remove(
         &self,
         interrupt: Option<&mut Interrupt>,
@@ -312,7 +312,7 @@ impl Pins {
             .await
     }
 
-    /// The same without waiting; `None` also if another process reads or changes what is in it, or this one may not.
+    /// Takes the lock without waiting; `None` if there is no pin directory, if another process reads or changes what is in it, or this one may not.
     pub(crate) fn lock_at_once(&self) -> Option<Lock> {
         let version = self.version().ok()??;
         let lock = Flock::lock(version.opened().ok()?, FlockArg::LockExclusiveNonblock).ok()?;
@@ -418,7 +418,7 @@ fn version() -> String {
     format!("v{LAYOUT_VERSION}")
 }
 
-/// Does this process share its mounts with the first one, so that a mount outlives it? A copy of them has
+/// Returns true if this process shares its mounts with the first one, so that a mount outlives it. A copy of them has
 /// other identifiers (proc_pid_mountinfo(5)). The link /proc/1/ns/mnt would say so too, but only to who has all
 /// of the first process's capabilities.
 fn is_lasting() -> bool {

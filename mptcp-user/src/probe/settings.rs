@@ -21,9 +21,9 @@ pub(crate) struct Settings {
     pub(crate) v1_only: bool,
     /// Level of the programs' log; 0 is off, and then they hold no code for it.
     pub(crate) log_level: u8,
-    /// Are flows followed?
+    /// True if flows are followed.
     pub(crate) track: bool,
-    /// Are DSS checksums verified?
+    /// True if DSS checksums are verified.
     pub(crate) verify_checksums: bool,
     pub(crate) capacity: Capacity,
     pub(crate) limits: ChosenLimits,

@@ -59,7 +59,7 @@ pub(crate) struct SharedConfig {
 /// cells be taken for good. It was 0.
 const TAGS: u32 = 1;
 
-/// Can tables have been made of these sizes and limits? What options allow, and what a probe has that follows nothing.
+/// Returns true if tables can have been made of this capacity and these limits. What options allow, and what a probe has that follows nothing.
 fn are_possible(capacity: &Capacity, limits: &Limits) -> bool {
     let Capacity {
         sessions,
@@ -138,7 +138,7 @@ impl SharedConfig {
         })
     }
 
-    /// Has it the sizes and limits of `wanted`?
+    /// Returns true if it has the capacity and limits of `wanted`.
     pub(crate) fn is_as_wanted(&self, wanted: &Self) -> bool {
         self.capacity() == wanted.capacity() && self.limits == wanted.limits
     }

@@ -132,7 +132,7 @@ pub(crate) struct Sockets {
     /// By this host's token; `None` where the kernel does not list sessions.
     pub(crate) sessions: Option<HashMap<u32, SessionSocket>>,
     pub(crate) subflows: Vec<SubflowSocket>,
-    /// Does this network namespace have MPTCP? Where it does and does not list sessions, those that wait for a
+    /// True if this network namespace has MPTCP. Where it does and does not list sessions, those that wait for a
     /// subflow are not seen.
     has_mptcp: bool,
 }
@@ -160,7 +160,7 @@ impl Sockets {
         })
     }
 
-    /// Are there certainly none?
+    /// Returns true if there are certainly none.
     pub(crate) fn is_empty(&self) -> bool {
         self.subflows.is_empty()
             && match &self.sessions {

@@ -27,19 +27,19 @@ pub struct InterfaceReading {
     pub name: String,
     /// When its counting began, which tells it from another probe on the interface.
     pub since: Timestamp,
-    /// Were there sessions before it?
+    /// True if there were sessions before it.
     pub attached_mid_traffic: bool,
-    /// Were packets being counted meanwhile?
+    /// True if packets were being counted meanwhile.
     pub in_flight: bool,
-    /// Is it known at which receive queue each packet came in?
+    /// True if it is known at which receive queue each packet came in.
     pub has_queues: bool,
-    /// Are DSS checksums verified?
+    /// True if DSS checksums are verified.
     pub verifies_checksums: bool,
     /// What it counted since it began.
     pub counters: Counters,
     /// The part of it that `-clearstats` took off the table's rows, and when.
     pub cleared_rows: Option<(Timestamp, Counters)>,
-    /// The same of the further numbers.
+    /// The part of it that `-clearstats full` took off the further numbers, and when.
     pub cleared_extras: Option<(Timestamp, Counters)>,
 }
 

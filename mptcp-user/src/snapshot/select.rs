@@ -207,7 +207,7 @@ fn choose(
     Ok(ranks)
 }
 
-/// Does this subflow belong to the session of this generation in the slot that it names?
+/// Returns true if this subflow belongs to the session of this generation in the slot that it names.
 fn belongs<M: Memory>(entry: &SubflowEntry<M>, generation: u32) -> bool {
     entry.tag.load() != 0 && entry.generation.load() == generation
 }

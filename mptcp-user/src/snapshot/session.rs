@@ -20,11 +20,11 @@ pub(crate) struct Session {
     pub(crate) version: u32,
     /// What it does.
     pub(crate) state: SessionState,
-    /// On a host: is this the listener's? `None` if nobody says.
+    /// On a host, true if it is the listener's; `None` if nobody says.
     pub(crate) is_listener: Option<bool>,
-    /// Are DSS checksums in use?
+    /// True if DSS checksums are in use.
     pub(crate) checksum: bool,
-    /// Were ranges of its data forgotten, for lack of room?
+    /// True if ranges of its data were forgotten, for lack of room.
     pub(crate) is_lossy: bool,
     /// Since when; `None` if it was there before the probe.
     pub(crate) age: Option<Duration>,
@@ -69,9 +69,9 @@ pub(crate) struct Subflow {
     pub(crate) ends: [SocketAddr; 2],
     /// Address identifiers of the sides.
     pub(crate) ids: [u8; 2],
-    /// Does the side ask to use it as a backup only?
+    /// For each side, true if it asks to use the subflow as a backup only.
     pub(crate) backup: [bool; 2],
-    /// Opened by an MP_JOIN?
+    /// True if it was opened by an MP_JOIN.
     pub(crate) is_join: bool,
     /// What it does.
     pub(crate) state: SessionState,

@@ -17,17 +17,17 @@ pub(crate) struct Statistics {
     pub(crate) role: Role,
     /// When counting began, or was last cleared; of a capture, the time of its first packet. `None` as above.
     pub(crate) since: Option<Timestamp>,
-    /// Were there sessions before the probe?
+    /// True if there were sessions before the probe.
     pub(crate) attached_mid_traffic: bool,
-    /// Could no moment be found at which no packet was under way?
+    /// True if no moment was found at which no packet was under way.
     pub(crate) in_flight: bool,
     /// What the table's rows are made of.
     pub(crate) rows: Counters,
     /// What the further numbers are made of.
     pub(crate) extras: Counters,
-    /// Is it known at which receive queue each packet came in?
+    /// True if it is known at which receive queue each packet came in.
     pub(crate) has_queues: bool,
-    /// Are DSS checksums verified?
+    /// True if DSS checksums are verified.
     pub(crate) verifies_checksums: bool,
     /// What exists now; `None` where flows are not followed.
     pub(crate) gauges: Option<Gauges>,
@@ -35,7 +35,7 @@ pub(crate) struct Statistics {
     pub(crate) recent: Vec<Recent>,
     /// What failed in the kernel's functions.
     pub(crate) hooks: HookCounts,
-    /// The same since the last display, and in how many seconds.
+    /// In how many seconds since the last display what failed in the kernel's functions.
     pub(crate) recent_hooks: (f64, HookCounts),
 }
 

@@ -23,7 +23,7 @@ const STANDARD_INPUT: &str = "standard input";
 pub(super) struct File {
     pub(super) name: String,
     pub(super) bytes: Box<dyn Read>,
-    /// Is it a log, or else a capture?
+    /// True if it is a log, or else it is a capture.
     pub(super) is_log: bool,
     pub(super) bar: ProgressBar,
 }

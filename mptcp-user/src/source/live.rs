@@ -57,7 +57,7 @@ impl Live {
         self.programs = self.probes.iter().map(Probe::linked_programs).collect();
     }
 
-    /// Does this command alone hold the probe on an interface of this name?
+    /// Returns true if this command alone holds the probe on an interface of this name.
     pub(crate) fn is_temporary(&self, name: &str) -> bool {
         let mut probes = self.probes.iter().zip(&self.names);
         probes.any(|(probe, known)| known == name && !probe.is_pinned())

@@ -204,7 +204,7 @@ impl<R: Read> Read for Lz4<R> {
     }
 }
 
-/// The rest of a file: was more asked for than there is?
+/// The rest of a file, and whether more was asked for than there is.
 struct Rest<R> {
     reader: BufReader<R>,
     is_over: bool,

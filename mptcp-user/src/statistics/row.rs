@@ -33,7 +33,7 @@ impl Quality {
     }
 }
 
-/// Does a number only grow?
+/// Whether a number only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RowKind {
     /// Grows, and has a rate.
@@ -89,7 +89,7 @@ impl Group {
         }
     }
 
-    /// Are its rows counts of things that went wrong?
+    /// Returns true if its rows are counts of things that went wrong.
     pub fn is_error(self) -> bool {
         self.name().starts_with("Err ")
     }
@@ -102,21 +102,21 @@ pub enum Value {
     Count {
         /// The sum.
         of: fn(&Counters) -> u64,
-        /// The same in words, for documents.
+        /// The number in words, for documents.
         formula: &'static str,
     },
     /// Of what exists now.
     Now {
         /// Which of it.
         of: fn(&Gauges) -> u64,
-        /// The same in words.
+        /// The number in words, for documents.
         formula: &'static str,
     },
     /// Of the failures of kernel functions.
     Hooks {
         /// Which are added up.
         of: &'static [KernelHook],
-        /// The same in words.
+        /// The number in words, for documents.
         formula: &'static str,
     },
 }
@@ -168,13 +168,13 @@ pub struct Row {
     pub label: &'static str,
     /// Short name. Case matters: `AddrIdEr` and `addridEr` are two rows.
     pub short: &'static str,
-    /// Does the table print the short name behind the label?
+    /// True if the table prints the short name behind the label.
     pub shows_short: bool,
     /// Name in NITRO's `protocolmptcp` object.
     pub nitro: &'static str,
     /// Counter or gauge.
     pub kind: RowKind,
-    /// Is it shown without `-detail`?
+    /// True if it is shown without `-detail`.
     pub in_summary: bool,
     /// The number; `None` while nothing feeds it.
     pub value: Option<Value>,

@@ -18,7 +18,7 @@ pub(super) struct Entry {
     pub(super) pins: InterfacePins,
     pub(super) name: String,
     /// The network namespace that it is in, if that is another one.
-    pub(super) elsewhere: Option<Elsewhere>,
+    pub(super) other_namespace: Option<OtherNamespace>,
     pub(super) state: ProbeState,
     /// Why the state is as it is, where that is known.
     pub(super) reason: Option<String>,
@@ -47,12 +47,12 @@ pub(super) enum ProbeState {
 }
 
 /// Another network namespace: its name of `ip netns`, if it has one.
-pub(super) type Elsewhere = Option<String>;
+pub(super) type OtherNamespace = Option<String>;
 
 impl Entry {
     /// Its name, where several namespaces have interfaces.
     pub(super) fn label(&self) -> String {
-        match &self.elsewhere {
+        match &self.other_namespace {
             None => shown(&self.name).to_string(),
             Some(Some(netns)) => format!("{} in {}", shown(&self.name), shown(netns)),
             Some(None) => format!("{} in {}", shown(&self.name), self.pins.namespace),
@@ -61,7 +61,7 @@ impl Entry {
 
     /// The name of the namespace, where that is another one.
     pub(super) fn netns(&self) -> Option<&str> {
-        self.elsewhere.as_ref()?.as_deref()
+        self.other_namespace.as_ref()?.as_deref()
     }
 
     /// What to do about its state.
@@ -110,7 +110,7 @@ impl Entry {
         Self {
             pins,
             name,
-            elsewhere: None,
+            other_namespace: None,
             state,
             reason,
             probe,
@@ -145,7 +145,7 @@ impl ProbeState {
 /// A probe in another network namespace.
 pub(super) fn entry_elsewhere(here: InterfacePins) -> Result<Entry> {
     let found = probe::find_namespace(here.namespace);
-    let (elsewhere, entry) = match found {
+    let (other_namespace, entry) = match found {
         Ok(Some(path)) => {
             let look = async |network: &Network| entry(network, here).await;
             (probe::name_of(&path), probe::in_namespace(&path, look)?)
@@ -173,7 +173,7 @@ pub(super) fn entry_elsewhere(here: InterfacePins) -> Result<Entry> {
         }
     };
     Ok(Entry {
-        elsewhere: Some(elsewhere),
+        other_namespace: Some(other_namespace),
         ..entry
     })
 }
@@ -202,7 +202,7 @@ pub(super) async fn entry(network: &Network, here: InterfacePins) -> Result<Entr
         Err(error) => {
             return Ok(Entry {
                 name: interface.name,
-                elsewhere: None,
+                other_namespace: None,
                 state: ProbeState::Unreadable,
                 reason: Some(causes(&error)),
                 probe: None,
@@ -232,7 +232,7 @@ pub(super) async fn entry(network: &Network, here: InterfacePins) -> Result<Entr
     };
     Ok(Entry {
         name: interface.name,
-        elsewhere: None,
+        other_namespace: None,
         state,
         reason: reason.map(str::to_owned),
         probe: Some(probe),

@@ -10,7 +10,7 @@ use crate::{
     schema::role_name,
 };
 
-/// The same in JSON.
+/// The hooks of a network namespace in JSON.
 pub(super) fn hooks_object(pins: &Pins, entry: &Entry) -> Vec<Value> {
     let states = hook_states(pins, entry);
     let object = |(hook, state): (KernelHook, FexitState)| {

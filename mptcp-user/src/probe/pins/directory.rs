@@ -44,7 +44,7 @@ pub(crate) struct Directory {
 
 /// How a directory is looked at, by where it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Position {
     /// Above the bpffs: nobody else may take what is in it away.
     Above,
     /// Where the bpffs is mounted: the same, and it is root's or this user's.
@@ -62,7 +62,7 @@ impl Directory {
         Self::walk(path, false)
     }
 
-    /// The same; makes it, and the directories above it in the bpffs, where they are missing.
+    /// Opens a pin directory by its path; makes it, and the directories above it in the bpffs, where they are missing.
     pub(super) fn make_root(path: &Path) -> Result<Self> {
         let made = Self::walk(path, true)?;
         made.with_context(|| format!("cannot create {}", shown(path)))
@@ -70,15 +70,15 @@ impl Directory {
 
     /// Opens the directory that a pin directory is in, which may be the mount point; `None` if there is none.
     pub(super) fn open_above(path: &Path) -> Result<Option<Self>> {
-        Self::walk_to(path, false, Place::MountPoint)
+        Self::walk_to(path, false, Position::MountPoint)
     }
 
     fn walk(path: &Path, makes: bool) -> Result<Option<Self>> {
-        Self::walk_to(path, makes, Place::Inside)
+        Self::walk_to(path, makes, Position::Inside)
     }
 
     /// Goes down from the root; the last directory is looked at as one of this place.
-    fn walk_to(path: &Path, makes: bool, last: Place) -> Result<Option<Self>> {
+    fn walk_to(path: &Path, makes: bool, last: Position) -> Result<Option<Self>> {
         let path = std::path::absolute(path)
             .with_context(|| format!("cannot find the pin directory {}", shown(path)))?;
         let mut here = Self {
@@ -105,10 +105,10 @@ impl Directory {
             };
             let was_bpffs = std::mem::replace(&mut is_bpffs, below.is_bpffs()?);
             below.check(match (is_bpffs, was_bpffs) {
-                (false, _) => Place::Above,
-                (true, true) => Place::Inside,
+                (false, _) => Position::Above,
+                (true, true) => Position::Inside,
                 (true, false) if is_last => last,
-                (true, false) => Place::MountPoint,
+                (true, false) => Position::MountPoint,
             })?;
             here = below;
         }
@@ -158,11 +158,11 @@ impl Directory {
         let Some(below) = self.step(OsStr::new(name))? else {
             return Ok(None);
         };
-        below.check(Place::Inside)?;
+        below.check(Position::Inside)?;
         below.reopen().map(Some)
     }
 
-    /// The same; makes it where it is missing.
+    /// Opens a directory in it; makes it where it is missing.
     pub(crate) fn make(&self, name: &str) -> Result<Self> {
         match self.child(name)? {
             Some(below) => Ok(below),
@@ -177,7 +177,7 @@ impl Directory {
             Err(error) => return Err(error).with_context(what),
         }
         let below = self.step(name)?.with_context(what)?;
-        below.check(Place::Inside)?;
+        below.check(Position::Inside)?;
         // A umask may have taken some of it away.
         let below = match below.reopen() {
             Ok(below) => below,
@@ -213,7 +213,7 @@ impl Directory {
     }
 
     /// Fails if somebody else may put something into it, or take something away.
-    fn check(&self, place: Place) -> Result<()> {
+    fn check(&self, place: Position) -> Result<()> {
         let status = self.own_status()?;
         let path = shown(&self.path);
         let refuse = |why: Notice| Err(why.into_failure(FailureKind::Failed).into());
@@ -221,10 +221,10 @@ impl Directory {
         let is_writable = status.st_mode & WRITABLE != 0;
         let is_sticky = status.st_mode & Mode::S_ISVTX.bits() != 0;
         match place {
-            Place::Inside | Place::MountPoint if !is_ours => refuse(Notice::new(format!("{path} belongs to user {}, who could put anything there in the place of a probe", status.st_uid)).next(format!("rm -r {path}, then attach again; or --pin-dir with another directory"))),
-            Place::Inside if is_writable => refuse(Notice::new(format!("{path} can be written by others, who could put anything there in the place of a \
+            Position::Inside | Position::MountPoint if !is_ours => refuse(Notice::new(format!("{path} belongs to user {}, who could put anything there in the place of a probe", status.st_uid)).next(format!("rm -r {path}, then attach again; or --pin-dir with another directory"))),
+            Position::Inside if is_writable => refuse(Notice::new(format!("{path} can be written by others, who could put anything there in the place of a \
                     probe (mode {:04o})", status.st_mode & 0o7777)).next(format!("chmod 0700 {path}, after a look at what is in it"))),
-            Place::Above | Place::MountPoint if is_writable && !(is_sticky && is_ours) => {
+            Position::Above | Position::MountPoint if is_writable && !(is_sticky && is_ours) => {
                 refuse(Notice::new(format!("{path} can be written by others, who could put another directory in the place of \
                     pins (mode {:04o})", status.st_mode & 0o7777)).next(format!("chmod go-w {path}, or --pin-dir with another directory")))
             }
@@ -287,7 +287,7 @@ impl Directory {
         Ok(numbers)
     }
 
-    /// Is there a pin of this name? It is this user's or root's, and nobody else may write it.
+    /// Returns true if there is a pin of this name. It is this user's or root's, and nobody else may write it.
     ///
     /// # Errors
     /// If that cannot be seen, or there is something else.
@@ -369,7 +369,7 @@ impl Directory {
         unlinkat(&self.descriptor, name, UnlinkatFlags::RemoveDir)
     }
 
-    /// Is it still the directory of its path?
+    /// Returns true if it is still the directory of its path.
     pub(super) fn is_at(&self, now: &Self) -> Result<bool> {
         let [one, other] = [self.own_status()?, now.own_status()?];
         Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))

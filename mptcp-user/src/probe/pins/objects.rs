@@ -35,7 +35,7 @@ impl Shape {
         }
     }
 
-    /// Is the map so?
+    /// Returns true if a map is so.
     fn fits(&self, map: &MapInfo) -> bool {
         let (fewest, most) = self.entries;
         map.map_type().is_ok_and(|kind| kind == self.kind)

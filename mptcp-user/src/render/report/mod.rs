@@ -346,7 +346,7 @@ fn alarms(statistics: &Statistics, history: &History, scale: Scale) -> Result<Ma
     })
 }
 
-/// Does the row say that something went wrong, and not only by a product's policy?
+/// Returns true if the row says that something went wrong, and not only by a product's policy.
 fn is_alarm(row: &Row, statistics: &Statistics) -> bool {
     let is_error = row.group.is_error() && statistics.quality(row) != Quality::Policy;
     is_error || FALLBACK_ROWS.contains(&row.short)

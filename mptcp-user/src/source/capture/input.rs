@@ -46,7 +46,7 @@ const PCAP: [[u8; 4]; 4] = [
     [0xa1, 0xb2, 0xc3, 0xd4],
     [0xa1, 0xb2, 0x3c, 0x4d],
 ];
-/// The same with longer records, of an old patch.
+/// How pcap files with longer records begin, of an old patch.
 const MODIFIED_PCAP: &[u8] = &[0x34, 0xcd, 0xb2, 0xa1];
 
 /// Captures that are not read: how they begin, and what they are.
@@ -96,7 +96,7 @@ impl Head {
         const NO_CAPTURE: &str =
             "it is no capture in pcap or pcapng format, and no log of mptcp-user record";
         const CUT: &str = "it ends in the middle of its header";
-        let mut bytes = Shared(Rc::clone(source));
+        let mut bytes = SharedSource(Rc::clone(source));
         let mut head = bytes.head(HEAD).map_err(Notice::new)?;
         let is_pcapng = head.starts_with(PCAPNG);
         let mut length = PCAP_HEAD;
@@ -140,7 +140,7 @@ impl Head {
     }
 }
 
-/// Does another capture begin with these bytes, in the place of a record? As one, they would be a packet of no bytes,
+/// Returns true if another capture begins with these bytes, in the place of a record. As one, they would be a packet of no bytes,
 /// in a certain microsecond of 2055 (pcap in pcap), or of 439,041,101 bytes and more (pcapng in pcap); or a block of a
 /// type that nobody has (pcap in pcapng).
 fn begins_another(bytes: &[u8], is_pcapng: bool) -> bool {
@@ -365,9 +365,9 @@ impl Source {
     }
 }
 
-struct Shared(Rc<RefCell<Source>>);
+struct SharedSource(Rc<RefCell<Source>>);
 
-impl Shared {
+impl SharedSource {
     /// At most so many bytes, fewer only at the end; or why they cannot be read.
     fn head(&mut self, length: usize) -> Result<Vec<u8>, String> {
         take(self, length as u64).map_err(|error| {
@@ -377,7 +377,7 @@ impl Shared {
     }
 }
 
-impl Read for Shared {
+impl Read for SharedSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let source = &mut *self.0.borrow_mut();
         let back = &source.back[source.at..];

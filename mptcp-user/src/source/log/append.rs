@@ -231,7 +231,7 @@ fn recognise(path: &Path, file: &File) -> Result<Option<Timestamp>> {
     began(file).with_context(what)
 }
 
-/// Is the file still the one of that name?
+/// Returns true if the file is still the one of that name.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let here = file.metadata()?;
     match fs::symlink_metadata(path) {
@@ -241,7 +241,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Does it end in the middle of a line?
+/// Returns true if a file ends in the middle of a line.
 fn is_torn(file: &File) -> io::Result<bool> {
     let mut last = *b"\n";
     if let Some(at) = file.metadata()?.len().checked_sub(1) {

@@ -68,7 +68,7 @@ pub(crate) struct Log {
     skipped: u64,
     /// The number of the first of them.
     first_skipped: u64,
-    /// Does the last line end before its end?
+    /// True if the last line ends before its end.
     is_torn: bool,
     /// Why it could not be read to its end.
     broken: Option<String>,
