@@ -29,7 +29,13 @@ pub(crate) async fn run(pins: &Pins, options: &AttachArgs) -> Result<()> {
         Role::Middlebox => HostLimits::default(),
     };
     for unknown in &host.unknown {
-        warn(Notice::new(format!("{unknown}; rows that follow it are judged by a default (mptcp-user status shows it)")).next("--limit-subflows and --close-timeout set the limits"));
+        warn(
+            Notice::new(format!(
+                "{unknown}; rows that follow it are judged by a default \
+                     (mptcp-user status shows it)"
+            ))
+            .next("--limit-subflows and --close-timeout set the limits"),
+        );
     }
     let settings = Settings {
         role,
@@ -205,7 +211,17 @@ async fn warn_of_stacks(network: &Network, pins: &Pins, chosen: &[&str]) -> Resu
         for other in &probed[i + 1..] {
             let concerns = |interface: &Interface| chosen.contains(&interface.name.as_str());
             if (concerns(one) || concerns(other)) && one.shares_frames_with(other) {
-                warn(Notice::new(format!("{0} and {1} are layers of one stack: their packets are counted on both", one.name, other.name)).next("keep the probe on one layer (mptcp-user detach -i ...), or name one to `stat -i`"));
+                warn(
+                    Notice::new(format!(
+                        "{0} and {1} are layers of one stack: their packets are \
+                     counted on both",
+                        one.name, other.name
+                    ))
+                    .next(
+                        "keep the probe on one layer (mptcp-user detach -i ...), or \
+                     name one to `stat -i`",
+                    ),
+                );
             }
         }
     }

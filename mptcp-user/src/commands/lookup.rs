@@ -5,9 +5,9 @@ use anyhow::Result;
 use crate::probe::{self, Interface, InterfacePins, Pins, Probe};
 
 /// What a probe on the loopback interface counts.
-pub(super) const LOOPBACK: &str = "each packet passes it twice, going out and coming in, and is counted once, where it comes in \
-    (role middlebox). Both ends are this host: received is what the initiator of a session sends, sent is what its \
-    listener sends";
+pub(super) const LOOPBACK: &str = "each packet passes it twice, going out and coming in, and is counted once, where it comes in (role \
+    middlebox). Both ends are this host: received is what the initiator of a session sends, sent is \
+    what its listener sends";
 
 /// Names without those that were given before.
 pub(super) fn dedup(names: &[String]) -> Vec<&str> {

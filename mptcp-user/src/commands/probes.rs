@@ -245,7 +245,16 @@ async fn lack(
         (true, false) => ("comes in", "goes out"),
         (false, true) if wants_egress => ("goes out", "comes in"),
         _ => {
-            return Ok(Some(Notice::new(format!("no program counts on {name}; these are the last counts of a probe that was there")).next(format!("mptcp-user attach -i {name}, which starts anew, or detach -i {name}"))));
+            return Ok(Some(
+                Notice::new(format!(
+                    "no program counts on {name}; these are the last counts of a \
+                     probe that was there"
+                ))
+                .next(format!(
+                    "mptcp-user attach -i {name}, which starts anew, or detach -i \
+                     {name}"
+                )),
+            ));
         }
     };
     Ok(Some(

@@ -129,7 +129,8 @@ impl Offline {
         leaf
     }
 
-    /// Returns true if the last packet of a capture had no length in its IP header, so that it was as long as what was captured.
+    /// Returns true if the last packet of a capture had no length in its IP header, so that it was as long as what
+    /// was captured.
     pub fn lacked_length(&self) -> bool {
         self.lacks_length.get()
     }

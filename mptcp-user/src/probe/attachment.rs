@@ -178,7 +178,8 @@ pub(crate) fn linked(pins: &InterfacePins, is_native: bool) -> Vec<Attachment> {
     LINKS.into_iter().filter_map(attachment).collect()
 }
 
-/// Returns true if pinned links of a probe are on an interface that exists, wherever that is; `None` without links that say.
+/// Returns true if pinned links of a probe are on an interface that exists, wherever that is; `None` without links
+/// that say.
 pub(crate) fn is_on_interface(pins: &InterfacePins) -> Option<bool> {
     let directory = pins.open().ok()??;
     let indices: Vec<_> = ["xdp", "tcx", "tcx-ingress"]

@@ -139,8 +139,8 @@ impl Interface {
         lower.master == Some(self.index) || (self.lower == Some(lower.index) && !self.is_veth())
     }
 
-    /// Returns true if its programs run on it alone. A bond's driver, and that of a network device over a virtual function, gives
-    /// them to the interfaces below, whose indices they see then.
+    /// Returns true if its programs run on it alone. A bond's driver, and that of a network device over a virtual
+    /// function, gives them to the interfaces below, whose indices they see then.
     pub(crate) fn has_programs_of_its_own(&self, all: &[Self]) -> bool {
         !matches!(self.kind.as_deref(), Some("bond" | "team"))
             && all.iter().all(|other| other.master != Some(self.index))

@@ -261,9 +261,17 @@ impl Pins {
         let mount_point = Path::new("/sys/fs/bpf");
         if self.root.starts_with(mount_point) && !is_bpffs(mount_point) {
             if !is_lasting() {
-                return Err(Failure::new(FailureKind::Failed, "no bpffs is mounted at /sys/fs/bpf, and one that is mounted here may go with this \
-                    command (`ip netns exec` gives it a /sys of its own)").next("mptcp-user --netns NAME ... from outside of the namespace; in a container, mount -t \
-                    bpf -o mode=0700 bpf /sys/fs/bpf").into());
+                return Err(Failure::new(
+                    FailureKind::Failed,
+                    "no bpffs is mounted at /sys/fs/bpf, and one that is mounted \
+                     here may go with this command (`ip netns exec` gives it a \
+                     /sys of its own)",
+                )
+                .next(
+                    "mptcp-user --netns NAME ... from outside of the namespace; in \
+                     a container, mount -t bpf -o mode=0700 bpf /sys/fs/bpf",
+                )
+                .into());
             }
             mount(
                 Some("bpf"),
@@ -312,7 +320,8 @@ impl Pins {
             .await
     }
 
-    /// Takes the lock without waiting; `None` if there is no pin directory, if another process reads or changes what is in it, or this one may not.
+    /// Takes the lock without waiting; `None` if there is no pin directory, if another process reads or changes what
+    /// is in it, or this one may not.
     pub(crate) fn lock_at_once(&self) -> Option<Lock> {
         let version = self.version().ok()??;
         let lock = Flock::lock(version.opened().ok()?, FlockArg::LockExclusiveNonblock).ok()?;

@@ -59,7 +59,8 @@ pub(crate) struct SharedConfig {
 /// cells be taken for good. It was 0.
 const TAGS: u32 = 1;
 
-/// Returns true if tables can have been made of this capacity and these limits. What options allow, and what a probe has that follows nothing.
+/// Returns true if tables can have been made of this capacity and these limits. What options allow, and what a probe
+/// has that follows nothing.
 fn are_possible(capacity: &Capacity, limits: &Limits) -> bool {
     let Capacity {
         sessions,

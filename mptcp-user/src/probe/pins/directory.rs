@@ -221,12 +221,36 @@ impl Directory {
         let is_writable = status.st_mode & WRITABLE != 0;
         let is_sticky = status.st_mode & Mode::S_ISVTX.bits() != 0;
         match place {
-            Position::Inside | Position::MountPoint if !is_ours => refuse(Notice::new(format!("{path} belongs to user {}, who could put anything there in the place of a probe", status.st_uid)).next(format!("rm -r {path}, then attach again; or --pin-dir with another directory"))),
-            Position::Inside if is_writable => refuse(Notice::new(format!("{path} can be written by others, who could put anything there in the place of a \
-                    probe (mode {:04o})", status.st_mode & 0o7777)).next(format!("chmod 0700 {path}, after a look at what is in it"))),
+            Position::Inside | Position::MountPoint if !is_ours => refuse(
+                Notice::new(format!(
+                    "{path} belongs to user {}, who could put anything there in \
+                     the place of a probe",
+                    status.st_uid
+                ))
+                .next(format!(
+                    "rm -r {path}, then attach again; or --pin-dir with another \
+                     directory"
+                )),
+            ),
+            Position::Inside if is_writable => refuse(
+                Notice::new(format!(
+                    "{path} can be written by others, who could put anything there \
+                     in the place of a probe (mode {:04o})",
+                    status.st_mode & 0o7777
+                ))
+                .next(format!("chmod 0700 {path}, after a look at what is in it")),
+            ),
             Position::Above | Position::MountPoint if is_writable && !(is_sticky && is_ours) => {
-                refuse(Notice::new(format!("{path} can be written by others, who could put another directory in the place of \
-                    pins (mode {:04o})", status.st_mode & 0o7777)).next(format!("chmod go-w {path}, or --pin-dir with another directory")))
+                refuse(
+                    Notice::new(format!(
+                        "{path} can be written by others, who could put another \
+                     directory in the place of pins (mode {:04o})",
+                        status.st_mode & 0o7777
+                    ))
+                    .next(format!(
+                        "chmod go-w {path}, or --pin-dir with another directory"
+                    )),
+                )
             }
             _ => Ok(()),
         }

@@ -99,8 +99,23 @@ impl Directory {
         if shape.fits(map) {
             return Ok(());
         }
-        Err(Failure::new(FailureKind::Failed, format!("{} holds a map of another layout: values of {} bytes where this version has {}, {} \
-                    entries, flags {:#x}", self.of(name), map.value_size(), shape.value, map.max_entries(), map.map_flags())).next("mptcp-user detach (-i IFACE, or --all), then attach again; the old counts end there").into())
+        Err(Failure::new(
+            FailureKind::Failed,
+            format!(
+                "{} holds a map of another layout: values of {} bytes where \
+                     this version has {}, {} entries, flags {:#x}",
+                self.of(name),
+                map.value_size(),
+                shape.value,
+                map.max_entries(),
+                map.map_flags()
+            ),
+        )
+        .next(
+            "mptcp-user detach (-i IFACE, or --all), then attach again; \
+                     the old counts end there",
+        )
+        .into())
     }
 
     /// A pinned link of this type; `None` if there is none, or it cannot be opened.

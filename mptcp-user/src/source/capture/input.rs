@@ -140,7 +140,8 @@ impl Head {
     }
 }
 
-/// Returns true if another capture begins with these bytes, in the place of a record. As one, they would be a packet of no bytes,
+/// Returns true if another capture begins with these bytes, in the place of a record. As one, they would be a packet
+/// of no bytes,
 /// in a certain microsecond of 2055 (pcap in pcap), or of 439,041,101 bytes and more (pcapng in pcap); or a block of a
 /// type that nobody has (pcap in pcapng).
 fn begins_another(bytes: &[u8], is_pcapng: bool) -> bool {

@@ -209,8 +209,14 @@ impl Tally {
             (_, Some(ingress)) => ingress,
             (Role::Middlebox, None) => true,
             (Role::Host, None) => {
-                return Err(Failure::new(FailureKind::Usage, "--role host: this capture does not say which packets came in and which went out \
-                    (Linux cooked captures do, and pcapng with packet flags)").next("--role middlebox, or capture with tcpdump -i any").into());
+                return Err(Failure::new(
+                    FailureKind::Usage,
+                    "--role host: this capture does not say which packets came in \
+                     and which went out (Linux cooked captures do, and pcapng with \
+                     packet flags)",
+                )
+                .next("--role middlebox, or capture with tcpdump -i any")
+                .into());
             }
         };
         let now = self.clock(packet.time);

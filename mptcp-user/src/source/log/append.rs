@@ -54,7 +54,8 @@ impl Appender {
         })
     }
 
-    /// Appends the line of a reading of this time. What of it was written when this fails is a torn line: the next one begins
+    /// Appends the line of a reading of this time. What of it was written when this fails is a torn line: the next
+    /// one begins
     /// behind its end.
     pub(crate) fn append(&mut self, line: &str, time: Timestamp) -> Result<()> {
         // Somebody may have moved the file (logrotate).

@@ -94,7 +94,13 @@ pub(super) fn parse(line: &[u8]) -> Result<Option<Reading>> {
         return Ok(None);
     };
     if version > VERSION {
-        return refuse(Notice::new(format!("a line is of log version {version}, and this program reads versions up to {VERSION}")).next("read it with the mptcp-user that wrote it, or a later one"));
+        return refuse(
+            Notice::new(format!(
+                "a line is of log version {version}, and this program reads \
+                     versions up to {VERSION}"
+            ))
+            .next("read it with the mptcp-user that wrote it, or a later one"),
+        );
     }
     let reading = parse_reading(&object);
     if reading
@@ -102,7 +108,8 @@ pub(super) fn parse(line: &[u8]) -> Result<Option<Reading>> {
         .is_some_and(|reading| reading.interfaces.len() > MOST_INTERFACES)
     {
         return refuse(Notice::new(format!(
-            "a reading has more than {MOST_INTERFACES} interfaces, which mptcp-user record does not write"
+            "a reading has more than {MOST_INTERFACES} interfaces, which mptcp-user \
+                    record does not write"
         )));
     }
     Ok(reading)

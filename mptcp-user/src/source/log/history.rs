@@ -33,7 +33,16 @@ impl Log {
         let (mut stride, mut partial) = (1, 0);
         while let Some(reading) = self.next()? {
             if reading.role != last.role {
-                return Err(Failure::new(FailureKind::Failed, format!("cannot report on {}: from {} on it is of another role, and the two cannot be added", self.name, reading.time)).next("one of them, with --since or --until").into());
+                return Err(Failure::new(
+                    FailureKind::Failed,
+                    format!(
+                        "cannot report on {}: from {} on it is of another role, and \
+                     the two cannot be added",
+                        self.name, reading.time
+                    ),
+                )
+                .next("one of them, with --since or --until")
+                .into());
             }
             last = reading;
             partial += 1;
