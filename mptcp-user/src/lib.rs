@@ -5,6 +5,8 @@
 //!
 //! This is the library of one binary; what is public is so for the tests.
 
+#![deny(missing_docs)]
+
 mod args;
 mod capacity;
 mod clock;
