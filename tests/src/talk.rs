@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use hmac::{Hmac, Mac as _};
 use mptcp_common::{
     counter::{Counters, Gauges, Role},
-    gather::Buffer,
+    packet::Buffer,
     wire::MAX_OPTIONS,
 };
 use mptcp_user::offline::{Config, Offline};
@@ -69,7 +69,7 @@ impl Twins {
             kernel: None,
             offline: Offline::new(config),
             long: Offline::new(Config {
-                takes_short_ways: false,
+                fast_path_enabled: false,
                 ..config
             }),
             wire: None,

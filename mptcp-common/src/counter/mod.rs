@@ -4,12 +4,14 @@
 //! added to. The rows of tables are formulas over them (`statistics` of mptcp-user). A counter is in wire packets
 //! unless its description says otherwise.
 
+mod event;
 mod gauges;
 mod hook;
 mod protocol;
 mod raw;
 mod role;
 
+pub use event::{Fallback, Happening, JoinFailure, Report};
 pub use gauges::Gauges;
 pub use hook::{HookCounts, KernelHook};
 pub use protocol::{Passed, Protocol};

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use mptcp_common::{
     counter::{KernelHook, Role},
     engine,
-    track::pending::MAX_PENDING,
+    state::MAX_PENDING,
 };
 
 use super::value::duration;

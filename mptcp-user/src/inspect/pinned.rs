@@ -3,11 +3,9 @@
 use anyhow::Result;
 use bytemuck::{Pod, Zeroable as _};
 use mptcp_common::{
-    counter::{Counters, Gauges, HookCounts, KernelHook, bounded_sum},
-    track::{
-        self, Atomics, HalfOpen, Limits, RangeChunk, Report, Session, Subflow,
-        table::{self, Entry, Table, WAYS},
-    },
+    counter::{Counters, Gauges, HookCounts, KernelHook, Report, bounded_sum},
+    state::{self, HalfOpen, Limits, RangeChunk, Session, Subflow},
+    table::{self, Atomics, Entry, Table, WAYS},
 };
 
 use crate::{
@@ -190,7 +188,7 @@ fn gauges(
     }
     for (_, chunk) in table::entries(chunks) {
         let session = sessions.slot(chunk.session_slot());
-        track::is_chunk_free(chunk, session, limits, now);
+        state::is_chunk_free(chunk, session, limits, now);
     }
     census.gauges()
 }

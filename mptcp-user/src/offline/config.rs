@@ -1,6 +1,6 @@
 //! What an engine is made with.
 
-use mptcp_common::{counter::Role, engine::Policy, track::Limits};
+use mptcp_common::{counter::Role, engine::Policy, state::Limits};
 
 use crate::capacity::Capacity;
 
@@ -34,8 +34,8 @@ pub struct Config {
     /// What tags are made with. Nobody outside can aim at a bucket of tables that only live while a
     /// file is read, so that it need not be secret.
     pub seed: u64,
-    /// See [`Tables::takes_short_ways`].
-    pub takes_short_ways: bool,
+    /// See [`Tables::fast_path_enabled`].
+    pub fast_path_enabled: bool,
 }
 
 impl Default for Config {
@@ -52,7 +52,7 @@ impl Default for Config {
             limits: Limits::default(),
             sizes: Capacity::default(),
             seed: 0x6d70_7463_702d_7573,
-            takes_short_ways: true,
+            fast_path_enabled: true,
         }
     }
 }

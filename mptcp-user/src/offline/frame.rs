@@ -4,8 +4,9 @@ use std::cell::Cell;
 
 use bytemuck::AnyBitPattern;
 use mptcp_common::{
-    gather::{Frame, View},
-    wire::{Area, Forget},
+    packet::{Frame, View},
+    verifier::Forget,
+    wire::Area,
 };
 
 /// A frame as a capture holds it.

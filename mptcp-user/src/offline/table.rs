@@ -3,10 +3,7 @@
 use std::{rc::Rc, sync::atomic::AtomicU64};
 
 use bytemuck::Zeroable;
-use mptcp_common::track::{
-    Atomics,
-    table::{self, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift},
-};
+use mptcp_common::table::{self, Atomics, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift};
 
 /// A table in memory of its own.
 #[derive(Debug)]

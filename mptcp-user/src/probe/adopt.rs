@@ -6,9 +6,9 @@ use std::{
 };
 
 use anyhow::Result;
-use mptcp_common::track::{
-    adopt::{self, Adoption, Present, PresentSubflow},
-    session, subflow,
+use mptcp_common::{
+    state::{SessionFacts, SubflowFacts},
+    track::adopt::{self, Adoption, Present, PresentSubflow},
 };
 
 use super::{
@@ -109,7 +109,7 @@ fn of_session(
     let is_initiator =
         has(flag::CAPABLE_LOCAL) || !has(flag::CAPABLE_REMOTE) && has(flag::JOIN_LOCAL);
     if !has(flag::CAPABLE_REMOTE) {
-        flags |= session::ROLES_UNKNOWN;
+        flags |= SessionFacts::ROLES_UNKNOWN;
     }
     let mut present = Present {
         side: u32::from(!is_initiator),
@@ -130,20 +130,20 @@ fn of_session(
         return present;
     };
     if known.is_fallback {
-        present.flags |= session::FALLBACK;
+        present.flags |= SessionFacts::FALLBACK;
     }
     if known.has_checksum {
-        present.flags |= session::CHECKSUM;
+        present.flags |= SessionFacts::CHECKSUM;
     }
     present.acknowledged = Some([known.acknowledged, known.receive_next]);
     present.fins = [known.write_next, known.receive_next];
-    const ACKED: u32 = session::FIN | session::FIN_ACKED;
+    const ACKED: u32 = SessionFacts::FIN | SessionFacts::FIN_ACKED;
     present.facts = match known.state {
         TcpState::Established => [0, 0],
-        TcpState::FinWait1 => [session::FIN, 0],
+        TcpState::FinWait1 => [SessionFacts::FIN, 0],
         TcpState::FinWait2 => [ACKED, 0],
         TcpState::CloseWait => [0, ACKED],
-        TcpState::Closing => [session::FIN, ACKED],
+        TcpState::Closing => [SessionFacts::FIN, ACKED],
     };
     present
 }
@@ -153,12 +153,15 @@ fn of_subflow(
     known: Option<&sockets::SessionSocket>,
 ) -> PresentSubflow {
     let has = |flag: u32, fact: u32| if socket.flags & flag != 0 { fact } else { 0 };
-    const FIN: u32 = subflow::FIN | subflow::FIN_ACKED;
+    const FIN: u32 = SubflowFacts::FIN | SubflowFacts::FIN_ACKED;
     // What this host sends and what it gets has been going on for some time.
-    let mut facts = [subflow::CONFIRMED | subflow::SPOKEN, subflow::SPOKEN];
-    facts[0] |= has(flag::BACKUP_LOCAL, subflow::BACKUP);
-    facts[1] |= has(flag::BACKUP_REMOTE, subflow::BACKUP);
-    facts[1] |= has(flag::FULLY_ESTABLISHED, subflow::CONFIRMED);
+    let mut facts = [
+        SubflowFacts::CONFIRMED | SubflowFacts::SPOKEN,
+        SubflowFacts::SPOKEN,
+    ];
+    facts[0] |= has(flag::BACKUP_LOCAL, SubflowFacts::BACKUP);
+    facts[1] |= has(flag::BACKUP_REMOTE, SubflowFacts::BACKUP);
+    facts[1] |= has(flag::FULLY_ESTABLISHED, SubflowFacts::CONFIRMED);
     match socket.state {
         TcpState::FinWait2 => facts[0] |= FIN,
         TcpState::CloseWait => facts[1] |= FIN,
@@ -166,7 +169,7 @@ fn of_subflow(
     }
     if known.is_none() {
         // Whether there are checksums is not known: none is odd.
-        facts = facts.map(|facts| facts | subflow::CHECKSUM_ODD);
+        facts = facts.map(|facts| facts | SubflowFacts::CHECKSUM_ODD);
     }
     PresentSubflow {
         flow: flow(socket.ends[0], socket.ends[1]),

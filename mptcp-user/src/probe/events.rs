@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, MapData, RingBuf};
-use mptcp_common::track::Report;
+use mptcp_common::counter::Report;
 
 use super::{
     pins::NamespacePins,

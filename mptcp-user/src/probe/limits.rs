@@ -4,7 +4,7 @@ use std::{fs, io, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
-use mptcp_common::track::Limits;
+use mptcp_common::state::Limits;
 use mptcp_pm::{MptcpPathManagerAttr, MptcpPathManagerLimitsAttr};
 
 use super::settings::{ChosenLimits, LimitOptions, LimitOrigin, LimitOrigins, nanoseconds};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytemuck::{Pod, Zeroable};
 use mptcp_common::{
     counter::{KernelHook, Role},
-    track::Limits,
+    state::Limits,
 };
 
 use super::network::Interface;

@@ -12,13 +12,12 @@ use aya_obj::generated::BPF_F_MMAPABLE;
 use bytemuck::{Pod, Zeroable};
 use mptcp_common::{
     counter::LAYOUT_VERSION,
-    track::{
-        Atomics, HalfOpen, Keys, Limits, RangeChunk, Session, Subflow, chunks_for,
-        hash::{Hashing, SECRETS},
-        pending::{MAX_PENDING, SLICES},
-        table::{Bucket, CELLS, WAYS, buckets_for, cell_shift, cells_for},
+    packet::hash::{Hashing, SECRETS},
+    state::{
+        HalfOpen, Keys, Limits, MAX_PENDING, RangeChunk, SLICES, Session, Subflow, chunks_for,
         tokens,
     },
+    table::{Atomics, Bucket, CELLS, WAYS, buckets_for, cell_shift, cells_for},
 };
 
 use super::{

@@ -14,12 +14,12 @@ use aya::{
 use bytemuck::Zeroable;
 use mptcp_common::{
     counter::Gauges,
+    packet::hash::{Hashing, Secrets},
+    state::{self, HalfOpen, Limits, RangeChunk, SLICES, Session, Subflow},
+    table::{self, Atomics, Bucket, Table, WAYS},
     track::{
-        self, Atomics, HalfOpen, Limits, RangeChunk, Session, Subflow, adopt,
-        hash::{Hashing, Secrets},
-        pending::SLICES,
+        self, adopt,
         sweep::{self, Fill},
-        table::{self, Bucket, Table, WAYS},
     },
 };
 use nix::{errno::Errno, libc};
@@ -139,7 +139,7 @@ impl Tables {
         self.windows::<RangeChunk<Atomics>>(RANGES)?
             .each(|_, chunk| match sessions.slot(chunk.session_slot()) {
                 Ok(session) => {
-                    used += u32::from(!track::is_chunk_free(chunk, session, &limits, now));
+                    used += u32::from(!state::is_chunk_free(chunk, session, &limits, now));
                 }
                 Err(error) => failed = Some(error),
             })?;
@@ -211,7 +211,7 @@ impl Tables {
     pub(crate) fn wipe_keys(&self, quiet: u64) -> Result<u32> {
         let (limits, now) = (self.limits()?, now()?);
         let is_over = |session: &Session<Atomics>| {
-            track::is_session_over(session, &limits, now)
+            state::is_session_over(session, &limits, now)
                 && now.saturating_sub(session.last_seen.load(Relaxed)) >= quiet.min(limits.idle)
         };
         let mut windows = self.windows::<Session<Atomics>>(SESSIONS)?;

@@ -3,8 +3,8 @@
 use crate::statistics::ROWS;
 use jiff::{SignedDuration, Timestamp};
 use mptcp_common::{
-    counter::Direction,
-    track::{Fallback, FlowKey, Happening, JoinFailure, Report},
+    counter::{Direction, Fallback, Happening, JoinFailure, Report},
+    packet::FlowKey,
 };
 use serde_json::{Value, json};
 

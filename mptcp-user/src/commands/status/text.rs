@@ -1,6 +1,6 @@
 //! The status as a table, with a line or more on what is shared or amiss.
 
-use mptcp_common::track::CHUNK_RANGES;
+use mptcp_common::state::CHUNK_RANGES;
 
 use super::entry::{Entry, counters, hook_states, rows_of};
 use crate::{

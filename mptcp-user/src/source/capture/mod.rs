@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use mptcp_common::{
-    counter::{Counters, HookCounts, Role},
-    track::{Report, Tables as _},
+    counter::{Counters, HookCounts, Report, Role},
+    state::Tables as _,
 };
 
 use self::{
