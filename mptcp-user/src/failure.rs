@@ -12,7 +12,7 @@ use crate::text::visible;
 
 /// What went wrong, as far as the exit code tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FailureKind {
     /// It could not be done: 1.
     Failed,
     /// It makes no sense as it was asked for: 2.
@@ -26,54 +26,140 @@ pub(crate) enum Kind {
 /// An error that knows its exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) kind: Kind,
-    message: String,
+    pub(crate) kind: FailureKind,
+    what: String,
+    why: Option<String>,
+    next: Option<String>,
 }
 
 impl Failure {
-    pub(crate) fn error(kind: Kind, message: impl Into<String>) -> anyhow::Error {
+    /// Says what went wrong.
+    pub(crate) fn new(kind: FailureKind, what: impl Into<String>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            what: what.into(),
+            why: None,
+            next: None,
         }
-        .into()
+    }
+
+    /// Says why.
+    pub(crate) fn why(mut self, why: impl fmt::Display) -> Self {
+        self.why = Some(why.to_string());
+        self
+    }
+
+    /// Says what to do.
+    pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        write(f, &self.what, self.why.as_deref(), self.next.as_deref())
     }
 }
 
 impl std::error::Error for Failure {}
 
+/// Something that the user should know, and perhaps what to do. It is no error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Notice {
+    what: String,
+    next: Option<String>,
+}
+
+impl Notice {
+    /// Says what is so.
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            next: None,
+        }
+    }
+
+    /// Says what to do.
+    pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+
+    /// Makes an error of it.
+    pub(crate) fn into_failure(self, kind: FailureKind) -> Failure {
+        Failure {
+            kind,
+            what: self.what,
+            why: None,
+            next: self.next,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write(f, &self.what, None, self.next.as_deref())
+    }
+}
+
+/// Writes what an error or a notice says: the one place that knows how.
+fn write(
+    f: &mut fmt::Formatter<'_>,
+    what: &str,
+    why: Option<&str>,
+    next: Option<&str>,
+) -> fmt::Result {
+    f.write_str(what)?;
+    if let Some(why) = why {
+        write!(f, ": {why}")?;
+    }
+    match next {
+        Some(next) => write!(f, "\n{}", next_step(next)),
+        None => Ok(()),
+    }
+}
+
+/// Returns the line that says what to do.
+pub(crate) fn next_step(next: &str) -> String {
+    format!("  next: {next}")
+}
+
 /// The next step where a file may not grow.
-const TOO_LARGE: &str = "\n  next: a limit of this process (ulimit -f) lets files grow no further: raise it, or have \
+const TOO_LARGE: &str = "a limit of this process (ulimit -f) lets files grow no further: raise it, or have \
     `record` begin new files with --rotate-size";
 
 /// An error of a file that the user named, with which no capability helps.
 pub(crate) fn of_file(what: &str, error: &io::Error) -> anyhow::Error {
-    let next = match error.kind() {
+    let failure = Failure::new(FailureKind::Failed, what).why(error);
+    match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            "\n  next: name another file, or run it as a user who may use this one"
+            failure.next("name another file, or run it as a user who may use this one")
         }
-        io::ErrorKind::FileTooLarge => TOO_LARGE,
-        _ => "",
-    };
-    Failure::error(Kind::Failed, format!("{what}: {error}{next}"))
+        io::ErrorKind::FileTooLarge => failure.next(TOO_LARGE),
+        _ => failure,
+    }
+    .into()
 }
 
 /// The kind of an error.
-pub(crate) fn kind(error: &anyhow::Error) -> Kind {
+pub(crate) fn kind(error: &anyhow::Error) -> FailureKind {
     let failure = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<Failure>());
-    failure.map_or(Kind::Failed, |failure| failure.kind)
+    failure.map_or(FailureKind::Failed, |failure| failure.kind)
+}
+
+/// Returns true if an error says what to do.
+pub(crate) fn says_next(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<Failure>())
+        .any(|failure| failure.next.is_some())
 }
 
 /// Tells the user something that is no result: on standard error, if anybody still reads it.
-pub(crate) fn say(text: impl fmt::Display) {
+pub(crate) fn warn(text: impl fmt::Display) {
     let text = text.to_string();
     let _ = writeln!(io::stderr(), "mptcp-user: {}", visible(&text));
 }
@@ -92,7 +178,7 @@ pub(crate) fn os_error(error: &anyhow::Error) -> Option<i32> {
     })
 }
 
-/// Is it for want of rights?
+/// Returns true if an error is for want of rights.
 pub(crate) fn is_forbidden(error: &anyhow::Error) -> bool {
     matches!(os_error(error), Some(nix::libc::EPERM | nix::libc::EACCES))
 }
@@ -102,18 +188,23 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    say(sentence(error));
+    warn(sentence(error));
     ExitCode::from(match kind(error) {
-        Kind::Failed => 1,
-        Kind::Usage => 2,
-        Kind::Partly => 3,
-        Kind::Busy => 4,
+        FailureKind::Failed => 1,
+        FailureKind::Usage => 2,
+        FailureKind::Partly => 3,
+        FailureKind::Busy => 4,
     })
 }
 
 /// An error with its causes and, where the system's error number tells it, the next step.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
-    causes(error) + hint(error).unwrap_or_default()
+    let mut text = causes(error);
+    if let Some(next) = hint(error) {
+        text.push('\n');
+        text.push_str(&next_step(next));
+    }
+    text
 }
 
 /// An error with its causes.
@@ -145,11 +236,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn hint(error: &anyhow::Error) -> Option<&'static str> {
     match os_error(error)? {
         nix::libc::EPERM | nix::libc::EACCES => Some(
-            "\n  next: run it as root (sudo), or with CAP_SYS_ADMIN, CAP_BPF, CAP_NET_ADMIN and \
+            "run it as root (sudo), or with CAP_SYS_ADMIN, CAP_BPF, CAP_NET_ADMIN and \
              CAP_PERFMON and access to the pin directory",
         ),
         nix::libc::EFBIG => Some(TOO_LARGE),
-        nix::libc::ENODEV => Some("\n  next: `ip link` lists the interfaces"),
+        nix::libc::ENODEV => Some("`ip link` lists the interfaces"),
         _ => None,
     }
 }

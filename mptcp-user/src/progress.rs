@@ -9,16 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::failure::say;
+use crate::failure::warn;
 
 /// What takes less is not spoken of.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Says what is being done, from the first second on, and then at most once a second. Ends with the value.
-pub(crate) struct Progress(Arc<Shared>);
+pub(crate) struct Progress(Arc<SharedStep>);
 
 #[derive(Default)]
-struct Shared {
+struct SharedStep {
     /// What is being done.
     step: Mutex<Option<String>>,
     changed: Condvar,
@@ -27,7 +27,7 @@ struct Shared {
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<SharedStep>::default();
         let other = Arc::clone(&shared);
         // Without a thread nothing is said, and all is done all the same.
         let _ = thread::Builder::new().spawn(move || other.tell());
@@ -50,7 +50,7 @@ impl Drop for Progress {
     }
 }
 
-impl Shared {
+impl SharedStep {
     fn tell(&self) {
         let mut said = None;
         let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +65,7 @@ impl Shared {
             if let Some(text) = &*step
                 && *step != said
             {
-                say(format!("{text} ..."));
+                warn(format!("{text} ..."));
                 said.clone_from(&step);
             }
             next += PATIENCE;

@@ -41,7 +41,7 @@ const FORMATS: [(char, char); 24] = [
     ('\u{3164}', '\u{3164}'),
 ];
 
-/// Is it nothing to be seen, but something that a terminal does?
+/// Returns true if a character is nothing to be seen, but something that a terminal does.
 fn is_hidden(character: char) -> bool {
     let is_in = |(first, last): &(char, char)| (*first..=*last).contains(&character);
     character.is_control() || (!character.is_ascii() && FORMATS.iter().any(is_in))

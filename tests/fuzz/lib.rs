@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use mptcp_common::counter::Role;
 use mptcp_tests::numbers::Numbers;
-use mptcp_user::offline::{Config, Offline, Scope, Sizes};
+use mptcp_user::offline::{Capacity as Sizes, Config, Offline, Scope};
 
 /// Where the packets are seen.
 pub fn role(how: u8) -> Role {

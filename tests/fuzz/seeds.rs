@@ -145,7 +145,7 @@ impl Seeds {
             let reading = Reading {
                 time,
                 role: Role::Middlebox,
-                interfaces: vec![log::Interface {
+                interfaces: vec![log::InterfaceReading {
                     name: "eth0".to_owned(),
                     since: if number < 3 {
                         Timestamp::UNIX_EPOCH

@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use hmac::{Hmac, Mac as _};
 use mptcp_common::{
-    counter::{Counters, EXTRAS, Gauges, ROWS, Role},
+    counter::{Counters, Gauges, Role},
     packet::Buffer,
     wire::MAX_OPTIONS,
 };
 use mptcp_user::offline::{Config, Offline};
+use mptcp_user::statistics::{EXTRAS, ROWS};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 

@@ -16,7 +16,7 @@ use mptcp_tests::{
     sessions::invariants,
     talk::{A, B, Talk, Twins},
 };
-use mptcp_user::offline::{Config, Sizes};
+use mptcp_user::offline::{Capacity as Sizes, Config};
 use nix::{
     net::if_::if_nametoindex,
     sched::{CpuSet, sched_setaffinity},
@@ -361,7 +361,7 @@ fn a_full_table_evicts_nothing() -> Result<()> {
     ensure!(gauges.sessions >= u64::from(sizes.sessions));
     ensure!(all(&created, |e| e.session_created) == 500);
     // RssfEr is the stand-in for an entry that could not be made.
-    let row = mptcp_common::counter::ROWS
+    let row = mptcp_user::statistics::ROWS
         .iter()
         .find(|row| row.short == "RssfEr");
     let total = row

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use mptcp_common::counter::{
-    Counters, EXTRAS, Events, KernelHook, LAYOUT_VERSION, Leaves, Protocols, ROWS, Role,
+    Counters, Events, KernelHook, LAYOUT_VERSION, Leaves, Protocols, Role,
 };
 use mptcp_tests::document::check;
+use mptcp_user::statistics::{EXTRAS, ROWS};
 
 /// A table of fields with their offsets.
 fn fields(text: &mut String, fields: &[(&str, usize, &str)], base: &str) {

@@ -19,7 +19,7 @@ use mptcp_tests::{
     record::{self, PCAP, Record, pcap},
     tshark::{differences, event, options},
 };
-use mptcp_user::offline::{Config, Offline, Sizes, Slice};
+use mptcp_user::offline::{Capacity as Sizes, Config, Offline, Slice};
 
 const DSS: [u8; 8] = [30, 8, 0x20, 0x01, 0, 0, 0, 9];
 /// EtherTypes of tags in front of a frame.

@@ -10,7 +10,7 @@ use mptcp_tests::{
     numbers::Numbers,
     talk::{A, B, Talk, Twins},
 };
-use mptcp_user::offline::{Config, Sizes};
+use mptcp_user::offline::{Capacity as Sizes, Config};
 
 /// Frames, and who sends them.
 type Frames = Vec<(usize, Vec<u8>)>;

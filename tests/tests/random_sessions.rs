@@ -21,7 +21,7 @@ use mptcp_tests::{
     sessions::{act, begin, invariants},
     talk::{A, B, Talk, Twins},
 };
-use mptcp_user::offline::{Config, Sizes};
+use mptcp_user::offline::{Capacity as Sizes, Config};
 
 fn sequences(mut twins: Twins, role: Role, seed: u64) -> Result<()> {
     /// In each of two roles: about 1,110,000 frames.

@@ -31,7 +31,7 @@ use mptcp_tests::{
     packet::packet_socket,
     probe::{Probe, recorded},
 };
-use mptcp_user::offline::{Config, Offline, Sizes};
+use mptcp_user::offline::{Capacity as Sizes, Config, Offline};
 use serde_json::Value;
 use socket2::Socket;
 

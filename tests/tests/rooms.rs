@@ -17,7 +17,7 @@ use syn::{
     visit::{self, Visit},
 };
 
-const CRATES: [&str; 2] = ["mptcp-common", "mptcp-ebpf"];
+const CRATES: [&str; 3] = ["mptcp-common", "mptcp-ebpf", "mptcp-user"];
 
 /// Files by their path in `src`.
 type Sources = BTreeMap<String, String>;

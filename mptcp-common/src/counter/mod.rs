@@ -1,28 +1,21 @@
-//! What is counted, and what is made of it.
+//! What is counted.
 //!
 //! [`Counters`] is the raw truth: one struct per CPU and interface in a pinned map, only ever
-//! added to. [`ROWS`] are the 83 rows of the table and [`EXTRAS`] the further ones, each a formula
-//! over the raw counters. A counter is in wire packets unless its description says otherwise.
+//! added to. The rows of tables are formulas over them (`statistics` of mptcp-user). A counter is in wire packets
+//! unless its description says otherwise.
 
-/// A field of all three directions.
-macro_rules! all {
-    ($c:ident.$field:ident) => {
-        $c.rx.$field + $c.tx.$field + $c.unknown.$field
-    };
-}
-
-mod catalogue;
 mod event;
-mod extra;
+mod gauges;
 mod hook;
 mod protocol;
 mod raw;
+mod role;
 
-pub use catalogue::{Direction, Gauges, Group, Kind, Quality, ROWS, Role, Row, Value};
 pub use event::{Fallback, Happening, JoinFailure, Report};
-pub use extra::{EXTRAS, Extra};
+pub use gauges::Gauges;
 pub use hook::{HookCounts, KernelHook};
 pub use protocol::{Passed, Protocol};
 pub use raw::{
     Counters, Events, LAYOUT_VERSION, Leaf, Leaves, PLACES, Protocols, bounded_sum, place,
 };
+pub use role::{Direction, Role};

@@ -1,33 +1,25 @@
 //! `mptcp-user attach`
 
-use std::{
-    io::{self, Write as _},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-
 use anyhow::Result;
-use aya_log::EbpfLogger;
 use mptcp_common::counter::Role;
 
-use super::{LOOPBACK, conclude, once, print};
+use super::{
+    lookup::{LOOPBACK, dedup},
+    output::{conclude, print},
+};
 use crate::{
-    cli::{Attach, KernelLog},
-    failure::{causes, say},
+    args::{AttachArgs, KernelLog},
+    failure::{Notice, causes, warn},
     interrupt::Interrupt,
     probe::{
-        self, Attached, HostLimits, Interface, KernelHooks, Loads, Network, Pins, Policy, Probe,
-        Seeded, Settings,
+        self, Adopted, Attached, FexitHooks, HostLimits, Interface, Loads, Network, Pins, Probe,
+        Settings,
     },
     progress::Progress,
-    render::table::role_name,
-    text::visible,
+    schema::role_name,
 };
 
-pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
+pub(crate) async fn run(pins: &Pins, options: &AttachArgs) -> Result<()> {
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
     let role = options.role.into();
@@ -37,23 +29,26 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
         Role::Middlebox => HostLimits::default(),
     };
     for unknown in &host.unknown {
-        say(format!(
-            "{unknown}; rows that follow it are judged by a default (mptcp-user status shows it)\n  next: \
-             --limit-subflows and --close-timeout set the limits"
-        ));
+        warn(
+            Notice::new(format!(
+                "{unknown}; rows that follow it are judged by a default \
+                     (mptcp-user status shows it)"
+            ))
+            .next("--limit-subflows and --close-timeout set the limits"),
+        );
     }
     let settings = Settings {
         role,
-        xdp: options.xdp,
-        min_mss: [options.judgment.min_mss_v4, options.judgment.min_mss_v6],
-        v1_only: options.judgment.v1_only,
+        xdp: options.xdp.into(),
+        min_mss: [options.mss.min_mss_v4, options.mss.min_mss_v6],
+        v1_only: options.mss.v1_only,
         log_level: options.kernel_log.map_or(0, KernelLog::level),
         track: !options.no_track,
         verify_checksums: options.verify_checksums,
-        sizes: options.room.into(),
-        policy: Policy::new(&options.limits, &host),
+        capacity: options.capacity.into(),
+        limits: host.choose(&options.limits.into()),
     };
-    let names = once(&options.interfaces);
+    let names = dedup(&options.interfaces);
     let mut text = String::new();
     let mut done = Vec::new();
     let mut failures = Vec::new();
@@ -64,9 +59,9 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
     for name in &names {
         match attach(&network, pins, name, &settings, &mut loads).await {
             Ok((interface, attached)) => {
-                text.push_str(&said(&interface, &attached));
+                text.push_str(&attach_summary(&interface, &attached));
                 if interface.is_loopback {
-                    say(format!("{name}: {LOOPBACK}"));
+                    warn(format!("{name}: {LOOPBACK}"));
                 }
                 is_host |= attached.role == Role::Host;
                 done.push(interface);
@@ -77,21 +72,10 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
     // Now only the pins hold the programs.
     drop(loads);
     if is_host {
-        let namespace = probe::namespace()?;
-        let directory = pins.hooks(namespace);
-        let hooked = match options.no_hooks {
-            true => KernelHooks::leave(&directory),
-            false => KernelHooks::attach(&directory, namespace, &options.substitutes),
-        };
-        if let Err(error) = hooked {
-            say(format!(
-                "no hooks on the kernel's functions: {}",
-                causes(&error)
-            ));
-        }
+        hook(pins, options)?;
     }
     if is_host && settings.track {
-        text.push_str(&seed(&network, pins).await);
+        text.push_str(&adopt(&network, pins).await);
     }
     pins.remove_if_empty();
     warn_of_stacks(&network, pins, &names).await?;
@@ -104,16 +88,33 @@ pub(crate) async fn run(pins: &Pins, options: &Attach) -> Result<()> {
     let printed = print(&text);
     if options.kernel_log.is_some() && !done.is_empty() {
         if failures.is_empty() && printed.is_ok() {
-            follow_log(&network, pins, &done, &mut interrupt).await?;
+            probe::follow_log(&network, pins, &done, &mut interrupt).await?;
         }
-        quieten(&network, pins, &done, &settings, &mut interrupt).await?;
+        disable_logging(&network, pins, &done, &settings, &mut interrupt).await?;
     }
     conclude(failures, names.len())?;
     printed
 }
 
+/// Hooks the kernel's functions, or notes that nobody asks for it. It is no failure if they cannot be.
+fn hook(pins: &Pins, options: &AttachArgs) -> Result<()> {
+    let namespace = probe::namespace()?;
+    let directory = pins.hooks(namespace);
+    let hooked = match options.no_hooks {
+        true => FexitHooks::leave(&directory),
+        false => FexitHooks::attach(&directory, namespace, &options.substitutes),
+    };
+    if let Err(error) = hooked {
+        warn(format!(
+            "no hooks on the kernel's functions: {}",
+            causes(&error)
+        ));
+    }
+    Ok(())
+}
+
 /// Replaces programs that log by such that do not, where they still are.
-async fn quieten(
+async fn disable_logging(
     network: &Network,
     pins: &Pins,
     interfaces: &[Interface],
@@ -162,7 +163,7 @@ async fn attach(
     Ok((interface, attached))
 }
 
-fn said(interface: &Interface, attached: &Attached) -> String {
+fn attach_summary(interface: &Interface, attached: &Attached) -> String {
     let egress = match attached.egress {
         Some(hook) => format!(", egress {}", hook.name()),
         None => String::new(),
@@ -181,15 +182,15 @@ fn said(interface: &Interface, attached: &Attached) -> String {
 }
 
 /// The programs run: now those sessions that were there before them.
-async fn seed(network: &Network, pins: &Pins) -> String {
-    match probe::seed_pinned(network, pins, false).await {
-        Ok(seeded) if seeded == Seeded::default() => String::new(),
-        Ok(Seeded { sessions, subflows }) => {
+async fn adopt(network: &Network, pins: &Pins) -> String {
+    match probe::adopt_pinned(network, pins, false).await {
+        Ok(adopted) if adopted == Adopted::default() => String::new(),
+        Ok(Adopted { sessions, subflows }) => {
             format!("{sessions} sessions and {subflows} subflows that were there are followed\n")
         }
         Err(error) => {
             let causes = causes(&error);
-            say(format!(
+            warn(format!(
                 "sessions that were there are not followed: {causes}"
             ));
             String::new()
@@ -210,12 +211,17 @@ async fn warn_of_stacks(network: &Network, pins: &Pins, chosen: &[&str]) -> Resu
         for other in &probed[i + 1..] {
             let concerns = |interface: &Interface| chosen.contains(&interface.name.as_str());
             if (concerns(one) || concerns(other)) && one.shares_frames_with(other) {
-                say(format!(
-                    "{0} and {1} are layers of one stack: their packets are counted on \
-                     both\n  next: keep the probe on one layer (mptcp-user detach -i ...), or name \
-                     one to `stat -i`",
-                    one.name, other.name
-                ));
+                warn(
+                    Notice::new(format!(
+                        "{0} and {1} are layers of one stack: their packets are \
+                     counted on both",
+                        one.name, other.name
+                    ))
+                    .next(
+                        "keep the probe on one layer (mptcp-user detach -i ...), or \
+                     name one to `stat -i`",
+                    ),
+                );
             }
         }
     }
@@ -233,70 +239,17 @@ fn warn_of_earlier_limits(pins: &Pins, done: &[Interface]) -> Result<()> {
         if let Ok(probe) = Probe::open(&here)
             && probe.has_earlier_limits()
         {
-            say(format!(
-                "{0}: still judged by the host's limits of before\n  next: mptcp-user attach -i {0}, with the \
-                 options of before",
-                probe.name()
-            ));
+            warn(
+                Notice::new(format!(
+                    "{0}: still judged by the host's limits of before",
+                    probe.name()
+                ))
+                .next(format!(
+                    "mptcp-user attach -i {0}, with the options of before",
+                    probe.name()
+                )),
+            );
         }
     }
     Ok(())
-}
-
-/// Prints what the programs log, until interrupted or until nobody reads it any more.
-async fn follow_log(
-    network: &Network,
-    pins: &Pins,
-    interfaces: &[Interface],
-    interrupt: &mut Interrupt,
-) -> Result<()> {
-    let is_read = Arc::new(AtomicBool::new(true));
-    let (mut logs, mut read) = (Vec::new(), Vec::new());
-    for attached in interfaces {
-        // As it is now, with the programs that were just attached to it.
-        let interface = &network.interface(&attached.name).await?;
-        let probe = Probe::open(&pins.interface(probe::namespace()?, interface.index))?;
-        // The programs of an interface share one ring, and those that several have in common.
-        if read.contains(&probe.counters_id()) {
-            continue;
-        }
-        read.push(probe.counters_id());
-        let programs = probe::attachments(network, interface, probe.counters_id()).await?;
-        if let Some(attachment) = programs.first() {
-            let to = StandardError(Arc::clone(&is_read));
-            logs.push(EbpfLogger::init_from_id_with_logger(
-                attachment.program,
-                to,
-            )?);
-        }
-    }
-    let mut poll = tokio::time::interval(LOG_INTERVAL);
-    while is_read.load(Ordering::Relaxed) {
-        tokio::select! {
-            _ = poll.tick() => logs.iter_mut().for_each(EbpfLogger::flush),
-            () = interrupt.wait() => break,
-        }
-    }
-    Ok(())
-}
-
-/// How often the ring buffer of the log is emptied; it holds some 1,000 lines.
-const LOG_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Where the programs' log goes.
-#[derive(Debug)]
-struct StandardError(Arc<AtomicBool>);
-
-impl log::Log for StandardError {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let text = record.args().to_string();
-        let line = writeln!(io::stderr(), "{} {}", record.level(), visible(&text));
-        self.0.fetch_and(line.is_ok(), Ordering::Relaxed);
-    }
-
-    fn flush(&self) {}
 }

@@ -2,14 +2,17 @@
 
 use anyhow::Result;
 
-use super::{conclude, find_pins, once, print};
+use super::{
+    lookup::{dedup, find_pins},
+    output::{conclude, print},
+};
 use crate::{
-    cli::Detach,
-    failure::{Failure, Kind},
+    args::DetachArgs,
+    failure::{Failure, FailureKind},
     probe::{self, Interface, InterfacePins, Network, Pins, Probe},
 };
 
-pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Detach) -> Result<()> {
+pub(crate) async fn run(pins: &Pins, only_here: bool, options: &DetachArgs) -> Result<()> {
     let Some(_lock) = pins.lock_to_remove(None).await? else {
         pins.remove_if_empty();
         return match options.interfaces.first() {
@@ -40,7 +43,7 @@ pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Detach) -> Resul
             }
         }
     }
-    for name in once(&options.interfaces) {
+    for name in dedup(&options.interfaces) {
         let result = match find_pins(pins, &interfaces, name)? {
             Some((here, _)) => take_off(&network, pins, &here, &interfaces).await,
             None => Err(nothing_at(name)),
@@ -57,10 +60,9 @@ pub(crate) async fn run(pins: &Pins, only_here: bool, options: &Detach) -> Resul
 }
 
 fn nothing_at(name: &str) -> anyhow::Error {
-    Failure::error(
-        Kind::Failed,
-        format!("{name} has no probe\n  next: `mptcp-user status` lists the interfaces that have"),
-    )
+    Failure::new(FailureKind::Failed, format!("{name} has no probe"))
+        .next("`mptcp-user status` lists the interfaces that have")
+        .into()
 }
 
 async fn take_off(
@@ -75,7 +77,7 @@ async fn take_off(
     probe::detach(network, pins, here, interface).await
 }
 
-/// The same in another network namespace. Where that is gone, only pins are left.
+/// Takes a probe off an interface in another network namespace. Where that is gone, only pins are left.
 fn take_off_elsewhere(pins: &Pins, there: &InterfacePins) -> Result<()> {
     match probe::find_namespace(there.namespace) {
         Ok(Some(path)) => probe::in_namespace(&path, async |network: &Network| {

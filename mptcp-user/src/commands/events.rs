@@ -2,18 +2,17 @@
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
-use anyhow::{Context as _, Result};
-use aya::maps::{Map, MapData, RingBuf};
+use anyhow::Result;
 use jiff::Timestamp;
-use mptcp_common::counter::Report;
 
-use super::{conclude_capture, print};
+use super::output::{conclude_capture, print};
 use crate::{
-    cli::{Events, EventsOutput},
-    failure::{self, Failure, Kind, is_forbidden, say},
+    args::{EventsArgs, EventsOutput},
+    clock::now,
+    failure::{self, Failure, FailureKind, Notice, is_forbidden, warn},
     interrupt::Interrupt,
-    probe::{self, Lock, NamespacePins, Pins},
-    render::events::Event,
+    probe::{self, EventRing, Lock, NamespacePins, Pins},
+    render::events::TimedEvent,
     source::Capture,
     text::shown,
 };
@@ -24,14 +23,14 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// How often it is asked whether the ring is still that of the probes.
 const LOOK: Duration = Duration::from_millis(500);
 
-pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
+pub(crate) async fn run(pins: &Pins, options: &EventsArgs) -> Result<()> {
     if let Some(file) = &options.capture.log_file {
         return capture(file, options);
     }
     let mut interrupt = Interrupt::new()?;
     // What the programs' clock shows now; what is older was told to nobody. Read before the ring is
     // locked, so that whoever sees the lock is told all that he does from then on.
-    let start = probe::now()?;
+    let start = now()?;
     let offset = Timestamp::now();
     let mut watched = Some(Watched::open(pins)?);
     let mut shown = 0;
@@ -46,11 +45,8 @@ pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
             () = interrupt.wait() => return Ok(()),
         };
         let mut text = String::new();
-        while let Some(item) = watched.as_mut().and_then(|watched| watched.ring.next()) {
-            let Some(report) = Report::of(&item) else {
-                continue;
-            };
-            let Some(event) = Event::of(&report, start, offset) else {
+        while let Some(report) = watched.as_mut().and_then(|watched| watched.ring.next()) {
+            let Some(event) = TimedEvent::of(&report, start, offset) else {
                 continue;
             };
             text.push_str(&line(&event, options.output));
@@ -72,9 +68,7 @@ pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
 /// The ring of a network namespace's probes.
 struct Watched {
     pins: NamespacePins,
-    ring: RingBuf<MapData>,
-    /// Of the ring.
-    id: u32,
+    ring: EventRing,
     _lock: Lock,
 }
 
@@ -82,35 +76,36 @@ impl Watched {
     fn open(pins: &Pins) -> Result<Self> {
         let pins = shared(pins)?;
         let lock = watch(&pins)?;
-        let map = probe::events(&pins)?.context("the events were removed at once")?;
-        let id = map.info()?.id();
+        let ring = EventRing::open(&pins)?;
         Ok(Self {
             pins,
-            ring: RingBuf::try_from(Map::RingBuf(map))?,
-            id,
+            ring,
             _lock: lock,
         })
     }
 
-    /// Is the ring the one that is pinned, and not one that was removed?
+    /// Returns true if the ring is the one that is pinned, and not one that was removed.
     fn is_current(&self) -> bool {
-        let id = || probe::events(&self.pins).ok()??.info().ok();
-        id().is_some_and(|info| info.id() == self.id)
+        self.ring.is_pinned(&self.pins)
     }
 
     /// The ring that has come in the place of one that was removed; `None` if there is none yet.
     fn open_again(pins: &Pins, had_one: bool) -> Result<Option<Self>> {
         match Self::open(pins) {
             Ok(watched) => {
-                say("the probes were attached anew; these are the events of the new ones");
+                warn("the probes were attached anew; these are the events of the new ones");
                 Ok(Some(watched))
             }
-            Err(error) if failure::kind(&error) == Kind::Busy || is_forbidden(&error) => Err(error),
+            Err(error) if failure::kind(&error) == FailureKind::Busy || is_forbidden(&error) => {
+                Err(error)
+            }
             Err(_) => {
                 if had_one {
-                    say(
-                        "the probes were detached; events are told again when there is another\n  next: \
-                         mptcp-user attach -i IFACE",
+                    warn(
+                        Notice::new(
+                            "the probes were detached; events are told again when there is another",
+                        )
+                        .next("mptcp-user attach -i IFACE"),
                     );
                 }
                 Ok(None)
@@ -119,7 +114,7 @@ impl Watched {
     }
 }
 
-fn line(event: &Event<'_>, output: EventsOutput) -> String {
+fn line(event: &TimedEvent<'_>, output: EventsOutput) -> String {
     match output {
         EventsOutput::Text => event.text(),
         EventsOutput::Jsonl => format!("{}\n", event.json()),
@@ -127,11 +122,11 @@ fn line(event: &Event<'_>, output: EventsOutput) -> String {
 }
 
 /// The events of a capture, as it is read.
-fn capture(file: &Path, options: &Events) -> Result<()> {
+fn capture(file: &Path, options: &EventsArgs) -> Result<()> {
     let mut capture = Capture::open(file, options.capture.analysis.config(), false)?;
     let mut shown = 0;
     capture.read(|time, report| {
-        print(&line(&Event { time, report }, options.output))?;
+        print(&line(&TimedEvent { time, report }, options.output))?;
         shown += 1;
         Ok(if options.count == Some(shown) {
             ControlFlow::Break(())
@@ -147,27 +142,29 @@ fn shared(pins: &Pins) -> Result<NamespacePins> {
     let namespace = probe::namespace()?;
     for here in pins.interfaces()? {
         let shared = here.shared();
-        if here.namespace == namespace && probe::events(&shared)?.is_some() {
+        if here.namespace == namespace && EventRing::exists(&shared)? {
             return Ok(shared);
         }
     }
-    Err(Failure::error(
-        Kind::Failed,
+    Err(Failure::new(
+        FailureKind::Failed,
         format!(
-            "no probe in this network namespace follows sessions (pin directory {})\n  next: \
-             mptcp-user attach -i IFACE, without --no-track",
+            "no probe in this network namespace follows sessions (pin directory {})",
             shown(pins.root())
         ),
-    ))
+    )
+    .next("mptcp-user attach -i IFACE, without --no-track")
+    .into())
 }
 
 /// A ring has one reader: what it took, nobody else sees.
 fn watch(shared: &NamespacePins) -> Result<Lock> {
     shared.watch()?.ok_or_else(|| {
-        Failure::error(
-            Kind::Busy,
-            "somebody else watches the events of this network namespace, and they are told once\n  \
-             next: end the other mptcp-user events",
+        Failure::new(
+            FailureKind::Busy,
+            "somebody else watches the events of this network namespace, and they are told once",
         )
+        .next("end the other mptcp-user events")
+        .into()
     })
 }

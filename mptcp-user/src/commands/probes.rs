@@ -3,10 +3,10 @@
 use anyhow::Result;
 use mptcp_common::counter::Role;
 
-use super::{find_pins, is_namespace_gone, once};
+use super::lookup::{dedup, find_pins, is_namespace_gone};
 use crate::{
-    failure::{Failure, Kind, causes, is_forbidden, say},
-    probe::{self, Interface, InterfacePins, KernelHooks, Network, Pins, Probe},
+    failure::{Failure, FailureKind, Notice, causes, is_forbidden, says_next, warn},
+    probe::{self, FexitHooks, Interface, InterfacePins, Network, Pins, Probe},
     source::Live,
     text::shown,
 };
@@ -18,7 +18,7 @@ pub(super) struct Pinned {
     /// Names of interfaces that have none.
     pub(super) absent: Vec<String>,
     /// What the user should know, in sentences.
-    pub(super) remarks: Vec<String>,
+    pub(super) remarks: Vec<Notice>,
     /// The network namespace that they are or were in.
     namespace: u64,
 }
@@ -37,7 +37,7 @@ impl Pinned {
             opened.open_all(network, pins, &interfaces).await?;
         }
         let mut broken = None;
-        for name in once(names) {
+        for name in dedup(names) {
             let Some((here, interface)) = find_pins(pins, &interfaces, name)? else {
                 opened.absent.push(name.to_owned());
                 continue;
@@ -113,20 +113,17 @@ impl Pinned {
             // Not the pins' fault.
             Err(error) if is_forbidden(&error) => Err(error),
             Err(error) => {
-                let what = causes(&error);
+                let what = format!("the probe on {name} is not whole: {}", causes(&error));
+                let notice = Notice::new(what);
                 // What is wrong may say what to do.
-                let (what, next) = match what.contains("next: ") {
-                    true => (what, String::new()),
-                    false => {
-                        let next = format!(
-                            "\n  next: mptcp-user attach -i {name} again, or detach -i {name}"
-                        );
-                        (what, next)
-                    }
+                let notice = match says_next(&error) {
+                    true => notice,
+                    false => notice.next(format!(
+                        "mptcp-user attach -i {name} again, or detach -i {name}"
+                    )),
                 };
-                let what = format!("the probe on {name} is not whole: {what}");
-                self.remarks.push(format!("{what}{next}"));
-                *broken = Some(error.context(format!("{what}{next}")));
+                *broken = Some(error.context(notice.to_string()));
+                self.remarks.push(notice);
                 Ok(None)
             }
         }
@@ -148,9 +145,12 @@ impl Pinned {
             return;
         }
         let (name, _) = self.probes.remove(at);
-        self.remarks.push(format!(
-            "{name} is left out, since both ends of what passes it are this host\n  next: -i {name} shows it alone"
-        ));
+        self.remarks.push(
+            Notice::new(format!(
+                "{name} is left out, since both ends of what passes it are this host"
+            ))
+            .next(format!("-i {name} shows it alone")),
+        );
     }
 
     /// The probes as a source; they have to be of one role.
@@ -160,13 +160,14 @@ impl Pinned {
             .first()
             .map_or(Role::Host, |(_, probe)| probe.role());
         if self.probes.iter().any(|(_, probe)| probe.role() != role) {
-            return Err(Failure::error(
-                Kind::Failed,
-                "these interfaces have different roles, and their counts cannot be added\n  next: \
-                 name interfaces of one role with -i; `mptcp-user status` shows the roles",
-            ));
+            return Err(Failure::new(
+                FailureKind::Failed,
+                "these interfaces have different roles, and their counts cannot be added",
+            )
+            .next("name interfaces of one role with -i; `mptcp-user status` shows the roles")
+            .into());
         }
-        let hooks = KernelHooks::open(&pins.hooks(self.namespace))?;
+        let hooks = FexitHooks::open(&pins.hooks(self.namespace))?;
         Ok(Live::new(self.probes, role, hooks))
     }
 }
@@ -186,15 +187,15 @@ fn none(pins: &Pins) -> Result<anyhow::Error> {
          goes there"
     };
     let root = shown(pins.root());
-    Ok(Failure::error(
-        Kind::Failed,
-        format!(
-            "no probe is attached in this network namespace (pin directory {root})\n  next: {next}"
-        ),
-    ))
+    Ok(Failure::new(
+        FailureKind::Failed,
+        format!("no probe is attached in this network namespace (pin directory {root})"),
+    )
+    .next(next)
+    .into())
 }
 
-/// Are there probes in namespaces that exist?
+/// Returns true if there are probes in namespaces that exist.
 fn has_others(pins: &Pins) -> Result<bool> {
     let interfaces = pins.interfaces()?;
     Ok(interfaces.iter().any(|here| !is_namespace_gone(here)))
@@ -202,26 +203,28 @@ fn has_others(pins: &Pins) -> Result<bool> {
 
 /// Tells what is not as it should be once, and not with every reading.
 #[derive(Default)]
-pub(super) struct Remarks(Vec<String>);
+pub(super) struct Remarks(Vec<Notice>);
 
 impl Remarks {
-    pub(super) fn tell(&mut self, remarks: Vec<String>) {
+    pub(super) fn tell(&mut self, remarks: Vec<Notice>) {
         for remark in &remarks {
             if !self.0.contains(remark) {
-                say(remark);
+                warn(remark);
             }
         }
         self.0 = remarks;
     }
 }
 
-fn gone(here: &InterfacePins, name: &str) -> String {
+fn gone(here: &InterfacePins, name: &str) -> Notice {
     if probe::is_on_interface(here) == Some(true) {
-        return format!(
-            "{name} is in another network namespace now, and is counted there\n  next: mptcp-user detach -i {name}"
-        );
+        return Notice::new(format!(
+            "{name} is in another network namespace now, and is counted there"
+        ))
+        .next(format!("mptcp-user detach -i {name}"));
     }
-    format!("{name} is gone; these are its last counts\n  next: mptcp-user detach -i {name}")
+    Notice::new(format!("{name} is gone; these are its last counts"))
+        .next(format!("mptcp-user detach -i {name}"))
 }
 
 /// What of a probe is not there: pins can outlive their interface or namespace, and the kernel uses its numbers again;
@@ -231,7 +234,7 @@ async fn lack(
     interface: &Interface,
     here: &InterfacePins,
     probe: &Probe,
-) -> Result<Option<String>> {
+) -> Result<Option<Notice>> {
     let name = &interface.name;
     let [ingress, egress] =
         probe::attached_directions(network, interface, here, probe.role(), probe.counters_id())
@@ -242,14 +245,24 @@ async fn lack(
         (true, false) => ("comes in", "goes out"),
         (false, true) if wants_egress => ("goes out", "comes in"),
         _ => {
-            return Ok(Some(format!(
-                "no program counts on {name}; these are the last counts of a probe that was there\n  next: \
-                 mptcp-user attach -i {name}, which starts anew, or detach -i {name}"
-            )));
+            return Ok(Some(
+                Notice::new(format!(
+                    "no program counts on {name}; these are the last counts of a \
+                     probe that was there"
+                ))
+                .next(format!(
+                    "mptcp-user attach -i {name}, which starts anew, or detach -i \
+                     {name}"
+                )),
+            ));
         }
     };
-    Ok(Some(format!(
-        "the probe on {name} is incomplete: what {missing} is not counted, what {counted} is\n  next: \
-         mptcp-user attach -i {name} again, or detach -i {name}"
-    )))
+    Ok(Some(
+        Notice::new(format!(
+            "the probe on {name} is incomplete: what {missing} is not counted, what {counted} is"
+        ))
+        .next(format!(
+            "mptcp-user attach -i {name} again, or detach -i {name}"
+        )),
+    ))
 }

@@ -10,19 +10,20 @@ use nix::libc::{EDQUOT, EFBIG, ENOSPC};
 use tokio::time::MissedTickBehavior;
 
 use super::{
-    print,
+    output::print,
     probes::{Pinned, Remarks},
 };
 use crate::{
-    cli::Record,
-    failure::{self, Failure, Kind, os_error, say, sentence},
+    args::RecordArgs,
+    failure::{self, Failure, FailureKind, Notice, os_error, sentence, warn},
     interrupt::Interrupt,
     probe::{Network, Pins},
-    source::{Appender, Live, Reading, log_line},
+    snapshot::reading::Reading,
+    source::{Appender, Live, log_line},
     text::shown,
 };
 
-pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
+pub(crate) async fn run(pins: &Pins, options: &RecordArgs) -> Result<()> {
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
     let mut remarks = Remarks::default();
@@ -44,7 +45,7 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
     output.append(&first)?;
     let mut readings = 1;
     if io::stderr().is_terminal() && readings != options.ntimes {
-        say(told(&first.reading, options));
+        warn(recording_summary(&first.reading, options));
     }
     let mut missing = 0;
     let mut troubles = Remarks::default();
@@ -66,7 +67,7 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
         );
         let trouble = match line.await {
             // A signal ended the wait for the lock.
-            Err(error) if failure::kind(&error) == Kind::Busy => return Err(error),
+            Err(error) if failure::kind(&error) == FailureKind::Busy => return Err(error),
             Err(error) => Some(error),
             Ok(line) => match output.append(&line) {
                 Err(error) if !matches!(os_error(&error), Some(ENOSPC | EDQUOT | EFBIG)) => {
@@ -78,10 +79,10 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
         match trouble {
             Some(error) => {
                 missing += 1;
-                troubles.tell(vec![sentence(&error)]);
+                troubles.tell(vec![Notice::new(sentence(&error))]);
             }
             None if missing > 0 => {
-                say(format!("recording again; {missing} readings are missing"));
+                warn(format!("recording again; {missing} readings are missing"));
                 missing = 0;
                 troubles = Remarks::default();
             }
@@ -95,24 +96,25 @@ pub(crate) async fn run(pins: &Pins, options: &Record) -> Result<()> {
 async fn read(
     network: &Network,
     pins: &Pins,
-    options: &Record,
+    options: &RecordArgs,
     live: &mut Option<Live>,
     remarks: &mut Remarks,
     interrupt: &mut Interrupt,
-) -> Result<Line> {
+) -> Result<LogLine> {
     let _lock = pins.lock_to_read(Some(interrupt)).await?;
     let mut opened = Pinned::open(network, pins, &options.interfaces).await?;
     if let Some(name) = opened.absent.first() {
         network.interface(name).await?;
-        return Err(Failure::error(
-            Kind::Failed,
-            format!("{name} has no probe\n  next: mptcp-user attach -i {name}"),
-        ));
+        return Err(
+            Failure::new(FailureKind::Failed, format!("{name} has no probe"))
+                .next(format!("mptcp-user attach -i {name}"))
+                .into(),
+        );
     }
     remarks.tell(std::mem::take(&mut opened.remarks));
     let mut now = opened.live(pins)?;
     match live {
-        Some(live) => live.go_on(now).iter().for_each(say),
+        Some(live) => live.go_on(now).iter().for_each(warn),
         None => {
             now.watch();
             *live = Some(now);
@@ -120,17 +122,17 @@ async fn read(
     }
     let reading = live.as_ref().context("there is a source")?.reading()?;
     let text = log_line(&reading)?;
-    Ok(Line { reading, text })
+    Ok(LogLine { reading, text })
 }
 
 /// A reading, and as it is written.
-struct Line {
+struct LogLine {
     reading: Reading,
     text: String,
 }
 
 /// What is recorded, where, and until when.
-fn told(reading: &Reading, options: &Record) -> String {
+fn recording_summary(reading: &Reading, options: &RecordArgs) -> String {
     let interfaces = reading.interfaces.iter();
     let interfaces: Vec<_> = interfaces
         .map(|interface| interface.name.as_str())
@@ -152,7 +154,7 @@ enum Output {
 }
 
 impl Output {
-    fn open(options: &Record) -> Result<Self> {
+    fn open(options: &RecordArgs) -> Result<Self> {
         if options.output == Path::new("-") {
             return Ok(Self::Standard);
         }
@@ -165,7 +167,7 @@ impl Output {
         .map(Self::File)
     }
 
-    fn append(&mut self, line: &Line) -> Result<()> {
+    fn append(&mut self, line: &LogLine) -> Result<()> {
         match self {
             Self::Standard => print(&line.text),
             Self::File(file) => file.append(&line.text, line.reading.time),

@@ -14,20 +14,20 @@ use std::{
 use anyhow::Result;
 use nix::libc::{O_DIRECTORY, O_PATH};
 
-use super::{conclude_capture, conclude_log, print};
+use super::output::{conclude_capture, conclude_log, print};
 use crate::{
-    cli::Report,
-    failure::{Failure, Kind, of_file},
+    args::ReportArgs,
+    failure::{Failure, FailureKind, of_file},
     render::report::{self, page},
     source::{Capture, Log, Recording},
     text::shown,
 };
 
-pub(crate) fn run(options: &Report) -> Result<()> {
+pub(crate) fn run(options: &ReportArgs) -> Result<()> {
     // Told before a large capture is read, and looked at again when the page is there.
     may_write(options)?;
     let to = Target::open(&options.output)?;
-    let range = options.readings.of(&[]);
+    let range = options.range.of(&[]);
     match Recording::open(&options.file, options.analysis.config(), range, true)? {
         Recording::Capture(mut capture) => {
             write(options, &to, &of_capture(&mut capture, options)?)?;
@@ -40,27 +40,28 @@ pub(crate) fn run(options: &Report) -> Result<()> {
     }
 }
 
-fn of_capture(capture: &mut Capture, options: &Report) -> Result<String> {
-    if !options.readings.is_all() {
-        return Err(Failure::error(
-            Kind::Usage,
+fn of_capture(capture: &mut Capture, options: &ReportArgs) -> Result<String> {
+    if !options.range.is_all() {
+        return Err(Failure::new(
+            FailureKind::Usage,
             "--since and --until choose readings of a log, and this is a capture",
-        ));
+        )
+        .into());
     }
     capture.watch();
     capture.read(|_, _| Ok(ControlFlow::Continue(())))?;
     let history = capture.history();
-    page(&report::Report {
+    page(&report::Page {
         statistics: &capture.statistics(),
         history: history.as_ref(),
         remarks: &remarks(capture.remarks(), capture.conclude()),
     })
 }
 
-fn of_log(log: &mut Log, options: &Report) -> Result<String> {
+fn of_log(log: &mut Log, options: &ReportArgs) -> Result<String> {
     options.analysis.refuse()?;
     let (statistics, history) = log.history()?;
-    page(&report::Report {
+    page(&report::Page {
         statistics: &statistics,
         history: Some(&history),
         remarks: &remarks(log.remarks(), log.conclude()),
@@ -105,7 +106,7 @@ fn directory(path: &Path) -> &Path {
 }
 
 /// The whole page or none: it takes its name when it is complete.
-fn write(options: &Report, to: &Target, page: &str) -> Result<()> {
+fn write(options: &ReportArgs, to: &Target, page: &str) -> Result<()> {
     let path = &options.output;
     if path == Path::new("-") {
         return print(page);
@@ -138,15 +139,9 @@ fn write(options: &Report, to: &Target, page: &str) -> Result<()> {
     }
 }
 
-/// Can the page have the name that it is to have?
-fn may_write(options: &Report) -> Result<()> {
+/// Fails if the page cannot have the name that it is to have.
+fn may_write(options: &ReportArgs) -> Result<()> {
     let path = &options.output;
-    let refuse = |why: &str| {
-        Failure::error(
-            Kind::Failed,
-            format!("cannot write {}: it {why}", shown(path)),
-        )
-    };
     match fs::metadata(path) {
         Err(_) => Ok(()),
         _ if path == Path::new("-") => Ok(()),
@@ -155,31 +150,32 @@ fn may_write(options: &Report) -> Result<()> {
         Ok(there) => {
             let id = |file: &Metadata| (file.dev(), file.ino());
             match fs::metadata(&options.file) {
-                Ok(source) if id(&source) == id(&there) => Err(refuse(
-                    "is what the page is made of\n  next: name another file",
-                )),
+                Ok(source) if id(&source) == id(&there) => {
+                    Err(cannot_write(path, "it is what the page is made of")
+                        .next("name another file")
+                        .into())
+                }
                 _ => Ok(()),
             }
         }
     }
 }
 
-fn not_regular(path: &Path) -> anyhow::Error {
-    Failure::error(
-        Kind::Failed,
-        format!(
-            "cannot write {}: it is no regular file\n  next: name a file, or - for standard output",
-            shown(path)
-        ),
-    )
+fn cannot_write(path: &Path, why: &str) -> Failure {
+    Failure::new(FailureKind::Failed, format!("cannot write {}", shown(path))).why(why)
 }
 
-fn exists(options: &Report) -> anyhow::Error {
-    Failure::error(
-        Kind::Failed,
-        format!(
-            "{} exists\n  next: name another file, or --force to replace it",
-            shown(&options.output)
-        ),
+fn not_regular(path: &Path) -> anyhow::Error {
+    cannot_write(path, "it is no regular file")
+        .next("name a file, or - for standard output")
+        .into()
+}
+
+fn exists(options: &ReportArgs) -> anyhow::Error {
+    Failure::new(
+        FailureKind::Failed,
+        format!("{} exists", shown(&options.output)),
     )
+    .next("name another file, or --force to replace it")
+    .into()
 }

@@ -6,13 +6,14 @@ use anyhow::Result;
 use jiff::Timestamp;
 use mptcp_common::counter::Role;
 
-use super::{conclude_capture, print, print_json};
+use super::output::{conclude_capture, print, print_json};
 use crate::{
-    cli::{Sessions, SessionsOutput},
-    failure::{Failure, Kind, is_forbidden},
+    args::{SessionsArgs, SessionsOutput},
+    failure::{Failure, FailureKind, is_forbidden},
     probe::{self, Pins, Probe},
     render::sessions::{Document, table},
-    source::{Capture, Selection, Session},
+    snapshot::{select::Selection, session::Session},
+    source::Capture,
     text::shown,
 };
 
@@ -20,7 +21,7 @@ use crate::{
 /// some kilobytes for each.
 const BLOCK: usize = 10_000;
 
-pub(crate) async fn run(pins: &Pins, options: &Sessions) -> Result<()> {
+pub(crate) async fn run(pins: &Pins, options: &SessionsArgs) -> Result<()> {
     let capture = match &options.capture.log_file {
         None => None,
         Some(file) => {
@@ -83,12 +84,13 @@ async fn read(
     if let Some(error) = broken {
         return Err(error);
     }
-    Err(Failure::error(
-        Kind::Failed,
+    Err(Failure::new(
+        FailureKind::Failed,
         format!(
-            "no probe in this network namespace follows sessions (pin directory {})\n  next: \
-             mptcp-user attach -i IFACE, without --no-track",
+            "no probe in this network namespace follows sessions (pin directory {})",
             shown(pins.root())
         ),
-    ))
+    )
+    .next("mptcp-user attach -i IFACE, without --no-track")
+    .into())
 }

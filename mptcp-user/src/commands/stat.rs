@@ -6,37 +6,45 @@ use anyhow::Result;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
-    conclude_capture, conclude_log, print,
+    output::{conclude_capture, conclude_log, print},
     probes::{Pinned, Remarks},
 };
 use crate::{
-    cli::{ClearStats, PolicyLimits, Stat, StatOutput},
-    failure::{self, Failure, Kind, say, sentence},
+    args::{ClearStats, StatArgs, StatOutput},
+    failure::{self, Failure, FailureKind, Notice, sentence, warn},
     interrupt::Interrupt,
-    probe::{self, HostLimits, Lock, Network, Pins, Policy, Probe, Settings},
+    probe::{self, HostLimits, Lock, Network, Pins, Probe, Settings, settings::LimitOptions},
     render::{
         json,
         table::{self, Style},
     },
-    source::{Capture, Live, Log, Recording, Statistics},
+    snapshot::statistics::Statistics,
+    source::{Capture, Clearing, Live, Log, Recording},
 };
 
-pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
+pub(crate) async fn run(pins: &Pins, options: &StatArgs) -> Result<()> {
     if options.output == StatOutput::Json && options.ntimes != 1 {
-        return Err(Failure::error(
-            Kind::Usage,
+        return Err(Failure::new(
+            FailureKind::Usage,
             "--output json is one object; for several displays use --output jsonl",
-        ));
+        )
+        .into());
     }
     if let Some(file) = &options.capture.log_file {
         return recorded(file, options);
     }
-    if !options.readings.is_all() {
-        return Err(Failure::error(
-            Kind::Usage,
+    if !options.range.is_all() {
+        return Err(Failure::new(
+            FailureKind::Usage,
             "--since and --until choose readings of a log, which -logFile names",
-        ));
+        )
+        .into());
     }
+    counting(pins, options).await
+}
+
+/// What probes count now.
+async fn counting(pins: &Pins, options: &StatArgs) -> Result<()> {
     let mut interrupt = Interrupt::new()?;
     let network = Network::connect()?;
     let mut remarks = Remarks::default();
@@ -73,16 +81,16 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
             {
                 Ok(held) => lock = held,
                 // A signal ended the wait for the lock.
-                Err(error) if failure::kind(&error) == Kind::Busy => return Err(error),
+                Err(error) if failure::kind(&error) == FailureKind::Busy => return Err(error),
                 Err(error) => {
                     displays += 1;
                     if displays == options.ntimes {
                         return Err(error);
                     }
                     let what = sentence(&error);
-                    troubles.tell(vec![format!(
+                    troubles.tell(vec![Notice::new(format!(
                         "{what}\n  the display goes on when that is done"
-                    )]);
+                    ))]);
                     continue;
                 }
             }
@@ -96,9 +104,11 @@ pub(crate) async fn run(pins: &Pins, options: &Stat) -> Result<()> {
         print(&format!("{}{text}", gap(displays, options)))?;
         limits.tell(live.outdated_limits().await);
         // What nobody has seen is not cleared.
-        if let Some(what) = options.clear_stats {
-            live.clear(what)?;
-            if what == ClearStats::Full {
+        match options.clear_stats {
+            None => {}
+            Some(ClearStats::Basic) => live.clear(Clearing::Rows)?,
+            Some(ClearStats::Full) => {
+                live.clear(Clearing::All)?;
                 live.clear_tables(&network, pins, &mut interrupt).await?;
             }
         }
@@ -118,7 +128,7 @@ async fn go_on(
     live: &mut Live,
     network: &Network,
     pins: &Pins,
-    options: &Stat,
+    options: &StatArgs,
     remarks: &mut Remarks,
     interrupt: &mut Interrupt,
 ) -> Result<Option<Lock>> {
@@ -137,53 +147,56 @@ async fn go_on(
         && opened.probes.is_empty()
         && let Some(name) = names.first()
     {
-        return Err(Failure::error(
-            Kind::Failed,
-            format!("{name} has no probe any more\n  next: mptcp-user attach -i {name}"),
-        ));
+        return Err(
+            Failure::new(FailureKind::Failed, format!("{name} has no probe any more"))
+                .next(format!("mptcp-user attach -i {name}"))
+                .into(),
+        );
     }
     for sentence in live.go_on(opened.live(pins)?) {
-        say(sentence);
+        warn(sentence);
     }
     Ok(lock)
 }
 
 /// The table of a capture, or of the readings of a log.
-fn recorded(file: &Path, options: &Stat) -> Result<()> {
-    let range = options.readings.of(&options.interfaces);
+fn recorded(file: &Path, options: &StatArgs) -> Result<()> {
+    let range = options.range.of(&options.interfaces);
     match Recording::open(file, options.capture.analysis.config(), range, true)? {
         Recording::Capture(capture) => show_capture(*capture, options),
         Recording::Log(log) => show_log(*log, options),
     }
 }
 
-fn show_capture(mut capture: Capture, options: &Stat) -> Result<()> {
+fn show_capture(mut capture: Capture, options: &StatArgs) -> Result<()> {
     // Told here: clap does not know what the file is.
     if !options.interfaces.is_empty()
         || options.ntimes != 1
         || options.interval.is_some()
         || options.clear_stats.is_some()
-        || !options.readings.is_all()
+        || !options.range.is_all()
     {
-        return Err(Failure::error(
-            Kind::Usage,
-            "-logFile: a capture is displayed once and as a whole, and has no interfaces to choose \
-             from and nothing to clear\n  next: leave out -i, -ntimes, --interval, --since, --until and \
-             -clearstats",
-        ));
+        return Err(Failure::new(
+            FailureKind::Usage,
+            "-logFile: a capture is displayed once and as a whole, and has no interfaces to \
+                    choose from and nothing to clear",
+        )
+        .next("leave out -i, -ntimes, --interval, --since, --until and -clearstats")
+        .into());
     }
     capture.read(|_, _| Ok(ControlFlow::Continue(())))?;
     print(&display(&capture.statistics(), options))?;
     conclude_capture(&capture)
 }
 
-fn show_log(mut log: Log, options: &Stat) -> Result<()> {
+fn show_log(mut log: Log, options: &StatArgs) -> Result<()> {
     options.capture.analysis.refuse()?;
     if options.clear_stats.is_some() {
-        return Err(Failure::error(
-            Kind::Usage,
-            "-logFile: a log has nothing to clear\n  next: leave out -clearstats",
-        ));
+        return Err(
+            Failure::new(FailureKind::Usage, "-logFile: a log has nothing to clear")
+                .next("leave out -clearstats")
+                .into(),
+        );
     }
     match options.ntimes {
         1 => show_last(&mut log, options)?,
@@ -193,7 +206,7 @@ fn show_log(mut log: Log, options: &Stat) -> Result<()> {
 }
 
 /// What the last reading says, with rates since the first one.
-fn show_last(log: &mut Log, options: &Stat) -> Result<()> {
+fn show_last(log: &mut Log, options: &StatArgs) -> Result<()> {
     let Some(first) = log.next()? else {
         return Err(log.nothing());
     };
@@ -214,7 +227,7 @@ fn show_last(log: &mut Log, options: &Stat) -> Result<()> {
 
 /// Reading after reading, as far apart as is wanted, with rates since the one that was displayed
 /// before. Of the first one they are since the reading in front of it, or since counting began.
-fn show_steps(log: &mut Log, options: &Stat) -> Result<()> {
+fn show_steps(log: &mut Log, options: &StatArgs) -> Result<()> {
     let mut displays = 0;
     let mut next = None;
     while let Some(reading) = log.next()? {
@@ -239,7 +252,7 @@ fn show_steps(log: &mut Log, options: &Stat) -> Result<()> {
 }
 
 /// What tells one table from the next.
-fn gap(displays: u64, options: &Stat) -> &'static str {
+fn gap(displays: u64, options: &StatArgs) -> &'static str {
     if displays > 0 && options.output == StatOutput::Table {
         "\n"
     } else {
@@ -247,7 +260,7 @@ fn gap(displays: u64, options: &Stat) -> &'static str {
     }
 }
 
-fn display(statistics: &Statistics, options: &Stat) -> String {
+fn display(statistics: &Statistics, options: &StatArgs) -> String {
     match options.output {
         StatOutput::Json => format!("{:#}\n", json::statistics(statistics)),
         StatOutput::Jsonl => format!("{}\n", json::statistics(statistics)),
@@ -261,12 +274,12 @@ fn display(statistics: &Statistics, options: &Stat) -> String {
     }
 }
 
-/// The probes on the interfaces that were asked for. One without a probe gets it for the time of this
-/// command: was that so?
+/// Opens the probes on the interfaces that were asked for. One without a probe gets it for the time of this command;
+/// returns true behind the source if that was so.
 async fn open(
     network: &Network,
     pins: &Pins,
-    options: &Stat,
+    options: &StatArgs,
     remarks: &mut Remarks,
     interrupt: &mut Interrupt,
 ) -> Result<(Live, bool)> {
@@ -277,12 +290,12 @@ async fn open(
     for name in &absent {
         let interface = network.interface(name).await?;
         let settings = Settings {
-            policy: Policy::new(&PolicyLimits::default(), &HostLimits::read().await),
+            limits: HostLimits::read().await.choose(&LimitOptions::default()),
             ..Settings::default()
         };
         let probe = Probe::temporary(network, &interface, &settings).await?;
         opened.probes.push((name.clone(), probe));
-        say(format!(
+        warn(format!(
             "{name} has no probe; it gets one until this command ends, and the first display comes \
              in {:?}",
             options.live_interval()

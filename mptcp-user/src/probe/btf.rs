@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::hook_reason::Reason;
+use super::fexit_reason::FexitReason;
 
 /// Kinds of types that are looked at.
 const PTR: u32 = 2;
@@ -36,9 +36,10 @@ pub(crate) struct Parameter<'a> {
 
 impl KernelTypes {
     /// Those of the kernel that runs, or why there are none.
-    pub(crate) fn read() -> Result<Self, Reason> {
-        let data = fs::read("/sys/kernel/btf/vmlinux").map_err(|error| Reason::of_types(&error))?;
-        Self::parse(data).ok_or(Reason::TypesDamaged)
+    pub(crate) fn read() -> Result<Self, FexitReason> {
+        let data =
+            fs::read("/sys/kernel/btf/vmlinux").map_err(|error| FexitReason::of_types(&error))?;
+        Self::parse(data).ok_or(FexitReason::TypesDamaged)
     }
 
     fn parse(data: Vec<u8>) -> Option<Self> {
@@ -83,7 +84,7 @@ impl KernelTypes {
             .and_then(|entry| Some((self.word(entry + 8)? & 0xff_ffff) / 8))
     }
 
-    /// Is there such a function?
+    /// Returns true if there is such a function.
     pub(crate) fn has_function(&self, name: &str) -> bool {
         self.find(FUNC, name).is_some()
     }

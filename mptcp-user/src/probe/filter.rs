@@ -18,7 +18,7 @@ use aya::{
 use aya_obj::generated::BPF_F_MMAPABLE;
 use nix::{fcntl::OFlag, unistd::dup3};
 
-use super::memory::descriptor;
+use super::mmap::descriptor;
 
 /// Name of the map in the object: that of the section with its variables, of which there are no others.
 pub(super) const FILTER: &str = ".bss";

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use mptcp_common::counter::{Counters, LAYOUT_VERSION, PLACES, Role};
 
 use super::pins::Shape;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, FailureKind};
 
 /// Lets aya copy what bytemuck knows to be plain old data.
 #[derive(Clone, Copy, Debug)]
@@ -51,10 +51,9 @@ impl Meta {
     /// Fails if it is none that this program wrote beside counters of so many places: a reader would be misled.
     pub(crate) fn check(&self, places: u32) -> Result<()> {
         let refuse = |why: String| {
-            Err(Failure::error(
-                Kind::Failed,
-                format!("{why}\n  next: mptcp-user detach (-i IFACE, or --all), then attach again"),
-            ))
+            Err(Failure::new(FailureKind::Failed, why)
+                .next("mptcp-user detach (-i IFACE, or --all), then attach again")
+                .into())
         };
         if self.version != LAYOUT_VERSION {
             return refuse(format!(
@@ -119,7 +118,7 @@ impl Meta {
 /// Counters at a moment: the values of the map `readings`.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-pub(crate) struct Reading {
+pub(crate) struct StoredReading {
     /// Nanoseconds since the epoch; 0 if there is no such reading.
     pub(crate) time: i64,
     /// The sum over all CPUs.
@@ -143,7 +142,7 @@ pub(crate) const READINGS: u32 = 3;
 
 /// The pinned maps of an interface.
 pub(super) const META: Shape = Shape::array::<Meta>(1);
-pub(super) const READINGS_MAP: Shape = Shape::array::<Reading>(READINGS);
+pub(super) const READINGS_MAP: Shape = Shape::array::<StoredReading>(READINGS);
 pub(super) const COUNTERS: Shape = Shape {
     kind: MapType::PerCpuArray,
     entries: (1, PLACES),

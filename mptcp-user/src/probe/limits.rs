@@ -3,170 +3,12 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
-use bytemuck::{Pod, Zeroable};
 use futures_util::TryStreamExt as _;
 use mptcp_common::state::Limits;
 use mptcp_pm::{MptcpPathManagerAttr, MptcpPathManagerLimitsAttr};
 
-use crate::{cli::PolicyLimits, failure::causes};
-
-/// Where a limit comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Origin {
-    Default = 0,
-    Option = 1,
-    Host = 2,
-}
-
-impl Origin {
-    /// Its name in documents.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Option => "option",
-            Self::Host => "host",
-        }
-    }
-}
-
-/// An [`Origin`] by its discriminant for each limit.
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
-#[repr(C)]
-pub(crate) struct Origins {
-    handshake: u8,
-    alone: u8,
-    idle: u8,
-    subflows: u8,
-    pending: u8,
-    threshold: u8,
-    passive_close_refused: u8,
-    /// How often limits that follow the host's have changed, modulo 256.
-    generation: u8,
-}
-
-impl Origins {
-    /// Tells the limits that programs were loaded with from those of before and after.
-    pub(crate) fn generation(&self) -> u8 {
-        self.generation
-    }
-
-    /// With the names that JSON has for the limits.
-    pub(crate) fn named(&self) -> [(&'static str, Origin); 7] {
-        [
-            ("subflows", self.subflows),
-            ("pending_joins", self.pending),
-            ("join_threshold", self.threshold),
-            ("passive_close_refused", self.passive_close_refused),
-            ("handshake_ns", self.handshake),
-            ("alone_ns", self.alone),
-            ("idle_ns", self.idle),
-        ]
-        .map(|(name, origin)| {
-            let origin = match origin {
-                1 => Origin::Option,
-                2 => Origin::Host,
-                _ => Origin::Default,
-            };
-            (name, origin)
-        })
-    }
-}
-
-/// Limits and where they come from.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Policy {
-    pub(crate) limits: Limits,
-    pub(crate) origins: Origins,
-}
-
-impl Policy {
-    /// What the options say, else what this host says of itself, else the defaults.
-    pub(crate) fn new(options: &PolicyLimits, host: &HostLimits) -> Self {
-        Self::of(options, host.subflows, host.alone)
-    }
-
-    /// What the options say, else these, else the defaults.
-    pub(crate) fn of(
-        options: &PolicyLimits,
-        subflows: Option<u32>,
-        alone: Option<Duration>,
-    ) -> Self {
-        let default = Limits::DEFAULT;
-        let mut policy = Self {
-            limits: default,
-            origins: Origins::default(),
-        };
-        let Self { limits, origins } = &mut policy;
-        let set = [
-            (
-                &mut limits.subflows,
-                &mut origins.subflows,
-                options.limit_subflows,
-                subflows,
-            ),
-            (
-                &mut limits.pending,
-                &mut origins.pending,
-                options.limit_pending,
-                None,
-            ),
-            (
-                &mut limits.threshold,
-                &mut origins.threshold,
-                options.join_threshold,
-                None,
-            ),
-            (
-                &mut limits.passive_close_refused,
-                &mut origins.passive_close_refused,
-                options.no_passive_close.then_some(1),
-                None,
-            ),
-        ];
-        for (limit, origin, option, host) in set {
-            *origin = choose(limit, option, host) as u8;
-        }
-        let set = [
-            (
-                &mut limits.handshake,
-                &mut origins.handshake,
-                options.handshake_timeout,
-                None,
-            ),
-            (
-                &mut limits.alone,
-                &mut origins.alone,
-                options.close_timeout,
-                alone,
-            ),
-            (
-                &mut limits.idle,
-                &mut origins.idle,
-                options.idle_timeout,
-                None,
-            ),
-        ];
-        for (limit, origin, option, host) in set {
-            *origin = choose(limit, option.map(nanoseconds), host.map(nanoseconds)) as u8;
-        }
-        policy
-    }
-}
-
-fn choose<T>(limit: &mut T, option: Option<T>, host: Option<T>) -> Origin {
-    let (value, origin) = match (option, host) {
-        (Some(value), _) => (value, Origin::Option),
-        (None, Some(value)) => (value, Origin::Host),
-        (None, None) => return Origin::Default,
-    };
-    *limit = value;
-    origin
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
+use super::settings::{ChosenLimits, LimitOptions, LimitOrigin, LimitOrigins, nanoseconds};
+use crate::failure::causes;
 
 /// Subflows that a path manager outside of the kernel may have beside the first: the kernel's
 /// MPTCP_SUBFLOWS_MAX.
@@ -218,9 +60,14 @@ impl Outdated {
 }
 
 impl HostLimits {
-    /// Need they be asked for?
-    pub(crate) fn matter(origins: &Origins, is_host: bool) -> bool {
-        is_host || [origins.subflows, origins.alone].contains(&(Origin::Host as u8))
+    /// Returns what the options say, else what this host says of itself, else the defaults.
+    pub(crate) fn choose(&self, options: &LimitOptions) -> ChosenLimits {
+        ChosenLimits::new(options, self.subflows, self.alone)
+    }
+
+    /// Returns true if the host's limits need to be asked for.
+    pub(crate) fn matter(origins: &LimitOrigins, is_host: bool) -> bool {
+        is_host || [origins.subflows, origins.alone].contains(&(LimitOrigin::Host as u8))
     }
 
     /// Asks the kernel for those of this thread's network namespace.
@@ -252,11 +99,12 @@ impl HostLimits {
     pub(crate) fn outdated(
         &self,
         limits: &Limits,
-        origins: &Origins,
+        origins: &LimitOrigins,
         is_host: bool,
     ) -> Vec<Outdated> {
-        let follows =
-            |origin| origin == Origin::Host as u8 || (is_host && origin == Origin::Default as u8);
+        let follows = |origin| {
+            origin == LimitOrigin::Host as u8 || (is_host && origin == LimitOrigin::Default as u8)
+        };
         let mut outdated = Vec::new();
         if let Some(now) = self.subflows
             && follows(origins.subflows)
@@ -276,27 +124,7 @@ impl HostLimits {
     }
 }
 
-/// Makes limits that follow the host's what they are in `wanted`, if that knows them; true if some changed.
-pub(crate) fn follow(limits: &mut Limits, origins: &mut Origins, wanted: &Policy) -> bool {
-    const OPTION: u8 = Origin::Option as u8;
-    const HOST: u8 = Origin::Host as u8;
-    let before = *limits;
-    if origins.subflows != OPTION && wanted.origins.subflows == HOST {
-        limits.subflows = wanted.limits.subflows;
-        origins.subflows = HOST;
-    }
-    if origins.alone != OPTION && wanted.origins.alone == HOST {
-        limits.alone = wanted.limits.alone;
-        origins.alone = HOST;
-    }
-    let has_changed = *limits != before;
-    if has_changed {
-        origins.generation = origins.generation.wrapping_add(1);
-    }
-    has_changed
-}
-
-/// Has this network namespace MPTCP?
+/// Returns true if this network namespace has MPTCP.
 ///
 /// # Errors
 /// If that cannot be seen: without a /proc, every limit would look as if it were not there.
@@ -347,7 +175,7 @@ fn host_close_timeout() -> Result<Option<Duration>> {
     Ok(Some(Duration::from_secs(seconds)))
 }
 
-/// Is there such a file or directory?
+/// Returns true if there is such a file or directory.
 ///
 /// # Errors
 /// If that cannot be seen, which must not look like "no".
@@ -369,6 +197,7 @@ fn sysctl(name: &str) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::settings::follow;
 
     fn host(subflows: Option<u32>, alone: Option<u64>) -> HostLimits {
         HostLimits {
@@ -378,18 +207,18 @@ mod tests {
         }
     }
 
-    fn policy(limit: Option<u32>, host: &HostLimits) -> Policy {
-        let options = PolicyLimits {
-            limit_subflows: limit,
-            ..PolicyLimits::default()
+    fn policy(limit: Option<u32>, host: &HostLimits) -> ChosenLimits {
+        let options = LimitOptions {
+            subflows: limit,
+            ..LimitOptions::default()
         };
-        Policy::new(&options, host)
+        host.choose(&options)
     }
 
     #[test]
     fn what_differs_from_the_hosts_is_told_but_not_what_was_asked_for() {
         let then = host(Some(3), Some(60));
-        let Policy { limits, origins } = policy(None, &then);
+        let ChosenLimits { limits, origins } = policy(None, &then);
         assert!(then.outdated(&limits, &origins, true).is_empty());
         let seconds = Duration::from_secs;
         assert_eq!(
@@ -408,11 +237,11 @@ mod tests {
                 .outdated(&limits, &origins, true)
                 .is_empty()
         );
-        let Policy { limits, origins } = policy(Some(4), &then);
+        let ChosenLimits { limits, origins } = policy(Some(4), &then);
         let outdated = host(Some(9), Some(60)).outdated(&limits, &origins, true);
         assert!(outdated.is_empty(), "{outdated:?}");
         // MPTCP was not there, or was not to be seen, when the defaults were taken.
-        let Policy { limits, origins } = policy(None, &host(None, None));
+        let ChosenLimits { limits, origins } = policy(None, &host(None, None));
         let outdated = host(Some(9), None).outdated(&limits, &origins, true);
         assert_eq!(outdated.len(), 1, "{outdated:?}");
         // The hosts of a middlebox are elsewhere.
@@ -422,7 +251,7 @@ mod tests {
 
     #[test]
     fn limits_follow_the_hosts_but_not_over_options() {
-        let Policy {
+        let ChosenLimits {
             mut limits,
             mut origins,
         } = policy(None, &host(Some(3), Some(60)));
@@ -438,7 +267,7 @@ mod tests {
             &policy(None, &host(None, None))
         ));
         assert_eq!(limits.subflows, 9);
-        let Policy {
+        let ChosenLimits {
             mut limits,
             mut origins,
         } = policy(Some(4), &host(Some(3), Some(60)));

@@ -16,7 +16,7 @@ use nix::{
 };
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, FailureKind};
 use crate::text::shown;
 
 /// Moves this thread into a network namespace, by a name of `ip netns` or a path.
@@ -29,27 +29,28 @@ pub(crate) fn enter(name: &str) -> Result<()> {
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Failure::error(
-                Kind::Failed,
+            return Err(Failure::new(
+                FailureKind::Failed,
                 format!(
-                    "there is no network namespace {} ({})\n  next: `ip netns` lists them",
+                    "there is no network namespace {} ({})",
                     shown(name),
                     shown(&path)
                 ),
-            ));
+            )
+            .next("`ip netns` lists them")
+            .into());
         }
         Err(error) => {
             return Err(error).with_context(|| format!("cannot open {}", shown(&path)));
         }
     };
     setns(file, CloneFlags::CLONE_NEWNET).map_err(|error| match error {
-        nix::Error::EINVAL => Failure::error(
-            Kind::Failed,
-            format!(
-                "{} is no network namespace\n  next: `ip netns` lists them",
-                shown(name)
-            ),
-        ),
+        nix::Error::EINVAL => Failure::new(
+            FailureKind::Failed,
+            format!("{} is no network namespace", shown(name)),
+        )
+        .next("`ip netns` lists them")
+        .into(),
         _ => anyhow::Error::from(error).context(format!(
             "cannot enter the network namespace {}",
             shown(name)
@@ -128,24 +129,24 @@ pub(crate) struct Filter {
 }
 
 impl Interface {
-    /// Does a frame that crosses one of the two cross the other one too?
+    /// Returns true if a frame that crosses one of the two crosses the other one too.
     pub(crate) fn shares_frames_with(&self, other: &Self) -> bool {
         self.lies_above(other) || other.lies_above(self)
     }
 
-    /// Do its frames cross the other one?
+    /// Returns true if its frames cross the other one.
     pub(crate) fn lies_above(&self, lower: &Self) -> bool {
         lower.master == Some(self.index) || (self.lower == Some(lower.index) && !self.is_veth())
     }
 
-    /// Do its programs run on it alone? A bond's driver, and that of a network device over a virtual function, gives
-    /// them to the interfaces below, whose indices they see then.
+    /// Returns true if its programs run on it alone. A bond's driver, and that of a network device over a virtual
+    /// function, gives them to the interfaces below, whose indices they see then.
     pub(crate) fn has_programs_of_its_own(&self, all: &[Self]) -> bool {
         !matches!(self.kind.as_deref(), Some("bond" | "team"))
             && all.iter().all(|other| other.master != Some(self.index))
     }
 
-    /// One end of a pair?
+    /// Returns true if it is one end of a pair.
     pub(crate) fn is_veth(&self) -> bool {
         self.kind.as_deref() == Some("veth")
     }
@@ -211,14 +212,15 @@ impl Network {
             .into_iter()
             .find(|interface| interface.name == name)
             .ok_or_else(|| {
-                Failure::error(
-                    Kind::Failed,
+                Failure::new(
+                    FailureKind::Failed,
                     format!(
-                        "there is no interface {} in this network namespace\n  next: `ip link` \
-                         lists the interfaces; --netns NAME looks into another namespace",
+                        "there is no interface {} in this network namespace",
                         shown(name)
                     ),
                 )
+                .next("`ip link` lists the interfaces; --netns NAME looks into another namespace")
+                .into()
             })
     }
 
@@ -272,7 +274,7 @@ impl Network {
     }
 }
 
-/// Does the kernel say that there is no clsact qdisc, no interface, or that it knows no filters?
+/// Returns true if the kernel says that there is no clsact qdisc, no interface, or that it knows no filters.
 fn is_without_filters(error: &rtnetlink::Error) -> bool {
     let rtnetlink::Error::NetlinkError(message) = error else {
         return false;

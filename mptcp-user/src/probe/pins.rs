@@ -5,6 +5,7 @@
 
 mod directory;
 mod lock;
+mod objects;
 
 use std::{
     fs,
@@ -20,12 +21,9 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-pub(crate) use self::{
-    directory::{Directory, Shape},
-    lock::Lock,
-};
+pub(crate) use self::{directory::Directory, lock::Lock, objects::Shape};
 use crate::{
-    failure::{Failure, Kind},
+    failure::{Failure, FailureKind},
     interrupt::Interrupt,
     text::shown,
 };
@@ -63,13 +61,13 @@ pub(crate) struct Pins {
 
 /// A directory below a pin directory, which need not be there.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct PinPath {
     pins: Pins,
     /// Names of the directories below that of the version.
     below: Vec<String>,
 }
 
-impl Place {
+impl PinPath {
     fn new(pins: &Pins, below: impl Into<Vec<String>>) -> Self {
         Self {
             pins: pins.clone(),
@@ -110,7 +108,7 @@ impl Place {
 
 /// The pins of one network namespace: the tables that its probes share.
 #[derive(Clone, Debug)]
-pub(crate) struct NamespacePins(Place);
+pub(crate) struct NamespacePins(PinPath);
 
 impl NamespacePins {
     pub(crate) fn open(&self) -> Result<Option<Directory>> {
@@ -144,7 +142,7 @@ impl NamespacePins {
 
 /// The hooks of one network namespace.
 #[derive(Clone, Debug)]
-pub(crate) struct HookPins(Place);
+pub(crate) struct HookPins(PinPath);
 
 impl HookPins {
     pub(crate) fn open(&self) -> Result<Option<Directory>> {
@@ -172,7 +170,7 @@ pub(crate) struct InterfacePins {
     pub(crate) namespace: u64,
     /// Interface index in it.
     pub(crate) index: u32,
-    place: Place,
+    place: PinPath,
 }
 
 impl InterfacePins {
@@ -192,10 +190,10 @@ impl InterfacePins {
     /// What the probes of its namespace share.
     pub(crate) fn shared(&self) -> NamespacePins {
         let below = [self.namespace.to_string(), "tables".to_owned()];
-        NamespacePins(Place::new(&self.place.pins, below))
+        NamespacePins(PinPath::new(&self.place.pins, below))
     }
 
-    /// Has the interface pins?
+    /// Returns true if the interface has pins.
     ///
     /// # Errors
     /// If that cannot be seen, which must not look like "none".
@@ -225,7 +223,7 @@ impl Pins {
         InterfacePins {
             namespace,
             index,
-            place: Place::new(
+            place: PinPath::new(
                 self,
                 [namespace.to_string(), "if".to_owned(), index.to_string()],
             ),
@@ -234,7 +232,7 @@ impl Pins {
 
     /// A network namespace's hooks on kernel functions.
     pub(crate) fn hooks(&self, namespace: u64) -> HookPins {
-        HookPins(Place::new(
+        HookPins(PinPath::new(
             self,
             [namespace.to_string(), "hooks".to_owned()],
         ))
@@ -263,13 +261,17 @@ impl Pins {
         let mount_point = Path::new("/sys/fs/bpf");
         if self.root.starts_with(mount_point) && !is_bpffs(mount_point) {
             if !is_lasting() {
-                return Err(Failure::error(
-                    Kind::Failed,
-                    "no bpffs is mounted at /sys/fs/bpf, and one that is mounted here may go with this \
-                     command (`ip netns exec` gives it a /sys of its own)\n  next: mptcp-user --netns \
-                     NAME ... from outside of the namespace; in a container, mount -t bpf -o mode=0700 bpf \
-                     /sys/fs/bpf",
-                ));
+                return Err(Failure::new(
+                    FailureKind::Failed,
+                    "no bpffs is mounted at /sys/fs/bpf, and one that is mounted \
+                     here may go with this command (`ip netns exec` gives it a \
+                     /sys of its own)",
+                )
+                .next(
+                    "mptcp-user --netns NAME ... from outside of the namespace; in \
+                     a container, mount -t bpf -o mode=0700 bpf /sys/fs/bpf",
+                )
+                .into());
             }
             mount(
                 Some("bpf"),
@@ -289,7 +291,7 @@ impl Pins {
         Directory::make_root(&self.root)
     }
 
-    /// May there be pins that this process does not see, having a /sys of its own?
+    /// Returns true if there may be pins that this process does not see, having a /sys of its own.
     pub(crate) fn are_out_of_sight(&self) -> bool {
         let mount_point = Path::new("/sys/fs/bpf");
         self.root.starts_with(mount_point) && !is_bpffs(mount_point) && !is_lasting()
@@ -309,7 +311,7 @@ impl Pins {
         }
     }
 
-    /// The same without making a pin directory; `None` if there is none.
+    /// Waits for the lock without making a pin directory; `None` if there is none.
     pub(crate) async fn lock_to_remove(
         &self,
         interrupt: Option<&mut Interrupt>,
@@ -318,7 +320,8 @@ impl Pins {
             .await
     }
 
-    /// The same without waiting; `None` also if another process reads or changes what is in it, or this one may not.
+    /// Takes the lock without waiting; `None` if there is no pin directory, if another process reads or changes what
+    /// is in it, or this one may not.
     pub(crate) fn lock_at_once(&self) -> Option<Lock> {
         let version = self.version().ok()??;
         let lock = Flock::lock(version.opened().ok()?, FlockArg::LockExclusiveNonblock).ok()?;
@@ -424,7 +427,7 @@ fn version() -> String {
     format!("v{LAYOUT_VERSION}")
 }
 
-/// Does this process share its mounts with the first one, so that a mount outlives it? A copy of them has
+/// Returns true if this process shares its mounts with the first one, so that a mount outlives it. A copy of them has
 /// other identifiers (proc_pid_mountinfo(5)). The link /proc/1/ns/mnt would say so too, but only to who has all
 /// of the first process's capabilities.
 fn is_lasting() -> bool {

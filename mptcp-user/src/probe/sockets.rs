@@ -58,7 +58,7 @@ pub(crate) mod flag {
 
 /// What a socket's connection has left to do, by the states of TCP; MPTCP's sessions have them too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum TcpState {
     Established,
     /// This host has sent its FIN.
     FinWait1,
@@ -70,7 +70,7 @@ pub(crate) enum State {
     Closing,
 }
 
-impl State {
+impl TcpState {
     fn of(number: u8) -> Option<Self> {
         match number {
             TCP_ESTABLISHED => Some(Self::Established),
@@ -95,10 +95,10 @@ impl State {
 
 /// A session's socket.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Session {
+pub(crate) struct SessionSocket {
     /// This host's end and the peer's, of the first subflow.
     pub(crate) ends: [SocketAddr; 2],
-    pub(crate) state: State,
+    pub(crate) state: TcpState,
     /// This host's token.
     pub(crate) token: u32,
     pub(crate) is_fallback: bool,
@@ -112,10 +112,10 @@ pub(crate) struct Session {
 
 /// A subflow's socket.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Subflow {
+pub(crate) struct SubflowSocket {
     /// This host's end and the peer's.
     pub(crate) ends: [SocketAddr; 2],
-    pub(crate) state: State,
+    pub(crate) state: TcpState,
     /// This host's token and the peer's, 0 where the kernel does not know it any more.
     pub(crate) tokens: [u32; 2],
     /// Address identifiers of this host and of the peer.
@@ -130,9 +130,9 @@ pub(crate) struct Subflow {
 #[derive(Clone, Debug)]
 pub(crate) struct Sockets {
     /// By this host's token; `None` where the kernel does not list sessions.
-    pub(crate) sessions: Option<HashMap<u32, Session>>,
-    pub(crate) subflows: Vec<Subflow>,
-    /// Does this network namespace have MPTCP? Where it does and does not list sessions, those that wait for a
+    pub(crate) sessions: Option<HashMap<u32, SessionSocket>>,
+    pub(crate) subflows: Vec<SubflowSocket>,
+    /// True if this network namespace has MPTCP. Where it does and does not list sessions, those that wait for a
     /// subflow are not seen.
     has_mptcp: bool,
 }
@@ -144,12 +144,12 @@ impl Sockets {
             .context("cannot open a netlink socket for sock_diag")?;
         tokio::spawn(connection);
         // Sessions first: one that begins meanwhile is not taken for one that lost its subflows.
-        let sessions = list(&handle, IPPROTO_MPTCP, Session::of).await?;
-        let subflows = list(&handle, IPPROTO_TCP, Subflow::of).await?;
+        let sessions = list(&handle, IPPROTO_MPTCP, SessionSocket::of).await?;
+        let subflows = list(&handle, IPPROTO_TCP, SubflowSocket::of).await?;
         let subflows = subflows.context(
             "the kernel does not list TCP sockets (no tcp_diag), so that its MPTCP sessions are not known",
         )?;
-        let by_token = |sessions: Vec<Session>| {
+        let by_token = |sessions: Vec<SessionSocket>| {
             let pairs = sessions.into_iter().map(|session| (session.token, session));
             pairs.collect()
         };
@@ -160,7 +160,7 @@ impl Sockets {
         })
     }
 
-    /// Are there certainly none?
+    /// Returns true if there are certainly none.
     pub(crate) fn is_empty(&self) -> bool {
         self.subflows.is_empty()
             && match &self.sessions {
@@ -200,7 +200,7 @@ async fn dump(
         // What does not fit stands in an attribute.
         protocol: protocol as u8,
         extensions: ExtensionFlags::INFO,
-        states: State::all(),
+        states: TcpState::all(),
         socket_id,
     };
     let mut message = NetlinkMessage::from(Message::Question(request, protocol));
@@ -231,7 +231,7 @@ fn ends(socket: &InetResponse) -> [SocketAddr; 2] {
     ]
 }
 
-impl Session {
+impl SessionSocket {
     fn of(socket: &InetResponse) -> Option<Self> {
         // struct mptcp_info
         let info = socket.nlas.iter().find_map(|attribute| match attribute {
@@ -240,7 +240,7 @@ impl Session {
         })?;
         Some(Self {
             ends: ends(socket),
-            state: State::of(socket.header.state)?,
+            state: TcpState::of(socket.header.state)?,
             is_fallback: u32_at(info, 8)? & FALLBACK != 0,
             token: u32_at(info, 12)?,
             write_next: u64_at(info, 16)?,
@@ -251,7 +251,7 @@ impl Session {
     }
 }
 
-impl Subflow {
+impl SubflowSocket {
     /// `None` if the socket is not one of an MPTCP session.
     fn of(socket: &InetResponse) -> Option<Self> {
         let ulp = socket.nlas.iter().find_map(|attribute| match attribute {
@@ -275,7 +275,7 @@ impl Subflow {
         // Else it fell back in its handshake, and was none.
         (flags & (flag::CAPABLE_REMOTE | flag::JOIN_REMOTE) != 0).then_some(Self {
             ends: ends(socket),
-            state: State::of(socket.header.state)?,
+            state: TcpState::of(socket.header.state)?,
             tokens: [number(TOKEN_LOC)?, number(TOKEN_REM)?],
             ids: [byte(ID_LOC)?, byte(ID_REM)?],
             flags,

@@ -1,16 +1,17 @@
 //! Events: a line of text, or a line of JSON (docs/json.md).
 
+use crate::statistics::ROWS;
 use jiff::{SignedDuration, Timestamp};
 use mptcp_common::{
-    counter::{Direction, Fallback, Happening, JoinFailure, ROWS, Report},
+    counter::{Direction, Fallback, Happening, JoinFailure, Report},
     packet::FlowKey,
 };
 use serde_json::{Value, json};
 
-use crate::source::ends;
+use crate::snapshot::session::ends;
 
 /// A report, with what its numbers mean.
-pub(crate) struct Event<'a> {
+pub(crate) struct TimedEvent<'a> {
     pub(crate) time: Timestamp,
     pub(crate) report: &'a Report,
 }
@@ -77,7 +78,7 @@ fn row(number: u32) -> &'static str {
         .map_or("", |row| row.short)
 }
 
-impl<'a> Event<'a> {
+impl<'a> TimedEvent<'a> {
     /// Of a report by the programs' clock, which showed `start` at `offset`; `None` of one that was told before.
     pub(crate) fn of(report: &'a Report, start: u64, offset: Timestamp) -> Option<Self> {
         let age = (report.time as i64).wrapping_sub(start as i64);
@@ -90,7 +91,7 @@ impl<'a> Event<'a> {
     }
 }
 
-impl Event<'_> {
+impl TimedEvent<'_> {
     fn happening(&self) -> Option<Happening> {
         Happening::ALL
             .into_iter()

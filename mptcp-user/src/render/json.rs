@@ -1,11 +1,15 @@
 //! The statistics as JSON, schema version 1 (docs/json.md).
 
+use crate::statistics::{EXTRAS, ROWS, Row, RowKind};
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, EXTRAS, Events, Kind, Leaves, ROWS, Row};
+use mptcp_common::counter::{Counters, Events, Leaves};
 use serde_json::{Map, Value, json};
 
-use super::{lost, passed, table::role_name};
-use crate::source::{Origin, Statistics};
+use super::{lost, passed};
+use crate::{
+    schema::{named, role_name},
+    snapshot::statistics::{Origin, Statistics},
+};
 
 /// Names of the subtype nibbles in `options`; the rest is UNKNOWN.
 const SUBTYPES: [(usize, &str); 10] = [
@@ -91,7 +95,7 @@ fn nitro(statistics: &Statistics) -> Map<String, Value> {
     let mut object = Map::new();
     for row in &ROWS {
         object.insert(row.nitro.to_owned(), statistics.row_total(row).into());
-        if row.kind == Kind::Counter {
+        if row.kind == RowKind::Counter {
             object.insert(nitro_rate(row), rate(statistics, row));
         }
     }
@@ -111,8 +115,8 @@ fn counters(statistics: &Statistics) -> Map<String, Value> {
                 "nitro": row.nitro,
                 "group": row.group.name(),
                 "kind": match row.kind {
-                    Kind::Counter => "counter",
-                    Kind::Gauge => "gauge",
+                    RowKind::Counter => "counter",
+                    RowKind::Gauge => "gauge",
                 },
                 "total": statistics.row_total(row),
                 "rate": rate(statistics, row),
@@ -194,28 +198,6 @@ fn events(counters: &Counters) -> Map<String, Value> {
         .into_iter()
         .map(|(direction, events)| (direction.to_owned(), named(events).into()))
         .collect()
-}
-
-/// Name, words and description of a field of counters.
-pub(crate) type Field = (&'static str, usize, &'static str);
-
-/// Counters by name, those that are not 0.
-pub(crate) fn named(fields: &[Field], mut words: &[u64]) -> Map<String, Value> {
-    let mut object = Map::new();
-    for (name, length, _) in fields {
-        let (field, rest) = words.split_at(*length);
-        words = rest;
-        match field {
-            [count] if *count > 0 => {
-                object.insert((*name).to_owned(), (*count).into());
-            }
-            [_, _, ..] if field.iter().any(|count| *count > 0) => {
-                object.insert((*name).to_owned(), field.into());
-            }
-            _ => {}
-        }
-    }
-    object
 }
 
 fn subtypes(events: &Events) -> Map<String, Value> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use mptcp_common::counter::{Counters, Events, bounded_sum};
 
 /// What was lost: its further number, what happened in words, its counter and what helps.
-struct Kind {
+struct LossKind {
     name: &'static str,
     what: &'static str,
     field: fn(&Events) -> u64,
@@ -19,38 +19,38 @@ enum Next {
     Else(&'static str),
 }
 
-const KINDS: [Kind; 6] = [
-    Kind {
+const KINDS: [LossKind; 6] = [
+    LossKind {
         name: "LostSessions",
         what: "sessions found no room",
         field: |events| events.lost_sessions,
         next: Next::Room("--max-sessions"),
     },
-    Kind {
+    LossKind {
         name: "LostSubflows",
         what: "subflows found no room",
         field: |events| events.lost_subflows,
         next: Next::Room("--max-subflows"),
     },
-    Kind {
+    LossKind {
         name: "LostHandshakes",
         what: "handshakes were forgotten for newer ones",
         field: |events| events.lost_handshakes,
         next: Next::Else("see whether SYNs are forged; a filter in front of the probe helps"),
     },
-    Kind {
+    LossKind {
         name: "LostTokens",
         what: "tokens found no room, and joins to them find no session",
         field: |events| events.lost_tokens,
         next: Next::Room("--max-sessions"),
     },
-    Kind {
+    LossKind {
         name: "LostRanges",
         what: "ranges of data found no room",
         field: |events| events.lost_ranges,
         next: Next::Room("--max-ranges"),
     },
-    Kind {
+    LossKind {
         name: EVENTS,
         what: "events were told to nobody",
         field: |events| events.lost_reports,
@@ -81,7 +81,7 @@ impl Loss {
         format!("{} {}{since}; next: {}", self.count, self.what, self.next)
     }
 
-    /// Is it of state, so that rows are less than they could be?
+    /// Returns true if it is of state, so that rows are less than they could be.
     pub(crate) fn is_of_state(&self) -> bool {
         self.name != EVENTS
     }
@@ -90,7 +90,7 @@ impl Loss {
 /// What of these counters, of packets since a time, was lost. A capture is read again with more room, and a probe is
 /// attached anew.
 pub(crate) fn losses(counters: &Counters, since: Option<Timestamp>, is_capture: bool) -> Vec<Loss> {
-    let loss = |kind: &Kind| {
+    let loss = |kind: &LossKind| {
         let directions = counters.directions();
         let counts = directions.iter().map(|(_, events)| (kind.field)(events));
         let count = counts.fold(0, bounded_sum);
@@ -113,7 +113,7 @@ pub(crate) fn losses(counters: &Counters, since: Option<Timestamp>, is_capture: 
 
 #[cfg(test)]
 mod tests {
-    use mptcp_common::counter::EXTRAS;
+    use crate::statistics::EXTRAS;
 
     use super::*;
 

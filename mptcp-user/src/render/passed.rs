@@ -10,10 +10,10 @@ const NAMED: usize = 6;
 const MORE: &str = "See docs/counters.md (What is passed by)";
 
 /// Frames without TCP that is read.
-struct Kind {
+struct PassedKind {
     called: String,
     count: u64,
-    /// May it be TCP all the same?
+    /// True if it may be TCP all the same.
     hides: bool,
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn note(counters: &Counters) -> Option<String> {
     let mut list: Vec<_> = kinds
         .iter()
         .take(NAMED)
-        .map(|Kind { called, count, .. }| format!("{} {called}", grouped(*count)))
+        .map(|PassedKind { called, count, .. }| format!("{} {called}", grouped(*count)))
         .collect();
     let others = kinds
         .iter()
@@ -71,7 +71,7 @@ pub(crate) fn note(counters: &Counters) -> Option<String> {
 }
 
 /// All of a reading.
-fn kinds(counters: &Counters) -> Vec<Kind> {
+fn kinds(counters: &Counters) -> Vec<PassedKind> {
     let Leaves {
         vlan_depth,
         fragment,
@@ -91,12 +91,12 @@ fn kinds(counters: &Counters) -> Vec<Kind> {
         (truncated, "cut off within their headers", false),
         (malformed_ip, "with a malformed IP header", false),
     ];
-    let leaves = leaves.map(|(count, called, hides)| Kind {
+    let leaves = leaves.map(|(count, called, hides)| PassedKind {
         called: called.to_owned(),
         count,
         hides,
     });
-    let protocols = counters.protocols().map(|(protocol, count)| Kind {
+    let protocols = counters.protocols().map(|(protocol, count)| PassedKind {
         called: protocol.name().map_or_else(
             || format!("of IP protocol {}", protocol.0),
             |(_, called)| called.to_owned(),

@@ -10,9 +10,12 @@ use serde_json::{Value, json};
 
 use super::{
     number::number,
-    table::{lines, new_table, role_name},
+    table::{lines, new_table},
 };
-use crate::source::{Session, Subflow};
+use crate::{
+    schema::role_name,
+    snapshot::session::{Session, Subflow},
+};
 
 /// A session a line, and its subflows below it.
 pub(crate) fn table(sessions: &[Session], role: Role, full_values: bool) -> String {

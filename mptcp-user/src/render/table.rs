@@ -2,16 +2,19 @@
 
 use std::fmt::Write as _;
 
+use crate::statistics::{EXTRAS, Quality, ROWS, Row};
 use comfy_table::{CellAlignment, Table, presets};
-use mptcp_common::counter::{EXTRAS, Quality, ROWS, Role, Row};
 
 use super::{
     lost::losses,
     number::{label, number},
     passed,
 };
-use crate::source::{Origin, Statistics};
-use crate::text::shown;
+use crate::{
+    schema::role_name,
+    snapshot::statistics::{Origin, Statistics},
+    text::shown,
+};
 
 /// Characters of the first column, so that the table fits a terminal of 80.
 const LABEL_WIDTH: usize = 48;
@@ -167,11 +170,4 @@ pub(crate) fn new_table<const N: usize>(header: [&str; N]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
-}
-
-pub(crate) fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Host => "host",
-        Role::Middlebox => "middlebox",
-    }
 }

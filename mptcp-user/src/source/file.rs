@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::packed::{Format, MAGIC};
-use crate::failure::{Failure, Kind, of_file};
+use crate::failure::{Failure, FailureKind, of_file};
 use crate::text::shown;
 
 /// A file from this size on takes long enough for a progress bar.
@@ -23,7 +23,7 @@ const STANDARD_INPUT: &str = "standard input";
 pub(super) struct File {
     pub(super) name: String,
     pub(super) bytes: Box<dyn Read>,
-    /// Is it a log, or else a capture?
+    /// True if it is a log, or else it is a capture.
     pub(super) is_log: bool,
     pub(super) bar: ProgressBar,
 }
@@ -59,10 +59,12 @@ pub(super) fn conclude(name: &str, broken: Option<&str>) -> Result<()> {
     let Some(reason) = broken else {
         return Ok(());
     };
-    Err(Failure::error(
-        Kind::Failed,
-        format!("{name} was not read to its end, and what came before is shown: {reason}"),
-    ))
+    Err(Failure::new(
+        FailureKind::Failed,
+        format!("{name} was not read to its end, and what came before is shown"),
+    )
+    .why(reason)
+    .into())
 }
 
 /// The first bytes, and those behind them, decompressed.
@@ -73,17 +75,20 @@ fn unpack(name: &str, mut file: impl Read + 'static) -> Result<(Vec<u8>, Box<dyn
     };
     let refuse = |what: &str, format: &Format| {
         let next = format.next(if name == STANDARD_INPUT { "" } else { name });
-        let what = format!("it is {what}, which is not read\n  {next}");
-        Failure::error(Kind::Failed, what)
+        Failure::new(
+            FailureKind::Failed,
+            format!("it is {what}, which is not read"),
+        )
+        .next(next)
     };
     let Some(bytes) = format.unpack(Box::new(Cursor::new(start).chain(file))) else {
-        return Err(refuse(&format!("packed with {}", format.name), format));
+        return Err(refuse(&format!("packed with {}", format.name), format).into());
     };
     let mut bytes = bytes?;
     let start = self::start(&mut bytes)?;
     if let Some(inner) = Format::of(&start) {
         let twice = format!("packed with {}, and again with {}", inner.name, format.name);
-        return Err(refuse(&twice, format));
+        return Err(refuse(&twice, format).into());
     }
     Ok((start, bytes))
 }
@@ -92,7 +97,7 @@ fn unpack(name: &str, mut file: impl Read + 'static) -> Result<(Vec<u8>, Box<dyn
 fn start(file: &mut impl Read) -> Result<Vec<u8>> {
     let start = take(file, MAGIC as u64)?;
     if start.is_empty() {
-        return Err(Failure::error(Kind::Failed, "it is empty"));
+        return Err(Failure::new(FailureKind::Failed, "it is empty").into());
     }
     Ok(start)
 }

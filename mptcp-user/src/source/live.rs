@@ -4,16 +4,24 @@ use anyhow::Result;
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, HookCounts, Role};
 
-use super::{
-    Origin, Recent, Statistics,
-    reading::{Hooks, Interface, Reading},
-    since,
-};
 use crate::{
-    cli::ClearStats,
+    failure::Notice,
     interrupt::Interrupt,
-    probe::{self, HostLimits, KernelHooks, Network, Pins, Probe, Remembered, Tables},
+    probe::{self, FexitHooks, HostLimits, Network, Pins, Probe, Remembered, Tables},
+    snapshot::{
+        reading::{Hooks, InterfaceReading, Reading},
+        statistics::{Origin, Recent, Statistics, since},
+    },
 };
+
+/// What is set to zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clearing {
+    /// The table's rows.
+    Rows,
+    /// The further numbers, too.
+    All,
+}
 
 /// How often a reader tries to find a moment at which no packet is under way.
 const TRIES: usize = 64;
@@ -23,7 +31,7 @@ pub(crate) struct Live {
     probes: Vec<Probe>,
     names: Vec<String>,
     role: Role,
-    hooks: Option<KernelHooks>,
+    hooks: Option<FexitHooks>,
     /// The programs of each probe, where somebody asked for them to be watched.
     programs: Vec<Vec<u32>>,
     /// What the last display showed.
@@ -32,11 +40,7 @@ pub(crate) struct Live {
 
 impl Live {
     /// Reads the probes on interfaces of these names, which all count in `role`.
-    pub(crate) fn new(
-        probes: Vec<(String, Probe)>,
-        role: Role,
-        hooks: Option<KernelHooks>,
-    ) -> Self {
+    pub(crate) fn new(probes: Vec<(String, Probe)>, role: Role, hooks: Option<FexitHooks>) -> Self {
         let (names, probes) = probes.into_iter().unzip();
         Self {
             probes,
@@ -53,7 +57,7 @@ impl Live {
         self.programs = self.probes.iter().map(Probe::linked_programs).collect();
     }
 
-    /// Does this command alone hold the probe on an interface of this name?
+    /// Returns true if this command alone holds the probe on an interface of this name.
     pub(crate) fn is_temporary(&self, name: &str) -> bool {
         let mut probes = self.probes.iter().zip(&self.names);
         probes.any(|(probe, known)| known == name && !probe.is_pinned())
@@ -104,7 +108,7 @@ impl Live {
         let interfaces = self.probes.iter().zip(&self.names);
         let interfaces = interfaces.map(|(probe, name)| {
             let (counters, settled) = settled_sum(probe)?;
-            Ok(Interface {
+            Ok(InterfaceReading {
                 name: name.clone(),
                 since: probe.since(),
                 attached_mid_traffic: probe.attached_mid_traffic(),
@@ -190,7 +194,7 @@ impl Live {
     }
 
     /// Limits that rows are judged by and that are not the host's any more, in sentences.
-    pub(crate) async fn outdated_limits(&self) -> Vec<String> {
+    pub(crate) async fn outdated_limits(&self) -> Vec<Notice> {
         let Ok(namespace) = probe::namespace() else {
             return Vec::new();
         };
@@ -209,7 +213,7 @@ impl Live {
                 false => "start this again",
             };
             for limit in probe.outdated_limits(&host) {
-                let sentence = format!("{}\n  next: {next}", limit.text());
+                let sentence = Notice::new(limit.text()).next(next);
                 if !sentences.contains(&sentence) {
                     sentences.push(sentence);
                 }
@@ -224,10 +228,10 @@ impl Live {
     }
 
     /// Moves the baseline to what the last display showed: what came after it is not lost.
-    pub(crate) fn clear(&mut self, what: ClearStats) -> Result<()> {
+    pub(crate) fn clear(&mut self, what: Clearing) -> Result<()> {
         self.remember_as(match what {
-            ClearStats::Basic => &[Remembered::Rows],
-            ClearStats::Full => &[Remembered::Rows, Remembered::Extras],
+            Clearing::Rows => &[Remembered::Rows],
+            Clearing::All => &[Remembered::Rows, Remembered::Extras],
         })
     }
 

@@ -123,7 +123,7 @@ impl Format {
 
     /// Says what to do with a file that this program does not unpack.
     pub(super) fn next(&self, name: &str) -> String {
-        format!("next: unpack it first: {} {name} > FILE", self.command)
+        format!("unpack it first: {} {name} > FILE", self.command)
     }
 }
 
@@ -204,7 +204,7 @@ impl<R: Read> Read for Lz4<R> {
     }
 }
 
-/// The rest of a file: was more asked for than there is?
+/// The rest of a file, and whether more was asked for than there is.
 struct Rest<R> {
     reader: BufReader<R>,
     is_over: bool,

@@ -21,7 +21,7 @@ use mptcp_tests::{
     frame::Frame,
     kernel::{Clock, Kernel, host},
 };
-use mptcp_user::offline::{Config, Scope, Sizes};
+use mptcp_user::offline::{Capacity as Sizes, Config, Scope};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,

@@ -12,7 +12,7 @@ use cap::Cap;
 use libfuzzer_sys::fuzz_target;
 use mptcp_fuzz::{Pieces, config};
 use mptcp_tests::record;
-use mptcp_user::capture::{Reading, read};
+use mptcp_user::capture::{CaptureContents as Reading, read};
 
 /// Tables and buffers, twice the longest block of a pcapng file, and the largest dictionary of xz.
 #[global_allocator]

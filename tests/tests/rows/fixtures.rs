@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::{
-    counter::{Counters, EXTRAS, Gauges, ROWS, Role},
+    counter::{Counters, Gauges, Role},
     engine::Policy,
 };
 use mptcp_tests::{
@@ -10,6 +10,7 @@ use mptcp_tests::{
     kernel::{self, Kernel, Program},
 };
 use mptcp_user::offline;
+use mptcp_user::statistics::{EXTRAS, ROWS};
 
 const MPC_V1: [u8; 4] = [30, 4, 0x01, 0x01];
 

@@ -7,11 +7,12 @@ mod scenarios;
 use std::fmt::Write as _;
 
 use anyhow::{Result, ensure};
-use mptcp_common::counter::{EXTRAS, Quality, ROWS, Role};
+use mptcp_common::counter::Role;
 use mptcp_tests::{
     document::check,
     oracle::{EXCEPTIONS, GAUGES, LAWS, ON_THE_WIRE},
 };
+use mptcp_user::statistics::{EXTRAS, Quality, ROWS};
 
 use self::{fixtures::fixtures, scenarios::SCENARIOS};
 

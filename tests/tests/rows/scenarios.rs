@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use mptcp_common::counter::ROWS;
 use mptcp_tests::{
     frame::{ACK, FIN, RST, SYN, SYN_ACK, option},
     kernel::host,
     talk::{A, B, Talk, Twins, fastclose_option},
 };
 use mptcp_user::offline::Config;
+use mptcp_user::statistics::ROWS;
 
 /// What moves a row, or nearly does.
 type Story = fn(&mut Twins) -> Result<Talk<'_>>;
@@ -920,7 +920,7 @@ fn run(mut config: Config) -> Result<()> {
             let gauges = twins.gauges();
             let talk = story(&mut twins).with_context(|| format!("{row}, {what} ({because})"))?;
             let is_gauge = ROWS.iter().any(|known| {
-                known.short == *row && known.kind == mptcp_common::counter::Kind::Gauge
+                known.short == *row && known.kind == mptcp_user::statistics::RowKind::Gauge
             });
             let Some(value) = talk.value(row)? else {
                 continue;

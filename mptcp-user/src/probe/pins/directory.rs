@@ -12,11 +12,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya::{
-    maps::{MapData, MapInfo, MapType},
-    pin::PinError,
-    programs::links::{FdLink, LinkType, PinnedLink},
-};
 use nix::{
     dir::Dir,
     errno::Errno,
@@ -29,7 +24,7 @@ use nix::{
 };
 
 use crate::{
-    failure::{Failure, Kind},
+    failure::{Failure, FailureKind, Notice},
     text::shown,
 };
 
@@ -47,42 +42,9 @@ pub(crate) struct Directory {
     path: PathBuf,
 }
 
-/// What a pinned map has to be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
-    pub(crate) kind: MapType,
-    pub(crate) key: u32,
-    pub(crate) value: u32,
-    /// Entries: from, and to.
-    pub(crate) entries: (u32, u32),
-    pub(crate) flags: u32,
-}
-
-impl Shape {
-    /// An array of so many values of this type.
-    pub(crate) const fn array<T>(entries: u32) -> Self {
-        Self {
-            kind: MapType::Array,
-            key: 4,
-            value: size_of::<T>() as u32,
-            entries: (entries, entries),
-            flags: 0,
-        }
-    }
-
-    /// Is the map so?
-    fn fits(&self, map: &MapInfo) -> bool {
-        let (fewest, most) = self.entries;
-        map.map_type().is_ok_and(|kind| kind == self.kind)
-            && (map.key_size(), map.value_size()) == (self.key, self.value)
-            && (fewest..=most).contains(&map.max_entries())
-            && map.map_flags() == self.flags
-    }
-}
-
 /// How a directory is looked at, by where it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Position {
     /// Above the bpffs: nobody else may take what is in it away.
     Above,
     /// Where the bpffs is mounted: the same, and it is root's or this user's.
@@ -100,7 +62,7 @@ impl Directory {
         Self::walk(path, false)
     }
 
-    /// The same; makes it, and the directories above it in the bpffs, where they are missing.
+    /// Opens a pin directory by its path; makes it, and the directories above it in the bpffs, where they are missing.
     pub(super) fn make_root(path: &Path) -> Result<Self> {
         let made = Self::walk(path, true)?;
         made.with_context(|| format!("cannot create {}", shown(path)))
@@ -108,15 +70,15 @@ impl Directory {
 
     /// Opens the directory that a pin directory is in, which may be the mount point; `None` if there is none.
     pub(super) fn open_above(path: &Path) -> Result<Option<Self>> {
-        Self::walk_to(path, false, Place::MountPoint)
+        Self::walk_to(path, false, Position::MountPoint)
     }
 
     fn walk(path: &Path, makes: bool) -> Result<Option<Self>> {
-        Self::walk_to(path, makes, Place::Inside)
+        Self::walk_to(path, makes, Position::Inside)
     }
 
     /// Goes down from the root; the last directory is looked at as one of this place.
-    fn walk_to(path: &Path, makes: bool, last: Place) -> Result<Option<Self>> {
+    fn walk_to(path: &Path, makes: bool, last: Position) -> Result<Option<Self>> {
         let path = std::path::absolute(path)
             .with_context(|| format!("cannot find the pin directory {}", shown(path)))?;
         let mut here = Self {
@@ -127,13 +89,12 @@ impl Directory {
         let mut components = path.components().skip(1).peekable();
         while let Some(component) = components.next() {
             let Component::Normal(name) = component else {
-                return Err(Failure::error(
-                    Kind::Usage,
-                    format!(
-                        "{} goes up again\n  next: name the pin directory without ..",
-                        shown(&path)
-                    ),
-                ));
+                return Err(Failure::new(
+                    FailureKind::Usage,
+                    format!("{} goes up again", shown(&path)),
+                )
+                .next("name the pin directory without ..")
+                .into());
             };
             let is_last = components.peek().is_none();
             let below = match here.step(name)? {
@@ -144,10 +105,10 @@ impl Directory {
             };
             let was_bpffs = std::mem::replace(&mut is_bpffs, below.is_bpffs()?);
             below.check(match (is_bpffs, was_bpffs) {
-                (false, _) => Place::Above,
-                (true, true) => Place::Inside,
+                (false, _) => Position::Above,
+                (true, true) => Position::Inside,
                 (true, false) if is_last => last,
-                (true, false) => Place::MountPoint,
+                (true, false) => Position::MountPoint,
             })?;
             here = below;
         }
@@ -187,10 +148,9 @@ impl Directory {
             }
             _ => "is no directory",
         };
-        Failure::error(
-            Kind::Failed,
-            format!("{path} {what}\n  next: rm {path}, or --pin-dir with another directory"),
-        )
+        Failure::new(FailureKind::Failed, format!("{path} {what}"))
+            .next(format!("rm {path}, or --pin-dir with another directory"))
+            .into()
     }
 
     /// A directory in it; `None` if there is none.
@@ -198,11 +158,11 @@ impl Directory {
         let Some(below) = self.step(OsStr::new(name))? else {
             return Ok(None);
         };
-        below.check(Place::Inside)?;
+        below.check(Position::Inside)?;
         below.reopen().map(Some)
     }
 
-    /// The same; makes it where it is missing.
+    /// Opens a directory in it; makes it where it is missing.
     pub(crate) fn make(&self, name: &str) -> Result<Self> {
         match self.child(name)? {
             Some(below) => Ok(below),
@@ -217,7 +177,7 @@ impl Directory {
             Err(error) => return Err(error).with_context(what),
         }
         let below = self.step(name)?.with_context(what)?;
-        below.check(Place::Inside)?;
+        below.check(Position::Inside)?;
         // A umask may have taken some of it away.
         let below = match below.reopen() {
             Ok(below) => below,
@@ -253,30 +213,44 @@ impl Directory {
     }
 
     /// Fails if somebody else may put something into it, or take something away.
-    fn check(&self, place: Place) -> Result<()> {
+    fn check(&self, place: Position) -> Result<()> {
         let status = self.own_status()?;
         let path = shown(&self.path);
-        let refuse = |why: String| Err(Failure::error(Kind::Failed, why));
+        let refuse = |why: Notice| Err(why.into_failure(FailureKind::Failed).into());
         let is_ours = is_trusted(status.st_uid);
         let is_writable = status.st_mode & WRITABLE != 0;
         let is_sticky = status.st_mode & Mode::S_ISVTX.bits() != 0;
         match place {
-            Place::Inside | Place::MountPoint if !is_ours => refuse(format!(
-                "{path} belongs to user {}, who could put anything there in the place of a probe\n  next: \
-                 rm -r {path}, then attach again; or --pin-dir with another directory",
-                status.st_uid
-            )),
-            Place::Inside if is_writable => refuse(format!(
-                "{path} can be written by others, who could put anything there in the place of a probe \
-                 (mode {:04o})\n  next: chmod 0700 {path}, after a look at what is in it",
-                status.st_mode & 0o7777
-            )),
-            Place::Above | Place::MountPoint if is_writable && !(is_sticky && is_ours) => {
-                refuse(format!(
-                    "{path} can be written by others, who could put another directory in the place of pins \
-                 (mode {:04o})\n  next: chmod go-w {path}, or --pin-dir with another directory",
+            Position::Inside | Position::MountPoint if !is_ours => refuse(
+                Notice::new(format!(
+                    "{path} belongs to user {}, who could put anything there in \
+                     the place of a probe",
+                    status.st_uid
+                ))
+                .next(format!(
+                    "rm -r {path}, then attach again; or --pin-dir with another \
+                     directory"
+                )),
+            ),
+            Position::Inside if is_writable => refuse(
+                Notice::new(format!(
+                    "{path} can be written by others, who could put anything there \
+                     in the place of a probe (mode {:04o})",
                     status.st_mode & 0o7777
                 ))
+                .next(format!("chmod 0700 {path}, after a look at what is in it")),
+            ),
+            Position::Above | Position::MountPoint if is_writable && !(is_sticky && is_ours) => {
+                refuse(
+                    Notice::new(format!(
+                        "{path} can be written by others, who could put another \
+                     directory in the place of pins (mode {:04o})",
+                        status.st_mode & 0o7777
+                    ))
+                    .next(format!(
+                        "chmod go-w {path}, or --pin-dir with another directory"
+                    )),
+                )
             }
             _ => Ok(()),
         }
@@ -304,7 +278,7 @@ impl Directory {
     }
 
     /// A name in it, for sentences.
-    fn of(&self, name: &str) -> impl Display {
+    pub(super) fn of(&self, name: &str) -> impl Display {
         shown(self.path.join(name)).to_string()
     }
 
@@ -337,7 +311,7 @@ impl Directory {
         Ok(numbers)
     }
 
-    /// Is there a pin of this name? It is this user's or root's, and nobody else may write it.
+    /// Returns true if there is a pin of this name. It is this user's or root's, and nobody else may write it.
     ///
     /// # Errors
     /// If that cannot be seen, or there is something else.
@@ -350,15 +324,16 @@ impl Directory {
             return Err(no_pin(&path));
         }
         if !is_trusted(status.st_uid) || status.st_mode & WRITABLE != 0 {
-            return Err(Failure::error(
-                Kind::Failed,
+            return Err(Failure::new(
+                FailureKind::Failed,
                 format!(
-                    "{path} was not pinned by this program: it belongs to user {}, mode {:04o}\n  next: \
-                     rm {path}, then attach again",
+                    "{path} was not pinned by this program: it belongs to user {}, mode {:04o}",
                     status.st_uid,
                     status.st_mode & 0o7777
                 ),
-            ));
+            )
+            .next(format!("rm {path}, then attach again"))
+            .into());
         }
         Ok(true)
     }
@@ -373,93 +348,6 @@ impl Directory {
             // Without /proc its own path has to do, of which nobody else may change a part.
             false => self.path.join(name),
         }
-    }
-
-    /// What is known of a pinned map; `None` if there is none.
-    ///
-    /// # Errors
-    /// If it is no map of this shape.
-    pub(crate) fn map_info(&self, name: &str, shape: &Shape) -> Result<Option<MapInfo>> {
-        match self.has(name)? {
-            true => {
-                let info = MapInfo::from_pin(self.reach(name))
-                    .with_context(|| format!("cannot open {}", self.of(name)))?;
-                self.check_shape(name, &info, shape)?;
-                Ok(Some(info))
-            }
-            false => Ok(None),
-        }
-    }
-
-    /// What is known of a pinned map, whatever its shape: to remove what uses it. `None` if there is none.
-    pub(crate) fn any_map_info(&self, name: &str) -> Result<Option<MapInfo>> {
-        match self.has(name)? {
-            true => MapInfo::from_pin(self.reach(name))
-                .map(Some)
-                .with_context(|| format!("cannot open {}", self.of(name))),
-            false => Ok(None),
-        }
-    }
-
-    /// A pinned map; `None` if there is none.
-    ///
-    /// # Errors
-    /// If it is no map of this shape.
-    pub(crate) fn find_map(&self, name: &str, shape: &Shape) -> Result<Option<MapData>> {
-        match self.has(name)? {
-            true => self.map(name, shape).map(Some),
-            false => Ok(None),
-        }
-    }
-
-    /// A pinned map.
-    ///
-    /// # Errors
-    /// If there is none, or it is none of this shape.
-    pub(crate) fn map(&self, name: &str, shape: &Shape) -> Result<MapData> {
-        self.has(name)?;
-        let map = MapData::from_pin(self.reach(name))
-            .with_context(|| format!("cannot open {}", self.of(name)))?;
-        self.check_shape(name, &map.info()?, shape)?;
-        Ok(map)
-    }
-
-    fn check_shape(&self, name: &str, map: &MapInfo, shape: &Shape) -> Result<()> {
-        if shape.fits(map) {
-            return Ok(());
-        }
-        Err(Failure::error(
-            Kind::Failed,
-            format!(
-                "{} holds a map of another layout: values of {} bytes where this version has \
-                 {}, {} entries, flags {:#x}\n  next: mptcp-user detach (-i IFACE, or --all), then attach \
-                 again; the old counts end there",
-                self.of(name),
-                map.value_size(),
-                shape.value,
-                map.max_entries(),
-                map.map_flags()
-            ),
-        ))
-    }
-
-    /// A pinned link of this type; `None` if there is none, or it cannot be opened.
-    pub(crate) fn link(&self, name: &str, kind: LinkType) -> Option<FdLink> {
-        if !self.has(name).ok()? {
-            return None;
-        }
-        let link = FdLink::from(PinnedLink::from_pin(self.reach(name)).ok()?);
-        let found = link.info().ok()?.link_type().ok()?;
-        (found == kind).then_some(link)
-    }
-
-    /// Pins something by this name.
-    pub(crate) fn pin<T>(
-        &self,
-        name: &str,
-        pin: impl FnOnce(PathBuf) -> Result<T, PinError>,
-    ) -> Result<T> {
-        pin(self.reach(name)).with_context(|| format!("cannot pin {}", self.of(name)))
     }
 
     /// Removes a pin, if there is one.
@@ -492,12 +380,12 @@ impl Directory {
             return Ok(());
         };
         let other = shown(self.path.join(other)).to_string();
-        Err(Failure::error(
-            Kind::Failed,
-            format!(
-                "{other} is nothing that this program pins\n  next: rm {other}, if nobody needs it"
-            ),
-        ))
+        Err(Failure::new(
+            FailureKind::Failed,
+            format!("{other} is nothing that this program pins"),
+        )
+        .next(format!("rm {other}, if nobody needs it"))
+        .into())
     }
 
     /// Removes a directory in it, if it is empty.
@@ -505,7 +393,7 @@ impl Directory {
         unlinkat(&self.descriptor, name, UnlinkatFlags::RemoveDir)
     }
 
-    /// Is it still the directory of its path?
+    /// Returns true if it is still the directory of its path.
     pub(super) fn is_at(&self, now: &Self) -> Result<bool> {
         let [one, other] = [self.own_status()?, now.own_status()?];
         Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
@@ -548,19 +436,22 @@ fn is_trusted(user: u32) -> bool {
 }
 
 fn no_pin(path: &impl Display) -> anyhow::Error {
-    Failure::error(
-        Kind::Failed,
-        format!("{path} is no pin, and is left alone\n  next: rm {path}, after a look at it"),
+    Failure::new(
+        FailureKind::Failed,
+        format!("{path} is no pin, and is left alone"),
     )
+    .next(format!("rm {path}, after a look at it"))
+    .into()
 }
 
 fn not_on_bpffs(path: &Path) -> anyhow::Error {
-    Failure::error(
-        Kind::Failed,
+    Failure::new(
+        FailureKind::Failed,
         format!(
-            "{} is not on a bpffs, and programs can be pinned nowhere else\n  next: give \
-             --pin-dir a directory below /sys/fs/bpf",
+            "{} is not on a bpffs, and programs can be pinned nowhere else",
             shown(path)
         ),
     )
+    .next("give --pin-dir a directory below /sys/fs/bpf")
+    .into()
 }

@@ -18,9 +18,9 @@ use nix::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::Directory;
+use super::directory::Directory;
 use crate::{
-    failure::{Failure, Kind, say},
+    failure::{Failure, FailureKind, warn},
     interrupt::Interrupt,
     text::shown,
 };
@@ -60,13 +60,10 @@ pub(super) async fn wait(
     tokio::select! {
         biased;
         lock = try_until(directory, how) => lock,
-        () = interrupted => Err(Failure::error(
-            Kind::Busy,
-            format!(
+        () = interrupted => Err(Failure::new(FailureKind::Busy, format!(
                 "ended while waiting for {}; nothing was done",
                 Holder::of(directory)
-            ),
-        )),
+            )).into()),
     }
 }
 
@@ -84,7 +81,7 @@ async fn try_until(directory: &Directory, how: FlockArg) -> Result<Lock> {
             }
         };
         if !has_told && start.elapsed() >= PATIENCE {
-            say(format!(
+            warn(format!(
                 "waiting for {}; Ctrl-C ends the wait",
                 Holder::of(directory)
             ));

@@ -2,19 +2,19 @@
 
 mod plot;
 
+use crate::statistics::{EXTRAS, Group, Quality, ROWS, Row};
 use anyhow::Result;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use mptcp_common::counter::{EXTRAS, Group, Quality, ROWS, Row};
 
 use self::plot::{Axis, COLOURS, Line};
-use super::{
-    number::number,
-    passed,
-    table::{names, role_name},
-};
+use super::{number::number, passed, table::names};
 use crate::{
-    source::{History, Origin, Point, Statistics, Traffic},
+    schema::role_name,
+    snapshot::{
+        history::{History, Point, Traffic},
+        statistics::{Origin, Statistics},
+    },
     text::visible,
 };
 
@@ -23,7 +23,7 @@ const FALLBACK_ROWS: [&str; 2] = ["TotFB", "InfSet"];
 const FALLBACK_EXTRAS: [&str; 4] = ["NoMpcSynack", "TotFBtx", "FBnoMap", "InfSetTx"];
 
 /// What a page is made of.
-pub(crate) struct Report<'a> {
+pub(crate) struct Page<'a> {
     pub(crate) statistics: &'a Statistics,
     /// `None` of a capture in which no packet has a time.
     pub(crate) history: Option<&'a History>,
@@ -82,8 +82,8 @@ impl Scale {
 }
 
 /// The page.
-pub(crate) fn page(report: &Report<'_>) -> Result<String> {
-    let Report {
+pub(crate) fn page(report: &Page<'_>) -> Result<String> {
+    let Page {
         statistics,
         history,
         remarks,
@@ -346,7 +346,7 @@ fn alarms(statistics: &Statistics, history: &History, scale: Scale) -> Result<Ma
     })
 }
 
-/// Does the row say that something went wrong, and not only by a product's policy?
+/// Returns true if the row says that something went wrong, and not only by a product's policy.
 fn is_alarm(row: &Row, statistics: &Statistics) -> bool {
     let is_error = row.group.is_error() && statistics.quality(row) != Quality::Policy;
     is_error || FALLBACK_ROWS.contains(&row.short)

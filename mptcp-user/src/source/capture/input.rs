@@ -14,7 +14,8 @@ use pcap_parser::{
 };
 
 use crate::{
-    failure::{Failure, Kind},
+    failure::{FailureKind, Notice},
+    snapshot::statistics::Others,
     source::{file::take, packed::Format},
 };
 
@@ -45,7 +46,7 @@ const PCAP: [[u8; 4]; 4] = [
     [0xa1, 0xb2, 0xc3, 0xd4],
     [0xa1, 0xb2, 0x3c, 0x4d],
 ];
-/// The same with longer records, of an old patch.
+/// How pcap files with longer records begin, of an old patch.
 const MODIFIED_PCAP: &[u8] = &[0x34, 0xcd, 0xb2, 0xa1];
 
 /// Captures that are not read: how they begin, and what they are.
@@ -59,7 +60,7 @@ const OTHERS: [(&[u8], &str); 4] = [
 pub(super) const CONTRADICTION: &str = "the lengths of a record contradict each other";
 
 /// How far a capture was read.
-pub(super) enum Progress {
+pub(super) enum ReadStatus {
     /// A record further.
     On,
     /// To its end.
@@ -82,24 +83,6 @@ pub(super) struct Input {
     bar: ProgressBar,
 }
 
-/// Captures behind the first one of a file, which `cat` puts there. In pcapng they are sections.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Others {
-    /// How many there are.
-    pub(crate) count: u64,
-    /// Where the first of them begins.
-    pub(crate) first: u64,
-}
-
-impl Others {
-    fn add(&mut self, at: u64) {
-        if self.count == 0 {
-            self.first = at;
-        }
-        self.count += 1;
-    }
-}
-
 /// A capture of which the head was read.
 struct Head {
     blocks: Box<dyn PcapReaderIterator>,
@@ -109,37 +92,37 @@ struct Head {
 
 impl Head {
     /// Reads it, or says why it cannot be read.
-    fn read(source: &Rc<RefCell<Source>>) -> Result<Self, String> {
+    fn read(source: &Rc<RefCell<Source>>) -> Result<Self, Notice> {
         const NO_CAPTURE: &str =
             "it is no capture in pcap or pcapng format, and no log of mptcp-user record";
         const CUT: &str = "it ends in the middle of its header";
-        let mut bytes = Shared(Rc::clone(source));
-        let mut head = bytes.head(HEAD)?;
+        let mut bytes = SharedSource(Rc::clone(source));
+        let mut head = bytes.head(HEAD).map_err(Notice::new)?;
         let is_pcapng = head.starts_with(PCAPNG);
         let mut length = PCAP_HEAD;
         let mut is_big_endian = head.starts_with(&[0xa1]);
         if is_pcapng {
             let order = head.get(8..12).unwrap_or(BIG_ENDIAN);
             if order != BIG_ENDIAN && order != LITTLE_ENDIAN {
-                return Err(NO_CAPTURE.to_owned());
+                return Err(Notice::new(NO_CAPTURE));
             }
             is_big_endian = order == BIG_ENDIAN;
             length = number(&head, 4, is_big_endian).unwrap_or_default() as usize;
             let rest = length.min(LONGEST_HEAD).saturating_sub(HEAD);
-            head.append(&mut bytes.head(rest)?);
+            head.append(&mut bytes.head(rest).map_err(Notice::new)?);
             length = length.max(HEAD);
         } else if let Some((_, name)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
-            return Err(format!(
-                "it is a capture in {name} format, which is not read\n  next: editcap -F pcapng FILE \
-                 NEW, of Wireshark, makes one that is"
-            ));
+            return Err(Notice::new(format!(
+                "it is a capture in {name} format, which is not read"
+            ))
+            .next("editcap -F pcapng FILE NEW, of Wireshark, makes one that is"));
         } else if !PCAP.iter().any(|magic| head.starts_with(magic))
             && !head.starts_with(MODIFIED_PCAP)
         {
-            return Err(NO_CAPTURE.to_owned());
+            return Err(Notice::new(NO_CAPTURE));
         }
         if head.len() < length.min(LONGEST_HEAD) {
-            return Err(CUT.to_owned());
+            return Err(Notice::new(CUT));
         }
         source.borrow_mut().put_back(&head);
         // Both read the head, which is there, and are content with it.
@@ -148,7 +131,7 @@ impl Head {
         } else {
             LegacyPcapReader::new(BUFFER, bytes).map(|reader| Box::new(reader) as _)
         };
-        let blocks = blocks.map_err(|_| NO_CAPTURE)?;
+        let blocks = blocks.map_err(|_| Notice::new(NO_CAPTURE))?;
         Ok(Self {
             blocks,
             is_pcapng,
@@ -157,7 +140,8 @@ impl Head {
     }
 }
 
-/// Does another capture begin with these bytes, in the place of a record? As one, they would be a packet of no bytes,
+/// Returns true if another capture begins with these bytes, in the place of a record. As one, they would be a packet
+/// of no bytes,
 /// in a certain microsecond of 2055 (pcap in pcap), or of 439,041,101 bytes and more (pcapng in pcap); or a block of a
 /// type that nobody has (pcap in pcapng).
 fn begins_another(bytes: &[u8], is_pcapng: bool) -> bool {
@@ -182,7 +166,8 @@ impl Input {
     /// Reads the head of a capture.
     pub(super) fn new(bytes: Box<dyn Read>, bar: ProgressBar) -> Result<Self> {
         let source = Rc::new(RefCell::new(Source::new(bytes)));
-        let head = Head::read(&source).map_err(|reason| Failure::error(Kind::Failed, reason))?;
+        let head =
+            Head::read(&source).map_err(|reason| reason.into_failure(FailureKind::Failed))?;
         Ok(Self {
             source,
             blocks: head.blocks,
@@ -208,7 +193,7 @@ impl Input {
     pub(super) fn next(
         &mut self,
         each: impl FnOnce(PcapBlockOwned<'_>) -> Result<Option<String>>,
-    ) -> Result<Progress> {
+    ) -> Result<ReadStatus> {
         loop {
             let at = self.at();
             // Every capture begins like one.
@@ -239,9 +224,9 @@ impl Input {
                         return Ok(self.broken(broken));
                     }
                     self.blocks.consume_noshift(length);
-                    return Ok(Progress::On);
+                    return Ok(ReadStatus::On);
                 }
-                Err(PcapError::Eof) => return Ok(Progress::Done),
+                Err(PcapError::Eof) => return Ok(ReadStatus::Done),
                 Err(
                     PcapError::Incomplete(_) | PcapError::BufferTooSmall | PcapError::UnexpectedEof,
                 ) => {}
@@ -254,7 +239,7 @@ impl Input {
     }
 
     /// Goes on with the capture that begins here.
-    fn begin_another(&mut self) -> Result<(), String> {
+    fn begin_another(&mut self) -> Result<(), Notice> {
         let at = self.at();
         self.source.borrow_mut().put_back(self.blocks.data());
         let head = Head::read(&self.source)?;
@@ -272,7 +257,7 @@ impl Input {
     }
 
     /// Reads more bytes, since the next record is not complete.
-    fn fill(&mut self) -> Option<Progress> {
+    fn fill(&mut self) -> Option<ReadStatus> {
         let wanted = self.record_length();
         let (is_there, longest) = if self.is_pcapng {
             // A length in the block goes beyond the block.
@@ -297,7 +282,7 @@ impl Input {
     }
 
     /// Reads more bytes.
-    fn refill(&mut self) -> Option<Progress> {
+    fn refill(&mut self) -> Option<ReadStatus> {
         if self.blocks.refill().is_err() {
             let reason = match self.source.borrow_mut().error.take() {
                 Some(error) => error.to_string(),
@@ -323,12 +308,12 @@ impl Input {
         length.unwrap_or_default()
     }
 
-    fn broken(&self, how: impl Display) -> Progress {
+    fn broken(&self, how: impl Display) -> ReadStatus {
         let packed = match Format::of(self.blocks.data()) {
             Some(format) => format!(" ({} data seems to begin there)", format.name),
             None => String::new(),
         };
-        Progress::Broken(format!("byte {}: {how}{packed}", self.at()))
+        ReadStatus::Broken(format!("byte {}: {how}{packed}", self.at()))
     }
 }
 
@@ -381,9 +366,9 @@ impl Source {
     }
 }
 
-struct Shared(Rc<RefCell<Source>>);
+struct SharedSource(Rc<RefCell<Source>>);
 
-impl Shared {
+impl SharedSource {
     /// At most so many bytes, fewer only at the end; or why they cannot be read.
     fn head(&mut self, length: usize) -> Result<Vec<u8>, String> {
         take(self, length as u64).map_err(|error| {
@@ -393,7 +378,7 @@ impl Shared {
     }
 }
 
-impl Read for Shared {
+impl Read for SharedSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let source = &mut *self.0.borrow_mut();
         let back = &source.back[source.at..];

@@ -10,7 +10,7 @@ pub(super) enum Link {
     Ip,
     /// Linux's stand-in for any interface (LINUX_SLL).
     Cooked,
-    /// The same with the interface's number (LINUX_SLL2).
+    /// A Linux cooked header with the interface's number (LINUX_SLL2).
     Cooked2,
     /// An address family (NULL, LOOP).
     Family,
@@ -105,7 +105,7 @@ pub(super) fn name(number: i32) -> String {
 }
 
 /// What to do about packets behind a header that is not read.
-pub(super) const NEXT: &str = "next: capture with a header that is: tcpdump -i any, or tcpdump -y with one of those \
+pub(super) const NEXT: &str = "capture with a header that is: tcpdump -i any, or tcpdump -y with one of those \
                                that tcpdump -L lists for the interface (EN10MB, RAW, PPP, NULL)";
 
 /// A packet, from where the engine can read it.
@@ -114,7 +114,7 @@ pub(super) struct Inner<'a> {
     pub(super) bytes: &'a [u8],
     /// IP, or else Ethernet.
     pub(super) is_layer_3: bool,
-    /// Did it come in, and not go out? `None` where the header does not say.
+    /// True if it came in, and did not go out; `None` where the header does not say.
     pub(super) ingress: Option<bool>,
 }
 
@@ -173,7 +173,7 @@ impl Link {
         }
     }
 
-    /// Is the usual MTU of such links Ethernet's, or less?
+    /// Returns true if the usual MTU of such links is Ethernet's, or less.
     pub(super) fn has_mtu(self) -> bool {
         !matches!(self, Self::Ip | Self::Family)
     }
@@ -213,7 +213,7 @@ fn ppp<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
     }
 }
 
-/// The same behind the header of PPPoE: version and type, code, session, length. Frames that find and leave sessions
+/// What is behind the header of PPPoE: version and type, code, session, length. Frames that find and leave sessions
 /// have a code, and no PPP.
 fn pppoe<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
     match bytes {
@@ -250,7 +250,7 @@ fn cooked_2<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
     }
 }
 
-/// The same of a header that is the number of an address family, in the byte order of the machine
+/// What is behind a header that is the number of an address family, in the byte order of the machine
 /// (NULL) or of the network (LOOP).
 fn family<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
     // AF_INET, and AF_INET6 of NetBSD and OpenBSD, FreeBSD, Darwin, Linux.

@@ -8,12 +8,12 @@ use mptcp_common::{
     table::{Table as _, Word},
 };
 
-use super::{SECOND, timestamp};
+use super::time::{SECOND, timestamp};
 use crate::{
     offline::Offline,
-    source::{
+    snapshot::{
         history::{History, POINTS, Point, Series, Traffic},
-        sessions::subflow_ends,
+        session::subflow_ends,
     },
 };
 

@@ -18,8 +18,11 @@ use nix::{
 };
 use serde::de::IgnoredAny;
 
-use super::{LONGEST_LINE, directory::Directory, format};
-use crate::failure::{Failure, Kind, of_file};
+use super::{
+    directory::Directory,
+    format::{self, LONGEST_LINE},
+};
+use crate::failure::{Failure, FailureKind, of_file};
 use crate::text::shown;
 
 /// A file that readings are appended to, by nobody else meanwhile.
@@ -55,7 +58,8 @@ impl Appender {
         })
     }
 
-    /// Appends the line of a reading of this time. What of it was written when this fails is a torn line: the next one begins
+    /// Appends the line of a reading of this time. What of it was written when this fails is a torn line: the next
+    /// one begins
     /// behind its end.
     pub(crate) fn append(&mut self, line: &str, time: Timestamp) -> Result<()> {
         // Somebody may have moved the file (logrotate).
@@ -152,7 +156,7 @@ impl Place {
         name
     }
 
-    /// Is the file still the one of that name?
+    /// Returns true if the file is still the one of that name.
     fn is_at(&self, file: &File) -> Result<bool> {
         let here = file.metadata()?;
         let there = self.directory.stat(&self.name)?;
@@ -163,14 +167,18 @@ impl Place {
     /// there.
     fn open_itself(&self, name: &OsStr, flags: OFlag) -> Result<File> {
         let path = &self.path_of(name);
-        let file = self.directory.open(name, flags).map_err(|error| match error {
-            Errno::ELOOP => refuse(
-                path,
-                "is a symbolic link, which may lead anywhere\n  next: name the file that it leads to",
-            ),
-            _ if self.directory.is_irregular(name) => irregular(path),
-            error => of_file(&format!("cannot open {}", shown(path)), &error.into()),
-        })?;
+        let file = self
+            .directory
+            .open(name, flags)
+            .map_err(|error| match error {
+                Errno::ELOOP => refuse(
+                    path,
+                    "is a symbolic link, which may lead anywhere",
+                    "name the file that it leads to",
+                ),
+                _ if self.directory.is_irregular(name) => irregular(path),
+                error => of_file(&format!("cannot open {}", shown(path)), &error.into()),
+            })?;
         let data = file
             .metadata()
             .with_context(|| format!("cannot look at {}", shown(path)))?;
@@ -178,11 +186,11 @@ impl Place {
             return Err(irregular(path));
         }
         if data.uid() != geteuid().as_raw() {
-            let why = format!(
-                "belongs to user {}\n  next: name another file, or run it as that user",
-                data.uid()
-            );
-            return Err(refuse(path, &why));
+            return Err(refuse(
+                path,
+                &format!("belongs to user {}", data.uid()),
+                "name another file, or run it as that user",
+            ));
         }
         Ok(file)
     }
@@ -201,14 +209,11 @@ fn open(path: &Path) -> Result<(Place, Flock<File>, Option<Timestamp>)> {
         let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT;
         let file = place.open_itself(&place.name, flags)?;
         let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-            Failure::error(
-                Kind::Busy,
-                format!(
-                    "somebody else records to {0}\n  next: end the other mptcp-user record, or name \
-                     another file",
-                    shown(path)
-                ),
+            Failure::new(
+                FailureKind::Busy,
+                format!("somebody else records to {0}", shown(path)),
             )
+            .next("end the other mptcp-user record, or name another file")
         })?;
         // Else somebody else has just rotated it.
         if !place.is_at(&file)? {
@@ -219,17 +224,21 @@ fn open(path: &Path) -> Result<(Place, Flock<File>, Option<Timestamp>)> {
     }
 }
 
-fn refuse(path: &Path, why: &str) -> anyhow::Error {
-    Failure::error(
-        Kind::Failed,
-        format!("cannot record to {}: it {why}", shown(path)),
+fn refuse(path: &Path, why: &str, next: &str) -> anyhow::Error {
+    Failure::new(
+        FailureKind::Failed,
+        format!("cannot record to {}", shown(path)),
     )
+    .why(format_args!("it {why}"))
+    .next(next)
+    .into()
 }
 
 fn irregular(path: &Path) -> anyhow::Error {
     refuse(
         path,
-        "is no regular file\n  next: name a file, or - for standard output",
+        "is no regular file",
+        "name a file, or - for standard output",
     )
 }
 
@@ -243,14 +252,15 @@ const START: &[u8] = b"{\"log_version\":";
 fn recognise(path: &Path, file: &File) -> Result<Option<Timestamp>> {
     let what = || format!("cannot append to {}", shown(path));
     let data = file.metadata().with_context(what)?;
-    let other = || refuse(path, "has something else in it\n  next: name another file");
+    let other = || refuse(path, "has something else in it", "name another file");
     if data.len() == 0 {
         // An empty file of another name is somebody else's as well.
         return match data.nlink() {
             ..=1 => Ok(None),
             _ => Err(refuse(
                 path,
-                "has other names, and is empty\n  next: name another file",
+                "has other names, and is empty",
+                "name another file",
             )),
         };
     }
@@ -273,7 +283,7 @@ fn recognise(path: &Path, file: &File) -> Result<Option<Timestamp>> {
     began(file).with_context(what)
 }
 
-/// Does it end in the middle of a line?
+/// Returns true if a file ends in the middle of a line.
 fn is_torn(file: &File) -> io::Result<bool> {
     let mut last = *b"\n";
     if let Some(at) = file.metadata()?.len().checked_sub(1) {

@@ -6,11 +6,16 @@ use anyhow::Result;
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, HookCounts, Role, bounded_sum};
 
-use super::MOST_NAMES;
 use crate::{
-    failure::{Failure, Kind},
-    source::{Reading, Recent, since},
+    failure::{Failure, FailureKind},
+    snapshot::{
+        reading::Reading,
+        statistics::{Recent, since},
+    },
 };
+
+/// All readings of a log together have no more interfaces: names that come and go.
+const MOST_NAMES: usize = 1 << 12;
 
 /// What was counted in a time.
 #[derive(Debug, Default)]
@@ -82,13 +87,12 @@ impl Counted {
             self.last_hooks = Some((reading.time, hooks.counts));
         }
         if self.last.len() > MOST_NAMES {
-            return Err(Failure::error(
-                Kind::Failed,
-                format!(
-                    "there are more than {MOST_NAMES} interfaces up to here\n  next: some of them, with \
-                     -i, or some of the lines"
-                ),
-            ));
+            return Err(Failure::new(
+                FailureKind::Failed,
+                format!("there are more than {MOST_NAMES} interfaces up to here"),
+            )
+            .next("some of them, with -i, or some of the lines")
+            .into());
         }
         Ok(())
     }

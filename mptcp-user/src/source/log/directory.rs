@@ -18,7 +18,7 @@ use nix::{
 };
 
 use crate::{
-    failure::{Failure, Kind, of_file},
+    failure::{Failure, FailureKind, of_file},
     text::shown,
 };
 
@@ -72,15 +72,16 @@ impl Directory {
             }
             let owner = data.st_uid;
             if owner != 0 && owner != geteuid().as_raw() {
-                return Err(Failure::error(
-                    Kind::Failed,
-                    format!(
-                        "cannot record to {}: {} on its way is a symbolic link of user {owner}, which may lead \
-                         anywhere\n  next: name the directory that it leads to",
-                        shown(file),
-                        shown(&name)
-                    ),
-                ));
+                return Err(Failure::new(
+                    FailureKind::Failed,
+                    format!("cannot record to {}", shown(file)),
+                )
+                .why(format_args!(
+                    "{} on its way is a symbolic link of user {owner}, which may lead anywhere",
+                    shown(&name)
+                ))
+                .next("name the directory that it leads to")
+                .into());
             }
             let target = readlinkat(&next, "").map_err(failed)?;
             push(&mut left, Path::new(&target));

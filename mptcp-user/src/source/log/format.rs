@@ -9,16 +9,20 @@ use mptcp_common::counter::{Counters, Events, Gauges, KernelHook, Leaves, Protoc
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{LONGEST_LINE, MOST_INTERFACES};
 use crate::{
-    failure::{Failure, Kind},
-    render::{
-        json::{Field, named},
-        table::role_name,
-    },
-    source::{Hooks, Interface, Reading},
+    failure::{FailureKind, Notice},
+    schema::{Field, named, role_name},
+    snapshot::reading::{Hooks, InterfaceReading, Reading},
     text::visible,
 };
+
+/// A line has fewer bytes, its end included: the counters of an interface take 10 KB at most, and mostly
+/// 1 KB.
+pub(super) const LONGEST_LINE: u64 = 4 << 20;
+
+/// A reading has no more interfaces. As many probes take a gigabyte of the kernel's memory with a hundred
+/// CPUs, and a tenth of that here.
+const MOST_INTERFACES: usize = 1 << 10;
 
 /// Readers know all versions up to this one.
 const VERSION: u64 = 1;
@@ -34,27 +38,33 @@ type Object<'a> = BTreeMap<String, &'a RawValue>;
 /// # Errors
 /// If a reader would refuse it: it is too long, or has too many interfaces or too large counts.
 pub fn line(reading: &Reading) -> Result<String> {
-    let refuse = |why: String| Err(Failure::error(Kind::Failed, why));
+    let refuse = |why: Notice| Err(why.into_failure(FailureKind::Failed).into());
     let interfaces = reading.interfaces.len();
     if interfaces > MOST_INTERFACES {
-        return refuse(format!(
-            "a reading of {interfaces} interfaces is none of a log, which has at most {MOST_INTERFACES} in \
-             one\n  next: a log for some of them, with -i"
-        ));
+        return refuse(
+            Notice::new(format!(
+                "a reading of {interfaces} interfaces is none of a log, which has at most \
+                    {MOST_INTERFACES} in one"
+            ))
+            .next("a log for some of them, with -i"),
+        );
     }
     let mut counters = reading.interfaces.iter().map(|one| &one.counters);
     if counters.any(|counters| words(counters).iter().any(|count| *count > LARGEST)) {
-        return refuse(format!(
-            "a count is larger than a log holds, {LARGEST}\n  next: detach and attach, to count from zero"
-        ));
+        return refuse(
+            Notice::new(format!("a count is larger than a log holds, {LARGEST}"))
+                .next("detach and attach, to count from zero"),
+        );
     }
     let line = written(reading);
     let length = line.len() as u64;
     if length >= LONGEST_LINE {
-        return refuse(format!(
-            "a reading takes {length} bytes, and a line of a log has less than {LONGEST_LINE}\n  next: a log \
-             for some of the interfaces, with -i"
-        ));
+        return refuse(
+            Notice::new(format!(
+                "a reading takes {length} bytes, and a line of a log has less than {LONGEST_LINE}"
+            ))
+            .next("a log for some of the interfaces, with -i"),
+        );
     }
     Ok(line)
 }
@@ -76,7 +86,7 @@ fn written(reading: &Reading) -> String {
 /// # Errors
 /// If it is one of a newer version, or has too many interfaces.
 pub(super) fn parse(line: &[u8]) -> Result<Option<Reading>> {
-    let refuse = |why: String| Err(Failure::error(Kind::Failed, why));
+    let refuse = |why: Notice| Err(why.into_failure(FailureKind::Failed).into());
     let Ok(object) = serde_json::from_slice::<Object<'_>>(line) else {
         return Ok(None);
     };
@@ -84,19 +94,23 @@ pub(super) fn parse(line: &[u8]) -> Result<Option<Reading>> {
         return Ok(None);
     };
     if version > VERSION {
-        return refuse(format!(
-            "a line is of log version {version}, and this program reads versions up to {VERSION}\n  \
-             next: read it with the mptcp-user that wrote it, or a later one"
-        ));
+        return refuse(
+            Notice::new(format!(
+                "a line is of log version {version}, and this program reads \
+                     versions up to {VERSION}"
+            ))
+            .next("read it with the mptcp-user that wrote it, or a later one"),
+        );
     }
     let reading = parse_reading(&object);
     if reading
         .as_ref()
         .is_some_and(|reading| reading.interfaces.len() > MOST_INTERFACES)
     {
-        return refuse(format!(
-            "a reading has more than {MOST_INTERFACES} interfaces, which mptcp-user record does not write"
-        ));
+        return refuse(Notice::new(format!(
+            "a reading has more than {MOST_INTERFACES} interfaces, which mptcp-user \
+                    record does not write"
+        )));
     }
     Ok(reading)
 }
@@ -126,7 +140,7 @@ fn parse_reading(object: &Object<'_>) -> Option<Reading> {
     })
 }
 
-fn interface(interface: &Interface) -> Value {
+fn interface(interface: &InterfaceReading) -> Value {
     let cleared = |cleared: &Option<(Timestamp, Counters)>| {
         cleared.as_ref().map(
             |(time, baseline)| json!({ "time": time.to_string(), "counters": counters(baseline) }),
@@ -145,7 +159,7 @@ fn interface(interface: &Interface) -> Value {
     })
 }
 
-fn parse_interface(object: &Object<'_>) -> Option<Interface> {
+fn parse_interface(object: &Object<'_>) -> Option<InterfaceReading> {
     let cleared = |name: &str| {
         let cleared = get(object, name)?;
         Some((
@@ -153,7 +167,7 @@ fn parse_interface(object: &Object<'_>) -> Option<Interface> {
             parse_counters(&get(&cleared, "counters")?)?,
         ))
     };
-    Some(Interface {
+    Some(InterfaceReading {
         name: get(object, "name")?,
         since: get(object, "since")?,
         attached_mid_traffic: get(object, "attached_mid_traffic")?,
@@ -331,7 +345,7 @@ mod tests {
         Reading {
             time: Timestamp::UNIX_EPOCH,
             role: Role::Middlebox,
-            interfaces: vec![Interface {
+            interfaces: vec![InterfaceReading {
                 name: "a \"name\"\n".to_owned(),
                 since: Timestamp::UNIX_EPOCH,
                 attached_mid_traffic: true,

@@ -11,10 +11,11 @@ use super::{
     counted::{Taken, add_hooks},
 };
 use crate::{
-    failure::{Failure, Kind},
-    source::{
-        Reading, Recent, Statistics,
+    failure::{Failure, FailureKind},
+    snapshot::{
         history::{History, POINTS, Point, Series, Traffic},
+        reading::Reading,
+        statistics::{Recent, Statistics},
     },
 };
 
@@ -32,14 +33,16 @@ impl Log {
         let (mut stride, mut partial) = (1, 0);
         while let Some(reading) = self.next()? {
             if reading.role != last.role {
-                return Err(Failure::error(
-                    Kind::Failed,
+                return Err(Failure::new(
+                    FailureKind::Failed,
                     format!(
-                        "cannot report on {}: from {} on it is of another role, and the two cannot be \
-                         added\n  next: one of them, with --since or --until",
+                        "cannot report on {}: from {} on it is of another role, and \
+                     the two cannot be added",
                         self.name, reading.time
                     ),
-                ));
+                )
+                .next("one of them, with --since or --until")
+                .into());
             }
             last = reading;
             partial += 1;

@@ -10,43 +10,19 @@ use std::io::{BufRead as _, BufReader, Read};
 
 use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
-use jiff::Timestamp;
-use serde_json::Value;
 
 pub(crate) use self::append::Appender;
 use self::counted::{Counted, Taken};
+use self::format::LONGEST_LINE;
 pub use self::format::line;
-pub use super::reading::{Hooks, Interface, Reading};
-use super::{
-    Origin, Statistics,
-    file::{File, conclude},
-};
+use super::file::{File, conclude};
 use crate::{
-    failure::{Failure, Kind},
-    render::{json, report},
+    failure::{Failure, FailureKind},
+    snapshot::{
+        reading::{Range, Reading},
+        statistics::{Origin, Statistics},
+    },
 };
-
-/// A line has fewer bytes, its end included: the counters of an interface take 10 KB at most, and mostly
-/// 1 KB.
-const LONGEST_LINE: u64 = 4 << 20;
-
-/// A reading has no more interfaces. As many probes take a gigabyte of the kernel's memory with a hundred
-/// CPUs, and a tenth of that here.
-const MOST_INTERFACES: usize = 1 << 10;
-
-/// All readings of a log together have no more interfaces: names that come and go.
-const MOST_NAMES: usize = 1 << 12;
-
-/// The readings that are wanted.
-#[derive(Clone, Debug, Default)]
-pub struct Range {
-    /// Not those before this.
-    pub since: Option<Timestamp>,
-    /// Not those after this.
-    pub until: Option<Timestamp>,
-    /// Only of interfaces of these names, if there are any.
-    pub interfaces: Vec<String>,
-}
 
 /// What a test wants to know of a log that was read.
 #[derive(Debug, PartialEq)]
@@ -80,34 +56,6 @@ pub fn read(bytes: impl Read + 'static, range: Range) -> Result<Contents> {
     })
 }
 
-/// What is displayed of each reading of a log from anywhere, in JSON: for tests.
-///
-/// # Errors
-/// If it is no log.
-pub fn displays(bytes: impl Read + 'static) -> Result<Vec<Value>> {
-    let mut log = Log::of(bytes, Range::default())?;
-    let mut displays = Vec::new();
-    while let Ok(Some(reading)) = log.next() {
-        let taken = log.take();
-        displays.push(json::statistics(&log.statistics(&reading, taken)));
-    }
-    Ok(displays)
-}
-
-/// The page of a log from anywhere: for tests.
-///
-/// # Errors
-/// If there is none.
-pub fn page(bytes: impl Read + 'static) -> Result<String> {
-    let mut log = Log::of(bytes, Range::default())?;
-    let (statistics, history) = log.history()?;
-    report::page(&report::Report {
-        statistics: &statistics,
-        history: Some(&history),
-        remarks: &log.remarks(),
-    })
-}
-
 /// A log that is being read.
 pub(crate) struct Log {
     name: String,
@@ -121,7 +69,7 @@ pub(crate) struct Log {
     skipped: u64,
     /// The number of the first of them.
     first_skipped: u64,
-    /// Does the last line end before its end?
+    /// True if the last line ends before its end.
     is_torn: bool,
     /// Why it could not be read to its end.
     broken: Option<String>,
@@ -146,7 +94,8 @@ impl Log {
         }
     }
 
-    fn of(bytes: impl Read + 'static, range: Range) -> Result<Self> {
+    /// Reads a log from anywhere.
+    pub(crate) fn of(bytes: impl Read + 'static, range: Range) -> Result<Self> {
         let file = File::of("log", bytes, ProgressBar::hidden())?;
         ensure!(file.is_log, "it is no log");
         Ok(Self::new(file, range))
@@ -196,14 +145,17 @@ impl Log {
 
     /// An error that says that none of its readings is wanted, or that it has none.
     pub(crate) fn nothing(&self) -> anyhow::Error {
-        let reason = match (&self.broken, self.readings) {
-            (Some(broken), _) => broken.clone(),
-            (None, 0) => "it is no capture, and holds no readings of mptcp-user record".to_owned(),
-            (None, _) => "it holds no readings of that time and interface\n  next: leave out \
-                          --since, --until and -i to see those that it has"
-                .to_owned(),
-        };
-        Failure::error(Kind::Failed, format!("cannot read {}: {reason}", self.name))
+        let failure = Failure::new(FailureKind::Failed, format!("cannot read {}", self.name));
+        match (&self.broken, self.readings) {
+            (Some(broken), _) => failure.why(broken),
+            (None, 0) => {
+                failure.why("it is no capture, and holds no readings of mptcp-user record")
+            }
+            (None, _) => failure
+                .why("it holds no readings of that time and interface")
+                .next("leave out --since, --until and -i to see those that it has"),
+        }
+        .into()
     }
 
     /// What its reader should know, in sentences.

@@ -2,43 +2,46 @@
 
 use anyhow::Result;
 use bytemuck::{Pod, Zeroable as _};
-use mptcp_common::state;
 use mptcp_common::{
-    counter::{Counters, HookCounts, KernelHook, Report, bounded_sum},
-    state::{HalfOpen, Limits, RangeChunk, Session, Subflow},
+    counter::{Counters, Gauges, HookCounts, KernelHook, Report, bounded_sum},
+    state::{self, HalfOpen, Limits, RangeChunk, Session, Subflow},
     table::{self, Atomics, Entry, Table, WAYS},
 };
 
-use super::{
-    layout::{Meta, Reading as Remembered},
-    memory::{Slot, of_words},
-    nanoseconds,
-    seed::Seeded,
-    tables::{Agreement, MAPS},
-    timestamp,
-};
 use crate::{
+    capacity::Capacity,
+    clock::{nanoseconds, timestamp},
     offline::Owned,
+    probe::{
+        layout::{Meta, StoredReading},
+        mmap::{Slot, of_words},
+        settings::ChosenLimits,
+        shared_config::{Adopted, MAPS, SharedConfig},
+    },
     render::{
-        events::Event,
+        events::TimedEvent,
         json, report,
         sessions::{Document, table},
         table::{Style, statistics},
     },
-    source::{
-        Census, Hooks, Interface, Order, Origin, Reading, Recent, Selection, State, log_line,
-        select,
+    snapshot::{
+        census::Census,
+        reading::{Hooks, InterfaceReading, Reading},
+        select::{Order, Selection, select},
+        session::SessionState,
+        statistics::{Origin, Recent},
     },
+    source::log_line,
     text::visible,
 };
 
 /// Entries of each table here.
 const ENTRIES: u32 = 16;
 
-/// Bytes that contents are taken from, one after the other; zeros behind their end.
-struct Bytes<'a>(&'a [u8]);
+/// ByteSource that contents are taken from, one after the other; zeros behind their end.
+struct ByteSource<'a>(&'a [u8]);
 
-impl Bytes<'_> {
+impl ByteSource<'_> {
     fn take<T: Pod>(&mut self) -> T {
         let mut value = T::zeroed();
         let bytes = bytemuck::bytes_of_mut(&mut value);
@@ -72,10 +75,10 @@ pub fn contents() -> Vec<u8> {
         ..Meta::zeroed()
     };
     meta.set_name("eth0");
-    let sizes = crate::offline::Sizes::default();
+    let capacity = Capacity::default();
     let mut bytes = bytemuck::bytes_of(&meta).to_vec();
-    if let Ok(agreement) = Agreement::new(sizes, super::Policy::default()) {
-        bytes.extend(bytemuck::bytes_of(&agreement));
+    if let Ok(config) = SharedConfig::new(capacity, ChosenLimits::default()) {
+        bytes.extend(bytemuck::bytes_of(&config));
     }
     bytes
 }
@@ -86,29 +89,26 @@ pub fn contents() -> Vec<u8> {
 /// # Errors
 /// Where a command ends in words.
 pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
-    let mut bytes = Bytes(bytes);
+    let mut bytes = ByteSource(bytes);
     let mut texts = Vec::new();
-    let (meta, mut agreement) = (bytes.take::<Meta>(), bytes.take::<Agreement>());
-    let is_taken = meta.check(1).is_ok() && agreement.check().is_ok();
-    let limits = match agreement.check() {
+    let (meta, mut config) = (bytes.take::<Meta>(), bytes.take::<SharedConfig>());
+    let is_taken = meta.check(1).is_ok() && config.check().is_ok();
+    let limits = match config.check() {
         Ok(()) => {
-            agreement.add(Seeded {
+            config.add(Adopted {
                 sessions: u32::MAX,
                 subflows: 1,
             });
-            let shapes: Vec<_> = MAPS
-                .iter()
-                .map(|(name, ..)| agreement.shape(name))
-                .collect();
+            let shapes: Vec<_> = MAPS.iter().map(|(name, ..)| config.shape(name)).collect();
             texts.push(format!(
                 "{:?} {:?} {} {} {:?}",
-                agreement.constants().buckets,
-                agreement.sizes(),
-                agreement.memory(),
-                agreement.chunks(),
+                config.constants().buckets,
+                config.capacity(),
+                config.memory(),
+                config.chunks(),
                 shapes
             ));
-            agreement.limits
+            config.limits
         }
         Err(error) => {
             texts.push(format!("{error:#}"));
@@ -121,21 +121,7 @@ pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
     let subflows: Owned<Subflow<Atomics>> = bytes.table();
     let handshakes: Owned<HalfOpen<Atomics>> = bytes.table();
     let chunks: Owned<RangeChunk<Atomics>> = bytes.table();
-    let mut census = Census::new(limits, now, sessions.buckets() * WAYS);
-    table::entries(&sessions).for_each(|(slot, entry)| census.session(slot, entry));
-    table::entries(&subflows).for_each(|(_, entry)| census.subflow(entry));
-    for (_, entry) in table::entries(&handshakes) {
-        if let Some([slot, generation]) = census.joins(entry)
-            && let Some(session) = sessions.slot(slot)
-        {
-            census.join(generation, session);
-        }
-    }
-    for (_, chunk) in table::entries(&chunks) {
-        let session = sessions.slot(chunk.session_slot());
-        state::is_chunk_free(chunk, session, &limits, now);
-    }
-    let gauges = census.gauges();
+    let gauges = gauges(&sessions, &subflows, &handshakes, &chunks, &limits, now);
     for order in [
         Order::Oldest,
         Order::LeastIdle,
@@ -145,7 +131,7 @@ pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
         let selection = Selection {
             address: None,
             port: None,
-            state: (order == Order::MostBytes).then_some(State::Established),
+            state: (order == Order::MostBytes).then_some(SessionState::Established),
             order,
             limit: (order == Order::LeastIdle).then_some(3),
         };
@@ -164,7 +150,7 @@ pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
         let event = Report::of(report);
         let event = event
             .as_ref()
-            .and_then(|report| Event::of(report, now, reading.time));
+            .and_then(|report| TimedEvent::of(report, now, reading.time));
         texts.extend(event.map(|event| format!("{}{}", event.text(), event.json())));
     }
     let reading = Reading {
@@ -181,8 +167,34 @@ pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
     ))
 }
 
+/// What exists by these tables. Chunks of ranges are looked at, too.
+fn gauges(
+    sessions: &Owned<Session<Atomics>>,
+    subflows: &Owned<Subflow<Atomics>>,
+    handshakes: &Owned<HalfOpen<Atomics>>,
+    chunks: &Owned<RangeChunk<Atomics>>,
+    limits: &Limits,
+    now: u64,
+) -> Gauges {
+    let mut census = Census::new(*limits, now, sessions.buckets() * WAYS);
+    table::entries(sessions).for_each(|(slot, entry)| census.session(slot, entry));
+    table::entries(subflows).for_each(|(_, entry)| census.subflow(entry));
+    for (_, entry) in table::entries(handshakes) {
+        if let Some([slot, generation]) = census.joins(entry)
+            && let Some(session) = sessions.slot(slot)
+        {
+            census.join(generation, session);
+        }
+    }
+    for (_, chunk) in table::entries(chunks) {
+        let session = sessions.slot(chunk.session_slot());
+        state::is_chunk_free(chunk, session, limits, now);
+    }
+    census.gauges()
+}
+
 /// What `stat` and `record` read.
-fn reading(bytes: &mut Bytes<'_>, meta: &Meta) -> Reading {
+fn reading(bytes: &mut ByteSource<'_>, meta: &Meta) -> Reading {
     let mut counters = Counters::default();
     let mut is_settled = true;
     for _ in 0..2 {
@@ -191,7 +203,7 @@ fn reading(bytes: &mut Bytes<'_>, meta: &Meta) -> Reading {
         counters.add(&cpu);
     }
     let mut remembered = || {
-        let reading: Remembered = bytes.take();
+        let reading: StoredReading = bytes.take();
         (reading.time != 0).then(|| (timestamp(reading.time), reading.counters))
     };
     let [rows, extras] = [remembered(), remembered()];
@@ -200,7 +212,7 @@ fn reading(bytes: &mut Bytes<'_>, meta: &Meta) -> Reading {
         // What is remembered is written again.
         time: timestamp(nanoseconds(timestamp(bytes.take()))),
         role: meta.role(),
-        interfaces: vec![Interface {
+        interfaces: vec![InterfaceReading {
             name: meta.name(),
             since: timestamp(meta.since),
             attached_mid_traffic: meta.attached_mid_traffic != 0,
@@ -242,7 +254,7 @@ fn statistics_of(reading: &Reading, is_whole: bool) -> Result<Vec<String>> {
         json::statistics(&shown).to_string(),
         // A count may be larger than a log holds, which is said.
         log_line(reading).unwrap_or_else(|error| error.to_string()),
-        report::page(&report::Report {
+        report::page(&report::Page {
             statistics: &shown,
             history: None,
             remarks: &[],

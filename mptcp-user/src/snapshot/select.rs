@@ -16,8 +16,8 @@ use mptcp_common::{
     table::{self, Memory, Table, Word as _},
 };
 
-use super::sessions::{
-    Session, State, bytes, oldest, session_of, state_of, subflow_ends, subflow_of,
+use super::session::{
+    Session, SessionState, bytes, oldest, session_of, state_of, subflow_ends, subflow_of,
 };
 
 /// What is asked for.
@@ -28,7 +28,7 @@ pub(crate) struct Selection {
     /// Only sessions with a subflow from or to this port.
     pub(crate) port: Option<u16>,
     /// Only sessions in this state.
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<SessionState>,
     /// What comes first.
     pub(crate) order: Order,
     /// At most so many.
@@ -208,7 +208,7 @@ fn choose(
     Ok(ranks)
 }
 
-/// Does this subflow belong to the session of this generation in the slot that it names?
+/// Returns true if this subflow belongs to the session of this generation in the slot that it names.
 fn belongs<M: Memory>(entry: &SubflowEntry<M>, generation: u32) -> bool {
     entry.tag.load() != 0 && entry.generation.load() == generation
 }

@@ -7,114 +7,38 @@ use std::{
 
 use anyhow::Result;
 use mptcp_common::{
-    counter::Role,
     state::{SessionFacts, SubflowFacts},
     track::adopt::{self, Adoption, Present, PresentSubflow},
 };
 
 use super::{
-    Probe,
-    network::{Interface, Network, namespace},
-    pins::Pins,
-    sockets::{self, Sockets, State, flag},
-    tables::{Tables, WholeTables, now},
+    network::{Interface, Network},
+    shared_config::Adopted,
+    sockets::{self, Sockets, TcpState, flag},
+    tables::FullTables,
 };
-use crate::{failure::is_forbidden, source};
-
-/// How many were adopted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seeded {
-    pub(crate) sessions: u32,
-    pub(crate) subflows: u32,
-}
-
-/// Adopts sessions for the pinned probes of this network namespace that are on a host and follow flows.
-/// With `anew`, all tables are emptied before.
-pub(crate) async fn seed_pinned(network: &Network, pins: &Pins, anew: bool) -> Result<Seeded> {
-    let namespace = namespace()?;
-    let (mut probed, mut shared) = (Vec::new(), None);
-    for here in pins
-        .interfaces()?
-        .into_iter()
-        .filter(|here| here.namespace == namespace)
-    {
-        // One that was left half made counts nothing, and is in nobody's way.
-        let probe = match Probe::open(&here) {
-            Err(error) if !is_forbidden(&error) => continue,
-            probe => probe?,
-        };
-        if probe.tables().is_none() {
-            continue;
-        }
-        if probe.role() == Role::Host {
-            probed.push(here.index);
-        }
-        shared = Some(here.shared());
-    }
-    let Some(shared) = shared else {
-        return Ok(Seeded::default());
-    };
-    let Some(mut tables) = Tables::pinned(&shared)? else {
-        return Ok(Seeded::default());
-    };
-    if anew {
-        tables.clear()?;
-    }
-    let seeded = match probed.is_empty() {
-        true => Seeded::default(),
-        false => seed(network, &probed, &tables.whole()?).await?,
-    };
-    tables.note(seeded, &shared)?;
-    Ok(seeded)
-}
-
-/// Frees handshakes that came to nothing, in all network namespaces with probes: what a flood has left, so that packets
-/// of others do not meet it in the filter for good. It is nothing that a reader waits for, or fails for: another one
-/// will.
-pub(crate) fn sweep(pins: &Pins) {
-    each(pins, Tables::sweep);
-}
-
-/// Wipes the keys of sessions whose time is over, in the same way.
-pub(crate) fn wipe_keys(pins: &Pins) {
-    each(pins, |tables| tables.wipe_keys(QUIET));
-}
-
-/// What is over for good has been without packets for so long, in nanoseconds: the same closing may be seen again
-/// before.
-const QUIET: u64 = 30_000_000_000;
-
-/// Does something with the tables of all network namespaces with probes, if nobody else changes what is pinned.
-fn each(pins: &Pins, work: impl Fn(&Tables) -> Result<u32>) {
-    let Some(_lock) = pins.lock_at_once() else {
-        return;
-    };
-    let mut namespaces = HashSet::new();
-    for here in pins.interfaces().unwrap_or_default() {
-        if namespaces.insert(here.namespace)
-            && let Ok(Some(tables)) = Tables::pinned(&here.shared())
-        {
-            let _ = work(&tables);
-        }
-    }
-}
+use crate::{clock::now, snapshot::session::flow};
 
 /// Adopts the sessions whose packets pass the probes on interfaces of these indices, and that are not
 /// known. The programs are attached already, so that none escapes in between.
-pub(crate) async fn seed(
+pub(crate) async fn adopt(
     network: &Network,
     probed: &[u32],
-    tables: &WholeTables,
-) -> Result<Seeded> {
+    tables: &FullTables,
+) -> Result<Adopted> {
     let sockets = Sockets::list().await?;
-    let mut ways = Ways::new(network.interfaces().await?, probed);
-    let mut subflows: HashMap<u32, Vec<&sockets::Subflow>> = HashMap::new();
+    let mut routes = Routes::new(network.interfaces().await?, probed);
+    let mut subflows: HashMap<u32, Vec<&sockets::SubflowSocket>> = HashMap::new();
     for subflow in &sockets.subflows {
-        if is_open(subflow) && ways.pass(network, subflow.ends.map(|end| end.ip())).await? {
+        if is_open(subflow)
+            && routes
+                .pass(network, subflow.ends.map(|end| end.ip()))
+                .await?
+        {
             subflows.entry(subflow.tokens[0]).or_default().push(subflow);
         }
     }
-    let mut seeded = Seeded::default();
+    let mut adopted = Adopted::default();
     let now = now()?;
     for (token, subflows) in &subflows {
         let known = match &sockets.sessions {
@@ -130,54 +54,54 @@ pub(crate) async fn seed(
             .iter()
             .map(|each| of_subflow(each, known))
             .collect();
-        adopt(tables, &session, &subflows, now, &mut seeded);
+        adopt_session(tables, &session, &subflows, now, &mut adopted);
     }
     // Those that wait for a subflow.
     let listed: HashSet<u32> = sockets.subflows.iter().map(|each| each.tokens[0]).collect();
     for known in sockets.sessions.iter().flat_map(HashMap::values) {
-        let waits = matches!(known.state, State::Established | State::CloseWait);
+        let waits = matches!(known.state, TcpState::Established | TcpState::CloseWait);
         if waits
             && !known.is_fallback
             && !listed.contains(&known.token)
-            && ways.pass(network, known.ends.map(|end| end.ip())).await?
+            && routes.pass(network, known.ends.map(|end| end.ip())).await?
         {
             let session = of_session(known.token, Some(known), &[]);
-            adopt(tables, &session, &[], now, &mut seeded);
+            adopt_session(tables, &session, &[], now, &mut adopted);
         }
     }
-    Ok(seeded)
+    Ok(adopted)
 }
 
-fn adopt(
-    tables: &WholeTables,
+fn adopt_session(
+    tables: &FullTables,
     session: &Present,
     subflows: &[PresentSubflow],
     now: u64,
-    seeded: &mut Seeded,
+    adopted: &mut Adopted,
 ) {
     let (adoption, place) = adopt::session(tables, session, subflows, now);
-    seeded.sessions += u32::from(adoption == Adoption::Adopted);
+    adopted.sessions += u32::from(adoption == Adoption::Adopted);
     let Some(place) = place else {
         return;
     };
     for subflow in subflows {
         let adoption = adopt::subflow(tables, place, subflow, now);
-        seeded.subflows += u32::from(adoption == Adoption::Adopted);
+        adopted.subflows += u32::from(adoption == Adoption::Adopted);
     }
 }
 
-/// Is it not over but for an acknowledgment of a FIN, whose number nobody tells?
-fn is_open(subflow: &sockets::Subflow) -> bool {
+/// Returns true if a subflow is not over but for an acknowledgment of a FIN, whose number nobody tells.
+fn is_open(subflow: &sockets::SubflowSocket) -> bool {
     matches!(
         subflow.state,
-        State::Established | State::FinWait2 | State::CloseWait
+        TcpState::Established | TcpState::FinWait2 | TcpState::CloseWait
     )
 }
 
 fn of_session(
     token: u32,
-    known: Option<&sockets::Session>,
-    subflows: &[&sockets::Subflow],
+    known: Option<&sockets::SessionSocket>,
+    subflows: &[&sockets::SubflowSocket],
 ) -> Present {
     let has = |flags: u32| subflows.iter().any(|subflow| subflow.flags & flags != 0);
     let mut flags = 0;
@@ -215,16 +139,19 @@ fn of_session(
     present.fins = [known.write_next, known.receive_next];
     const ACKED: u32 = SessionFacts::FIN | SessionFacts::FIN_ACKED;
     present.facts = match known.state {
-        State::Established => [0, 0],
-        State::FinWait1 => [SessionFacts::FIN, 0],
-        State::FinWait2 => [ACKED, 0],
-        State::CloseWait => [0, ACKED],
-        State::Closing => [SessionFacts::FIN, ACKED],
+        TcpState::Established => [0, 0],
+        TcpState::FinWait1 => [SessionFacts::FIN, 0],
+        TcpState::FinWait2 => [ACKED, 0],
+        TcpState::CloseWait => [0, ACKED],
+        TcpState::Closing => [SessionFacts::FIN, ACKED],
     };
     present
 }
 
-fn of_subflow(socket: &sockets::Subflow, known: Option<&sockets::Session>) -> PresentSubflow {
+fn of_subflow(
+    socket: &sockets::SubflowSocket,
+    known: Option<&sockets::SessionSocket>,
+) -> PresentSubflow {
     let has = |flag: u32, fact: u32| if socket.flags & flag != 0 { fact } else { 0 };
     const FIN: u32 = SubflowFacts::FIN | SubflowFacts::FIN_ACKED;
     // What this host sends and what it gets has been going on for some time.
@@ -236,8 +163,8 @@ fn of_subflow(socket: &sockets::Subflow, known: Option<&sockets::Session>) -> Pr
     facts[1] |= has(flag::BACKUP_REMOTE, SubflowFacts::BACKUP);
     facts[1] |= has(flag::FULLY_ESTABLISHED, SubflowFacts::CONFIRMED);
     match socket.state {
-        State::FinWait2 => facts[0] |= FIN,
-        State::CloseWait => facts[1] |= FIN,
+        TcpState::FinWait2 => facts[0] |= FIN,
+        TcpState::CloseWait => facts[1] |= FIN,
         _ => {}
     }
     if known.is_none() {
@@ -245,7 +172,7 @@ fn of_subflow(socket: &sockets::Subflow, known: Option<&sockets::Session>) -> Pr
         facts = facts.map(|facts| facts | SubflowFacts::CHECKSUM_ODD);
     }
     PresentSubflow {
-        flow: source::flow(socket.ends[0], socket.ends[1]),
+        flow: flow(socket.ends[0], socket.ends[1]),
         ids: socket.ids,
         is_join: socket.flags & flag::CAPABLE_REMOTE == 0,
         facts,
@@ -254,13 +181,13 @@ fn of_subflow(socket: &sockets::Subflow, known: Option<&sockets::Session>) -> Pr
 }
 
 /// Which way packets leave, by the kernel's routes.
-struct Ways {
+struct Routes {
     /// Interfaces whose frames are probed.
     probed: HashSet<u32>,
     asked: HashMap<[IpAddr; 2], bool>,
 }
 
-impl Ways {
+impl Routes {
     fn new(interfaces: Vec<Interface>, probed: &[u32]) -> Self {
         let mut all: HashSet<u32> = probed.iter().copied().collect();
         // What lies above a probed interface, and above that.
@@ -284,7 +211,7 @@ impl Ways {
         }
     }
 
-    /// Do packets from here to there pass a probe?
+    /// Returns true if packets from here to there pass a probe.
     async fn pass(&mut self, network: &Network, ends: [IpAddr; 2]) -> Result<bool> {
         if let Some(known) = self.asked.get(&ends) {
             return Ok(*known);

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, Gauges, HookCounts, Role};
 
-use super::{Origin, Recent, Statistics, since};
+use super::statistics::{Origin, Recent, Statistics, since};
 
 /// Probes of one role, read together.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,7 +13,7 @@ pub struct Reading {
     /// Of all of them.
     pub role: Role,
     /// The probes.
-    pub interfaces: Vec<Interface>,
+    pub interfaces: Vec<InterfaceReading>,
     /// What exists; `None` where flows are not followed.
     pub gauges: Option<Gauges>,
     /// `None` where no function of the kernel is hooked.
@@ -22,24 +22,24 @@ pub struct Reading {
 
 /// The probe on an interface.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Interface {
+pub struct InterfaceReading {
     /// Of the interface.
     pub name: String,
     /// When its counting began, which tells it from another probe on the interface.
     pub since: Timestamp,
-    /// Were there sessions before it?
+    /// True if there were sessions before it.
     pub attached_mid_traffic: bool,
-    /// Were packets being counted meanwhile?
+    /// True if packets were being counted meanwhile.
     pub in_flight: bool,
-    /// Is it known at which receive queue each packet came in?
+    /// True if it is known at which receive queue each packet came in.
     pub has_queues: bool,
-    /// Are DSS checksums verified?
+    /// True if DSS checksums are verified.
     pub verifies_checksums: bool,
     /// What it counted since it began.
     pub counters: Counters,
     /// The part of it that `-clearstats` took off the table's rows, and when.
     pub cleared_rows: Option<(Timestamp, Counters)>,
-    /// The same of the further numbers.
+    /// The part of it that `-clearstats full` took off the further numbers, and when.
     pub cleared_extras: Option<(Timestamp, Counters)>,
 }
 
@@ -78,7 +78,7 @@ impl Reading {
             recent_hooks,
         };
         for interface in &self.interfaces {
-            let Interface { counters, .. } = interface;
+            let InterfaceReading { counters, .. } = interface;
             let (began, rows) = match &interface.cleared_rows {
                 Some((time, baseline)) => (*time, counters.since(baseline)),
                 None => (interface.since, *counters),
@@ -105,4 +105,15 @@ impl Reading {
         }
         statistics
     }
+}
+
+/// The readings that are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Range {
+    /// Not those before this.
+    pub since: Option<Timestamp>,
+    /// Not those after this.
+    pub until: Option<Timestamp>,
+    /// Only of interfaces of these names, if there are any.
+    pub interfaces: Vec<String>,
 }

@@ -6,11 +6,10 @@ use std::{
     time::Duration,
 };
 
-use mptcp_common::state;
 use mptcp_common::{
     packet::FlowKey,
     state::{
-        Limits, Session as SessionEntry, SessionFacts, Subflow as SubflowEntry, SubflowFacts,
+        self, Limits, Session as SessionEntry, SessionFacts, Subflow as SubflowEntry, SubflowFacts,
         SubflowSide,
     },
     table::{Memory, Word as _},
@@ -24,12 +23,12 @@ pub(crate) struct Session {
     /// Protocol version.
     pub(crate) version: u32,
     /// What it does.
-    pub(crate) state: State,
-    /// On a host: is this the listener's? `None` if nobody says.
+    pub(crate) state: SessionState,
+    /// On a host, true if it is the listener's; `None` if nobody says.
     pub(crate) is_listener: Option<bool>,
-    /// Are DSS checksums in use?
+    /// True if DSS checksums are in use.
     pub(crate) checksum: bool,
-    /// Were ranges of its data forgotten, for lack of room?
+    /// True if ranges of its data were forgotten, for lack of room.
     pub(crate) is_lossy: bool,
     /// Since when; `None` if it was there before the probe.
     pub(crate) age: Option<Duration>,
@@ -41,7 +40,7 @@ pub(crate) struct Session {
 
 /// What a session or subflow does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum State {
+pub(crate) enum SessionState {
     /// Data can flow.
     Established,
     /// One end has sent FIN (of data, in a session).
@@ -54,7 +53,7 @@ pub(crate) enum State {
     Closed,
 }
 
-impl State {
+impl SessionState {
     /// Its name in documents.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -74,12 +73,12 @@ pub(crate) struct Subflow {
     pub(crate) ends: [SocketAddr; 2],
     /// Address identifiers of the sides.
     pub(crate) ids: [u8; 2],
-    /// Does the side ask to use it as a backup only?
+    /// For each side, true if it asks to use the subflow as a backup only.
     pub(crate) backup: [bool; 2],
-    /// Opened by an MP_JOIN?
+    /// True if it was opened by an MP_JOIN.
     pub(crate) is_join: bool,
     /// What it does.
-    pub(crate) state: State,
+    pub(crate) state: SessionState,
     /// Packets that a side sent.
     pub(crate) packets: [u64; 2],
     /// Payload bytes that a side sent, retransmissions included.
@@ -140,16 +139,16 @@ fn since(then: u64, now: u64) -> Duration {
 }
 
 /// What a session that is not over does.
-pub(super) fn state_of<M: Memory>(entry: &SessionEntry<M>) -> State {
+pub(super) fn state_of<M: Memory>(entry: &SessionEntry<M>) -> SessionState {
     let flags = entry.flags.load();
     if flags & SessionFacts::FALLBACK != 0 {
-        State::Fallback
+        SessionState::Fallback
     } else if entry.open.load() == 0 {
-        State::Alone
+        SessionState::Alone
     } else if flags & (SessionFacts::FIN | SessionFacts::FIN << 1) != 0 {
-        State::Closing
+        SessionState::Closing
     } else {
-        State::Established
+        SessionState::Established
     }
 }
 
@@ -179,11 +178,11 @@ pub(super) fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Sessio
 pub(super) fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> Subflow {
     let flags = entry.flags.load();
     let state = if !state::is_subflow_open(entry, limits, now) {
-        State::Closed
+        SessionState::Closed
     } else if flags & (SubflowFacts::FIN | SubflowFacts::FIN << 1) != 0 {
-        State::Closing
+        SessionState::Closing
     } else {
-        State::Established
+        SessionState::Established
     };
     Subflow {
         ends: subflow_ends(entry),

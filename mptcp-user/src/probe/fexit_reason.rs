@@ -11,7 +11,7 @@ use crate::failure::os_error;
 
 /// Why a hook is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub(crate) enum FexitReason {
     /// Nobody tried.
     NotTried,
     /// `--no-hooks`.
@@ -50,9 +50,9 @@ pub(crate) enum Reason {
     Other(Errno),
 }
 
-use Reason::*;
+use FexitReason::*;
 
-impl Reason {
+impl FexitReason {
     /// Those without an error number, by their code.
     const PLAIN: [(i32, Self); 14] = [
         (1, NotAsked),
@@ -234,7 +234,7 @@ pub(super) fn errno_of(error: &anyhow::Error) -> Errno {
 /// What this process may, by what the kernel says of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rights {
-    /// Has it the capabilities for fexit? `None` if that cannot be read.
+    /// True if it has the capabilities for fexit; `None` if that cannot be read.
     is_capable: Option<bool>,
     is_locked_down: bool,
 }
@@ -271,7 +271,10 @@ mod tests {
 
     #[test]
     fn codes_lead_back() {
-        let mut all: Vec<_> = Reason::PLAIN.iter().map(|(_, reason)| *reason).collect();
+        let mut all: Vec<_> = FexitReason::PLAIN
+            .iter()
+            .map(|(_, reason)| *reason)
+            .collect();
         all.extend([
             NotTried,
             TypesUnreadable(Errno::EISDIR),
@@ -279,22 +282,22 @@ mod tests {
             Other(Errno::EBUSY),
         ]);
         for reason in all {
-            assert_eq!(Reason::of_code(reason.code()), reason);
+            assert_eq!(FexitReason::of_code(reason.code()), reason);
             assert!(reason == NotTried || reason.code() != 0, "{reason:?}");
             assert!(!reason.text().is_empty());
         }
         // Of a later version, perhaps.
-        assert_eq!(Reason::of_code(99 << 16 | 22), Other(Errno::EINVAL));
+        assert_eq!(FexitReason::of_code(99 << 16 | 22), Other(Errno::EINVAL));
     }
 
     #[test]
     fn what_was_not_read_is_not_said_to_be_missing() {
-        let of_types = |errno: Errno| Reason::of_types(&io::Error::from(errno));
+        let of_types = |errno: Errno| FexitReason::of_types(&io::Error::from(errno));
         assert_eq!(of_types(Errno::ENOENT), NoTypes);
         assert_eq!(of_types(Errno::EACCES), TypesUnreadable(Errno::EACCES));
         assert_eq!(of_types(Errno::EISDIR), TypesUnreadable(Errno::EISDIR));
-        assert_eq!(Reason::of_missing("inet_create", None), NotInTypes);
-        assert_eq!(Reason::of_missing("inet_create", Some("")), NotInTypes);
+        assert_eq!(FexitReason::of_missing("inet_create", None), NotInTypes);
+        assert_eq!(FexitReason::of_missing("inet_create", Some("")), NotInTypes);
     }
 
     #[test]
@@ -315,7 +318,7 @@ mod tests {
             ("inet6_create", InModule),
             ("mptcp_sk_clone_init", NoFunction),
         ] {
-            assert_eq!(Reason::of_missing(function, Some(symbols)), wanted);
+            assert_eq!(FexitReason::of_missing(function, Some(symbols)), wanted);
         }
     }
 
@@ -328,7 +331,8 @@ mod tests {
             "[none] integrity confidentiality\n",
             "none integrity [confidentiality]\n",
         );
-        let of = |errno, status, lockdown| Reason::of_load(errno, &Rights::of(status, lockdown));
+        let of =
+            |errno, status, lockdown| FexitReason::of_load(errno, &Rights::of(status, lockdown));
         for (errno, status, lockdown, wanted) in [
             (Errno::EPERM, Some(root), Some(open), NotPermitted),
             (Errno::EPERM, Some(both), None, NotPermitted),

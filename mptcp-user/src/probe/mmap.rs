@@ -31,7 +31,7 @@ const SMALLEST: usize = 16 << 10;
 const LARGEST: usize = 1 << 20;
 
 /// The descriptor of an array.
-pub(super) fn descriptor(map: &Map) -> Result<BorrowedFd<'_>> {
+pub(crate) fn descriptor(map: &Map) -> Result<BorrowedFd<'_>> {
     match map {
         Map::Array(map) => Ok(map.fd().as_fd()),
         _ => bail!("a table of the kernel is no array"),
@@ -40,7 +40,7 @@ pub(super) fn descriptor(map: &Map) -> Result<BorrowedFd<'_>> {
 
 /// Part of a map of the kernel, in this process's memory. All of its pages are there from the start, and
 /// count as resident.
-pub(super) struct Mapping<T> {
+pub(crate) struct Mapping<T> {
     memory: NonNull<c_void>,
     /// The part, in bytes of the map.
     bytes: Range<usize>,
@@ -49,13 +49,13 @@ pub(super) struct Mapping<T> {
 
 impl<T: Zeroable> Mapping<T> {
     /// All of an array of this length, to read and to write.
-    pub(super) fn whole(map: &Map, length: u32) -> Result<Self> {
+    pub(crate) fn whole(map: &Map, length: u32) -> Result<Self> {
         let bytes = 0..length as usize * size_of::<T>();
         Self::new(map, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
     }
 
-    /// The same, to read alone.
-    pub(super) fn read(map: &Map, length: u32) -> Result<Self> {
+    /// All of an array of this length, to read alone.
+    pub(crate) fn read(map: &Map, length: u32) -> Result<Self> {
         Self::new(
             map,
             0..length as usize * size_of::<T>(),
@@ -87,7 +87,7 @@ impl<T: Zeroable> Mapping<T> {
     }
 
     /// An element; `None` outside of the mapping.
-    pub(super) fn get(&self, index: u32) -> Option<&T> {
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
         let start = index as usize * size_of::<T>();
         let is_inside = self.bytes.start <= start && start + size_of::<T>() <= self.bytes.end;
         // SAFETY: inside of the mapping, which lives as long as `self`, and aligned, as pages are and
@@ -156,7 +156,7 @@ impl<'a, T: Zeroable> Window<'a, T> {
         })
     }
 
-    /// Does this element follow what was read last?
+    /// Returns true if this element follows what was read last.
     fn is_next(&self, index: u32) -> bool {
         let start = index as usize * size_of::<T>();
         start.abs_diff(self.end) <= self.window
@@ -197,7 +197,7 @@ impl<'a, T: Zeroable> Window<'a, T> {
 }
 
 /// What a slot holds: words, of 4 and 8 bytes.
-pub(super) trait Slot: Zeroable {
+pub(crate) trait Slot: Zeroable {
     /// Plain memory of its size.
     type Words: aya::Pod + bytemuck::Pod;
 }
@@ -219,7 +219,7 @@ impl Slot for RangeChunk<Atomics> {
 }
 
 /// A slot that holds these words.
-pub(super) fn of_words<S: Slot>(words: &S::Words) -> S {
+pub(crate) fn of_words<S: Slot>(words: &S::Words) -> S {
     const { assert!(size_of::<S>() == size_of::<S::Words>()) };
     // SAFETY: as long as S, which is made of atomics, of which any bytes are valid.
     unsafe { mem::transmute_copy(words) }
@@ -256,14 +256,14 @@ impl<'a, S: Slot> Slots<'a, S> {
 }
 
 /// A table of the kernel that is read by windows.
-pub(super) struct Windows<'a, S: Slot> {
+pub(crate) struct MapWindow<'a, S: Slot> {
     tags: Window<'a, Bucket<Atomics>>,
     slots: Slots<'a, S>,
 }
 
-impl<'a, S: Slot> Windows<'a, S> {
+impl<'a, S: Slot> MapWindow<'a, S> {
     /// Those of two arrays, of these lengths.
-    pub(super) fn new(tags: (&'a Map, u32), slots: (&'a Map, u32)) -> Result<Self> {
+    pub(crate) fn new(tags: (&'a Map, u32), slots: (&'a Map, u32)) -> Result<Self> {
         Ok(Self {
             // All of them are read.
             tags: Window::new(tags, LARGEST)?,
@@ -272,12 +272,12 @@ impl<'a, S: Slot> Windows<'a, S> {
     }
 
     /// What is in a slot, entry or not; `None` behind the table's end.
-    pub(super) fn slot(&mut self, slot: u32) -> Result<Option<&S>> {
+    pub(crate) fn slot(&mut self, slot: u32) -> Result<Option<&S>> {
         self.slots.get(slot)
     }
 
     /// Hands out all entries, by their slots in ascending order. Slots without an entry are not touched.
-    pub(super) fn each(&mut self, mut visit: impl FnMut(u32, &S)) -> Result<()> {
+    pub(crate) fn each(&mut self, mut visit: impl FnMut(u32, &S)) -> Result<()> {
         let mut start = 0;
         while start < self.tags.bytes {
             let tags = self.tags.move_to(start)?;
@@ -294,15 +294,15 @@ impl<'a, S: Slot> Windows<'a, S> {
 }
 
 /// A table of the kernel, all of it in this process's memory.
-pub(super) struct Whole<S> {
+pub(crate) struct FullMap<S> {
     tags: Mapping<Bucket<Atomics>>,
     slots: Mapping<S>,
     filter: Option<Mapping<AtomicU64>>,
 }
 
-impl<S: Zeroable> Whole<S> {
+impl<S: Zeroable> FullMap<S> {
     /// That of two arrays, of these lengths, and perhaps a filter.
-    pub(super) fn new(
+    pub(crate) fn new(
         tags: (&Map, u32),
         slots: (&Map, u32),
         filter: Option<(&Map, u32)>,
@@ -316,7 +316,7 @@ impl<S: Zeroable> Whole<S> {
     }
 }
 
-impl<S: Zeroable> Table for Whole<S> {
+impl<S: Zeroable> Table for FullMap<S> {
     type Memory = Atomics;
     type Slot = S;
 

@@ -19,13 +19,16 @@ use nix::errno::Errno;
 
 use super::{
     btf::{KernelTypes, Parameter},
-    hook_reason::{Reason, Rights, errno_of},
+    fexit_reason::{FexitReason, Rights, errno_of},
     layout::{READINGS, Raw, Remembered},
-    nanoseconds,
     pins::{Directory, HookPins, Shape},
-    timestamp,
+    settings::Substitute,
 };
-use crate::text::shown;
+use crate::{
+    clock::{nanoseconds, timestamp},
+    failure::Notice,
+    text::shown,
+};
 
 /// The eBPF object that build.rs built, in ELF: the program `kernel_hook` and the map `FAILURES`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MPTCP_HOOKS_OBJECT"));
@@ -35,17 +38,10 @@ const NONE: u32 = u32::MAX;
 
 const HOOKS: usize = KernelHook::ALL.len();
 
-/// Another function than a hook's own: how a test makes one fail.
-#[derive(Clone, Debug)]
-pub(crate) struct Substitute {
-    pub(crate) hook: KernelHook,
-    pub(crate) function: String,
-}
-
 /// Counts of failures at a moment: the values of the map `hooks/readings`.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-struct Reading {
+struct StoredFailures {
     /// Nanoseconds since the epoch; 0 if there is no such reading.
     time: i64,
     counts: [u64; HOOKS],
@@ -53,20 +49,20 @@ struct Reading {
 
 /// What became of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum FexitState {
     Attached,
     /// And why.
-    Missing(Reason),
+    Missing(FexitReason),
     /// It cannot be read, and why.
     Unknown(String),
 }
 
-impl State {
+impl FexitState {
     /// Its name in documents.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Attached => "attached",
-            Self::Missing(Reason::NotAsked) => "off",
+            Self::Missing(FexitReason::NotAsked) => "off",
             Self::Missing(_) => "refused",
             Self::Unknown(_) => "unknown",
         }
@@ -83,15 +79,15 @@ impl State {
 }
 
 /// The hooks of a network namespace.
-pub(crate) struct KernelHooks {
+pub(crate) struct FexitHooks {
     directory: Directory,
     failures: Array<MapData, u64>,
-    readings: Array<MapData, Raw<Reading>>,
-    /// Why those that are missing are: codes of [`Reason`].
+    readings: Array<MapData, Raw<StoredFailures>>,
+    /// Why those that are missing are: codes of [`FexitReason`].
     refused: Array<MapData, i32>,
 }
 
-impl KernelHooks {
+impl FexitHooks {
     /// Tries each hook that is not there yet. One that is refused is noted, and no failure.
     pub(crate) fn attach(
         pins: &HookPins,
@@ -125,7 +121,7 @@ impl KernelHooks {
     pub(crate) fn leave(pins: &HookPins) -> Result<()> {
         let mut hooks = Self::create(pins)?;
         for hook in hooks.missing()? {
-            hooks.note(hook, Some(Reason::NotAsked))?;
+            hooks.note(hook, Some(FexitReason::NotAsked))?;
         }
         Ok(())
     }
@@ -134,16 +130,16 @@ impl KernelHooks {
     fn missing(&self) -> Result<Vec<KernelHook>> {
         let mut missing = Vec::new();
         for hook in KernelHook::ALL {
-            if self.state(hook)? != State::Attached {
+            if self.state(hook)? != FexitState::Attached {
                 missing.push(hook);
             }
         }
         Ok(missing)
     }
 
-    fn note(&mut self, hook: KernelHook, missing: Option<Reason>) -> Result<()> {
+    fn note(&mut self, hook: KernelHook, missing: Option<FexitReason>) -> Result<()> {
         self.refused
-            .set(hook as u32, missing.map_or(0, Reason::code), 0)
+            .set(hook as u32, missing.map_or(0, FexitReason::code), 0)
             .context("cannot note why a hook is missing")
     }
 
@@ -152,12 +148,12 @@ impl KernelHooks {
         &self,
         namespace: u64,
         wanted: &[(KernelHook, &str)],
-    ) -> Result<Vec<Result<(), Reason>>, Reason> {
+    ) -> Result<Vec<Result<(), FexitReason>>, FexitReason> {
         let types = KernelTypes::read()?;
-        let btf = Btf::from_sys_fs().map_err(|_| Reason::TypesDamaged)?;
+        let btf = Btf::from_sys_fs().map_err(|_| FexitReason::TypesDamaged)?;
         let constants: Vec<_> = wanted
             .iter()
-            .map(|(hook, function)| Constants::new(&types, *hook, function, namespace))
+            .map(|(hook, function)| HookConstants::new(&types, *hook, function, namespace))
             .collect();
         // Megabytes, which are read where a function is missed.
         let symbols = OnceCell::new();
@@ -172,8 +168,8 @@ impl KernelHooks {
                     self.attach_one(&mut loader, &btf, *hook, function)
                 }
                 // One that takes something else than what is known is not the one that is meant.
-                None if types.has_function(function) => Err(Reason::OtherSignature),
-                None => Err(Reason::of_missing(function, symbols().as_deref())),
+                None if types.has_function(function) => Err(FexitReason::OtherSignature),
+                None => Err(FexitReason::of_missing(function, symbols().as_deref())),
             });
         }
         Ok(results)
@@ -185,16 +181,16 @@ impl KernelHooks {
         btf: &Btf,
         hook: KernelHook,
         function: &str,
-    ) -> Result<(), Reason> {
-        let attach = |error: anyhow::Error| Reason::of_attach(errno_of(&error));
+    ) -> Result<(), FexitReason> {
+        let attach = |error: anyhow::Error| FexitReason::of_attach(errno_of(&error));
         let mut programs = loader.load(OBJECT).map_err(|error| attach(error.into()))?;
         let program: Option<&mut FExit> = programs
             .program_mut("kernel_hook")
             .and_then(|program| program.try_into().ok());
-        let program = program.ok_or(Reason::Other(Errno::EINVAL))?;
+        let program = program.ok_or(FexitReason::Other(Errno::EINVAL))?;
         program
             .load(function, btf)
-            .map_err(|error| Reason::of_load(errno_of(&error.into()), &Rights::read()))?;
+            .map_err(|error| FexitReason::of_load(errno_of(&error.into()), &Rights::read()))?;
         let link = program.attach().and_then(|id| program.take_link(id));
         let link: FdLink = link.map_err(|error| attach(error.into()))?.into();
         let pinned = link.pin(self.directory.reach(hook.function()));
@@ -214,7 +210,7 @@ impl KernelHooks {
         let directory = pins.create()?;
         pin::<u64>(&directory, "counters", &COUNTERS)?;
         pin::<i32>(&directory, "refused", &REFUSED)?;
-        pin::<Raw<Reading>>(&directory, "readings", &READINGS_MAP)?;
+        pin::<Raw<StoredFailures>>(&directory, "readings", &READINGS_MAP)?;
         Self::open(pins)?.context("the hooks were removed at once")
     }
 
@@ -235,7 +231,7 @@ impl KernelHooks {
         }))
     }
 
-    /// Is a hook's link pinned?
+    /// Returns true if a hook's link is pinned.
     fn is_pinned(&self, hook: KernelHook) -> Result<bool> {
         let name = hook.function();
         if !self.directory.has(name)? {
@@ -244,21 +240,19 @@ impl KernelHooks {
         let link = self.directory.link(name, LinkType::Tracing);
         let path = self.directory.path().join(name);
         link.map(|_| true).with_context(|| {
-            format!(
-                "{} is no link of a hook\n  next: mptcp-user detach --all, then attach again",
-                shown(path)
-            )
+            Notice::new(format!("{} is no link of a hook", shown(path)))
+                .next("mptcp-user detach --all, then attach again")
         })
     }
 
     /// A hook is attached as long as its link is pinned.
-    pub(crate) fn state(&self, hook: KernelHook) -> Result<State> {
+    pub(crate) fn state(&self, hook: KernelHook) -> Result<FexitState> {
         if self.is_pinned(hook)? {
-            return Ok(State::Attached);
+            return Ok(FexitState::Attached);
         }
         let code = self.refused.get(&(hook as u32), 0);
         let code = code.context("cannot read why a hook is missing")?;
-        Ok(State::Missing(Reason::of_code(code)))
+        Ok(FexitState::Missing(FexitReason::of_code(code)))
     }
 
     /// The failures until now.
@@ -292,7 +286,7 @@ impl KernelHooks {
         time: Timestamp,
         counts: &HookCounts,
     ) -> Result<()> {
-        let reading = Reading {
+        let reading = StoredFailures {
             time: nanoseconds(time),
             counts: counts.map(Option::unwrap_or_default),
         };
@@ -305,10 +299,10 @@ impl KernelHooks {
 /// The pinned maps.
 const COUNTERS: Shape = Shape::array::<u64>(HOOKS as u32);
 const REFUSED: Shape = Shape::array::<i32>(HOOKS as u32);
-const READINGS_MAP: Shape = Shape::array::<Reading>(READINGS);
+const READINGS_MAP: Shape = Shape::array::<StoredFailures>(READINGS);
 
 /// The constants of the program (mptcp-ebpf/src/fexit.rs).
-struct Constants {
+struct HookConstants {
     hook: u32,
     namespace: u32,
     returns_pointer: u8,
@@ -320,7 +314,7 @@ struct Constants {
     ulp_name: u32,
 }
 
-impl Constants {
+impl HookConstants {
     /// For a hook at `function`; `None` if that is not as it is known.
     fn new(types: &KernelTypes, hook: KernelHook, function: &str, namespace: u64) -> Option<Self> {
         let parameters = types.parameters(function)?;

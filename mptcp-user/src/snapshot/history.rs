@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use mptcp_common::counter::{Counters, Gauges, HookCounts};
 
 /// Points of time that a history has at most: neighbours become one when there are more.
-pub(super) const POINTS: usize = 256;
+pub(crate) const POINTS: usize = 256;
 
 /// What was counted when.
 #[derive(Debug)]

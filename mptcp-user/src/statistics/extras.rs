@@ -1,8 +1,12 @@
 //! Numbers beyond the 83 rows: the other direction of a row, packets behind a row that counts
 //! sessions, and what the table has no row for.
 
-use super::{Counters, Quality, Role, Value};
-use crate::wire::DssFlags;
+use mptcp_common::{
+    counter::{Counters, Role},
+    wire::DssFlags,
+};
+
+use super::row::{Need, Quality, Value};
 
 /// A number beyond the table.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +17,8 @@ pub struct Extra {
     pub description: &'static str,
     /// The number.
     pub value: Value,
+    /// Without which of these nothing feeds it.
+    needs: &'static [Need],
     middlebox: Quality,
 }
 
@@ -24,9 +30,9 @@ impl Extra {
             .flatten()
     }
 
-    /// As [`Row::needs_checksums`](super::Row::needs_checksums).
-    pub fn needs_checksums(&self) -> bool {
-        matches!(self.name, "CksumErTx" | "CsumVerified" | "CsumUnverified")
+    /// Returns true if nothing feeds the number without `need`.
+    pub fn needs(&self, need: Need) -> bool {
+        self.needs.contains(&need)
     }
 
     /// How far the number can be trusted in this role.
@@ -38,9 +44,9 @@ impl Extra {
     }
 }
 
-/// Name, quality on a middlebox (on a host all are exact), formula, description.
+/// Name, quality on a middlebox (on a host all are exact), needs if there are any, formula, description.
 macro_rules! extra {
-    ($name:literal $middlebox:ident |$c:ident| $sum:expr, $description:literal) => {
+    ($name:literal $middlebox:ident $([$($need:ident)*])? |$c:ident| $sum:expr, $description:literal) => {
         Extra {
             name: $name,
             description: $description,
@@ -48,6 +54,7 @@ macro_rules! extra {
                 of: |$c: &Counters| $sum,
                 formula: stringify!($sum),
             },
+            needs: &[$($(Need::$need),*)?],
             middlebox: Quality::$middlebox,
         }
     };
@@ -294,11 +301,11 @@ pub const EXTRAS: &[Extra] = &[
         "Data sent again on another subflow"),
     extra!("CsumPresenceEr" Derived |c| all!(c.checksum_presence),
         "Subflows with a checksum against the negotiation, or without"),
-    extra!("CksumErTx" Derived |c| c.tx.checksum_failed,
+    extra!("CksumErTx" Derived [Checksums] |c| c.tx.checksum_failed,
         "Mappings sent with a wrong checksum"),
-    extra!("CsumVerified" Derived |c| all!(c.checksum_verified),
+    extra!("CsumVerified" Derived [Checksums] |c| all!(c.checksum_verified),
         "Mappings whose checksum is right"),
-    extra!("CsumUnverified" Derived |c| all!(c.checksum_unverified),
+    extra!("CsumUnverified" Derived [Checksums] |c| all!(c.checksum_unverified),
         "Mappings with a checksum that could not be verified, since not all of it was seen"),
     extra!("UnknownFlow" Exact |c| all!(c.unknown_flow),
         "Packets with an MPTCP option of flows that are not known"),

@@ -1,5 +1,4 @@
-//! The engine over ordinary memory: the code that runs in the kernel, fed with frames from
-//! elsewhere.
+//! The engine with its tables.
 
 use std::{
     cell::{Cell, RefCell, RefMut},
@@ -8,166 +7,30 @@ use std::{
     sync::atomic::AtomicU64,
 };
 
-use bytemuck::{AnyBitPattern, Zeroable};
+use bytemuck::Zeroable as _;
 use mptcp_common::{
     counter::{Counters, Events, Gauges, Happening, Leaf, Passed, Report, Role},
     crypto::Digest,
-    engine::{self, Policy, Stages},
+    engine::{self, Stages},
     packet::{
-        self, Buffer, Flow, Frame, Shape, UNREAD, View, Work,
+        self, Buffer, Flow, Frame, Shape, UNREAD, Work,
         hash::{Hashing, Secrets},
     },
-    state,
     state::{
-        HalfOpen, Keys, Limits, PendingJoins, RangeChunk, Session, Subflow, Tables, chunks_for,
-        tokens,
+        self, HalfOpen, Keys, Limits, PendingJoins, RangeChunk, Session, Subflow, Tables,
+        chunks_for, tokens,
     },
-    table::{self, Atomics, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
+    table::{Atomics, Bucket, CELLS, buckets_for, cell_shift, cells_for},
     track,
     verifier::Forget,
-    wire::{Area, checksum},
+    wire::checksum,
 };
 
-/// How many sessions, subflows, handshakes and ranges there is room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    /// Sessions.
-    pub sessions: u32,
-    /// Subflows.
-    pub subflows: u32,
-    /// Handshakes under way.
-    pub handshakes: u32,
-    /// Ranges of data beyond gaps, besides those that each session has room for.
-    pub ranges: u32,
-}
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Self {
-            sessions: 8192,
-            subflows: 16384,
-            handshakes: 16384,
-            ranges: 131_072,
-        }
-    }
-}
-
-/// How the frames begin, and how much is to be found out about them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scope {
-    /// They begin with the IP header.
-    pub is_layer_3: bool,
-    /// Flows are followed.
-    pub is_tracking: bool,
-    /// DSS checksums are verified.
-    pub is_verifying: bool,
-    /// Are TCP checksums looked at of segments that end something? Captures of a sending host, and those in which
-    /// addresses were changed, have none that are right.
-    pub is_checking: bool,
-}
-
-/// What an engine is made with.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Where the frames were seen.
-    pub role: Role,
-    /// How they begin, and whether flows are followed.
-    pub scope: Scope,
-    /// What policy rows are judged by.
-    pub policy: Policy,
-    /// Limits and times.
-    pub limits: Limits,
-    /// Room.
-    pub sizes: Sizes,
-    /// What tags are made with. Nobody outside can aim at a bucket of tables that only live while a
-    /// file is read, so that it need not be secret.
-    pub seed: u64,
-    /// See [`Tables::fast_path_enabled`].
-    pub fast_path_enabled: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            role: Role::Middlebox,
-            scope: Scope {
-                is_layer_3: false,
-                is_tracking: true,
-                is_verifying: true,
-                is_checking: false,
-            },
-            policy: Policy::default(),
-            limits: Limits::default(),
-            sizes: Sizes::default(),
-            seed: 0x6d70_7463_702d_7573,
-            fast_path_enabled: true,
-        }
-    }
-}
-
-/// A table in memory of its own.
-#[derive(Debug)]
-pub struct Owned<S> {
-    tags: Box<[Bucket<Atomics>]>,
-    slots: Box<[S]>,
-    filter: Option<Rc<[AtomicU64]>>,
-}
-
-impl<S: Zeroable> Owned<S> {
-    pub(crate) fn new(entries: u32, filter: Option<&Rc<[AtomicU64]>>) -> Self {
-        let buckets = buckets_for(entries);
-        Self {
-            tags: bytemuck::zeroed_slice_box(buckets as usize),
-            slots: bytemuck::zeroed_slice_box((buckets * WAYS) as usize),
-            filter: filter.map(Rc::clone),
-        }
-    }
-}
-
-impl<S> Owned<S> {
-    /// Puts something into a slot, whatever tag it says.
-    pub(crate) fn put(&mut self, slot: u32, entry: S) {
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = entry;
-        }
-    }
-}
-
-impl<S> Table for Owned<S> {
-    type Memory = Atomics;
-    type Slot = S;
-
-    fn buckets(&self) -> u32 {
-        self.tags.len() as u32
-    }
-
-    fn bucket(&self, bucket: u32) -> Option<&Bucket<Atomics>> {
-        self.tags.get(bucket as usize)
-    }
-
-    fn slot(&self, slot: u32) -> Option<&S> {
-        self.slots.get(slot as usize)
-    }
-
-    fn cell(&self, place: u64) -> Option<table::Cell<'_, AtomicU64>> {
-        let filter = self.filter.as_ref()?;
-        let shift = cell_shift(filter.len() as u32 * CELLS);
-        table::Cell::find(place, shift, |word| filter.get(word as usize))
-    }
-}
-
-/// A frame as a capture holds it.
-#[derive(Clone, Copy, Debug)]
-pub struct Captured<'a> {
-    /// Its first bytes.
-    pub bytes: &'a [u8],
-    /// How many it had.
-    pub length: u32,
-    /// Does it begin with the IP header?
-    pub is_layer_3: bool,
-    /// Did it come in, and not go out?
-    pub ingress: bool,
-}
+use super::{
+    config::{Config, Scope},
+    frame::{Captured, Readable, Slice, Unsegmented},
+    table::Owned,
+};
 
 /// Counts frames as the programs in the kernel do.
 pub struct Offline {
@@ -184,7 +47,7 @@ pub struct Offline {
     digest: RefCell<Digest>,
     reports: RefCell<Vec<Report>>,
     now: Cell<u64>,
-    /// Had the last packet of a capture no length in its IP header?
+    /// True if the last packet of a capture had no length in its IP header.
     lacks_length: Cell<bool>,
     work: Rc<Work>,
     /// In its place while it is changed.
@@ -268,7 +131,8 @@ impl Offline {
         leaf
     }
 
-    /// Had the last packet of a capture no length in its IP header, so that it was as long as what was captured?
+    /// Returns true if the last packet of a capture had no length in its IP header, so that it was as long as what
+    /// was captured.
     pub fn lacked_length(&self) -> bool {
         self.lacks_length.get()
     }
@@ -379,146 +243,6 @@ impl Offline {
             &self.config.limits,
             now,
         )
-    }
-}
-
-/// A frame in memory, perhaps without its end.
-#[derive(Clone, Copy, Debug)]
-pub struct Slice<'a> {
-    /// Its first bytes.
-    pub bytes: &'a [u8],
-    /// How many it had.
-    pub length: usize,
-    /// As [`Frame::stripped_tags`].
-    pub stripped_tags: u32,
-    /// Is it a buffer of several packets?
-    pub is_merged: bool,
-    /// Can its bytes be read at once? The engine says the same if not.
-    pub is_whole: bool,
-}
-
-/// Bytes that are there.
-#[derive(Clone, Copy)]
-struct Bytes<'a>(&'a [u8]);
-
-impl View for Bytes<'_> {
-    fn get<T: AnyBitPattern>(&self, at: u32) -> T {
-        bytemuck::pod_read_unaligned(&self.0[at as usize..][..size_of::<T>()])
-    }
-}
-
-impl Frame for Slice<'_> {
-    fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
-        let bytes = self.bytes.get(at as usize..)?.get(..size_of::<T>())?;
-        Some(bytemuck::pod_read_unaligned(bytes))
-    }
-
-    fn view(&self, at: u32, length: u32) -> Option<impl View> {
-        let bytes = self.bytes.get(at as usize..)?.get(..length as usize)?;
-        self.is_whole.then_some(Bytes(bytes))
-    }
-
-    fn copy_options(&self, at: u32, length: u32, area: &mut Area, _: &impl Forget) -> bool {
-        let (at, length) = (at as usize, length as usize);
-        let Some(bytes) = self.bytes.get(at..).and_then(|bytes| bytes.get(..length)) else {
-            return false;
-        };
-        area.bytes_mut()[..length].copy_from_slice(bytes);
-        true
-    }
-
-    fn merged_length(&self) -> u32 {
-        // No single packet is longer than the field of the IP header says.
-        if self.is_merged || self.length > usize::from(u16::MAX) {
-            self.length as u32
-        } else {
-            0
-        }
-    }
-
-    fn stripped_tags(&self) -> u32 {
-        self.stripped_tags
-    }
-}
-
-/// A frame of which the bytes are at hand.
-trait Readable<'a>: Frame + Copy {
-    fn bytes(&self) -> &'a [u8];
-}
-
-impl<'a> Readable<'a> for Slice<'a> {
-    fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-}
-
-/// A frame of a capture. Where that was taken in front of segmentation, buffers of several packets have no length in
-/// the IP header, and nothing else tells them from a packet: what the capture says of the frame's length is all that
-/// is known.
-#[derive(Clone, Copy)]
-struct Unsegmented<'a> {
-    slice: Slice<'a>,
-    is_layer_3: bool,
-    /// Is set where the IP header has no length.
-    lacks_length: &'a Cell<bool>,
-}
-
-/// The least that an Ethernet frame carries. What is shorter is filled up, and nothing but the length in the IP header
-/// tells the packet from what fills it.
-const PADDED: usize = 46;
-
-impl Unsegmented<'_> {
-    /// Bytes in front of the IP header.
-    fn link(&self) -> usize {
-        if self.is_layer_3 {
-            return 0;
-        }
-        let is_tag = |at: usize| {
-            let ethertype = self.slice.bytes.get(at..at + 2);
-            ethertype == Some(&[0x81, 0x00]) || ethertype == Some(&[0x88, 0xa8])
-        };
-        match (is_tag(12), is_tag(16)) {
-            (false, _) => 14,
-            (true, false) => 18,
-            (true, true) => 22,
-        }
-    }
-}
-
-impl<'a> Readable<'a> for Unsegmented<'a> {
-    fn bytes(&self) -> &'a [u8] {
-        self.slice.bytes
-    }
-}
-
-impl Frame for Unsegmented<'_> {
-    fn load<T: AnyBitPattern>(&self, at: u32) -> Option<T> {
-        self.slice.load(at)
-    }
-
-    fn view(&self, at: u32, length: u32) -> Option<impl View> {
-        self.slice.view(at, length)
-    }
-
-    fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Forget) -> bool {
-        self.slice.copy_options(at, length, area, verifier)
-    }
-
-    /// Is only asked for where the IP header has no length.
-    fn merged_length(&self) -> u32 {
-        if self.slice.length <= self.link() + PADDED {
-            return 0;
-        }
-        self.lacks_length.set(true);
-        self.slice.length as u32
-    }
-
-    fn is_merged(&self) -> bool {
-        self.slice.is_merged()
-    }
-
-    fn stripped_tags(&self) -> u32 {
-        self.slice.stripped_tags()
     }
 }
 

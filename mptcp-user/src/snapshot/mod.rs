@@ -1,0 +1,8 @@
+//! What probes, captures and logs say at a moment, as values: whoever shows them does not know where they came from.
+
+pub(crate) mod census;
+pub(crate) mod history;
+pub(crate) mod reading;
+pub(crate) mod select;
+pub(crate) mod session;
+pub(crate) mod statistics;
