@@ -48,7 +48,7 @@ pub mod log {
     };
 }
 
-/// The program: reads the command line, does what it says.
+/// Runs the program: reads the command line, does what it says.
 pub fn main() -> ExitCode {
     match commands::run(args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
