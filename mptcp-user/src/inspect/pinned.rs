@@ -38,7 +38,7 @@ use crate::{
 /// Entries of each table here.
 const ENTRIES: u32 = 16;
 
-/// ByteSource that contents are taken from, one after the other; zeros behind their end.
+/// Bytes that contents are taken from, one after the other; zeros behind their end.
 struct ByteSource<'a>(&'a [u8]);
 
 impl ByteSource<'_> {

@@ -63,7 +63,7 @@ impl Probe {
         settings: &Settings,
         loads: &mut Loads,
     ) -> Result<Attached> {
-        let settings = &settings.on(interface);
+        let settings = &settings.on(interface.is_loopback);
         let here = pins.interface(namespace()?, interface.index);
         let mut present = Vec::new();
         let mut replaced = false;
@@ -176,7 +176,7 @@ impl Probe {
         interface: &Interface,
         settings: &Settings,
     ) -> Result<Self> {
-        let settings = &settings.on(interface);
+        let settings = &settings.on(interface.is_loopback);
         let config = SharedConfig::new(settings.capacity(), settings.limits)?;
         let mut programs = load(interface, settings, &config, None, None, 1)?;
         let mut meta = meta_for(interface, settings).await;

@@ -33,7 +33,7 @@ pub(crate) fn in_namespace<T: Send>(
 }
 
 /// Returns the name of `ip netns` that a path is, if it is one.
-pub(crate) fn name_of(path: &Path) -> Option<String> {
+pub(crate) fn netns_name(path: &Path) -> Option<String> {
     let name = path.strip_prefix(NAMED).ok()?;
     Some(name.to_string_lossy().into_owned())
 }

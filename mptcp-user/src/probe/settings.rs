@@ -8,7 +8,6 @@ use mptcp_common::{
     state::Limits,
 };
 
-use super::network::Interface;
 use crate::capacity::Capacity;
 
 /// How a probe is to be attached.
@@ -32,8 +31,8 @@ pub(crate) struct Settings {
 impl Settings {
     /// Returns what becomes of them on an interface. On the loopback interface each packet passes twice; counted
     /// where it comes in, as on a middlebox, it counts once, and each end of a session has its direction.
-    pub(super) fn on(self, interface: &Interface) -> Self {
-        let role = match interface.is_loopback {
+    pub(super) fn on(self, is_loopback: bool) -> Self {
+        let role = match is_loopback {
             true => Role::Middlebox,
             false => self.role,
         };

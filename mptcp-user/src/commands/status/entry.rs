@@ -148,7 +148,7 @@ pub(super) fn entry_elsewhere(here: InterfacePins) -> Result<Entry> {
     let (other_namespace, entry) = match found {
         Ok(Some(path)) => {
             let look = async |network: &Network| entry(network, here).await;
-            (probe::name_of(&path), probe::in_namespace(&path, look)?)
+            (probe::netns_name(&path), probe::in_namespace(&path, look)?)
         }
         Ok(None) if probe::is_on_interface(&here) == Some(true) => {
             let reason =
