@@ -129,7 +129,7 @@ pub(crate) fn next_step(next: &str) -> String {
 const TOO_LARGE: &str = "a limit of this process (ulimit -f) lets files grow no further: raise it, or have \
     `record` begin new files with --rotate-size";
 
-/// An error of a file that the user named, with which no capability helps.
+/// Returns an error of a file that the user named, with which no capability helps.
 pub(crate) fn of_file(what: &str, error: &io::Error) -> anyhow::Error {
     let failure = Failure::new(FailureKind::Failed, what).why(error);
     match error.kind() {
@@ -142,7 +142,7 @@ pub(crate) fn of_file(what: &str, error: &io::Error) -> anyhow::Error {
     .into()
 }
 
-/// The kind of an error.
+/// Returns the kind of an error.
 pub(crate) fn kind(error: &anyhow::Error) -> FailureKind {
     let failure = error
         .chain()
@@ -164,7 +164,7 @@ pub(crate) fn warn(text: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "mptcp-user: {}", visible(&text));
 }
 
-/// The system's error number under an error.
+/// Returns the system's error number under an error.
 pub(crate) fn os_error(error: &anyhow::Error) -> Option<i32> {
     error.chain().find_map(|cause| {
         cause
@@ -197,7 +197,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     })
 }
 
-/// An error with its causes and, where the system's error number tells it, the next step.
+/// Returns an error with its causes and, where the system's error number tells it, the next step.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
     let mut text = causes(error);
     if let Some(next) = hint(error) {
@@ -207,7 +207,7 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
     text
 }
 
-/// An error with its causes.
+/// Returns an error with its causes.
 pub(crate) fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {

@@ -6,6 +6,7 @@
 //! This is the library of one binary; what is public is so for the tests.
 
 #![deny(missing_docs)]
+#![deny(unsafe_code)]
 
 mod args;
 mod capacity;
@@ -15,6 +16,10 @@ mod failure;
 mod inspect;
 mod interrupt;
 pub mod offline;
+#[allow(
+    unsafe_code,
+    reason = "it talks with the kernel: each block says why it is sound"
+)]
 mod probe;
 mod progress;
 mod render;
@@ -43,7 +48,7 @@ pub mod log {
     };
 }
 
-/// The program: reads the command line, does what it says.
+/// Runs the program: reads the command line, does what it says.
 pub fn main() -> ExitCode {
     match commands::run(args::parse()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! `mptcp-user`: counts Multipath TCP on the wire.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

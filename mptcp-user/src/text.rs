@@ -54,8 +54,8 @@ fn escape(to: &mut String, character: char) {
     }
 }
 
-/// The text with every character escaped that a terminal would not show, but for the ends of lines. JSON stays JSON,
-/// and says the same.
+/// Returns the text with every character escaped that a terminal would not show, but for the ends of lines. JSON
+/// stays JSON, and says the same.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let must_go = |character: char| character != '\n' && is_hidden(character);
     if !text.contains(must_go) {
@@ -71,7 +71,7 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// A name or path from outside as part of a sentence: on one line, and not too long.
+/// Returns a name or path from outside as part of a sentence: on one line, and not too long.
 pub(crate) fn shown(name: impl AsRef<OsStr>) -> Shown {
     let name = name.as_ref().to_string_lossy();
     let mut characters = name.chars();

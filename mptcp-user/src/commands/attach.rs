@@ -181,7 +181,7 @@ fn attach_summary(interface: &Interface, attached: &Attached) -> String {
     )
 }
 
-/// The programs run: now those sessions that were there before them.
+/// Adopts the sessions that were there before the programs, which run now, and returns what to print of it.
 async fn adopt(network: &Network, pins: &Pins) -> String {
     match probe::adopt_pinned(network, pins, false).await {
         Ok(adopted) if adopted == Adopted::default() => String::new(),

@@ -89,7 +89,7 @@ impl Watched {
         self.ring.is_pinned(&self.pins)
     }
 
-    /// The ring that has come in the place of one that was removed; `None` if there is none yet.
+    /// Returns the ring that has come in the place of one that was removed; `None` if there is none yet.
     fn open_again(pins: &Pins, had_one: bool) -> Result<Option<Self>> {
         match Self::open(pins) {
             Ok(watched) => {
@@ -137,7 +137,7 @@ fn capture(file: &Path, options: &EventsArgs) -> Result<()> {
     conclude_capture(&capture)
 }
 
-/// The pins of this network namespace, if its probes follow sessions.
+/// Returns the pins of this network namespace, if its probes follow sessions.
 fn shared(pins: &Pins) -> Result<NamespacePins> {
     let namespace = probe::namespace()?;
     for here in pins.interfaces()? {
@@ -157,7 +157,7 @@ fn shared(pins: &Pins) -> Result<NamespacePins> {
     .into())
 }
 
-/// A ring has one reader: what it took, nobody else sees.
+/// Locks the ring: it has one reader, and what that took, nobody else sees.
 fn watch(shared: &NamespacePins) -> Result<Lock> {
     shared.watch()?.ok_or_else(|| {
         Failure::new(

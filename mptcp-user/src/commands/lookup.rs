@@ -9,7 +9,7 @@ pub(super) const LOOPBACK: &str = "each packet passes it twice, going out and co
     middlebox). Both ends are this host: received is what the initiator of a session sends, sent is \
     what its listener sends";
 
-/// Names without those that were given before.
+/// Returns names without those that were given before.
 pub(super) fn dedup(names: &[String]) -> Vec<&str> {
     let mut seen = Vec::new();
     for name in names {
@@ -29,7 +29,7 @@ pub(super) fn is_namespace_gone(here: &InterfacePins) -> bool {
     }
 }
 
-/// The pins of an interface by name: of the interface that has the name, or else of one that had
+/// Returns the pins of an interface by name: of the interface that has the name, or else of one that had
 /// it and is gone, or whose network namespace is.
 pub(super) fn find_pins(
     pins: &Pins,

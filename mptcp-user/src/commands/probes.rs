@@ -153,7 +153,7 @@ impl Pinned {
         );
     }
 
-    /// The probes as a source; they have to be of one role.
+    /// Returns the probes as a source; they have to be of one role.
     pub(super) fn live(self, pins: &Pins) -> Result<Live> {
         let role = self
             .probes
@@ -227,8 +227,8 @@ fn gone(here: &InterfacePins, name: &str) -> Notice {
         .next(format!("mptcp-user detach -i {name}"))
 }
 
-/// What of a probe is not there: pins can outlive their interface or namespace, and the kernel uses its numbers again;
-/// `attach` can be killed before all programs are attached.
+/// Returns what of a probe is not there: pins can outlive their interface or namespace, and the kernel uses its
+/// numbers again; `attach` can be killed before all programs are attached.
 async fn lack(
     network: &Network,
     interface: &Interface,

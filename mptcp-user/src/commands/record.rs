@@ -92,7 +92,7 @@ pub(crate) async fn run(pins: &Pins, options: &RecordArgs) -> Result<()> {
     Ok(())
 }
 
-/// The probes are opened each time, since they may be detached and attached again.
+/// Reads the probes, which are opened each time, since they may be detached and attached again.
 async fn read(
     network: &Network,
     pins: &Pins,
@@ -131,7 +131,7 @@ struct LogLine {
     text: String,
 }
 
-/// What is recorded, where, and until when.
+/// Returns what is recorded, where, and until when.
 fn recording_summary(reading: &Reading, options: &RecordArgs) -> String {
     let interfaces = reading.interfaces.iter();
     let interfaces: Vec<_> = interfaces

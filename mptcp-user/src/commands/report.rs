@@ -68,7 +68,7 @@ fn of_log(log: &mut Log, options: &ReportArgs) -> Result<String> {
     })
 }
 
-/// Those that standard error gets too.
+/// Returns those that standard error gets too.
 fn remarks(mut remarks: Vec<String>, conclusion: Result<()>) -> Vec<String> {
     remarks.extend(conclusion.err().map(|error| error.to_string()));
     remarks
@@ -91,7 +91,7 @@ impl Target {
         Ok(Self(Some(file)))
     }
 
-    /// A path of it that does not begin with the working directory's.
+    /// Returns a path of it that does not begin with the working directory's.
     fn path(&self) -> Option<PathBuf> {
         let number = self.0.as_ref()?.as_raw_fd();
         Some(PathBuf::from(format!("/proc/self/fd/{number}"))).filter(|path| path.exists())

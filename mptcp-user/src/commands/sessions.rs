@@ -56,7 +56,7 @@ pub(crate) async fn run(pins: &Pins, options: &SessionsArgs) -> Result<()> {
     capture.as_ref().map_or(Ok(()), conclude_capture)
 }
 
-/// The sessions of this network namespace's probes, which share their tables.
+/// Returns the sessions of this network namespace's probes, which share their tables.
 async fn read(
     pins: &Pins,
     selection: &Selection,

@@ -251,7 +251,7 @@ fn show_steps(log: &mut Log, options: &StatArgs) -> Result<()> {
     Ok(())
 }
 
-/// What tells one table from the next.
+/// Returns what tells one table from the next.
 fn gap(displays: u64, options: &StatArgs) -> &'static str {
     if displays > 0 && options.output == StatOutput::Table {
         "\n"

@@ -11,7 +11,7 @@ use crate::{
     source::Log,
 };
 
-/// What is displayed of each reading of a log from anywhere, in JSON: for tests.
+/// Returns what is displayed of each reading of a log from anywhere, in JSON: for tests.
 ///
 /// # Errors
 /// If it is no log.
@@ -25,7 +25,7 @@ pub fn displays(bytes: impl Read + 'static) -> Result<Vec<Value>> {
     Ok(displays)
 }
 
-/// The page of a log from anywhere: for tests.
+/// Returns the page of a log from anywhere: for tests.
 ///
 /// # Errors
 /// If there is none.

@@ -38,7 +38,7 @@ use crate::{
 /// Entries of each table here.
 const ENTRIES: u32 = 16;
 
-/// ByteSource that contents are taken from, one after the other; zeros behind their end.
+/// Bytes that contents are taken from, one after the other; zeros behind their end.
 struct ByteSource<'a>(&'a [u8]);
 
 impl ByteSource<'_> {
@@ -67,7 +67,7 @@ impl ByteSource<'_> {
     }
 }
 
-/// The bytes of contents that commands believe, of a probe that has just been attached: to corrupt.
+/// Returns the bytes of contents that commands believe, of a probe that has just been attached: to corrupt.
 pub fn contents() -> Vec<u8> {
     let mut meta = Meta {
         version: mptcp_common::counter::LAYOUT_VERSION,
@@ -167,7 +167,7 @@ pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
     ))
 }
 
-/// What exists by these tables. Chunks of ranges are looked at, too.
+/// Returns what exists by these tables. Chunks of ranges are looked at, too.
 fn gauges(
     sessions: &Owned<Session<Atomics>>,
     subflows: &Owned<Subflow<Atomics>>,
@@ -193,7 +193,7 @@ fn gauges(
     census.gauges()
 }
 
-/// What `stat` and `record` read.
+/// Returns what `stat` and `record` read.
 fn reading(bytes: &mut ByteSource<'_>, meta: &Meta) -> Reading {
     let mut counters = Counters::default();
     let mut is_settled = true;

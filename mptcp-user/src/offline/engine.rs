@@ -64,7 +64,7 @@ impl std::fmt::Debug for Offline {
 }
 
 impl Offline {
-    /// An engine that has seen nothing.
+    /// Returns an engine that has seen nothing.
     pub fn new(config: Config) -> Self {
         let largest = config.sizes.subflows.max(config.sizes.handshakes);
         let cells = cells_for(buckets_for(largest));
@@ -210,7 +210,7 @@ impl Offline {
         self.work.payload_sum.set(sum.unwrap_or(UNREAD));
     }
 
-    /// The payload that the last packet brought to a subflow: its slot, the side that sent it, and bytes.
+    /// Returns the payload that the last packet brought to a subflow: its slot, the side that sent it, and bytes.
     pub fn payload(&self) -> Option<(u32, usize, u32)> {
         let route = &self.work.route;
         (route.flow.get() == Flow::Subflow as u32 && self.work.packet.payload > 0).then(|| {
@@ -219,22 +219,22 @@ impl Offline {
         })
     }
 
-    /// The filter that subflows and handshakes share (see [`Table::cell`]).
+    /// Returns the filter that subflows and handshakes share (see [`Table::cell`]).
     pub fn filter(&self) -> &[AtomicU64] {
         self.subflows.filter.as_deref().unwrap_or_default()
     }
 
-    /// What has happened since the last call.
+    /// Returns what has happened since the last call.
     pub fn take_reports(&mut self) -> Vec<Report> {
         std::mem::take(self.reports.get_mut())
     }
 
-    /// What was counted.
+    /// Returns what was counted.
     pub fn counters(&self) -> Counters {
         *self.counters.borrow()
     }
 
-    /// What exists at `now`.
+    /// Returns what exists at `now`.
     pub fn gauges(&self, now: u64) -> Gauges {
         state::census(
             &self.half_opens,

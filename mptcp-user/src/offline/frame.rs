@@ -108,7 +108,7 @@ pub(super) struct Unsegmented<'a> {
 const PADDED: usize = 46;
 
 impl Unsegmented<'_> {
-    /// Bytes in front of the IP header.
+    /// Returns bytes in front of the IP header.
     fn link(&self) -> usize {
         if self.is_layer_3 {
             return 0;

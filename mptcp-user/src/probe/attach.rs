@@ -130,7 +130,7 @@ impl Attacher<'_> {
         self.tc(false)
     }
 
-    /// What of `point` is attached already, and what else in this direction.
+    /// Returns what of `point` is attached already, and what else in this direction.
     fn present(&self, point: AttachPoint, ingress: bool) -> (Option<Attachment>, Vec<Attachment>) {
         let here = self
             .present
@@ -150,13 +150,13 @@ impl Attacher<'_> {
         }
     }
 
-    /// The name of a program, by that of the one for one interface.
+    /// Returns the name of a program, by that of the one for one interface.
     fn program(&self, name: &str) -> String {
         let suffix = if self.is_set { "_set" } else { "" };
         format!("{name}{suffix}")
     }
 
-    /// The pinned link that holds a program which is attached.
+    /// Returns the pinned link that holds a program which is attached.
     fn link_of(&self, attachment: &Attachment) -> Option<FdLink> {
         let name = pin_name(attachment.point, attachment.ingress);
         let link = self.pins?.link(name, link_type(attachment.point))?;

@@ -69,7 +69,7 @@ impl Attachment {
     }
 }
 
-/// The programs on `interface` that count into the map `counters` (a map id).
+/// Returns the programs on `interface` that count into the map `counters` (a map id).
 pub(crate) async fn attachments(
     network: &Network,
     interface: &Interface,
@@ -143,7 +143,7 @@ const LINKS: [(AttachPoint, bool); 3] = [
     (AttachPoint::Tcx, false),
 ];
 
-/// The programs that a probe's pinned links hold.
+/// Returns the programs that a probe's pinned links hold.
 pub(crate) fn linked_programs(pins: &InterfacePins) -> Vec<u32> {
     let Ok(Some(directory)) = pins.open() else {
         return Vec::new();
@@ -155,7 +155,7 @@ pub(crate) fn linked_programs(pins: &InterfacePins) -> Vec<u32> {
     LINKS.into_iter().filter_map(program).collect()
 }
 
-/// What a probe's pinned links still hold on its interface, in whatever network namespace that is.
+/// Returns what a probe's pinned links still hold on its interface, in whatever network namespace that is.
 pub(crate) fn linked(pins: &InterfacePins, is_native: bool) -> Vec<Attachment> {
     let Ok(Some(directory)) = pins.open() else {
         return Vec::new();
@@ -190,7 +190,7 @@ pub(crate) fn is_on_interface(pins: &InterfacePins) -> Option<bool> {
     (!indices.is_empty()).then(|| indices.iter().any(|index| *index != 0))
 }
 
-/// The programs of an interface's TCX chain, by their identifiers; none where the kernel has no TCX.
+/// Returns the programs of an interface's TCX chain, by their identifiers; none where the kernel has no TCX.
 ///
 /// # Errors
 /// If the kernel may not be asked, which must never look like "none": attach would start anew.
@@ -219,7 +219,7 @@ fn tcx_programs(interface: &Interface, ingress: bool) -> Result<Vec<u32>> {
     }
 }
 
-/// The loaded programs that use a map.
+/// Returns the loaded programs that use a map.
 ///
 /// # Errors
 /// If the kernel may not be asked, which must never look like "none": attach would start anew.
@@ -254,7 +254,7 @@ pub(super) fn pin_name(point: AttachPoint, ingress: bool) -> &'static str {
     }
 }
 
-/// The type of the links by which programs are attached.
+/// Returns the type of the links by which programs are attached.
 pub(super) fn link_type(point: AttachPoint) -> LinkType {
     match point {
         AttachPoint::XdpNative | AttachPoint::XdpGeneric => LinkType::Xdp,

@@ -35,7 +35,7 @@ pub(crate) struct Parameter<'a> {
 }
 
 impl KernelTypes {
-    /// Those of the kernel that runs, or why there are none.
+    /// Returns those of the kernel that runs, or why there are none.
     pub(crate) fn read() -> Result<Self, FexitReason> {
         let data =
             fs::read("/sys/kernel/btf/vmlinux").map_err(|error| FexitReason::of_types(&error))?;
@@ -89,7 +89,7 @@ impl KernelTypes {
         self.find(FUNC, name).is_some()
     }
 
-    /// What a function takes.
+    /// Returns what a function takes.
     pub(crate) fn parameters(&self, function: &str) -> Option<Vec<Parameter<'_>>> {
         let at = self.find(FUNC, function)?;
         let prototype = self.type_at(self.word(at + 8)?)?;
@@ -102,7 +102,7 @@ impl KernelTypes {
         parameters.collect()
     }
 
-    /// The struct that a type points to.
+    /// Returns the struct that a type points to.
     fn pointee(&self, number: u32) -> Option<&str> {
         let mut at = self.type_at(number)?;
         let mut is_pointer = false;
@@ -124,7 +124,7 @@ impl KernelTypes {
             .find(|at| self.kind(*at) == Some(kind) && self.name(*at) == Some(name))
     }
 
-    /// Where a type's members or parameters are.
+    /// Returns where a type's members or parameters are.
     fn entries(&self, at: usize, size: usize) -> impl Iterator<Item = usize> + use<> {
         let count = self.word(at + 4).unwrap_or_default() as usize & 0xffff;
         (0..count).map(move |i| at + TYPE + i * size)

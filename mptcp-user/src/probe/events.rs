@@ -55,7 +55,7 @@ impl EventRing {
     }
 }
 
-/// The ring of events of a namespace's probes; `None` if there is none.
+/// Returns the ring of events of a namespace's probes; `None` if there is none.
 fn events(pins: &NamespacePins) -> Result<Option<MapData>> {
     match pins.open()? {
         Some(tables) => tables.find_map(EVENTS, &EVENTS_SHAPE),

@@ -58,7 +58,7 @@ pub(crate) enum FexitState {
 }
 
 impl FexitState {
-    /// Its name in documents.
+    /// Returns its name in documents.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Attached => "attached",
@@ -126,7 +126,7 @@ impl FexitHooks {
         Ok(())
     }
 
-    /// Those that are not attached.
+    /// Returns those that are not attached.
     fn missing(&self) -> Result<Vec<KernelHook>> {
         let mut missing = Vec::new();
         for hook in KernelHook::ALL {
@@ -143,7 +143,7 @@ impl FexitHooks {
             .context("cannot note why a hook is missing")
     }
 
-    /// What became of each; without the kernel's types, why there are none.
+    /// Returns what became of each; without the kernel's types, why there are none.
     fn attach_all(
         &self,
         namespace: u64,
@@ -245,7 +245,7 @@ impl FexitHooks {
         })
     }
 
-    /// A hook is attached as long as its link is pinned.
+    /// Returns what became of a hook, which is attached as long as its link is pinned.
     pub(crate) fn state(&self, hook: KernelHook) -> Result<FexitState> {
         if self.is_pinned(hook)? {
             return Ok(FexitState::Attached);
@@ -255,7 +255,7 @@ impl FexitHooks {
         Ok(FexitState::Missing(FexitReason::of_code(code)))
     }
 
-    /// The failures until now.
+    /// Returns the failures until now.
     pub(crate) fn read(&self) -> Result<HookCounts> {
         let pins = self.directory.names()?;
         let mut counts = HookCounts::default();
@@ -269,7 +269,7 @@ impl FexitHooks {
         Ok(counts)
     }
 
-    /// A reading of before, if there was one.
+    /// Returns a reading of before, if there was one.
     pub(crate) fn remembered(&self, which: Remembered) -> Result<Option<(Timestamp, HookCounts)>> {
         let reading = self
             .readings

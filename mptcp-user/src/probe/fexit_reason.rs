@@ -73,7 +73,8 @@ impl FexitReason {
     const TYPES_UNREADABLE: i32 = 3;
     const VERIFIER: i32 = 15;
 
-    /// How the map `hooks/refused` has it (docs/maps.md): a code in the upper half, an error number in the lower.
+    /// Returns how the map `hooks/refused` has it (docs/maps.md): a code in the upper half, an error number in the
+    /// lower.
     pub(super) fn code(self) -> i32 {
         match self {
             NotTried => 0,
@@ -89,7 +90,7 @@ impl FexitReason {
         }
     }
 
-    /// The reason of a code.
+    /// Returns the reason of a code.
     pub(super) fn of_code(code: i32) -> Self {
         let errno = Errno::from_raw(code & 0xffff);
         match code >> 16 {
@@ -226,7 +227,7 @@ impl FexitReason {
     }
 }
 
-/// The system's error number under an error, where there is one.
+/// Returns the system's error number under an error, where there is one.
 pub(super) fn errno_of(error: &anyhow::Error) -> Errno {
     Errno::from_raw(os_error(error).unwrap_or(libc::EINVAL))
 }

@@ -63,7 +63,7 @@ impl Probe {
         settings: &Settings,
         loads: &mut Loads,
     ) -> Result<Attached> {
-        let settings = &settings.on(interface);
+        let settings = &settings.on(interface.is_loopback);
         let here = pins.interface(namespace()?, interface.index);
         let mut present = Vec::new();
         let mut replaced = false;
@@ -176,7 +176,7 @@ impl Probe {
         interface: &Interface,
         settings: &Settings,
     ) -> Result<Self> {
-        let settings = &settings.on(interface);
+        let settings = &settings.on(interface.is_loopback);
         let config = SharedConfig::new(settings.capacity(), settings.limits)?;
         let mut programs = load(interface, settings, &config, None, None, 1)?;
         let mut meta = meta_for(interface, settings).await;
@@ -298,7 +298,7 @@ impl Probe {
         Ok(())
     }
 
-    /// What it knows of sessions; `None` where it does not follow flows.
+    /// Returns what it knows of sessions; `None` where it does not follow flows.
     pub(crate) fn tables(&self) -> Option<&Tables> {
         self.tables.as_ref()
     }
@@ -309,7 +309,7 @@ impl Probe {
         tables.is_some_and(|tables| tables.config().origins.generation() != self.meta.limits)
     }
 
-    /// Limits that it judges by and that are not the host's any more.
+    /// Returns limits that it judges by and that are not the host's any more.
     pub(crate) fn outdated_limits(&self, host: &HostLimits) -> Vec<Outdated> {
         self.tables.as_ref().map_or(Vec::new(), |tables| {
             let SharedConfig {
@@ -341,7 +341,7 @@ impl Probe {
         self.counters_id
     }
 
-    /// The programs that its pinned links hold; another `attach` puts others in their place.
+    /// Returns the programs that its pinned links hold; another `attach` puts others in their place.
     pub(crate) fn linked_programs(&self) -> Vec<u32> {
         let pins = self.pins.as_ref();
         pins.map_or(Vec::new(), attachment::linked_programs)
@@ -351,12 +351,12 @@ impl Probe {
         self.meta.attached_mid_traffic != 0
     }
 
-    /// When counting began.
+    /// Returns when counting began.
     pub(crate) fn since(&self) -> Timestamp {
         timestamp(self.meta.since)
     }
 
-    /// The counters of each CPU, as they are now.
+    /// Returns the counters of each CPU, as they are now.
     pub(crate) fn read(&self) -> Result<Vec<Counters>> {
         let values = self
             .counters
@@ -365,7 +365,7 @@ impl Probe {
         Ok(values.iter().map(|value| value.0).collect())
     }
 
-    /// A reading of before, if there was one.
+    /// Returns a reading of before, if there was one.
     pub(crate) fn remembered(&self, which: Remembered) -> Result<Option<(Timestamp, Counters)>> {
         let reading = self
             .readings

@@ -35,7 +35,7 @@ pub(crate) enum Outdated {
 }
 
 impl Outdated {
-    /// The limit's name in JSON.
+    /// Returns the limit's name in JSON.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Subflows { .. } => "subflows",
@@ -94,8 +94,8 @@ impl HostLimits {
         host
     }
 
-    /// Those that `limits` follow and that differ from them. On a host, limits follow that had none to follow,
-    /// too.
+    /// Returns those that `limits` follow and that differ from them. On a host, limits follow that had none to
+    /// follow, too.
     pub(crate) fn outdated(
         &self,
         limits: &Limits,
@@ -136,7 +136,7 @@ pub(super) fn has_mptcp() -> Result<bool> {
     Ok(found)
 }
 
-/// Subflows of a session, the first included, that this network namespace's path manager allows; `None`
+/// Returns subflows of a session, the first included, that this network namespace's path manager allows; `None`
 /// if it does not say.
 async fn host_subflows() -> Result<Option<u32>> {
     let is_elsewhere = match sysctl("path_manager")? {
@@ -164,7 +164,7 @@ async fn host_subflows() -> Result<Option<u32>> {
     }))
 }
 
-/// How long this network namespace keeps a session that has no subflow; `None` of older kernels.
+/// Returns how long this network namespace keeps a session that has no subflow; `None` of older kernels.
 fn host_close_timeout() -> Result<Option<Duration>> {
     let Some(text) = sysctl("close_timeout")? else {
         return Ok(None);
@@ -184,7 +184,7 @@ fn exists(path: &Path) -> Result<bool> {
     found.with_context(|| format!("cannot look for {}", path.display()))
 }
 
-/// A sysctl of MPTCP; `None` if this kernel does not have it.
+/// Returns a sysctl of MPTCP; `None` if this kernel does not have it.
 fn sysctl(name: &str) -> Result<Option<String>> {
     let path = format!("/proc/sys/net/mptcp/{name}");
     match fs::read_to_string(&path) {

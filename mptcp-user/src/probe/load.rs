@@ -25,7 +25,7 @@ use crate::{
 /// `tc_egress`, the same with `_set` for several interfaces, and the map `COUNTERS`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MPTCP_EBPF_OBJECT"));
 
-/// What is known of pinned counters; `None` if there are none.
+/// Returns what is known of pinned counters; `None` if there are none.
 ///
 /// # Errors
 /// If this program would misread them.
@@ -61,7 +61,7 @@ impl Load {
         self.places > 1
     }
 
-    /// Where the counters of an interface are.
+    /// Returns where the counters of an interface are.
     pub(super) fn place(&self, interface: &Interface) -> u32 {
         if self.is_set() {
             counter::place(interface.index)
@@ -98,7 +98,8 @@ impl Loads {
         self.loaded.clear();
     }
 
-    /// The programs for an interface: of counters that are pinned for it already, or else in common with others.
+    /// Returns the programs for an interface: of counters that are pinned for it already, or else in common with
+    /// others.
     pub(super) fn of(
         &mut self,
         interface: &Interface,

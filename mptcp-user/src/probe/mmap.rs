@@ -30,7 +30,7 @@ use nix::{
 const SMALLEST: usize = 16 << 10;
 const LARGEST: usize = 1 << 20;
 
-/// The descriptor of an array.
+/// Returns the descriptor of an array.
 pub(crate) fn descriptor(map: &Map) -> Result<BorrowedFd<'_>> {
     match map {
         Map::Array(map) => Ok(map.fd().as_fd()),
@@ -48,13 +48,13 @@ pub(crate) struct Mapping<T> {
 }
 
 impl<T: Zeroable> Mapping<T> {
-    /// All of an array of this length, to read and to write.
+    /// Returns all of an array of this length, to read and to write.
     pub(crate) fn whole(map: &Map, length: u32) -> Result<Self> {
         let bytes = 0..length as usize * size_of::<T>();
         Self::new(map, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
     }
 
-    /// All of an array of this length, to read alone.
+    /// Returns all of an array of this length, to read alone.
     pub(crate) fn read(map: &Map, length: u32) -> Result<Self> {
         Self::new(
             map,
@@ -86,7 +86,7 @@ impl<T: Zeroable> Mapping<T> {
         })
     }
 
-    /// An element; `None` outside of the mapping.
+    /// Returns an element; `None` outside of the mapping.
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         let start = index as usize * size_of::<T>();
         let is_inside = self.bytes.start <= start && start + size_of::<T>() <= self.bytes.end;
@@ -143,7 +143,7 @@ struct Window<'a, T> {
 }
 
 impl<'a, T: Zeroable> Window<'a, T> {
-    /// The first one will have this length.
+    /// Makes none yet; the first window will have this length.
     fn new((map, length): (&'a Map, u32), window: usize) -> Result<Self> {
         let page = sysconf(SysconfVar::PAGE_SIZE)?.context("pages have no size")?;
         Ok(Self {
@@ -168,7 +168,7 @@ impl<'a, T: Zeroable> Window<'a, T> {
         self.window = SMALLEST;
     }
 
-    /// An element; `None` behind the array's end.
+    /// Returns an element; `None` behind the array's end.
     fn get(&mut self, index: u32) -> Result<Option<&T>> {
         if self
             .part
@@ -218,7 +218,7 @@ impl Slot for RangeChunk<Atomics> {
     type Words = [u64; size_of::<Self>() / 8];
 }
 
-/// A slot that holds these words.
+/// Returns a slot that holds these words.
 pub(crate) fn of_words<S: Slot>(words: &S::Words) -> S {
     const { assert!(size_of::<S>() == size_of::<S::Words>()) };
     // SAFETY: as long as S, which is made of atomics, of which any bytes are valid.
@@ -241,7 +241,7 @@ impl<'a, S: Slot> Slots<'a, S> {
         })
     }
 
-    /// What is in a slot; `None` behind the array's end.
+    /// Returns what is in a slot; `None` behind the array's end.
     fn get(&mut self, slot: u32) -> Result<Option<&S>> {
         if self.window.is_next(slot) {
             return self.window.get(slot);
@@ -262,7 +262,7 @@ pub(crate) struct MapWindow<'a, S: Slot> {
 }
 
 impl<'a, S: Slot> MapWindow<'a, S> {
-    /// Those of two arrays, of these lengths.
+    /// Returns those of two arrays, of these lengths.
     pub(crate) fn new(tags: (&'a Map, u32), slots: (&'a Map, u32)) -> Result<Self> {
         Ok(Self {
             // All of them are read.
@@ -271,7 +271,7 @@ impl<'a, S: Slot> MapWindow<'a, S> {
         })
     }
 
-    /// What is in a slot, entry or not; `None` behind the table's end.
+    /// Returns what is in a slot, entry or not; `None` behind the table's end.
     pub(crate) fn slot(&mut self, slot: u32) -> Result<Option<&S>> {
         self.slots.get(slot)
     }

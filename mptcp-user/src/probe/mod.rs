@@ -36,7 +36,7 @@ pub(crate) use self::{
     layout::Remembered,
     limits::{HostLimits, Outdated},
     load::Loads,
-    netns::{find_namespace, in_namespace, name_of},
+    netns::{find_namespace, in_namespace, netns_name},
     network::{Interface, Network, enter, namespace},
     pins::{InterfacePins, Lock, NamespacePins, Pins},
     settings::Settings,

@@ -32,8 +32,8 @@ pub(crate) fn in_namespace<T: Send>(
     })
 }
 
-/// The name of `ip netns` that a path is, if it is one.
-pub(crate) fn name_of(path: &Path) -> Option<String> {
+/// Returns the name of `ip netns` that a path is, if it is one.
+pub(crate) fn netns_name(path: &Path) -> Option<String> {
     let name = path.strip_prefix(NAMED).ok()?;
     Some(name.to_string_lossy().into_owned())
 }
@@ -41,9 +41,9 @@ pub(crate) fn name_of(path: &Path) -> Option<String> {
 /// Where `ip netns` keeps its names.
 const NAMED: &str = "/run/netns";
 
-/// A name of the namespace with this inode number: one of `ip netns`, or a process in it. `None` if nothing that can
-/// be seen from here names it, which does not mean that it is gone: a process in a PID namespace that is not seen
-/// may be in it, or an open file.
+/// Returns a name of the namespace with this inode number: one of `ip netns`, or a process in it. `None` if nothing
+/// that can be seen from here names it, which does not mean that it is gone: a process in a PID namespace that is not
+/// seen may be in it, or an open file.
 ///
 /// # Errors
 /// If not all names can be looked at, and none of the others is the one.
@@ -71,7 +71,7 @@ pub(crate) fn find_namespace(inode: u64) -> Result<Option<PathBuf>> {
     }
 }
 
-/// The path of an entry that is the namespace.
+/// Returns the path of an entry that is the namespace.
 fn search(
     directory: &Path,
     inode: u64,

@@ -58,7 +58,7 @@ pub(crate) fn enter(name: &str) -> Result<()> {
     })
 }
 
-/// The inode number that identifies this thread's network namespace.
+/// Returns the inode number that identifies this thread's network namespace.
 pub(crate) fn namespace() -> Result<u64> {
     let path = "/proc/thread-self/ns/net";
     Ok(std::fs::metadata(path)
@@ -167,7 +167,7 @@ impl Network {
         Ok(Self { handle })
     }
 
-    /// All interfaces.
+    /// Returns all interfaces.
     pub(crate) async fn interfaces(&self) -> Result<Vec<Interface>> {
         let mut links = self.handle.link().get().execute();
         let mut interfaces = Vec::new();
@@ -205,7 +205,7 @@ impl Network {
         Ok(interfaces)
     }
 
-    /// The interface of this name.
+    /// Returns the interface of this name.
     pub(crate) async fn interface(&self, name: &str) -> Result<Interface> {
         self.interfaces()
             .await?
@@ -224,7 +224,7 @@ impl Network {
             })
     }
 
-    /// The interface by which packets from one address to another leave; `None` if there is no way.
+    /// Returns the interface by which packets from one address to another leave; `None` if there is no way.
     ///
     /// # Errors
     /// If the kernel does not answer.
@@ -250,7 +250,7 @@ impl Network {
         Ok(indices.next())
     }
 
-    /// The BPF filters of an interface's clsact qdisc, on ingress or egress.
+    /// Returns the BPF filters of an interface's clsact qdisc, on ingress or egress.
     ///
     /// # Errors
     /// If the kernel does not list them, which must not look like "none".
@@ -285,7 +285,7 @@ fn is_without_filters(error: &rtnetlink::Error) -> bool {
     )
 }
 
-/// The kernel names a program by its mode if there is one for each mode, else without.
+/// Returns the XDP programs that are named: by their modes if there is one for each mode, else without.
 fn xdp_programs(attributes: &[LinkXdp]) -> Vec<XdpProgram> {
     let is_native = !attributes
         .iter()

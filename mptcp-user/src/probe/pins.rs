@@ -75,7 +75,7 @@ impl PinPath {
         }
     }
 
-    /// Where it is: for sentences.
+    /// Returns where it is: for sentences.
     pub(crate) fn path(&self) -> PathBuf {
         let version = self.pins.root.join(version());
         self.below
@@ -174,7 +174,7 @@ pub(crate) struct InterfacePins {
 }
 
 impl InterfacePins {
-    /// Where they are: for sentences.
+    /// Returns where they are: for sentences.
     pub(crate) fn path(&self) -> PathBuf {
         self.place.path()
     }
@@ -187,7 +187,7 @@ impl InterfacePins {
         self.place.create()
     }
 
-    /// What the probes of its namespace share.
+    /// Returns what the probes of its namespace share.
     pub(crate) fn shared(&self) -> NamespacePins {
         let below = [self.namespace.to_string(), "tables".to_owned()];
         NamespacePins(PinPath::new(&self.place.pins, below))
@@ -211,7 +211,7 @@ impl Pins {
         &self.root
     }
 
-    /// The directory of the version, in which everything is pinned; `None` if there is none.
+    /// Returns the directory of the version, in which everything is pinned; `None` if there is none.
     fn version(&self) -> Result<Option<Directory>> {
         match Directory::open(&self.root)? {
             Some(root) => root.child(&version()),
@@ -230,7 +230,7 @@ impl Pins {
         }
     }
 
-    /// A network namespace's hooks on kernel functions.
+    /// Returns a network namespace's hooks on kernel functions.
     pub(crate) fn hooks(&self, namespace: u64) -> HookPins {
         HookPins(PinPath::new(
             self,
@@ -238,7 +238,7 @@ impl Pins {
         ))
     }
 
-    /// All interfaces that have pins, of all network namespaces.
+    /// Returns all interfaces that have pins, of all network namespaces.
     pub(crate) fn interfaces(&self) -> Result<Vec<InterfacePins>> {
         let mut interfaces = Vec::new();
         let Some(version) = self.version()? else {
@@ -422,7 +422,7 @@ fn remove_empty(above: &Directory, name: &str) -> Result<()> {
     }
 }
 
-/// The name of the directory of this layout's version.
+/// Returns the name of the directory of this layout's version.
 fn version() -> String {
     format!("v{LAYOUT_VERSION}")
 }

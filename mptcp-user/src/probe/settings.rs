@@ -8,7 +8,6 @@ use mptcp_common::{
     state::Limits,
 };
 
-use super::network::Interface;
 use crate::capacity::Capacity;
 
 /// How a probe is to be attached.
@@ -30,17 +29,17 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// What becomes of them on an interface. On the loopback interface each packet passes twice; counted where it
-    /// comes in, as on a middlebox, it counts once, and each end of a session has its direction.
-    pub(super) fn on(self, interface: &Interface) -> Self {
-        let role = match interface.is_loopback {
+    /// Returns what becomes of them on an interface. On the loopback interface each packet passes twice; counted
+    /// where it comes in, as on a middlebox, it counts once, and each end of a session has its direction.
+    pub(super) fn on(self, is_loopback: bool) -> Self {
+        let role = match is_loopback {
             true => Role::Middlebox,
             false => self.role,
         };
         Self { role, ..self }
     }
 
-    /// Room in the tables: hardly any where nothing is followed.
+    /// Returns room in the tables: hardly any where nothing is followed.
     pub(super) fn capacity(&self) -> Capacity {
         if self.track {
             self.capacity
@@ -101,7 +100,7 @@ pub(crate) enum LimitOrigin {
 }
 
 impl LimitOrigin {
-    /// Its name in documents.
+    /// Returns its name in documents.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -181,7 +180,7 @@ pub(crate) struct ChosenLimits {
 }
 
 impl ChosenLimits {
-    /// What the options warn, else these, else the defaults.
+    /// Returns what the options say, else these, else the defaults.
     pub(crate) fn new(
         options: &LimitOptions,
         subflows: Option<u32>,

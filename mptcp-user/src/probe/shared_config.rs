@@ -118,7 +118,7 @@ pub(crate) enum Which {
 }
 
 impl SharedConfig {
-    /// A new one.
+    /// Returns a new one.
     pub(crate) fn new(capacity: Capacity, chosen: ChosenLimits) -> Result<Self> {
         let mut key = [0; 8];
         File::open("/dev/urandom")
@@ -163,7 +163,7 @@ impl SharedConfig {
         }
     }
 
-    /// Chunks of ranges.
+    /// Returns chunks of ranges.
     pub(crate) fn chunks(&self) -> u32 {
         chunks_for(self.ranges)
     }
@@ -175,7 +175,7 @@ impl SharedConfig {
         cells_for(subflows.max(handshakes))
     }
 
-    /// Memory of all tables, in bytes.
+    /// Returns memory of all tables, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         let [handshake, subflow, session, chunk] = Self::bytes_per_entry();
         let table = |which, entry| u64::from(self.buckets(which) * WAYS) * entry;
@@ -186,7 +186,7 @@ impl SharedConfig {
             + u64::from(self.cells())
     }
 
-    /// Memory of a handshake, a subflow, a session and a chunk of ranges, in bytes, with their tags.
+    /// Returns memory of a handshake, a subflow, a session and a chunk of ranges, in bytes, with their tags.
     pub(crate) fn bytes_per_entry() -> [u64; 4] {
         let tag = size_of::<Bucket<Atomics>>() / WAYS as usize;
         [
@@ -201,7 +201,7 @@ impl SharedConfig {
         .map(|bytes| bytes as u64)
     }
 
-    /// The config of the probes that are there, or a new one. Limits that follow the host's are made what the
+    /// Returns the config of the probes that are there, or a new one. Limits that follow the host's are made what the
     /// host has now. Maps that nobody agreed on were left by a loader that was killed, and are removed.
     pub(crate) fn join(pins: &NamespacePins, wanted: Self) -> Result<(Self, Directory)> {
         let tables = pins.create()?;
@@ -219,7 +219,7 @@ impl SharedConfig {
         Ok((wanted, tables))
     }
 
-    /// What the probes of a namespace agreed on, if there are any.
+    /// Returns what the probes of a namespace agreed on, if there are any.
     pub(crate) fn read(pins: &NamespacePins) -> Result<Option<Self>> {
         match pins.open()? {
             Some(tables) => Self::read_in(&tables),
@@ -266,7 +266,7 @@ impl SharedConfig {
 
     const SHAPE: Shape = Shape::array::<Self>(1);
 
-    /// What a map of these tables has to be.
+    /// Returns what a map of these tables has to be.
     pub(crate) fn shape(&self, name: &str) -> Option<Shape> {
         let (.., ways, which) = MAPS.iter().find(|(known, ..)| *known == name)?;
         let entries = self.buckets(*which) * (*ways).max(1);
@@ -301,7 +301,7 @@ impl SharedConfig {
         Ok(())
     }
 
-    /// How many sessions and subflows were there before the probes.
+    /// Returns how many sessions and subflows were there before the probes.
     pub(crate) fn adopted(&self) -> Adopted {
         let [sessions, subflows] = self.adopted;
         Adopted { sessions, subflows }
@@ -378,7 +378,7 @@ impl SharedConfig {
             );
     }
 
-    /// The filter for programs of the config: the pinned one, or a new one, pinned where there are pins.
+    /// Returns the filter for programs of the config: the pinned one, or a new one, pinned where there are pins.
     pub(crate) fn filter(&self, pins: Option<&Directory>) -> Result<MapData> {
         let shape = self.shape(FILTER).context("there is no filter")?;
         if let Some(pins) = pins
@@ -393,12 +393,12 @@ impl SharedConfig {
         Ok(filter)
     }
 
-    /// What tags are made with.
+    /// Returns what tags are made with.
     pub(crate) fn hashing(&self) -> Hashing {
         Hashing::new(self.hash_key, cell_shift(self.cells()))
     }
 
-    /// What the programs have to know of the sizes and of the hash key.
+    /// Returns what the programs have to know of the sizes and of the hash key.
     pub(crate) fn constants(&self) -> Constants {
         Constants {
             buckets: [
@@ -413,7 +413,7 @@ impl SharedConfig {
     }
 }
 
-/// Constants of the programs that are computed from an [`SharedConfig`].
+/// Constants of the programs that are computed from a [`SharedConfig`].
 pub(crate) struct Constants {
     /// Buckets of handshakes, subflows, sessions and chunks.
     pub(crate) buckets: [u32; 4],

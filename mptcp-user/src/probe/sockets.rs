@@ -82,7 +82,7 @@ impl TcpState {
         }
     }
 
-    /// All of them, to ask for.
+    /// Returns all of them, to ask for.
     fn all() -> StateFlags {
         StateFlags::ESTABLISHED
             | StateFlags::FIN_WAIT1
@@ -170,7 +170,7 @@ impl Sockets {
     }
 }
 
-/// The sockets of a protocol that `of` understands; `None` if the kernel has no such protocol.
+/// Returns the sockets of a protocol that `of` understands; `None` if the kernel has no such protocol.
 async fn list<T>(
     handle: &proto::ConnectionHandle<Message>,
     protocol: u32,

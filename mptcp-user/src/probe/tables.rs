@@ -56,7 +56,7 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Those that are pinned.
+    /// Returns those that are pinned.
     pub(crate) fn pinned(pins: &NamespacePins) -> Result<Option<Self>> {
         let config = SharedConfig::read(pins)?;
         Ok(config.map(|config| Self {
@@ -66,7 +66,7 @@ impl Tables {
         }))
     }
 
-    /// Those of programs that were just loaded.
+    /// Returns those of programs that were just loaded.
     pub(crate) fn loaded(programs: &mut Ebpf, config: SharedConfig) -> Result<Self> {
         let maps: [OnceCell<Map>; MAPS.len()] = Default::default();
         for (place, (name, ..)) in maps.iter().zip(MAPS) {
@@ -81,7 +81,7 @@ impl Tables {
         })
     }
 
-    /// A map by its name in the object, and how many elements it has.
+    /// Returns a map by its name in the object, and how many elements it has.
     fn map(&self, name: &str) -> Result<(&Map, u32)> {
         let mut maps = self.maps.iter().zip(MAPS);
         let (place, (_, pin, ways, which)) = maps
@@ -112,7 +112,7 @@ impl Tables {
         FullMap::new(self.map(tags)?, self.map(slots)?, filter)
     }
 
-    /// What exists now.
+    /// Returns what exists now.
     pub(crate) fn gauges(&self) -> Result<Gauges> {
         let mut sessions = self.windows::<Session<Atomics>>(SESSIONS)?;
         let slots = self.config.buckets(Which::Sessions) * WAYS;
@@ -131,7 +131,7 @@ impl Tables {
         Ok(census.gauges())
     }
 
-    /// Chunks of ranges that are in use.
+    /// Returns chunks of ranges that are in use.
     pub(crate) fn range_chunks(&self) -> Result<u32> {
         let (limits, now) = (self.limits()?, now()?);
         let mut sessions = self.windows::<Session<Atomics>>(SESSIONS)?;
@@ -146,13 +146,14 @@ impl Tables {
         failed.map_or(Ok(used), Err)
     }
 
-    /// The limits that are judged by now: another `attach` may have changed them since these tables were opened.
+    /// Returns the limits that are judged by now: another `attach` may have changed them since these tables were
+    /// opened.
     fn limits(&self) -> Result<Limits> {
         let present = self.pins.as_ref().map(SharedConfig::read).transpose()?;
         Ok(present.flatten().unwrap_or(self.config).limits)
     }
 
-    /// The sessions that are asked for.
+    /// Returns the sessions that are asked for.
     pub(crate) fn sessions(
         &self,
         selection: &Selection,
@@ -164,7 +165,7 @@ impl Tables {
         &self.config
     }
 
-    /// All of them in memory, to make and remove entries beside the programs.
+    /// Returns all of them in memory, to make and remove entries beside the programs.
     pub(crate) fn full(&self) -> Result<FullTables> {
         let (tokens, length) = self.map("TOKENS")?;
         let (pending_joins, _) = self.map("PENDING_JOINS")?;
@@ -182,7 +183,7 @@ impl Tables {
         })
     }
 
-    /// How full the filter is.
+    /// Returns how full the filter is.
     pub(crate) fn fill(&self) -> Result<Fill> {
         let (filter, words) = self.map(FILTER)?;
         let filter: Mapping<AtomicU64> = Mapping::read(filter, words)?;
@@ -272,7 +273,7 @@ impl Tables {
         Ok(())
     }
 
-    /// The keys, which are not mapped.
+    /// Returns the keys, which are not mapped.
     fn keys(&self) -> Result<Array<MapData, [u64; 2]>> {
         let (keys, _) = self.map("KEYS")?;
         let keys = MapData::from_fd(descriptor(keys)?.try_clone_to_owned()?)?;

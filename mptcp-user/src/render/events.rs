@@ -71,7 +71,7 @@ fn join_failure(reason: u32) -> &'static str {
     }
 }
 
-/// The short name of a row by its number, empty for 0.
+/// Returns the short name of a row by its number, empty for 0.
 fn row(number: u32) -> &'static str {
     ROWS.iter()
         .find(|row| u32::from(row.number) == number)
@@ -98,7 +98,7 @@ impl TimedEvent<'_> {
             .find(|happening| *happening as u32 == self.report.happening)
     }
 
-    /// What the detail says.
+    /// Returns what the detail says.
     fn detail(&self) -> String {
         let detail = self.report.detail;
         match self.happening() {
@@ -131,7 +131,7 @@ impl TimedEvent<'_> {
         (self.report.token != 0).then(|| format!("{:08x}", self.report.token))
     }
 
-    /// A line.
+    /// Returns a line.
     pub(crate) fn text(&self) -> String {
         let [from, to] = ends(&FlowKey {
             words: self.report.flow,
@@ -152,7 +152,7 @@ impl TimedEvent<'_> {
             + "\n"
     }
 
-    /// An object.
+    /// Returns an object.
     pub(crate) fn json(&self) -> Value {
         let [from, to] = ends(&FlowKey {
             words: self.report.flow,

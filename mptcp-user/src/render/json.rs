@@ -25,7 +25,7 @@ const SUBTYPES: [(usize, &str); 10] = [
     (15, "EXPERIMENTAL"),
 ];
 
-/// One object.
+/// Returns one object.
 pub(crate) fn statistics(statistics: &Statistics) -> Value {
     json!({
         "schema_version": 1,
@@ -182,7 +182,7 @@ fn invalid_options(counters: &Counters) -> Map<String, Value> {
         .collect()
 }
 
-/// What the packets of each direction did, by the names of docs/maps.md; what they did at all.
+/// Returns what the packets of each direction did, by the names of docs/maps.md; what they did at all.
 fn events(counters: &Counters) -> Map<String, Value> {
     let named = |events: &Events| -> Map<String, Value> {
         let mut object = named(
@@ -213,7 +213,7 @@ fn subtypes(events: &Events) -> Map<String, Value> {
     object
 }
 
-/// What found no room.
+/// Returns what found no room.
 pub(crate) fn lost(counters: &Counters, since: Option<Timestamp>, is_capture: bool) -> Vec<Value> {
     let losses = lost::losses(counters, since, is_capture);
     let object = |loss: lost::Loss| {
@@ -227,7 +227,7 @@ pub(crate) fn lost(counters: &Counters, since: Option<Timestamp>, is_capture: bo
     losses.into_iter().map(object).collect()
 }
 
-/// What became of the frames.
+/// Returns what became of the frames.
 fn probe(statistics: &Statistics) -> Map<String, Value> {
     let leaves = bytemuck::cast_slice::<Leaves, u64>(std::slice::from_ref(&statistics.rows.leaves));
     let mut object: Map<_, _> = Leaves::FIELDS

@@ -87,8 +87,8 @@ impl Loss {
     }
 }
 
-/// What of these counters, of packets since a time, was lost. A capture is read again with more room, and a probe is
-/// attached anew.
+/// Returns what of these counters, of packets since a time, was lost. A capture is read again with more room, and a
+/// probe is attached anew.
 pub(crate) fn losses(counters: &Counters, since: Option<Timestamp>, is_capture: bool) -> Vec<Loss> {
     let loss = |kind: &LossKind| {
         let directions = counters.directions();

@@ -26,7 +26,7 @@ pub(crate) fn number(value: u64, full: bool) -> String {
     format!("{scaled:.decimals$}{unit}")
 }
 
-/// A row's label and short name, shortened to `width` characters unless `full`.
+/// Returns a row's label and short name, shortened to `width` characters unless `full`.
 pub(crate) fn label(label: &str, short: Option<&str>, width: usize, full: bool) -> String {
     let tail = short.map(|short| format!(" ({short})")).unwrap_or_default();
     let room = width.saturating_sub(tail.chars().count());

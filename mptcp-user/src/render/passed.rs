@@ -17,7 +17,7 @@ struct PassedKind {
     hides: bool,
 }
 
-/// What frames hold that are not IP or not TCP, by the names of docs/json.md; those that there are.
+/// Returns what frames hold that are not IP or not TCP, by the names of docs/json.md; those that there are.
 pub(crate) fn protocols(counters: &Counters) -> Map<String, Value> {
     counters
         .protocols()
@@ -30,8 +30,8 @@ fn name(protocol: Protocol) -> String {
     name.unwrap_or_else(|| format!("ip_protocol_{}", protocol.0))
 }
 
-/// What a reader has to know before trusting a table of zeros: that no frame was seen, that none of them holds TCP,
-/// or that more than a hundredth of them may hold TCP that is not read.
+/// Returns what a reader has to know before trusting a table of zeros: that no frame was seen, that none of them
+/// holds TCP, or that more than a hundredth of them may hold TCP that is not read.
 pub(crate) fn note(counters: &Counters) -> Option<String> {
     let Counters { leaves, frames, .. } = counters;
     if *frames == 0 {
@@ -70,7 +70,7 @@ pub(crate) fn note(counters: &Counters) -> Option<String> {
     ))
 }
 
-/// All of a reading.
+/// Returns all kinds of frames that hold no TCP that is read.
 fn kinds(counters: &Counters) -> Vec<PassedKind> {
     let Leaves {
         vlan_depth,
@@ -110,7 +110,7 @@ fn kinds(counters: &Counters) -> Vec<PassedKind> {
         .collect()
 }
 
-/// A number in groups of three digits.
+/// Returns a number in groups of three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

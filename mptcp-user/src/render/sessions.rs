@@ -17,7 +17,7 @@ use crate::{
     snapshot::session::{Session, Subflow},
 };
 
-/// A session a line, and its subflows below it.
+/// Returns a table: a session a line, and its subflows below it.
 pub(crate) fn table(sessions: &[Session], role: Role, full_values: bool) -> String {
     let mut table = new_table([
         "Initiator",
@@ -61,7 +61,7 @@ pub(crate) fn table(sessions: &[Session], role: Role, full_values: bool) -> Stri
     lines(&table)
 }
 
-/// Which end this host is.
+/// Returns which end this host is.
 fn place(session: &Session, role: Role) -> &'static str {
     match role {
         Role::Middlebox => "",
@@ -81,7 +81,7 @@ fn backup(subflow: &Subflow) -> &'static str {
     }
 }
 
-/// What was there before the probe says so.
+/// Returns an age in words; what was there before the probe says so.
 fn age(age: Option<Duration>) -> String {
     age.map_or("before".to_owned(), time)
 }

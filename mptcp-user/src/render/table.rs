@@ -26,7 +26,7 @@ pub(crate) struct Style {
     pub(crate) full_values: bool,
 }
 
-/// The table in text, with its heading.
+/// Returns the table in text, with its heading.
 pub(crate) fn statistics(statistics: &Statistics, style: Style) -> String {
     let mut text = heading(statistics);
     let mut table = new_table(["", "Rate (/s)", "Total"]);
@@ -68,7 +68,7 @@ pub(crate) fn statistics(statistics: &Statistics, style: Style) -> String {
     text
 }
 
-/// Rows of the summary: the main ones, and every error that has happened. What depends on the
+/// Returns rows of the summary: the main ones, and every error that has happened. What depends on the
 /// policy of a product is no error.
 fn in_summary(row: &Row, statistics: &Statistics) -> bool {
     row.in_summary
@@ -111,7 +111,7 @@ fn heading(statistics: &Statistics) -> String {
     text
 }
 
-/// The names of the interfaces.
+/// Returns the names of the interfaces.
 pub(super) fn names(statistics: &Statistics) -> String {
     let names = statistics
         .interfaces
@@ -130,7 +130,7 @@ fn cells(label: String, rate: Option<f64>, total: Option<u64>, style: Style) -> 
     ]
 }
 
-/// Which rows are not simply what the packets say.
+/// Returns which rows are not simply what the packets say.
 fn qualities(statistics: &Statistics) -> String {
     let mut text = String::new();
     for (quality, meaning) in [
@@ -152,7 +152,7 @@ fn qualities(statistics: &Statistics) -> String {
     text
 }
 
-/// A table's text, without the blanks that fill its last column.
+/// Returns a table's text, without the blanks that fill its last column.
 pub(crate) fn lines(table: &Table) -> String {
     table
         .to_string()
@@ -161,7 +161,7 @@ pub(crate) fn lines(table: &Table) -> String {
         .collect()
 }
 
-/// A table without lines, numbers to the right.
+/// Returns a table without lines, numbers to the right.
 pub(crate) fn new_table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);

@@ -20,7 +20,7 @@ pub(crate) struct Census {
 }
 
 impl Census {
-    /// What exists at `now`, in a table of so many slots of sessions.
+    /// Returns what exists at `now`, in a table of so many slots of sessions.
     pub(crate) fn new(limits: Limits, now: u64, slots: u32) -> Self {
         Self {
             limits,
@@ -52,7 +52,7 @@ impl Census {
         self.gauges.subflows += u64::from(lives && is_subflow_open(entry, &self.limits, self.now));
     }
 
-    /// The slot and generation of the session that a pending join is for; `None` of any other
+    /// Returns the slot and generation of the session that a pending join is for; `None` of any other
     /// handshake.
     pub(crate) fn joins<M: Memory>(&self, entry: &HalfOpen<M>) -> Option<[u32; 2]> {
         let is_join = entry.kind() == Kind::Join as u32
@@ -68,7 +68,7 @@ impl Census {
         self.gauges.pending += u64::from(lives);
     }
 
-    /// What was counted.
+    /// Returns what was counted.
     pub(crate) fn gauges(self) -> Gauges {
         self.gauges
     }
@@ -95,13 +95,13 @@ mod tests {
             (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32 % end
         }
 
-        /// One of these bits, or none.
+        /// Returns one of these bits, or none.
         fn bit(&mut self, bits: &[u32]) -> u32 {
             let chosen = self.below(bits.len() as u32 + 1) as usize;
             bits.get(chosen).copied().unwrap_or(0)
         }
 
-        /// A time, 0 among them.
+        /// Returns a time, 0 among them.
         fn time(&mut self) -> u64 {
             u64::from(self.below(5)) * Limits::DEFAULT.idle / 3
         }

@@ -53,7 +53,7 @@ pub struct Hooks {
 }
 
 impl Reading {
-    /// What is displayed of it, with what was counted since the last display.
+    /// Returns what is displayed of it, with what was counted since the last display.
     pub(crate) fn statistics(
         &self,
         origin: Origin,

@@ -96,7 +96,7 @@ where
     }
 }
 
-/// The sessions that are asked for and that are not over at `now`, in nanoseconds of the tables' clock.
+/// Returns the sessions that are asked for and that are not over at `now`, in nanoseconds of the tables' clock.
 pub(crate) fn select(
     entries: &impl Entries,
     selection: &Selection,
@@ -148,7 +148,7 @@ impl Places {
     }
 }
 
-/// The sessions that are asked for, by their slots in ascending order.
+/// Returns the sessions that are asked for, by their slots in ascending order.
 fn choose(
     entries: &impl Entries,
     selection: &Selection,
@@ -213,7 +213,7 @@ fn belongs<M: Memory>(entry: &SubflowEntry<M>, generation: u32) -> bool {
     entry.tag.load() != 0 && entry.generation.load() == generation
 }
 
-/// What is shown of these sessions, without those that have ended since.
+/// Returns what is shown of these sessions, without those that have ended since.
 fn show(
     entries: &impl Entries,
     chosen: &[Rank],

@@ -54,7 +54,7 @@ pub(crate) enum SessionState {
 }
 
 impl SessionState {
-    /// Its name in documents.
+    /// Returns its name in documents.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Established => "established",
@@ -123,12 +123,12 @@ impl Session {
     }
 }
 
-/// A key by which what was there before the probe is the oldest.
+/// Returns a key by which what was there before the probe is the oldest.
 pub(super) fn oldest(age: Option<Duration>) -> Duration {
     age.unwrap_or(Duration::MAX)
 }
 
-/// The age of what was created then, 0 for before the probe.
+/// Returns the age of what was created then, 0 for before the probe.
 fn age(created: u64, now: u64) -> Option<Duration> {
     (created != 0).then(|| since(created, now))
 }
@@ -138,7 +138,7 @@ fn since(then: u64, now: u64) -> Duration {
     Duration::from_nanos(now.saturating_sub(then))
 }
 
-/// What a session that is not over does.
+/// Returns what a session that is not over does.
 pub(super) fn state_of<M: Memory>(entry: &SessionEntry<M>) -> SessionState {
     let flags = entry.flags.load();
     if flags & SessionFacts::FALLBACK != 0 {
@@ -152,7 +152,7 @@ pub(super) fn state_of<M: Memory>(entry: &SessionEntry<M>) -> SessionState {
     }
 }
 
-/// A session without its subflows.
+/// Returns a session without its subflows.
 pub(super) fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Session {
     let flags = entry.flags.load();
     Session {
@@ -174,7 +174,7 @@ pub(super) fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Sessio
     }
 }
 
-/// A subflow.
+/// Returns a subflow.
 pub(super) fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> Subflow {
     let flags = entry.flags.load();
     let state = if !state::is_subflow_open(entry, limits, now) {
@@ -237,7 +237,7 @@ pub(crate) fn ends(key: &FlowKey) -> [SocketAddr; 2] {
     ]
 }
 
-/// The flow from one end to another.
+/// Returns the flow from one end to another.
 pub(crate) fn flow(from: SocketAddr, to: SocketAddr) -> FlowKey {
     let address = |address: IpAddr| {
         let bytes = match address {

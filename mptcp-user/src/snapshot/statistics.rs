@@ -68,7 +68,7 @@ pub(crate) struct Recent {
     pub(crate) counters: Counters,
 }
 
-/// The failures of `now` that `earlier` has not; as [`Counters::since`].
+/// Returns the failures of `now` that `earlier` has not; as [`Counters::since`].
 pub(crate) fn since(now: &HookCounts, earlier: &HookCounts) -> HookCounts {
     std::array::from_fn(|i| {
         let count = now[i]?;
@@ -82,7 +82,7 @@ impl Statistics {
         self.row_of(row, &self.rows, &self.hooks)
     }
 
-    /// How far a row can be trusted as it was counted.
+    /// Returns how far a row can be trusted as it was counted.
     pub(crate) fn quality(&self, row: &Row) -> Quality {
         match self.row_total(row) {
             Some(_) => row.quality(self.role),
@@ -90,7 +90,7 @@ impl Statistics {
         }
     }
 
-    /// A row of what was counted in some time.
+    /// Returns a row of what was counted in some time.
     pub(crate) fn row_of(&self, row: &Row, counters: &Counters, hooks: &HookCounts) -> Option<u64> {
         match row.hooks() {
             Some(_) => row.failures(hooks, self.role),
@@ -98,7 +98,7 @@ impl Statistics {
         }
     }
 
-    /// A further number of what was counted in some time.
+    /// Returns a further number of what was counted in some time.
     pub(crate) fn extra_of(&self, extra: &Extra, counters: &Counters) -> Option<u64> {
         self.further(extra, counters)
     }

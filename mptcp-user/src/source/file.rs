@@ -54,7 +54,7 @@ impl File {
     }
 }
 
-/// An error if a file could not be read to its end, with the reason why.
+/// Returns an error if a file could not be read to its end, with the reason why.
 pub(super) fn conclude(name: &str, broken: Option<&str>) -> Result<()> {
     let Some(reason) = broken else {
         return Ok(());
@@ -67,7 +67,7 @@ pub(super) fn conclude(name: &str, broken: Option<&str>) -> Result<()> {
     .into())
 }
 
-/// The first bytes, and those behind them, decompressed.
+/// Returns the first bytes, and those behind them, decompressed.
 fn unpack(name: &str, mut file: impl Read + 'static) -> Result<(Vec<u8>, Box<dyn Read>)> {
     let start = start(&mut file)?;
     let Some(format) = Format::of(&start) else {
@@ -93,7 +93,7 @@ fn unpack(name: &str, mut file: impl Read + 'static) -> Result<(Vec<u8>, Box<dyn
     Ok((start, bytes))
 }
 
-/// The bytes that tell what it is.
+/// Returns the bytes that tell what it is.
 fn start(file: &mut impl Read) -> Result<Vec<u8>> {
     let start = take(file, MAGIC as u64)?;
     if start.is_empty() {
@@ -102,7 +102,7 @@ fn start(file: &mut impl Read) -> Result<Vec<u8>> {
     Ok(start)
 }
 
-/// The bytes of a file, and how far they were read.
+/// Returns the bytes of a file, and how far they were read.
 fn source(path: &Path, shows_progress: bool) -> io::Result<(Box<dyn Read>, ProgressBar)> {
     if path == Path::new("-") {
         return Ok((Box::new(io::stdin().lock()), ProgressBar::hidden()));

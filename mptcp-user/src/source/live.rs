@@ -102,7 +102,7 @@ impl Live {
         sentences
     }
 
-    /// What the probes count now.
+    /// Returns what the probes count now.
     pub(crate) fn reading(&self) -> Result<Reading> {
         let time = Timestamp::now();
         let interfaces = self.probes.iter().zip(&self.names);
@@ -139,7 +139,7 @@ impl Live {
         })
     }
 
-    /// The numbers now. Rates are since the last call, or else since the reading that the probe
+    /// Returns the numbers now. Rates are since the last call, or else since the reading that the probe
     /// remembers, or else since counting began.
     pub(crate) fn read(&mut self) -> Result<Statistics> {
         let reading = self.reading()?;
@@ -193,7 +193,7 @@ impl Live {
         Ok((seconds, since(&now.counts, &last)))
     }
 
-    /// Limits that rows are judged by and that are not the host's any more, in sentences.
+    /// Returns limits that rows are judged by and that are not the host's any more, in sentences.
     pub(crate) async fn outdated_limits(&self) -> Vec<Notice> {
         let Ok(namespace) = probe::namespace() else {
             return Vec::new();
@@ -277,7 +277,7 @@ impl Live {
     }
 }
 
-/// The sum over all CPUs, and whether each was caught between packets.
+/// Returns the sum over all CPUs, and whether each was caught between packets.
 ///
 /// A busy CPU is caught soon: a packet is under way for some 50 ns, a copy takes about a
 /// microsecond, and each CPU only has to be settled once, in a copy of its own.

@@ -23,7 +23,7 @@ pub struct Extra {
 }
 
 impl Extra {
-    /// The number in `counters`, `None` where this role cannot know it.
+    /// Returns the number in `counters`, `None` where this role cannot know it.
     pub fn total(&self, counters: &Counters, role: Role) -> Option<u64> {
         (role == Role::Host || self.middlebox != Quality::Unavailable)
             .then(|| self.value.of(counters, None))
@@ -35,7 +35,7 @@ impl Extra {
         self.needs.contains(&need)
     }
 
-    /// How far the number can be trusted in this role.
+    /// Returns how far the number can be trusted in this role.
     pub fn quality(&self, role: Role) -> Quality {
         match role {
             Role::Host => Quality::Exact,

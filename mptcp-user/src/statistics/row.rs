@@ -20,7 +20,7 @@ pub enum Quality {
 }
 
 impl Quality {
-    /// Its name in documents.
+    /// Returns its name in documents.
     pub fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact",
@@ -66,7 +66,7 @@ pub enum Group {
 }
 
 impl Group {
-    /// Its name in documents.
+    /// Returns its name in documents.
     pub fn name(self) -> &'static str {
         match self {
             Self::Session => "Session",
@@ -122,7 +122,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The number in words.
+    /// Returns the number in words.
     pub fn formula(&self) -> &'static str {
         match self {
             Self::Count { formula, .. }
@@ -131,7 +131,7 @@ impl Value {
         }
     }
 
-    /// The number as packets tell it; `None` for what exists now where that is not known, and for
+    /// Returns the number as packets tell it; `None` for what exists now where that is not known, and for
     /// what only the kernel's functions know.
     pub fn of(&self, counters: &Counters, gauges: Option<&Gauges>) -> Option<u64> {
         match self {
@@ -185,7 +185,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// How far the row can be trusted in this role.
+    /// Returns how far the row can be trusted in this role.
     pub fn quality(&self, role: Role) -> Quality {
         match role {
             Role::Host => self.host,
@@ -205,7 +205,7 @@ impl Row {
             && (role == Role::Host || !self.needs(Need::FlowsOnMiddlebox))
     }
 
-    /// The kernel functions that feed the row, if these do.
+    /// Returns the kernel functions that feed the row, if these do.
     pub fn hooks(&self) -> Option<&'static [KernelHook]> {
         match self.value {
             Some(Value::Hooks { of, .. }) => Some(of),
@@ -213,14 +213,14 @@ impl Row {
         }
     }
 
-    /// The number of a row that [`Self::hooks`] feed; `None` where one of them is missing, and on a
+    /// Returns the number of a row that [`Self::hooks`] feed; `None` where one of them is missing, and on a
     /// middlebox, whose kernel ends no sessions.
     pub fn failures(&self, counts: &HookCounts, role: Role) -> Option<u64> {
         let hooks = self.hooks().filter(|_| role == Role::Host)?;
         hooks.iter().map(|hook| counts[*hook as usize]).sum()
     }
 
-    /// The row's number, `None` where it cannot be known: in this role, or without following flows
+    /// Returns the row's number, `None` where it cannot be known: in this role, or without following flows
     /// (then there are no gauges).
     pub fn total(&self, counters: &Counters, gauges: Option<&Gauges>, role: Role) -> Option<u64> {
         let is_known = self.quality(role) != Quality::Unavailable

@@ -50,7 +50,7 @@ pub(super) enum ProbeState {
 pub(super) type OtherNamespace = Option<String>;
 
 impl Entry {
-    /// Its name, where several namespaces have interfaces.
+    /// Returns its name, where several namespaces have interfaces.
     pub(super) fn label(&self) -> String {
         match &self.other_namespace {
             None => shown(&self.name).to_string(),
@@ -59,12 +59,12 @@ impl Entry {
         }
     }
 
-    /// The name of the namespace, where that is another one.
+    /// Returns the name of the namespace, where that is another one.
     pub(super) fn netns(&self) -> Option<&str> {
         self.other_namespace.as_ref()?.as_deref()
     }
 
-    /// What to do about its state.
+    /// Returns what to do about its state.
     pub(super) fn advice(&self) -> Option<String> {
         let what = match self.state {
             ProbeState::Counting => return None,
@@ -88,7 +88,7 @@ impl Entry {
         Some(self.command(what))
     }
 
-    /// A command for it.
+    /// Returns a command for it.
     pub(super) fn command(&self, what: &str) -> String {
         let netns = self
             .netns()
@@ -96,7 +96,7 @@ impl Entry {
         format!("mptcp-user {netns}{what} -i {}", shown(&self.name))
     }
 
-    /// What a state is without more.
+    /// Returns what a state is without more.
     pub(super) fn without_programs(
         pins: InterfacePins,
         state: ProbeState,
@@ -120,7 +120,7 @@ impl Entry {
         }
     }
 
-    /// Limits that it judges by and that are not the host's any more.
+    /// Returns limits that it judges by and that are not the host's any more.
     pub(super) fn outdated(&self) -> Vec<Outdated> {
         match (&self.probe, &self.host) {
             (Some(probe), Some(host)) => probe.outdated_limits(host),
@@ -142,13 +142,13 @@ impl ProbeState {
     }
 }
 
-/// A probe in another network namespace.
+/// Returns a probe in another network namespace.
 pub(super) fn entry_elsewhere(here: InterfacePins) -> Result<Entry> {
     let found = probe::find_namespace(here.namespace);
     let (other_namespace, entry) = match found {
         Ok(Some(path)) => {
             let look = async |network: &Network| entry(network, here).await;
-            (probe::name_of(&path), probe::in_namespace(&path, look)?)
+            (probe::netns_name(&path), probe::in_namespace(&path, look)?)
         }
         Ok(None) if probe::is_on_interface(&here) == Some(true) => {
             let reason =
@@ -178,7 +178,7 @@ pub(super) fn entry_elsewhere(here: InterfacePins) -> Result<Entry> {
     })
 }
 
-/// A probe in the network namespace that `network` is in.
+/// Returns a probe in the network namespace that `network` is in.
 pub(super) async fn entry(network: &Network, here: InterfacePins) -> Result<Entry> {
     let interfaces = network.interfaces().await?;
     let Some(interface) = interfaces
@@ -243,7 +243,7 @@ pub(super) async fn entry(network: &Network, here: InterfacePins) -> Result<Entr
     })
 }
 
-/// The hooks of a namespace on kernel functions; none for a middlebox.
+/// Returns the hooks of a namespace on kernel functions; none for a middlebox.
 pub(super) fn hook_states(pins: &Pins, entry: &Entry) -> Vec<(KernelHook, FexitState)> {
     let is_host = |probe: &Probe| probe.role() == Role::Host;
     if !entry.probe.as_ref().is_some_and(is_host) {
@@ -264,14 +264,14 @@ pub(super) fn hook_states(pins: &Pins, entry: &Entry) -> Vec<(KernelHook, FexitS
     states.into()
 }
 
-/// Short names of the rows that a hook feeds.
+/// Returns short names of the rows that a hook feeds.
 pub(super) fn rows_of(hook: KernelHook) -> impl Iterator<Item = &'static str> {
     ROWS.iter()
         .filter(move |row| row.hooks().is_some_and(|hooks| hooks.contains(&hook)))
         .map(|row| row.short)
 }
 
-/// What a probe counted since it was attached.
+/// Returns what a probe counted since it was attached.
 pub(super) fn counters(entry: &Entry) -> Option<Counters> {
     let mut sum = Counters::default();
     for cpu in entry.probe.as_ref()?.read().ok()? {

@@ -10,7 +10,7 @@ use crate::{
     schema::role_name,
 };
 
-/// The hooks of a network namespace in JSON.
+/// Returns the hooks of a network namespace in JSON.
 pub(super) fn hooks_object(pins: &Pins, entry: &Entry) -> Vec<Value> {
     let states = hook_states(pins, entry);
     let object = |(hook, state): (KernelHook, FexitState)| {
@@ -24,7 +24,7 @@ pub(super) fn hooks_object(pins: &Pins, entry: &Entry) -> Vec<Value> {
     states.into_iter().map(object).collect()
 }
 
-/// The tables in JSON. How many sessions and subflows there are is null where it cannot be read.
+/// Returns the tables in JSON. How many sessions and subflows there are is null where it cannot be read.
 pub(super) fn tables_object(entry: &Entry) -> Option<Value> {
     let probe = entry.probe.as_ref()?;
     let tables = probe.tables()?;

@@ -85,7 +85,7 @@ pub(super) fn table(pins: &Pins, entries: &[Entry]) -> String {
     text
 }
 
-/// A line on the tables of each network namespace.
+/// Returns a line on the tables of each network namespace.
 pub(super) fn tables(entries: &[Entry]) -> String {
     let mut text = String::new();
     let mut namespaces = Vec::new();
@@ -158,7 +158,7 @@ pub(super) fn tables(entries: &[Entry]) -> String {
     text
 }
 
-/// What of the limits of a network namespace's probes has changed since they were attached, and what to do.
+/// Returns what of the limits of a network namespace's probes has changed since they were attached, and what to do.
 pub(super) fn changed_limits(entries: &[Entry], namespace: u64) -> String {
     let mut text = String::new();
     let (mut told, mut commands) = (Vec::new(), Vec::new());
@@ -201,7 +201,7 @@ pub(super) fn changed_limits(entries: &[Entry], namespace: u64) -> String {
     text
 }
 
-/// The hooks of each network namespace.
+/// Returns the hooks of each network namespace.
 pub(super) fn hooks(pins: &Pins, entries: &[Entry]) -> String {
     let mut text = String::new();
     let mut namespaces = Vec::new();

@@ -118,7 +118,7 @@ impl Directory {
         here.reopen().map(Some)
     }
 
-    /// A directory in it, of which so much is known that it is one.
+    /// Returns a directory in it, of which so much is known that it is one.
     fn step(&self, name: &OsStr) -> Result<Option<Self>> {
         let path = self.path.join(name);
         match step(&self.descriptor, name) {
@@ -153,7 +153,7 @@ impl Directory {
             .into()
     }
 
-    /// A directory in it; `None` if there is none.
+    /// Returns a directory in it; `None` if there is none.
     pub(crate) fn child(&self, name: &str) -> Result<Option<Self>> {
         let Some(below) = self.step(OsStr::new(name))? else {
             return Ok(None);
@@ -260,7 +260,7 @@ impl Directory {
         fstat(&self.descriptor).with_context(|| format!("cannot look at {}", shown(&self.path)))
     }
 
-    /// What is known of an entry, itself and not what it may lead to; `None` if there is none.
+    /// Returns what is known of an entry, itself and not what it may lead to; `None` if there is none.
     fn status(&self, name: &OsStr) -> Result<Option<FileStat>> {
         match fstatat(&self.descriptor, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(status) => Ok(Some(status)),
@@ -272,17 +272,17 @@ impl Directory {
         }
     }
 
-    /// Where it was found: for sentences.
+    /// Returns where it was found: for sentences.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A name in it, for sentences.
+    /// Returns a name in it, for sentences.
     pub(super) fn of(&self, name: &str) -> impl Display {
         shown(self.path.join(name)).to_string()
     }
 
-    /// The names of its entries.
+    /// Returns the names of its entries.
     pub(crate) fn names(&self) -> Result<Vec<OsString>> {
         let what = || format!("cannot read {}", shown(&self.path));
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -299,7 +299,7 @@ impl Directory {
         Ok(names)
     }
 
-    /// The numbers among the names of its entries, in ascending order.
+    /// Returns the numbers among the names of its entries, in ascending order.
     pub(crate) fn numbers(&self) -> Result<Vec<u64>> {
         let mut numbers = Vec::new();
         for name in self.names()? {
@@ -338,7 +338,7 @@ impl Directory {
         Ok(true)
     }
 
-    /// The path by which the kernel finds a name in this very directory, wherever its own path leads now.
+    /// Returns the path by which the kernel finds a name in this very directory, wherever its own path leads now.
     ///
     /// It is good as long as this value lives.
     pub(crate) fn reach(&self, name: &str) -> PathBuf {
@@ -399,13 +399,13 @@ impl Directory {
         Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
     }
 
-    /// Its device and inode, as /proc/locks has them.
+    /// Returns its device and inode, as /proc/locks has them.
     pub(super) fn identity(&self) -> Result<(u64, u64)> {
         let status = self.own_status()?;
         Ok((status.st_dev, status.st_ino))
     }
 
-    /// A copy of its descriptor, to lock: locks belong to what was opened.
+    /// Returns a copy of its descriptor, to lock: locks belong to what was opened.
     pub(super) fn opened(&self) -> Result<std::fs::File> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let file = openat(&self.descriptor, ".", flags, Mode::empty());

@@ -110,7 +110,7 @@ impl<'a> Holder<'a> {
     }
 }
 
-/// The process that holds a lock of this inode, by /proc/locks (proc_locks(5)).
+/// Returns the process that holds a lock of this inode, by /proc/locks (proc_locks(5)).
 fn holder(locks: &str, device: u64, inode: u64) -> Option<u32> {
     let wanted = format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
     locks.lines().find_map(|line| {

@@ -24,7 +24,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// An array of so many values of this type.
+    /// Returns an array of so many values of this type.
     pub(crate) const fn array<T>(entries: u32) -> Self {
         Self {
             kind: MapType::Array,
@@ -46,7 +46,7 @@ impl Shape {
 }
 
 impl Directory {
-    /// What is known of a pinned map; `None` if there is none.
+    /// Returns what is known of a pinned map; `None` if there is none.
     ///
     /// # Errors
     /// If it is no map of this shape.
@@ -62,7 +62,7 @@ impl Directory {
         }
     }
 
-    /// What is known of a pinned map, whatever its shape: to remove what uses it. `None` if there is none.
+    /// Returns what is known of a pinned map, whatever its shape: to remove what uses it. `None` if there is none.
     pub(crate) fn any_map_info(&self, name: &str) -> Result<Option<MapInfo>> {
         match self.has(name)? {
             true => MapInfo::from_pin(self.reach(name))
@@ -72,7 +72,7 @@ impl Directory {
         }
     }
 
-    /// A pinned map; `None` if there is none.
+    /// Returns a pinned map; `None` if there is none.
     ///
     /// # Errors
     /// If it is no map of this shape.
@@ -83,7 +83,7 @@ impl Directory {
         }
     }
 
-    /// A pinned map.
+    /// Returns a pinned map.
     ///
     /// # Errors
     /// If there is none, or it is none of this shape.
@@ -118,7 +118,7 @@ impl Directory {
         .into())
     }
 
-    /// A pinned link of this type; `None` if there is none, or it cannot be opened.
+    /// Returns a pinned link of this type; `None` if there is none, or it cannot be opened.
     pub(crate) fn link(&self, name: &str, kind: LinkType) -> Option<FdLink> {
         if !self.has(name).ok()? {
             return None;

@@ -67,7 +67,7 @@ impl Scale {
         time.duration_since(self.begin).as_secs_f64() / self.unit
     }
 
-    /// The corners of a line that is flat up to each point.
+    /// Returns the corners of a line that is flat up to each point.
     fn steps(&self, points: &[Point], value: impl Fn(usize) -> Option<f64>) -> Vec<(f64, f64)> {
         let mut from = 0.0;
         let mut corners = Vec::new();
@@ -81,7 +81,7 @@ impl Scale {
     }
 }
 
-/// The page.
+/// Returns the page.
 pub(crate) fn page(report: &Page<'_>) -> Result<String> {
     let Page {
         statistics,
@@ -205,7 +205,7 @@ fn existing(history: &History, scale: Scale) -> Result<Markup> {
     })
 }
 
-/// A line for each of those with most traffic, and one for the rest.
+/// Returns a line for each of those with most traffic, and one for the rest.
 fn throughput(traffic: &Traffic, history: &History, scale: Scale) -> Result<Markup> {
     let rest = COLOURS.len() - 1;
     let own = traffic.series.len().min(rest);
@@ -352,7 +352,7 @@ fn is_alarm(row: &Row, statistics: &Statistics) -> bool {
     is_error || FALLBACK_ROWS.contains(&row.short)
 }
 
-/// The 83 rows.
+/// Returns the 83 rows.
 fn table(statistics: &Statistics) -> Markup {
     let mut groups: Vec<(Group, Vec<&Row>)> = Vec::new();
     for row in &ROWS {

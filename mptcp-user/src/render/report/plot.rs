@@ -61,7 +61,7 @@ pub(super) fn lines(axis: Axis, lines: &[Line], label: &dyn Fn(&f64) -> String) 
     })
 }
 
-/// What happened when: a name a line, and a mark from and to each time.
+/// Returns what happened when: a name a line, and a mark from and to each time.
 pub(super) fn marks(axis: Axis, names: &[&str], marks: &[(usize, f64, f64)]) -> Result<String> {
     let rows = names.len();
     draw(44 + 24 * rows as u32, |area| {
@@ -87,7 +87,7 @@ pub(super) fn marks(axis: Axis, names: &[&str], marks: &[(usize, f64, f64)]) -> 
     })
 }
 
-/// An empty chart, with about so many labels of its values.
+/// Returns an empty chart, with about so many labels of its values.
 fn chart<'a, 'b>(
     area: &'a Area<'b>,
     axis: Axis,

@@ -72,7 +72,7 @@ impl InterfaceDescription {
     }
 }
 
-/// The value of an option, as it stands in the file.
+/// Returns the value of an option, as it stands in the file.
 pub(super) fn value<const N: usize>(
     options: &[PcapNGOption<'_>],
     code: OptionCode,

@@ -251,7 +251,7 @@ impl Input {
         Ok(())
     }
 
-    /// Where in the file the next record begins.
+    /// Returns where in the file the next record begins.
     fn at(&self) -> u64 {
         self.begin + self.blocks.consumed() as u64
     }
@@ -293,7 +293,7 @@ impl Input {
         None
     }
 
-    /// How long the next record says it is; 0 if that is not there yet.
+    /// Returns how long the next record says it is; 0 if that is not there yet.
     fn record_length(&self) -> u64 {
         let data = self.blocks.data();
         let length = if self.is_pcapng && data.starts_with(PCAPNG) {
@@ -317,7 +317,7 @@ impl Input {
     }
 }
 
-/// A number of 32 bits.
+/// Returns a number of 32 bits.
 pub(super) fn number(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<u64> {
     let bytes = *bytes.get(at..)?.first_chunk()?;
     Some(u64::from(if is_big_endian {

@@ -91,7 +91,7 @@ const LINK_TYPES: [(i32, &str, Option<Link>); 62] = [
     (289, "ETW", None),
 ];
 
-/// The number of a link type: the upper half of the word tells of the frame check sequence.
+/// Returns the number of a link type: the upper half of the word tells of the frame check sequence.
 pub(super) fn number(linktype: Linktype) -> i32 {
     linktype.0 & 0xffff
 }
@@ -137,7 +137,7 @@ impl Link {
         known.2
     }
 
-    /// The packet behind the header; `header` is room for another one.
+    /// Returns the packet behind the header; `header` is room for another one.
     pub(super) fn open<'a>(self, bytes: &'a [u8], header: &'a mut Header) -> Inner<'a> {
         let (ethernet, ip) = (false, true);
         let ((bytes, is_layer_3), ingress) = match self {
@@ -189,7 +189,7 @@ fn other(ethertype: [u8; 2], header: &mut Header) -> (&[u8], bool) {
 /// Address and control field of PPP, which always say the same.
 const CONTROL: [u8; 2] = [0xff, 0x03];
 
-/// The bytes behind the header, and whether they are IP.
+/// Returns the bytes behind the header, and whether they are IP.
 fn ppp<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
     // To one station or to all of them: an EtherType follows.
     const CISCO: [u8; 2] = [0x0f, 0x8f];
@@ -213,8 +213,8 @@ fn ppp<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
     }
 }
 
-/// What is behind the header of PPPoE: version and type, code, session, length. Frames that find and leave sessions
-/// have a code, and no PPP.
+/// Returns what is behind the header of PPPoE: version and type, code, session, length. Frames that find and leave
+/// sessions have a code, and no PPP.
 fn pppoe<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
     match bytes {
         [0x11, 0, _, _, _, _, bytes @ ..] => ppp(bytes, header),
@@ -230,7 +230,7 @@ fn pppoe<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
 /// Packet type of what the capturing host sent.
 const OUTGOING: u8 = 4;
 
-/// The bytes behind the header, and whether they are IP.
+/// Returns the bytes behind the header, and whether they are IP.
 fn cooked_2<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
     let [high, low, ..] = *bytes else {
         return (&[], false);
@@ -250,7 +250,7 @@ fn cooked_2<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
     }
 }
 
-/// What is behind a header that is the number of an address family, in the byte order of the machine
+/// Returns what is behind a header that is the number of an address family, in the byte order of the machine
 /// (NULL) or of the network (LOOP).
 fn family<'a>(bytes: &'a [u8], header: &'a mut Header) -> (&'a [u8], bool) {
     // AF_INET, and AF_INET6 of NetBSD and OpenBSD, FreeBSD, Darwin, Linux.

@@ -111,7 +111,7 @@ impl Capture {
         self.tally.is_watched = true;
     }
 
-    /// What happened when, if it was watched.
+    /// Returns what happened when, if it was watched.
     pub(crate) fn history(&mut self) -> Option<History> {
         let last = self.tally.times?.last;
         let watch = self.tally.watch.take()?;
@@ -159,7 +159,7 @@ impl Capture {
         }
     }
 
-    /// The whole capture as one reading.
+    /// Returns the whole capture as one reading.
     pub(crate) fn statistics(&self) -> Statistics {
         let tally = &self.tally;
         let counters = tally.engine.counters();
@@ -197,7 +197,7 @@ impl Capture {
         }
     }
 
-    /// The role, the time of the last packet, and the sessions that existed then.
+    /// Returns the role, the time of the last packet, and the sessions that existed then.
     pub(crate) fn sessions(
         &self,
         selection: &Selection,
@@ -209,12 +209,12 @@ impl Capture {
         Ok((config.role, last.map(timestamp), sessions))
     }
 
-    /// An error if it could not be read to its end.
+    /// Returns an error if it could not be read to its end.
     pub(crate) fn conclude(&self) -> Result<()> {
         conclude(&self.name, self.broken.as_deref())
     }
 
-    /// What its reader should know, in sentences.
+    /// Returns what its reader should know, in sentences.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let Unread {
             link_types,

@@ -251,7 +251,7 @@ impl Tally {
         Ok(None)
     }
 
-    /// The engine's clock at a packet: it does not go back, and begins with the first packet that has a time.
+    /// Returns the engine's clock at a packet: it does not go back, and begins with the first packet that has a time.
     fn clock(&mut self, time: Option<u64>) -> u64 {
         let Some(times) = &mut self.times else {
             self.times = time.map(|first| Times { first, last: first });
@@ -297,7 +297,7 @@ fn undescribed(interface: u32) -> String {
     format!("a packet is of interface {interface}, which the capture does not describe")
 }
 
-/// What the flags of a packet say.
+/// Returns what the flags of a packet say.
 fn direction(packet: &EnhancedPacketBlock<'_>) -> Option<bool> {
     /// `epb_flags`.
     const FLAGS: OptionCode = OptionCode(2);

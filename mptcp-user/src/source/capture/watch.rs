@@ -113,12 +113,12 @@ impl Watch {
         self.series[index].add(side, span, bytes);
     }
 
-    /// The end of the span that is under way.
+    /// Returns the end of the span that is under way.
     fn end(&self) -> u64 {
         self.first + (self.ends.len() as u64 + 1) * self.width
     }
 
-    /// All of it, when the capture is at its end.
+    /// Returns the whole history, when the capture is at its end.
     pub(super) fn history(mut self, engine: &Offline, last: u64) -> History {
         let begin = timestamp(self.first);
         self.ends.push((engine.counters(), engine.gauges(last)));

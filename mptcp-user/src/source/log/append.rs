@@ -245,7 +245,7 @@ fn irregular(path: &Path) -> anyhow::Error {
 /// What every line begins with.
 const START: &[u8] = b"{\"log_version\":";
 
-/// The time of the first reading of a log, if it has one.
+/// Returns the time of the first reading of a log, if it has one.
 ///
 /// # Errors
 /// If the file is no log: nothing is appended to anything else.
@@ -292,7 +292,7 @@ fn is_torn(file: &File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-/// The time of the first reading.
+/// Returns the time of the first reading.
 fn began(file: &File) -> Result<Option<Timestamp>> {
     let mut lines = BufReader::new(file);
     let mut line = Vec::new();

@@ -33,7 +33,7 @@ const LARGEST: u64 = (1 << 52) - 1;
 /// An object, of which only what is asked for is looked into: what else a line holds takes little memory.
 type Object<'a> = BTreeMap<String, &'a RawValue>;
 
-/// A line, with its end.
+/// Returns a line, with its end.
 ///
 /// # Errors
 /// If a reader would refuse it: it is too long, or has too many interfaces or too large counts.
@@ -81,7 +81,7 @@ fn written(reading: &Reading) -> String {
     format!("{}\n", visible(&object.to_string()))
 }
 
-/// The reading of a line; `None` if it is none.
+/// Returns the reading of a line; `None` if it is none.
 ///
 /// # Errors
 /// If it is one of a newer version, or has too many interfaces.
@@ -115,7 +115,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Option<Reading>> {
     Ok(reading)
 }
 
-/// A value of an object, if it is there and of this kind.
+/// Returns a value of an object, if it is there and of this kind.
 fn get<'a, T: Deserialize<'a>>(object: &Object<'a>, name: &str) -> Option<T> {
     serde_json::from_str(object.get(name)?.get()).ok()
 }
@@ -180,7 +180,7 @@ fn parse_interface(object: &Object<'_>) -> Option<InterfaceReading> {
     })
 }
 
-/// The raw counters by name, those that are not 0.
+/// Returns the raw counters by name, those that are not 0.
 fn counters(counters: &Counters) -> Value {
     let Counters {
         leaves,
@@ -238,7 +238,7 @@ fn parse_counters(object: &Object<'_>) -> Option<Counters> {
     })
 }
 
-/// A count.
+/// Returns a count.
 fn number(value: &RawValue) -> Option<u64> {
     let number = value.get().parse().ok();
     number.filter(|number| *number <= LARGEST)
@@ -252,7 +252,7 @@ fn words_mut<T: Pod>(counters: &mut T) -> &mut [u64] {
     bytemuck::cast_slice_mut(std::slice::from_mut(counters))
 }
 
-/// The reverse of [`named`]. Names that are not known here are those of a later layout.
+/// Returns the reverse of [`named`]. Names that are not known here are those of a later layout.
 fn fill(fields: &[Field], object: &Object<'_>, mut words: &mut [u64]) -> Option<()> {
     for (name, length, _) in fields {
         let (field, rest) = words.split_at_mut(*length);
@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(format!("{read:?}"), format!("{reading:?}"));
     }
 
-    /// A reading of so many interfaces whose counters are 0.
+    /// Returns a reading of so many interfaces whose counters are 0.
     fn of_many(interfaces: usize) -> Reading {
         let mut reading = reading();
         reading.interfaces[0].counters = Counters::zeroed();

@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Log {
-    /// The last reading, and what happened up to it since the first one.
+    /// Returns the last reading, and what happened up to it since the first one.
     pub(crate) fn history(&mut self) -> Result<(Statistics, History)> {
         let Some(mut last) = self.next()? else {
             return Err(self.nothing());
@@ -82,7 +82,7 @@ struct Span {
 }
 
 impl Span {
-    /// What was taken up to a reading, which is added to the whole.
+    /// Returns what was taken up to a reading, which is added to the whole.
     fn new(reading: &Reading, taken: Taken, whole: &mut Taken) -> Self {
         whole.merge(&taken);
         let mut counters = Counters::default();
@@ -105,7 +105,7 @@ impl Span {
         }
     }
 
-    /// This one and the next.
+    /// Returns this one and the next.
     fn extended(mut self, next: Self) -> Self {
         let before = self.point;
         self.point = next.point;

@@ -101,7 +101,7 @@ impl Log {
         Ok(Self::new(file, range))
     }
 
-    /// The next reading that is wanted. What was counted up to it is added to what [`Log::take`] returns.
+    /// Returns the next reading that is wanted. What was counted up to it is added to what [`Log::take`] returns.
     pub(crate) fn next(&mut self) -> Result<Option<Reading>> {
         while let Some(mut reading) = self.any()? {
             if !self.range.interfaces.is_empty() {
@@ -125,12 +125,12 @@ impl Log {
         Ok(None)
     }
 
-    /// What was counted since this was last called, by interface.
+    /// Returns what was counted since this was last called, by interface.
     pub(crate) fn take(&mut self) -> Taken {
         self.counted.take()
     }
 
-    /// What is displayed of a reading.
+    /// Returns what is displayed of a reading.
     pub(crate) fn statistics(&self, reading: &Reading, taken: Taken) -> Statistics {
         reading.statistics(
             Origin::Log {
@@ -143,7 +143,7 @@ impl Log {
         )
     }
 
-    /// An error that says that none of its readings is wanted, or that it has none.
+    /// Returns an error that says that none of its readings is wanted, or that it has none.
     pub(crate) fn nothing(&self) -> anyhow::Error {
         let failure = Failure::new(FailureKind::Failed, format!("cannot read {}", self.name));
         match (&self.broken, self.readings) {
@@ -158,7 +158,7 @@ impl Log {
         .into()
     }
 
-    /// What its reader should know, in sentences.
+    /// Returns what its reader should know, in sentences.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         let mut others = self.skipped;
@@ -178,12 +178,12 @@ impl Log {
         remarks
     }
 
-    /// An error if it could not be read to its end.
+    /// Returns an error if it could not be read to its end.
     pub(crate) fn conclude(&self) -> Result<()> {
         conclude(&self.name, self.broken.as_deref())
     }
 
-    /// The next reading, whatever is wanted.
+    /// Returns the next reading, whatever is wanted.
     fn any(&mut self) -> Result<Option<Reading>> {
         let mut line = Vec::new();
         while self.broken.is_none() {
