@@ -1,9 +1,11 @@
 //! `mptcp-user events`
 
-use std::{ops::ControlFlow, path::Path, time::Duration};
+use std::{collections::BTreeMap, ops::ControlFlow, path::Path, time::Duration};
 
 use anyhow::Result;
 use jiff::Timestamp;
+use mptcp_common::counter::Counters;
+use tokio::time::Instant;
 
 use super::output::{conclude_capture, print};
 use crate::{
@@ -11,8 +13,11 @@ use crate::{
     clock::now,
     failure::{self, Failure, FailureKind, Notice, is_forbidden, warn},
     interrupt::Interrupt,
-    probe::{self, EventRing, Lock, NamespacePins, Pins},
-    render::events::TimedEvent,
+    probe::{self, EventRing, Lock, NamespacePins, Pins, Probe},
+    render::{
+        events::TimedEvent,
+        lost::{Loss, losses},
+    },
     source::Capture,
     text::shown,
 };
@@ -41,8 +46,18 @@ pub(crate) async fn run(pins: &Pins, options: &EventsArgs) -> Result<()> {
         // Looked at before the ring is emptied for the last time.
         let is_current = tokio::select! {
             _ = poll.tick() => true,
-            _ = look.tick() => watched.as_ref().is_some_and(Watched::is_current),
-            () = interrupt.wait() => return Ok(()),
+            _ = look.tick() => {
+                if let Some(watched) = &mut watched {
+                    watched.lost.tell(Instant::now());
+                }
+                watched.as_ref().is_some_and(Watched::is_current)
+            }
+            () = interrupt.wait() => {
+                if let Some(watched) = &mut watched {
+                    watched.lost.tell_rest();
+                }
+                return Ok(());
+            }
         };
         let mut text = String::new();
         while let Some(report) = watched.as_mut().and_then(|watched| watched.ring.next()) {
@@ -69,16 +84,87 @@ pub(crate) async fn run(pins: &Pins, options: &EventsArgs) -> Result<()> {
 struct Watched {
     pins: NamespacePins,
     ring: EventRing,
+    lost: Lost,
     _lock: Lock,
+}
+
+/// How often it is told that more was lost.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// What the probes lose while their events are watched.
+struct Lost {
+    probes: Vec<Probe>,
+    /// Of each kind, how much was told, or was lost before.
+    told: BTreeMap<&'static str, u64>,
+    /// When more may be told.
+    next: Option<Instant>,
+}
+
+impl Lost {
+    /// Those of this network namespace.
+    fn new(pins: &Pins) -> Result<Self> {
+        let namespace = probe::namespace()?;
+        let interfaces = pins.interfaces()?.into_iter();
+        let here = interfaces.filter(|here| here.namespace == namespace);
+        let mut lost = Self {
+            probes: here.filter_map(|here| Probe::open(&here).ok()).collect(),
+            told: BTreeMap::new(),
+            next: None,
+        };
+        // Where nobody watches, events are told to nobody. What sessions lack, they lack from then on.
+        for loss in lost.read() {
+            if !loss.is_of_state() {
+                lost.told.insert(loss.name, loss.count);
+            }
+        }
+        Ok(lost)
+    }
+
+    fn read(&self) -> Vec<Loss> {
+        let mut sum = Counters::default();
+        for counters in self.probes.iter().filter_map(|probe| probe.read().ok()) {
+            counters.iter().for_each(|cpu| sum.add(cpu));
+        }
+        losses(&sum, self.probes.iter().map(Probe::since).min(), false)
+    }
+
+    /// Tells what was lost, unless it has just done so.
+    fn tell(&mut self, now: Instant) {
+        if self.next.is_none_or(|next| next <= now) && self.tell_rest() {
+            self.next = Some(now + PAUSE);
+        }
+    }
+
+    /// Tells what was lost that was not told; returns true if there was any.
+    fn tell_rest(&mut self) -> bool {
+        let mut is_told = false;
+        for loss in self.read() {
+            let before = self.told.insert(loss.name, loss.count).unwrap_or(0);
+            if loss.count <= before {
+                continue;
+            }
+            is_told = true;
+            if loss.is_of_state() {
+                warn(loss.sentence());
+            } else {
+                warn(format!(
+                    "{} events are missing here: more happened at once than the probe tells (docs/maps.md)",
+                    loss.count - before
+                ));
+            }
+        }
+        is_told
+    }
 }
 
 impl Watched {
     fn open(pins: &Pins) -> Result<Self> {
-        let pins = shared(pins)?;
-        let lock = watch(&pins)?;
-        let ring = EventRing::open(&pins)?;
+        let shared = shared(pins)?;
+        let lock = watch(&shared)?;
+        let ring = EventRing::open(&shared)?;
         Ok(Self {
-            pins,
+            lost: Lost::new(pins)?,
+            pins: shared,
             ring,
             _lock: lock,
         })
@@ -134,6 +220,10 @@ fn capture(file: &Path, options: &EventsArgs) -> Result<()> {
             ControlFlow::Continue(())
         })
     })?;
+    let statistics = capture.statistics();
+    for loss in losses(&statistics.rows, None, true) {
+        warn(loss.sentence());
+    }
     conclude_capture(&capture)
 }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::plot::{Axis, COLOURS, Line};
-use super::{number::number, passed, table::names};
+use super::{lost::losses, number::number, passed, table::names};
 use crate::{
     schema::role_name,
     snapshot::{
@@ -94,6 +94,7 @@ pub(crate) fn page(report: &Page<'_>) -> Result<String> {
         Origin::Capture { file, .. } => ("capture", file.as_str()),
         Origin::Log { file, .. } => ("log", file.as_str()),
     };
+    let is_capture = matches!(statistics.origin, Origin::Capture { .. });
     let body = html! {
         header {
             h1 { "MPTCP in " (file) }
@@ -108,6 +109,9 @@ pub(crate) fn page(report: &Page<'_>) -> Result<String> {
                 }
             }
             @for remark in *remarks { p.remark { (remark) } }
+            @for loss in losses(&statistics.rows, statistics.since, is_capture) {
+                @if loss.is_of_state() { p.remark { "Lost: " (loss.sentence()) } }
+            }
             @if let Some(note) = passed::note(&statistics.rows) { p.remark { (note) } }
             (facts(statistics, *history))
         }
