@@ -126,28 +126,10 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     let frame = &InPlace(frame.0.hidden());
     let counters = verifier::hidden(counters);
     let is_tracking = maps::is_tracking();
-    // Twice, since each needs but a part of what is read. Neither logs.
+    // Neither fast path logs.
     let is_logging = level_enabled(Level::Debug);
-    if !is_logging && is_tracking {
-        if let Some(data) =
-            packet::read_dss_in_place(frame, shape, &buffer, true, Some(&maps::Loaded))
-        {
-            if count_fast_path(counters, ingress, &data) {
-                return;
-            }
-        } else if let Some(ack) =
-            packet::read_ack_in_place(frame, shape, &buffer, Some(&maps::Loaded))
-            && count_fast_path(counters, ingress, &ack)
-        {
-            return;
-        }
-    } else if !is_logging
-        && let Some(lone) =
-            packet::read_dss_in_place(frame, shape, &buffer, false, None::<&maps::Loaded>)
-    {
-        let events = begin(counters, ingress, None);
-        engine::count_dss_segment(&lone.packet, &lone.dss, events);
-        return end(counters);
+    if !is_logging && observe_in_place(frame, counters, shape, &buffer, is_tracking, ingress) {
+        return;
     }
     let verifier = Verifier::of(counters.frames);
     let found = packet::find_tcp(frame, &verifier, shape, maps::work);
@@ -183,6 +165,37 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     }
     verifier::barrier();
     counters.leaves.add(leaf, work.packet.packets.into());
+}
+
+/// Counts the segments that nearly all are, read in place; returns false for another one.
+#[inline(always)]
+fn observe_in_place<B: Bytes>(
+    frame: &InPlace<B>,
+    counters: &mut Counters,
+    shape: Shape,
+    buffer: &Buffer,
+    is_tracking: bool,
+    ingress: bool,
+) -> bool {
+    if !is_tracking {
+        let secrets = None::<&maps::Loaded>;
+        let Some(segment) = packet::read_dss_in_place(frame, shape, buffer, false, secrets) else {
+            return false;
+        };
+        let events = begin(counters, ingress, None);
+        engine::count_dss_segment(&segment.packet, &segment.dss, events);
+        end(counters);
+        return true;
+    }
+    // Twice, since each needs but a part of what is read.
+    let secrets = Some(&maps::Loaded);
+    if let Some(data) = packet::read_dss_in_place(frame, shape, buffer, true, secrets) {
+        count_fast_path(counters, ingress, &data)
+    } else if let Some(ack) = packet::read_ack_in_place(frame, shape, buffer, secrets) {
+        count_fast_path(counters, ingress, &ack)
+    } else {
+        false
+    }
 }
 
 /// Counts a segment that [`track::fast_path`] knows; false if it does not.

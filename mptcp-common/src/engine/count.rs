@@ -43,7 +43,8 @@ pub(crate) fn count(
         signs = verifier.forget(judge_dss(&work.dss, packet, verifier, n, events));
     }
     signs |= verifier.forget(handshake(&options, packet, policy, n, events))
-        | verifier.forget(others(&options, packet, n, events));
+        | verifier.forget(signals(&options, packet, n, events))
+        | verifier.forget(ends(&options, packet, n, events));
     if signs & RESERVED_BITS != 0 {
         events.reserved_bits += n;
     }
@@ -307,9 +308,14 @@ fn shorter_than(packet: &Packet, length: u32) -> u64 {
     full + u64::from(last < length)
 }
 
-/// The options of an established session.
+/// Counts ADD_ADDR, REMOVE_ADDR and MP_PRIO.
 #[inline(always)]
-fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &mut Events) -> u32 {
+fn signals(
+    options: &Options<'_, impl Forget>,
+    packet: &Packet,
+    n: u64,
+    events: &mut Events,
+) -> u32 {
     let mut signs = 0;
     if let Some(option) = options.get(Subtype::AddAddr) {
         match AddAddr::parse(option, segment(packet, options.verifier)) {
@@ -363,7 +369,13 @@ fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &
             }
         }
     }
-    signs = options.verifier.forget(signs);
+    signs
+}
+
+/// Counts MP_FAIL, MP_FASTCLOSE and MP_TCPRST.
+#[inline(always)]
+fn ends(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &mut Events) -> u32 {
+    let mut signs = 0;
     if let Some(option) = options.get(Subtype::MpFail) {
         match MpFail::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpFail as u32, fault, n),

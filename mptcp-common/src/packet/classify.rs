@@ -55,105 +55,129 @@ pub fn judge<F: Frame>(
     is_uncounted: impl Fn() -> bool,
     is_untracked: impl Fn(&Ends) -> bool,
 ) -> Shape {
-    const fn word(bytes: [u8; 4]) -> u32 {
-        u32::from_ne_bytes(bytes)
-    }
     let Some(head) = frame.view(0, HEAD) else {
         return Shape::Other;
     };
     // EtherType, then the IP header's first byte.
     let kind: u32 = head.get(12);
     if kind & word([0xff, 0xff, 0xff, 0]) == word([0x08, 0x00, 0x45, 0]) {
-        const FRAGMENT_BITS: u32 = word([0x3f, 0xff, 0, 0]);
-        const PROTOCOL_BITS: u32 = word([0, 0, 0, 0xff]);
-        // Fragment, time to live, protocol.
-        let fields: u32 = head.get(20);
-        let kept = fields & (FRAGMENT_BITS | PROTOCOL_BITS);
-        if kept != word([0, 0, 0, TCP]) {
-            if kept == word([0, 0, 0, UDP]) {
-                return Shape::Done(udp(head.get(IPV4_END + 2)));
-            }
-            if fields & FRAGMENT_BITS != 0 || kept == word([0, 0, 0, AUTHENTICATION]) {
-                return Shape::Other;
-            }
-            return Shape::NotTcp(Protocol(head.get::<u8>(23).into()));
-        }
-        let length = u32::from(u16::from_be(head.get(16)));
-        let is_bare = match head.get::<u8>(46) >> 4 {
-            5 => length >= 40,
-            8 => length >= 52 && has_timestamp(frame, IPV4_END + 20),
-            _ => false,
-        };
-        // Its length is right: nothing of it is needed behind this.
-        if is_bare {
-            if !is_uncounted() {
-                let ends = Ends {
-                    addresses: mapped(head.get(26), head.get(30)),
-                    // By themselves: that takes less than to part them.
-                    ports: [head.get::<u16>(34).into(), head.get::<u16>(36).into()],
-                    ipv6: false,
-                };
-                if is_untracked(&ends) {
-                    return Shape::Done(Leaf::Tcp.into());
-                }
-            }
-            return Shape::Ipv4;
-        }
-        return if length < 20 {
-            Shape::Other
-        } else {
-            Shape::Ipv4
-        };
+        return ipv4(frame, &head, is_uncounted, is_untracked);
     }
     if kind & word([0xff, 0xff, 0xf0, 0]) == word([0x86, 0xdd, 0x60, 0]) {
-        let protocol: u8 = head.get(20);
-        if protocol != TCP {
-            match protocol {
-                UDP => return Shape::Done(Protocol::UDP.into()),
-                ICMPV6 => return Shape::Done(Protocol::ICMPV6.into()),
-                IPIP => return Shape::Done(Protocol::IPIP.into()),
-                IPV6_IN_IP => return Shape::Done(Protocol::IPV6_IN_IP.into()),
-                GRE => return Shape::Done(Protocol::GRE.into()),
-                ESP => return Shape::Done(Protocol::ESP.into()),
-                _ => {}
-            }
-            // There are few others: the compiler may not put what takes longer in front.
-            let protocol: u8 = head.opaque().get(20);
-            if is_extension(protocol, true) {
-                return Shape::Other;
-            }
-            return Shape::NotTcp(Protocol(protocol.into()));
-        }
-        // A length of 0 is none (BIG TCP).
-        let length = u32::from(u16::from_be(head.get(18)));
-        if length == 0 {
-            return Shape::Other;
-        }
-        let Some(head) = frame.view(0, IPV6_END + 20) else {
-            return Shape::Ipv6;
-        };
-        let is_bare = match head.get::<u8>(IPV6_END + 12) >> 4 {
-            5 => length >= 20,
-            8 => length >= 32 && has_timestamp(frame, IPV6_END + 20),
-            _ => false,
-        };
-        if is_bare && !is_uncounted() {
-            let ends = Ends {
-                addresses: head.get(22),
-                ports: [
-                    head.get::<u16>(IPV6_END).into(),
-                    head.get::<u16>(IPV6_END + 2).into(),
-                ],
-                ipv6: true,
-            };
-            if is_untracked(&ends) {
-                return Shape::Done(Leaf::Tcp.into());
-            }
-        }
-        return Shape::Ipv6;
+        return ipv6(frame, &head, is_uncounted, is_untracked);
     }
     match u16::from_be(head.get(12)) {
         IPV4 | IPV6 | VLAN_C | VLAN_S | PPPOE_SESSION => Shape::Other,
         ethertype => Shape::Done(no_ip(ethertype, || is_snap(head.get(14), head.get(18)))),
     }
+}
+
+/// Bytes as they lie in memory.
+const fn word(bytes: [u8; 4]) -> u32 {
+    u32::from_ne_bytes(bytes)
+}
+
+/// Classifies IPv4 without options.
+#[inline(always)]
+fn ipv4<F: Frame>(
+    frame: &F,
+    head: &impl View,
+    is_uncounted: impl Fn() -> bool,
+    is_untracked: impl Fn(&Ends) -> bool,
+) -> Shape {
+    const FRAGMENT_BITS: u32 = word([0x3f, 0xff, 0, 0]);
+    const PROTOCOL_BITS: u32 = word([0, 0, 0, 0xff]);
+    // Fragment, time to live, protocol.
+    let fields: u32 = head.get(20);
+    let kept = fields & (FRAGMENT_BITS | PROTOCOL_BITS);
+    if kept != word([0, 0, 0, TCP]) {
+        if kept == word([0, 0, 0, UDP]) {
+            return Shape::Done(udp(head.get(IPV4_END + 2)));
+        }
+        if fields & FRAGMENT_BITS != 0 || kept == word([0, 0, 0, AUTHENTICATION]) {
+            return Shape::Other;
+        }
+        return Shape::NotTcp(Protocol(head.get::<u8>(23).into()));
+    }
+    let length = u32::from(u16::from_be(head.get(16)));
+    let is_bare = match head.get::<u8>(46) >> 4 {
+        5 => length >= 40,
+        8 => length >= 52 && has_timestamp(frame, IPV4_END + 20),
+        _ => false,
+    };
+    // Its length is right: nothing of it is needed behind this.
+    if is_bare {
+        if !is_uncounted() {
+            let ends = Ends {
+                addresses: mapped(head.get(26), head.get(30)),
+                // By themselves: that takes less than to part them.
+                ports: [head.get::<u16>(34).into(), head.get::<u16>(36).into()],
+                ipv6: false,
+            };
+            if is_untracked(&ends) {
+                return Shape::Done(Leaf::Tcp.into());
+            }
+        }
+        return Shape::Ipv4;
+    }
+    if length < 20 {
+        Shape::Other
+    } else {
+        Shape::Ipv4
+    }
+}
+
+/// Classifies IPv6.
+#[inline(always)]
+fn ipv6<F: Frame>(
+    frame: &F,
+    head: &impl View,
+    is_uncounted: impl Fn() -> bool,
+    is_untracked: impl Fn(&Ends) -> bool,
+) -> Shape {
+    let protocol: u8 = head.get(20);
+    if protocol != TCP {
+        match protocol {
+            UDP => return Shape::Done(Protocol::UDP.into()),
+            ICMPV6 => return Shape::Done(Protocol::ICMPV6.into()),
+            IPIP => return Shape::Done(Protocol::IPIP.into()),
+            IPV6_IN_IP => return Shape::Done(Protocol::IPV6_IN_IP.into()),
+            GRE => return Shape::Done(Protocol::GRE.into()),
+            ESP => return Shape::Done(Protocol::ESP.into()),
+            _ => {}
+        }
+        // There are few others: the compiler may not put what takes longer in front.
+        let protocol: u8 = head.opaque().get(20);
+        if is_extension(protocol, true) {
+            return Shape::Other;
+        }
+        return Shape::NotTcp(Protocol(protocol.into()));
+    }
+    // A length of 0 is none (BIG TCP).
+    let length = u32::from(u16::from_be(head.get(18)));
+    if length == 0 {
+        return Shape::Other;
+    }
+    let Some(head) = frame.view(0, IPV6_END + 20) else {
+        return Shape::Ipv6;
+    };
+    let is_bare = match head.get::<u8>(IPV6_END + 12) >> 4 {
+        5 => length >= 20,
+        8 => length >= 32 && has_timestamp(frame, IPV6_END + 20),
+        _ => false,
+    };
+    if is_bare && !is_uncounted() {
+        let ends = Ends {
+            addresses: head.get(22),
+            ports: [
+                head.get::<u16>(IPV6_END).into(),
+                head.get::<u16>(IPV6_END + 2).into(),
+            ],
+            ipv6: true,
+        };
+        if is_untracked(&ends) {
+            return Shape::Done(Leaf::Tcp.into());
+        }
+    }
+    Shape::Ipv6
 }
