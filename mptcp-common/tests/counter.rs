@@ -1,12 +1,12 @@
 //! The raw counters.
 
-use mptcp_common::counter::{Counters, Leaf, Leaves};
+use mptcp_common::counter::{Counters, Outcome, Outcomes};
 
 #[test]
 fn leaves_are_what_their_fields_say() {
-    let all = Leaf::ALL;
-    assert_eq!(all.len(), Leaves::FIELDS.len());
-    let mut leaves = Leaves::default();
+    let all = Outcome::ALL;
+    assert_eq!(all.len(), Outcomes::FIELDS.len());
+    let mut leaves = Outcomes::default();
     for (i, leaf) in all.into_iter().enumerate() {
         leaves.add(leaf, i as u64 + 1);
     }
@@ -22,7 +22,7 @@ fn a_copy_made_while_a_packet_was_under_way_is_not_settled() {
         ..Counters::default()
     };
     assert!(!counters.is_settled());
-    counters.leaves.add(Leaf::Tcp, 3);
+    counters.leaves.add(Outcome::Tcp, 3);
     assert!(counters.is_settled());
 }
 

@@ -11,11 +11,12 @@ mod protocol;
 mod raw;
 mod role;
 
-pub use event::{Fallback, Happening, JoinFailure, Report};
+pub use event::{Event, EventKind, Fallback, JoinFailure};
 pub use gauges::Gauges;
-pub use hook::{HookCounts, KernelHook};
+pub use hook::{FexitCounts, FexitHook};
 pub use protocol::{Passed, Protocol};
 pub use raw::{
-    Counters, Events, LAYOUT_VERSION, Leaf, Leaves, PLACES, Protocols, bounded_sum, place,
+    Counters, DirectionCounters, LAYOUT_VERSION, Outcome, Outcomes, PLACES, Protocols, bounded_sum,
+    place,
 };
 pub use role::{Direction, Role};

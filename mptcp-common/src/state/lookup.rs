@@ -36,7 +36,7 @@ pub(crate) fn look_up<T: Tables>(
     } else {
         locate(tables, work.tag)
     };
-    (tables.forget(flow as u32), slot)
+    (tables.opaque(flow as u32), slot)
 }
 
 /// Returns true if nobody follows this flow; false if that is not sure: a collision in the filter.

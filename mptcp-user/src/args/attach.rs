@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use mptcp_common::{
-    counter::{KernelHook, Role},
+    counter::{FexitHook, Role},
     engine,
     state::MAX_PENDING,
 };
@@ -64,7 +64,7 @@ pub(crate) struct MssArgs {
     pub(crate) v1_only: bool,
 }
 
-impl From<MssArgs> for engine::Policy {
+impl From<MssArgs> for engine::SynPolicy {
     fn from(args: MssArgs) -> Self {
         Self {
             min_mss_v4: args.min_mss_v4,
@@ -225,7 +225,7 @@ pub(crate) enum StatusOutput {
 /// Parses `FUNCTION=OTHER`.
 fn substitute(text: &str) -> Result<Substitute, String> {
     let (name, other) = text.split_once('=').ok_or("expected FUNCTION=OTHER")?;
-    let hook = KernelHook::ALL
+    let hook = FexitHook::ALL
         .into_iter()
         .find(|hook| hook.function() == name)
         .ok_or_else(|| format!("there is no hook on {name}"))?;

@@ -1,6 +1,6 @@
 //! What an engine is made with.
 
-use mptcp_common::{counter::Role, engine::Policy, state::Limits};
+use mptcp_common::{counter::Role, engine::SynPolicy, state::Limits};
 
 use crate::capacity::Capacity;
 
@@ -26,7 +26,7 @@ pub struct Config {
     /// How they begin, and whether flows are followed.
     pub scope: Scope,
     /// What policy rows are judged by.
-    pub policy: Policy,
+    pub policy: SynPolicy,
     /// Limits and times.
     pub limits: Limits,
     /// Room.
@@ -48,7 +48,7 @@ impl Default for Config {
                 is_verifying: true,
                 is_checking: false,
             },
-            policy: Policy::default(),
+            policy: SynPolicy::default(),
             limits: Limits::default(),
             sizes: Capacity::default(),
             seed: 0x6d70_7463_702d_7573,

@@ -9,11 +9,11 @@ use std::{
 
 use bytemuck::Zeroable as _;
 use mptcp_common::{
-    counter::{Counters, Events, Gauges, Happening, Leaf, Passed, Report, Role},
+    counter::{Counters, DirectionCounters, Event, EventKind, Gauges, Outcome, Passed, Role},
     crypto::Digest,
     engine::{self, Stages},
     packet::{
-        self, Buffer, Flow, Frame, Shape, UNREAD, Work,
+        self, Buffer, Flow, Frame, FrameClass, UNREAD, Work,
         hash::{Hashing, Secrets},
     },
     state::{
@@ -22,7 +22,7 @@ use mptcp_common::{
     },
     table::{Atomics, Bucket, CELLS, buckets_for, cell_shift, cells_for},
     track,
-    verifier::Forget,
+    verifier::Opaque,
     wire::checksum,
 };
 
@@ -45,7 +45,7 @@ pub struct Offline {
     pending_joins: PendingJoins<Atomics>,
     counters: RefCell<Counters>,
     digest: RefCell<Digest>,
-    reports: RefCell<Vec<Report>>,
+    reports: RefCell<Vec<Event>>,
     now: Cell<u64>,
     /// True if the last packet of a capture had no length in its IP header.
     lacks_length: Cell<bool>,
@@ -92,7 +92,7 @@ impl Offline {
     }
 
     /// Counts a frame that was seen at `now`, in nanoseconds of any clock that does not go back.
-    pub fn frame(&mut self, bytes: &[u8], buffer: Buffer, now: u64) -> Leaf {
+    pub fn frame(&mut self, bytes: &[u8], buffer: Buffer, now: u64) -> Outcome {
         let whole = Slice {
             bytes,
             length: bytes.len(),
@@ -104,7 +104,7 @@ impl Offline {
     }
 
     /// Counts a packet of a capture.
-    pub fn captured(&mut self, captured: Captured<'_>, now: u64) -> Leaf {
+    pub fn captured(&mut self, captured: Captured<'_>, now: u64) -> Outcome {
         let lacks_length = Cell::new(false);
         let slice = Slice {
             bytes: captured.bytes,
@@ -143,14 +143,14 @@ impl Offline {
         scope: Scope,
         mut buffer: Buffer,
         now: u64,
-    ) -> Leaf {
+    ) -> Outcome {
         self.now.set(now.max(1));
         // To be changed while tables are read, and too long to be copied.
         let mut held = std::mem::replace(&mut self.work, Rc::clone(&self.blank));
         let gathered = match Rc::get_mut(&mut held) {
             Some(work) => self.gather(frame, scope, &mut buffer, work),
             // Nobody else has it.
-            None => Err(Leaf::NotTcp.into()),
+            None => Err(Outcome::NotTcp.into()),
         };
         self.work = held;
         let packets = buffer.count();
@@ -181,9 +181,9 @@ impl Offline {
             !scope.is_tracking || state::is_untracked(&self.subflows, &self.hashing, ends)
         };
         let shape = if scope.is_layer_3 {
-            Shape::Layer3
+            FrameClass::Layer3
         } else {
-            packet::judge(&frame, || buffer.is_uncounted(), is_untracked)
+            packet::classify(&frame, || buffer.is_uncounted(), is_untracked)
         };
         if let Some(passed) = shape.passed() {
             return Err(passed);
@@ -225,7 +225,7 @@ impl Offline {
     }
 
     /// Returns what has happened since the last call.
-    pub fn take_reports(&mut self) -> Vec<Report> {
+    pub fn take_reports(&mut self) -> Vec<Event> {
         std::mem::take(self.reports.get_mut())
     }
 
@@ -246,12 +246,12 @@ impl Offline {
     }
 }
 
-impl Forget for Offline {
-    fn forget(&self, value: u32) -> u32 {
+impl Opaque for Offline {
+    fn opaque(&self, value: u32) -> u32 {
         value
     }
 
-    fn forget_by(&self, value: u32, _: u64) -> u32 {
+    fn opaque_by(&self, value: u32, _: u64) -> u32 {
         value
     }
 }
@@ -332,18 +332,18 @@ impl Tables for Offline {
         self.work.packet.queue
     }
 
-    fn report(&self, happening: Happening, detail: u32, token: u32) {
-        self.reports.borrow_mut().push(Report {
+    fn emit(&self, kind: EventKind, detail: u32, token: u32) {
+        self.reports.borrow_mut().push(Event {
             time: self.now.get(),
             flow: self.work.flow.words,
-            happening: happening as u32,
+            kind: kind as u32,
             detail,
             direction: self.work.route.direction.get(),
             token,
         });
     }
 
-    fn events(&self, direction: u32) -> impl DerefMut<Target = Events> {
+    fn events(&self, direction: u32) -> impl DerefMut<Target = DirectionCounters> {
         RefMut::map(self.counters.borrow_mut(), |counters| match direction {
             0 => &mut counters.rx,
             1 => &mut counters.tx,

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use bytemuck::AnyBitPattern;
 use mptcp_common::{
     packet::{Frame, View},
-    verifier::Forget,
+    verifier::Opaque,
     wire::Area,
 };
 
@@ -58,7 +58,7 @@ impl Frame for Slice<'_> {
         self.is_whole.then_some(Bytes(bytes))
     }
 
-    fn copy_options(&self, at: u32, length: u32, area: &mut Area, _: &impl Forget) -> bool {
+    fn copy_options(&self, at: u32, length: u32, area: &mut Area, _: &impl Opaque) -> bool {
         let (at, length) = (at as usize, length as usize);
         let Some(bytes) = self.bytes.get(at..).and_then(|bytes| bytes.get(..length)) else {
             return false;
@@ -140,7 +140,7 @@ impl Frame for Unsegmented<'_> {
         self.slice.view(at, length)
     }
 
-    fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Forget) -> bool {
+    fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Opaque) -> bool {
         self.slice.copy_options(at, length, area, verifier)
     }
 

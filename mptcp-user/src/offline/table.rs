@@ -3,7 +3,9 @@
 use std::{rc::Rc, sync::atomic::AtomicU64};
 
 use bytemuck::Zeroable;
-use mptcp_common::table::{self, Atomics, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift};
+use mptcp_common::table::{
+    self, Atomics, BUCKET_SLOTS, Bucket, CELLS, Table, buckets_for, cell_shift,
+};
 
 /// A table in memory of its own.
 #[derive(Debug)]
@@ -18,7 +20,7 @@ impl<S: Zeroable> Owned<S> {
         let buckets = buckets_for(entries);
         Self {
             tags: bytemuck::zeroed_slice_box(buckets as usize),
-            slots: bytemuck::zeroed_slice_box((buckets * WAYS) as usize),
+            slots: bytemuck::zeroed_slice_box((buckets * BUCKET_SLOTS) as usize),
             filter: filter.map(Rc::clone),
         }
     }

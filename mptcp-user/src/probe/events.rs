@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, MapData, RingBuf};
-use mptcp_common::counter::Report;
+use mptcp_common::counter::Event;
 
 use super::{
     pins::NamespacePins,
@@ -45,10 +45,10 @@ impl EventRing {
     }
 
     /// Takes the next event out of the ring.
-    pub(crate) fn next(&mut self) -> Option<Report> {
+    pub(crate) fn next(&mut self) -> Option<Event> {
         loop {
             // What is no event is left out.
-            if let Some(report) = Report::of(&self.ring.next()?) {
+            if let Some(report) = Event::of(&self.ring.next()?) {
                 return Some(report);
             }
         }

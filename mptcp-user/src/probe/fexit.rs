@@ -14,7 +14,7 @@ use aya::{
 };
 use bytemuck::{Pod, Zeroable};
 use jiff::Timestamp;
-use mptcp_common::counter::{HookCounts, KernelHook, bounded_sum};
+use mptcp_common::counter::{FexitCounts, FexitHook, bounded_sum};
 use nix::errno::Errno;
 
 use super::{
@@ -36,7 +36,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MPTCP_HOOKS_OBJECT"));
 /// The constants of a program that mean "none".
 const NONE: u32 = u32::MAX;
 
-const HOOKS: usize = KernelHook::ALL.len();
+const HOOKS: usize = FexitHook::ALL.len();
 
 /// Counts of failures at a moment: the values of the map `hooks/readings`.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -127,9 +127,9 @@ impl FexitHooks {
     }
 
     /// Returns those that are not attached.
-    fn missing(&self) -> Result<Vec<KernelHook>> {
+    fn missing(&self) -> Result<Vec<FexitHook>> {
         let mut missing = Vec::new();
-        for hook in KernelHook::ALL {
+        for hook in FexitHook::ALL {
             if self.state(hook)? != FexitState::Attached {
                 missing.push(hook);
             }
@@ -137,7 +137,7 @@ impl FexitHooks {
         Ok(missing)
     }
 
-    fn note(&mut self, hook: KernelHook, missing: Option<FexitReason>) -> Result<()> {
+    fn note(&mut self, hook: FexitHook, missing: Option<FexitReason>) -> Result<()> {
         self.refused
             .set(hook as u32, missing.map_or(0, FexitReason::code), 0)
             .context("cannot note why a hook is missing")
@@ -147,7 +147,7 @@ impl FexitHooks {
     fn attach_all(
         &self,
         namespace: u64,
-        wanted: &[(KernelHook, &str)],
+        wanted: &[(FexitHook, &str)],
     ) -> Result<Vec<Result<(), FexitReason>>, FexitReason> {
         let types = KernelTypes::read()?;
         let btf = Btf::from_sys_fs().map_err(|_| FexitReason::TypesDamaged)?;
@@ -179,7 +179,7 @@ impl FexitHooks {
         &self,
         loader: &mut EbpfLoader<'_>,
         btf: &Btf,
-        hook: KernelHook,
+        hook: FexitHook,
         function: &str,
     ) -> Result<(), FexitReason> {
         let attach = |error: anyhow::Error| FexitReason::of_attach(errno_of(&error));
@@ -232,7 +232,7 @@ impl FexitHooks {
     }
 
     /// Returns true if a hook's link is pinned.
-    fn is_pinned(&self, hook: KernelHook) -> Result<bool> {
+    fn is_pinned(&self, hook: FexitHook) -> Result<bool> {
         let name = hook.function();
         if !self.directory.has(name)? {
             return Ok(false);
@@ -246,7 +246,7 @@ impl FexitHooks {
     }
 
     /// Returns what became of a hook, which is attached as long as its link is pinned.
-    pub(crate) fn state(&self, hook: KernelHook) -> Result<FexitState> {
+    pub(crate) fn state(&self, hook: FexitHook) -> Result<FexitState> {
         if self.is_pinned(hook)? {
             return Ok(FexitState::Attached);
         }
@@ -256,10 +256,10 @@ impl FexitHooks {
     }
 
     /// Returns the failures until now.
-    pub(crate) fn read(&self) -> Result<HookCounts> {
+    pub(crate) fn read(&self) -> Result<FexitCounts> {
         let pins = self.directory.names()?;
-        let mut counts = HookCounts::default();
-        for hook in KernelHook::ALL {
+        let mut counts = FexitCounts::default();
+        for hook in FexitHook::ALL {
             if pins.iter().any(|pin| pin == hook.function()) {
                 let count = self.failures.get(&(hook as u32), 0);
                 let count = count.context("cannot read the hooks' counters")?;
@@ -270,7 +270,7 @@ impl FexitHooks {
     }
 
     /// Returns a reading of before, if there was one.
-    pub(crate) fn remembered(&self, which: Remembered) -> Result<Option<(Timestamp, HookCounts)>> {
+    pub(crate) fn remembered(&self, which: Remembered) -> Result<Option<(Timestamp, FexitCounts)>> {
         let reading = self
             .readings
             .get(&(which as u32), 0)
@@ -284,7 +284,7 @@ impl FexitHooks {
         &mut self,
         which: Remembered,
         time: Timestamp,
-        counts: &HookCounts,
+        counts: &FexitCounts,
     ) -> Result<()> {
         let reading = StoredFailures {
             time: nanoseconds(time),
@@ -316,7 +316,7 @@ struct HookConstants {
 
 impl HookConstants {
     /// For a hook at `function`; `None` if that is not as it is known.
-    fn new(types: &KernelTypes, hook: KernelHook, function: &str, namespace: u64) -> Option<Self> {
+    fn new(types: &KernelTypes, hook: FexitHook, function: &str, namespace: u64) -> Option<Self> {
         let parameters = types.parameters(function)?;
         let position = |is_it: &dyn Fn(&Parameter<'_>) -> bool| {
             let position = parameters.iter().position(is_it);
@@ -340,16 +340,16 @@ impl HookConstants {
             ulp_name: NONE,
         };
         match hook {
-            KernelHook::SubflowContext | KernelHook::SessionChild => constants.returns_pointer = 1,
-            KernelHook::SubflowRequest | KernelHook::SubflowChild => {
+            FexitHook::SubflowContext | FexitHook::SessionChild => constants.returns_pointer = 1,
+            FexitHook::SubflowRequest | FexitHook::SubflowChild => {
                 constants.returns_pointer = 1;
                 constants.sock_ulp = types.offset("inet_connection_sock", "icsk_ulp_ops")?;
                 constants.ulp_name = types.offset("tcp_ulp_ops", "name")?;
             }
-            KernelHook::SessionSocketV4 | KernelHook::SessionSocketV6 => {
+            FexitHook::SessionSocketV4 | FexitHook::SessionSocketV6 => {
                 constants.protocol = position(&|found| found.name == "protocol")?;
             }
-            KernelHook::SubflowSocket | KernelHook::OutputSegment => {}
+            FexitHook::SubflowSocket | FexitHook::OutputSegment => {}
         }
         Some(constants)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
 use mptcp_common::{
-    counter::{KernelHook, Role},
+    counter::{FexitHook, Role},
     state::Limits,
 };
 
@@ -86,7 +86,7 @@ pub(crate) enum XdpMode {
 /// Another function than a hook's own: how a test makes one fail.
 #[derive(Clone, Debug)]
 pub(crate) struct Substitute {
-    pub(crate) hook: KernelHook,
+    pub(crate) hook: FexitHook,
     pub(crate) function: String,
 }
 

@@ -17,7 +17,7 @@ use mptcp_common::{
         HalfOpen, Keys, Limits, MAX_PENDING, RangeChunk, SLICES, Session, Subflow, chunks_for,
         tokens,
     },
-    table::{Atomics, Bucket, CELLS, WAYS, buckets_for, cell_shift, cells_for},
+    table::{Atomics, BUCKET_SLOTS, Bucket, CELLS, buckets_for, cell_shift, cells_for},
 };
 
 use super::{
@@ -78,15 +78,15 @@ fn are_possible(capacity: &Capacity, limits: &Limits) -> bool {
 /// table.
 pub(crate) const MAPS: [(&str, &str, u32, Which); 12] = [
     ("HALF_OPEN_TAGS", "handshake-tags", 0, Which::Handshakes),
-    ("HALF_OPENS", "handshakes", WAYS, Which::Handshakes),
+    ("HALF_OPENS", "handshakes", BUCKET_SLOTS, Which::Handshakes),
     ("SUBFLOW_TAGS", "subflow-tags", 0, Which::Subflows),
-    ("SUBFLOWS", "subflows", WAYS, Which::Subflows),
+    ("SUBFLOWS", "subflows", BUCKET_SLOTS, Which::Subflows),
     ("SESSION_TAGS", "session-tags", 0, Which::Sessions),
-    ("SESSIONS", "sessions", WAYS, Which::Sessions),
+    ("SESSIONS", "sessions", BUCKET_SLOTS, Which::Sessions),
     ("RANGE_TAGS", "range-tags", 0, Which::Ranges),
-    ("RANGES", "ranges", WAYS, Which::Ranges),
+    ("RANGES", "ranges", BUCKET_SLOTS, Which::Ranges),
     ("TOKENS", "tokens", tokens::BUCKETS, Which::Sessions),
-    ("KEYS", "keys", WAYS, Which::Sessions),
+    ("KEYS", "keys", BUCKET_SLOTS, Which::Sessions),
     ("PENDING_JOINS", "pending-joins", 0, Which::One),
     (FILTER, FILTER_PIN, 0, Which::Filter),
 ];
@@ -178,7 +178,7 @@ impl SharedConfig {
     /// Returns memory of all tables, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         let [handshake, subflow, session, chunk] = Self::bytes_per_entry();
-        let table = |which, entry| u64::from(self.buckets(which) * WAYS) * entry;
+        let table = |which, entry| u64::from(self.buckets(which) * BUCKET_SLOTS) * entry;
         table(Which::Handshakes, handshake)
             + table(Which::Subflows, subflow)
             + table(Which::Sessions, session)
@@ -188,7 +188,7 @@ impl SharedConfig {
 
     /// Returns memory of a handshake, a subflow, a session and a chunk of ranges, in bytes, with their tags.
     pub(crate) fn bytes_per_entry() -> [u64; 4] {
-        let tag = size_of::<Bucket<Atomics>>() / WAYS as usize;
+        let tag = size_of::<Bucket<Atomics>>() / BUCKET_SLOTS as usize;
         [
             tag + size_of::<HalfOpen<Atomics>>(),
             tag + size_of::<Subflow<Atomics>>(),

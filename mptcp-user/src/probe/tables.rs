@@ -16,7 +16,7 @@ use mptcp_common::{
     counter::Gauges,
     packet::hash::{Hashing, Secrets},
     state::{self, HalfOpen, Limits, RangeChunk, SLICES, Session, Subflow},
-    table::{self, Atomics, Bucket, Table, WAYS},
+    table::{self, Atomics, BUCKET_SLOTS, Bucket, Table},
     track::{
         self, adopt,
         sweep::{self, Fill},
@@ -115,7 +115,7 @@ impl Tables {
     /// Returns what exists now.
     pub(crate) fn gauges(&self) -> Result<Gauges> {
         let mut sessions = self.windows::<Session<Atomics>>(SESSIONS)?;
-        let slots = self.config.buckets(Which::Sessions) * WAYS;
+        let slots = self.config.buckets(Which::Sessions) * BUCKET_SLOTS;
         let mut census = Census::new(self.limits()?, now()?, slots);
         sessions.each(|slot, entry| census.session(slot, entry))?;
         self.windows::<Subflow<Atomics>>(SUBFLOWS)?

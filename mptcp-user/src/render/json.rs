@@ -2,7 +2,7 @@
 
 use crate::statistics::{EXTRAS, ROWS, Row, RowKind};
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Events, Leaves};
+use mptcp_common::counter::{Counters, DirectionCounters, Outcomes};
 use serde_json::{Map, Value, json};
 
 use super::{lost, passed};
@@ -163,7 +163,7 @@ fn invalid_options(counters: &Counters) -> Map<String, Value> {
             .map(|(reason, count)| ((*reason).to_owned(), (*count).into()))
             .collect()
     };
-    let by_subtype = |events: &Events| -> Map<String, Value> {
+    let by_subtype = |events: &DirectionCounters| -> Map<String, Value> {
         SUBTYPES
             .iter()
             .map(|(nibble, name)| {
@@ -184,9 +184,9 @@ fn invalid_options(counters: &Counters) -> Map<String, Value> {
 
 /// Returns what the packets of each direction did, by the names of docs/maps.md; what they did at all.
 fn events(counters: &Counters) -> Map<String, Value> {
-    let named = |events: &Events| -> Map<String, Value> {
+    let named = |events: &DirectionCounters| -> Map<String, Value> {
         let mut object = named(
-            Events::FIELDS,
+            DirectionCounters::FIELDS,
             bytemuck::cast_slice(std::slice::from_ref(events)),
         );
         // Those of options are in objects of their own.
@@ -200,7 +200,7 @@ fn events(counters: &Counters) -> Map<String, Value> {
         .collect()
 }
 
-fn subtypes(events: &Events) -> Map<String, Value> {
+fn subtypes(events: &DirectionCounters) -> Map<String, Value> {
     let mut object: Map<_, _> = SUBTYPES
         .iter()
         .map(|(nibble, name)| ((*name).to_owned(), events.option[*nibble].into()))
@@ -229,8 +229,9 @@ pub(crate) fn lost(counters: &Counters, since: Option<Timestamp>, is_capture: bo
 
 /// Returns what became of the frames.
 fn probe(statistics: &Statistics) -> Map<String, Value> {
-    let leaves = bytemuck::cast_slice::<Leaves, u64>(std::slice::from_ref(&statistics.rows.leaves));
-    let mut object: Map<_, _> = Leaves::FIELDS
+    let leaves =
+        bytemuck::cast_slice::<Outcomes, u64>(std::slice::from_ref(&statistics.rows.leaves));
+    let mut object: Map<_, _> = Outcomes::FIELDS
         .iter()
         .zip(leaves)
         .map(|((name, ..), value)| ((*name).to_owned(), Value::from(*value)))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::statistics::{Extra, Need, Quality, Row, RowKind};
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Gauges, HookCounts, Role};
+use mptcp_common::counter::{Counters, FexitCounts, Gauges, Role};
 
 /// The numbers of one display.
 #[derive(Clone, Debug)]
@@ -34,9 +34,9 @@ pub(crate) struct Statistics {
     /// What was counted since the last display.
     pub(crate) recent: Vec<Recent>,
     /// What failed in the kernel's functions.
-    pub(crate) hooks: HookCounts,
+    pub(crate) hooks: FexitCounts,
     /// In how many seconds since the last display what failed in the kernel's functions.
-    pub(crate) recent_hooks: (f64, HookCounts),
+    pub(crate) recent_hooks: (f64, FexitCounts),
 }
 
 /// What kind of source it was.
@@ -69,7 +69,7 @@ pub(crate) struct Recent {
 }
 
 /// Returns the failures of `now` that `earlier` has not; as [`Counters::since`].
-pub(crate) fn since(now: &HookCounts, earlier: &HookCounts) -> HookCounts {
+pub(crate) fn since(now: &FexitCounts, earlier: &FexitCounts) -> FexitCounts {
     std::array::from_fn(|i| {
         let count = now[i]?;
         let earlier = earlier[i].unwrap_or_default();
@@ -91,7 +91,12 @@ impl Statistics {
     }
 
     /// Returns a row of what was counted in some time.
-    pub(crate) fn row_of(&self, row: &Row, counters: &Counters, hooks: &HookCounts) -> Option<u64> {
+    pub(crate) fn row_of(
+        &self,
+        row: &Row,
+        counters: &Counters,
+        hooks: &FexitCounts,
+    ) -> Option<u64> {
         match row.hooks() {
             Some(_) => row.failures(hooks, self.role),
             None => self.total(row, counters),

@@ -1,6 +1,6 @@
 //! A row of the statistics table, and how far its number can be trusted.
 
-use mptcp_common::counter::{Counters, Gauges, HookCounts, KernelHook, Role};
+use mptcp_common::counter::{Counters, FexitCounts, FexitHook, Gauges, Role};
 
 /// How far a number can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,7 +115,7 @@ pub enum Value {
     /// Of the failures of kernel functions.
     Hooks {
         /// Which are added up.
-        of: &'static [KernelHook],
+        of: &'static [FexitHook],
         /// The number in words, for documents.
         formula: &'static str,
     },
@@ -206,7 +206,7 @@ impl Row {
     }
 
     /// Returns the kernel functions that feed the row, if these do.
-    pub fn hooks(&self) -> Option<&'static [KernelHook]> {
+    pub fn hooks(&self) -> Option<&'static [FexitHook]> {
         match self.value {
             Some(Value::Hooks { of, .. }) => Some(of),
             _ => None,
@@ -215,7 +215,7 @@ impl Row {
 
     /// Returns the number of a row that [`Self::hooks`] feed; `None` where one of them is missing, and on a
     /// middlebox, whose kernel ends no sessions.
-    pub fn failures(&self, counts: &HookCounts, role: Role) -> Option<u64> {
+    pub fn failures(&self, counts: &FexitCounts, role: Role) -> Option<u64> {
         let hooks = self.hooks().filter(|_| role == Role::Host)?;
         hooks.iter().map(|hook| counts[*hook as usize]).sum()
     }

@@ -1,7 +1,7 @@
 //! The 83 rows of the statistics table, in the order of the command they come from.
 
 use mptcp_common::{
-    counter::{Counters, Gauges, KernelHook},
+    counter::{Counters, FexitHook, Gauges},
     wire::DssFlags,
 };
 
@@ -25,7 +25,7 @@ macro_rules! value {
     (hooks $host:ident, $first:ident $(+ $more:ident)*) => {
         (
             Some(Value::Hooks {
-                of: &[KernelHook::$first $(, KernelHook::$more)*],
+                of: &[FexitHook::$first $(, FexitHook::$more)*],
                 formula: concat!(stringify!($first) $(, " + ", stringify!($more))*),
             }),
             Quality::$host,

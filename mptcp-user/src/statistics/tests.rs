@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mptcp_common::counter::{Counters, Events, Gauges, KernelHook, Role};
+use mptcp_common::counter::{Counters, DirectionCounters, FexitHook, Gauges, Role};
 
 use super::{EXTRAS, Need, Quality, ROWS, Row, RowKind};
 
@@ -29,7 +29,7 @@ fn a_row_has_a_number_or_is_unavailable() {
         for role in [Role::Host, Role::Middlebox] {
             let is_known = row
                 .total(&Counters::default(), Some(&Gauges::default()), role)
-                .or(row.failures(&[Some(0); KernelHook::ALL.len()], role))
+                .or(row.failures(&[Some(0); FexitHook::ALL.len()], role))
                 .is_some();
             assert_eq!(
                 is_known,
@@ -44,9 +44,9 @@ fn a_row_has_a_number_or_is_unavailable() {
 /// A row of hooks has no number unless each of them counts, and each of them feeds a row.
 #[test]
 fn a_missing_hook_is_no_zero() {
-    for (i, hook) in KernelHook::ALL.into_iter().enumerate() {
+    for (i, hook) in FexitHook::ALL.into_iter().enumerate() {
         assert_eq!(hook as usize, i);
-        let mut counts = [Some(1); KernelHook::ALL.len()];
+        let mut counts = [Some(1); FexitHook::ALL.len()];
         counts[i] = None;
         let is_fed = |row: &&Row| row.hooks().is_some_and(|hooks| hooks.contains(&hook));
         assert!(ROWS.iter().any(|row| is_fed(&row)), "{hook:?}");
@@ -63,13 +63,14 @@ fn a_missing_hook_is_no_zero() {
 /// Every raw counter is in some row or further number: none is kept for nothing.
 #[test]
 fn every_event_is_shown() {
-    let words = size_of::<Events>() / 8;
+    let words = size_of::<DirectionCounters>() / 8;
     let mut index = 0;
-    for (name, length, _) in Events::FIELDS {
+    for (name, length, _) in DirectionCounters::FIELDS {
         for i in 0..*length {
             let mut events = vec![0_u64; words];
             events[index + i] = 1;
-            let events: Events = bytemuck::pod_read_unaligned(bytemuck::cast_slice(&events));
+            let events: DirectionCounters =
+                bytemuck::pod_read_unaligned(bytemuck::cast_slice(&events));
             let counters = Counters {
                 rx: events,
                 tx: events,

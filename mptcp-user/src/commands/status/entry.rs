@@ -2,7 +2,7 @@
 
 use crate::statistics::ROWS;
 use anyhow::Result;
-use mptcp_common::counter::{Counters, KernelHook, Role};
+use mptcp_common::counter::{Counters, FexitHook, Role};
 
 use crate::{
     failure::{causes, is_forbidden},
@@ -244,14 +244,14 @@ pub(super) async fn entry(network: &Network, here: InterfacePins) -> Result<Entr
 }
 
 /// Returns the hooks of a namespace on kernel functions; none for a middlebox.
-pub(super) fn hook_states(pins: &Pins, entry: &Entry) -> Vec<(KernelHook, FexitState)> {
+pub(super) fn hook_states(pins: &Pins, entry: &Entry) -> Vec<(FexitHook, FexitState)> {
     let is_host = |probe: &Probe| probe.role() == Role::Host;
     if !entry.probe.as_ref().is_some_and(is_host) {
         return Vec::new();
     }
     let directory = pins.hooks(entry.pins.namespace);
     let hooks = FexitHooks::open(&directory);
-    let states = KernelHook::ALL.map(|hook| {
+    let states = FexitHook::ALL.map(|hook| {
         let state = match &hooks {
             Ok(Some(hooks)) => hooks
                 .state(hook)
@@ -265,7 +265,7 @@ pub(super) fn hook_states(pins: &Pins, entry: &Entry) -> Vec<(KernelHook, FexitS
 }
 
 /// Returns short names of the rows that a hook feeds.
-pub(super) fn rows_of(hook: KernelHook) -> impl Iterator<Item = &'static str> {
+pub(super) fn rows_of(hook: FexitHook) -> impl Iterator<Item = &'static str> {
     ROWS.iter()
         .filter(move |row| row.hooks().is_some_and(|hooks| hooks.contains(&hook)))
         .map(|row| row.short)

@@ -1,6 +1,6 @@
 //! The status as JSON (docs/json.md).
 
-use mptcp_common::counter::KernelHook;
+use mptcp_common::counter::FexitHook;
 use serde_json::{Value, json};
 
 use super::entry::{Entry, counters, hook_states, rows_of};
@@ -13,7 +13,7 @@ use crate::{
 /// Returns the hooks of a network namespace in JSON.
 pub(super) fn hooks_object(pins: &Pins, entry: &Entry) -> Vec<Value> {
     let states = hook_states(pins, entry);
-    let object = |(hook, state): (KernelHook, FexitState)| {
+    let object = |(hook, state): (FexitHook, FexitState)| {
         json!({
             "function": hook.function(),
             "rows": rows_of(hook).collect::<Vec<_>>(),

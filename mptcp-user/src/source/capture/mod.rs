@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use mptcp_common::{
-    counter::{Counters, HookCounts, Report, Role},
+    counter::{Counters, Event, FexitCounts, Role},
     state::Tables as _,
 };
 
@@ -121,7 +121,7 @@ impl Capture {
     /// Reads as far as it can be read or is wanted, and tells what happens when.
     pub(crate) fn read(
         &mut self,
-        mut tell: impl FnMut(Timestamp, &Report) -> Result<ControlFlow<()>>,
+        mut tell: impl FnMut(Timestamp, &Event) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         loop {
             match self.input.next(|block| self.tally.block(&block))? {
@@ -190,8 +190,8 @@ impl Capture {
             extras: counters,
             has_queues: false,
             verifies_checksums: tally.config.scope.is_verifying,
-            hooks: HookCounts::default(),
-            recent_hooks: (0.0, HookCounts::default()),
+            hooks: FexitCounts::default(),
+            recent_hooks: (0.0, FexitCounts::default()),
             gauges: Some(tally.engine.gauges(times.map_or(0, |times| times.last))),
             recent: vec![Recent { seconds, counters }],
         }

@@ -1,6 +1,6 @@
 //! What the packets of a capture amount to: each record of the file becomes a packet of the engine.
 
-use mptcp_common::counter::{Leaf, Role};
+use mptcp_common::counter::{Outcome, Role};
 use pcap_parser::{
     Block, LegacyPcapBlock, PcapBlockOwned,
     pcapng::{
@@ -238,10 +238,10 @@ impl Tally {
         if let Some(watch) = &mut self.watch {
             watch.after(&self.engine);
         }
-        if leaf == Leaf::Truncated && packet.data.len() < packet.length as usize {
+        if leaf == Outcome::Truncated && packet.data.len() < packet.length as usize {
             self.unread.cut += 1;
         }
-        let is_tcp = matches!(leaf, Leaf::Tcp | Leaf::Mptcp);
+        let is_tcp = matches!(leaf, Outcome::Tcp | Outcome::Mptcp);
         // VLAN tags make a frame longer than its MTU says.
         let longest = MTU + if inner.is_layer_3 { 0 } else { 22 };
         let is_oversized = length > longest && link.has_mtu();
