@@ -22,6 +22,7 @@ pub mod relay;
 pub mod sessions;
 pub mod tables;
 pub mod talk;
+pub mod transcript;
 pub mod tshark;
 pub mod tun;
 pub mod version_0;

@@ -14,15 +14,16 @@ use std::{
         unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
-    thread,
+    thread::{self, ScopedJoinHandle},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{MapData, MapInfo};
 use mptcp_tests::{
     files::Directory,
-    net::{Namespace, finished},
-    probe::{Probe, binary, command},
+    net::Namespace,
+    probe::{Probe, binary},
+    transcript::{data, transcript},
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -47,10 +48,6 @@ const OF_LOGS: [&str; 4] = [
     "report {} -o -",
 ];
 
-fn data() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("data")
-}
-
 /// The files in a directory of tests/data, each as a path relative to that.
 fn files(directory: &str) -> Result<Vec<String>> {
     let mut files = Vec::new();
@@ -61,23 +58,6 @@ fn files(directory: &str) -> Result<Vec<String>> {
     files.sort();
     ensure!(!files.is_empty(), "nothing in tests/data/{directory}");
     Ok(files)
-}
-
-/// Exit code, standard output and standard error of a command, with the version of the program masked. It runs in
-/// tests/data, so that no output has a path of this machine.
-fn transcript(words: &str) -> Result<String> {
-    let words: Vec<_> = words.split(' ').collect();
-    let mut command = command(&words);
-    command.current_dir(data()).env("TZ", "UTC");
-    command.env_remove("RUST_BACKTRACE").env("COLUMNS", "100");
-    let out = finished(&mut command)?;
-    let text = format!(
-        "{}\n{}\n--- standard error\n{}",
-        out.status,
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr),
-    );
-    Ok(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"))
 }
 
 fn digest(text: &str) -> String {
@@ -96,12 +76,12 @@ fn digests(commands: &[String]) -> Result<BTreeMap<String, String>> {
             .map(|worker| {
                 let own = commands.iter().skip(worker).step_by(workers);
                 scope.spawn(move || {
-                    own.map(|words| Ok((words.clone(), digest(&transcript(words)?))))
+                    own.map(|words| Ok((words.clone(), digest(&transcript(words)?.text()))))
                         .collect()
                 })
             })
             .collect();
-        let joined = threads.into_iter().map(|thread| thread.join());
+        let joined = threads.into_iter().map(ScopedJoinHandle::join);
         joined
             .map(|part| part.unwrap_or_else(|_| Err(anyhow::anyhow!("a thread panicked"))))
             .collect()
