@@ -3,6 +3,8 @@
 
 pub mod capture;
 pub mod captures;
+pub mod conversation;
+pub mod differential;
 pub mod document;
 pub mod exact;
 pub mod files;
@@ -19,9 +21,9 @@ pub mod packet;
 pub mod probe;
 pub mod record;
 pub mod relay;
+pub mod root;
 pub mod sessions;
 pub mod tables;
-pub mod talk;
 pub mod transcript;
 pub mod tshark;
 pub mod tun;

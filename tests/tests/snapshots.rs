@@ -3,13 +3,14 @@
 //! They say how it looks. Whether the numbers are right is judged elsewhere. `INSTA_UPDATE=always cargo test -p
 //! mptcp-tests --test snapshots` writes them anew; git shows what differs.
 
-use std::{env, fmt::Write as _};
+use std::fmt::Write as _;
 
 use anyhow::{Result, ensure};
 use insta::{assert_snapshot, with_settings};
 use mptcp_tests::{
     net::{Family, Namespace, Pair, close, transfer},
     probe::Probe,
+    root::is_root,
     transcript::transcript,
 };
 
@@ -216,22 +217,11 @@ fn wrong_files() -> Result<()> {
     )
 }
 
-/// Is this root, as the rest needs? Where tests run for everybody, it has to be.
-fn is_root() -> bool {
-    let is_root = nix::unistd::geteuid().is_root();
-    assert!(
-        is_root || env::var_os("CI").is_none(),
-        "under CI the tests run as root"
-    );
-    if !is_root {
-        eprintln!("not root: left out what live probes print");
-    }
-    is_root
-}
+const LIVE: &str = "what live probes print";
 
 #[test]
 fn wrong_places() -> Result<()> {
-    if !is_root() {
+    if !is_root(LIVE) {
         return Ok(());
     }
     refusals(
@@ -285,7 +275,7 @@ fn without_hooks(text: &str) -> String {
 
 #[test]
 fn status() -> Result<()> {
-    if !is_root() {
+    if !is_root(LIVE) {
         return Ok(());
     }
     let namespace = Namespace::new("snap")?;
@@ -325,7 +315,7 @@ fn status() -> Result<()> {
 
 #[test]
 fn live_session() -> Result<()> {
-    if !is_root() {
+    if !is_root(LIVE) {
         return Ok(());
     }
     let pair = Pair::new(Family::V4)?;

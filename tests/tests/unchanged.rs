@@ -23,6 +23,7 @@ use mptcp_tests::{
     files::Directory,
     net::Namespace,
     probe::{Probe, binary},
+    root::is_root,
     transcript::{data, transcript},
 };
 use serde_json::Value;
@@ -232,8 +233,7 @@ fn shapes(text: &str) -> Result<String> {
 
 #[test]
 fn pins_and_what_live_commands_print_are_laid_out_as_they_were() -> Result<()> {
-    if env::var_os("CI").is_none() && !nix::unistd::geteuid().is_root() {
-        eprintln!("not root: pins were not looked at");
+    if !is_root("pins, and what live commands print") {
         return Ok(());
     }
     let namespace = Namespace::new("unchanged")?;
