@@ -1,9 +1,12 @@
 //! What the tests are made of: frames, the programs in the kernel, network namespaces with real
 //! MPTCP traffic, and witnesses that share no code with what they judge.
 
+pub use mptcp_testkit::probe;
+
 pub mod capture;
 pub mod captures;
 pub mod conversation;
+pub mod coverage;
 pub mod differential;
 pub mod document;
 pub mod exact;
@@ -18,7 +21,6 @@ pub mod numbers;
 pub mod options;
 pub mod oracle;
 pub mod packet;
-pub mod probe;
 pub mod record;
 pub mod relay;
 pub mod root;

@@ -11,7 +11,8 @@ use mptcp_common::{
 };
 use mptcp_tests::{
     conversation::Conversation,
-    differential::{A, B, Differential},
+    coverage::of_bounds,
+    differential::{A, B, Differential, value},
     frame::{ACK, RST, SYN, option},
     kernel::{Kernel, host},
     net::Namespace,
@@ -361,14 +362,9 @@ fn a_full_table_evicts_nothing() -> Result<()> {
     ensure!(gauges.sessions == 500 - lost, "{gauges:?}, {lost} lost");
     ensure!(gauges.sessions >= u64::from(sizes.sessions));
     ensure!(all(&created, |e| e.session_created) == 500);
-    // RssfEr is the stand-in for an entry that could not be made.
-    let row = mptcp_common::counter::ROWS
-        .iter()
-        .find(|row| row.short == "RssfEr");
-    let total = row
-        .context("a row")?
-        .total(&created, Some(&gauges), host().role);
-    ensure!(total == Some(lost));
+    // It is the stand-in for an entry that could not be made.
+    let [not_made] = of_bounds("a_full_table_evicts_nothing")?;
+    ensure!(value(not_made, &created, &gauges, host().role)? == Some(lost));
     // All of them idle for longer than the limit: there is room again.
     engines.wait(Duration::from_secs(3601))?;
     ensure!(engines.gauges().sessions == 0);
@@ -380,6 +376,7 @@ fn a_full_table_evicts_nothing() -> Result<()> {
 /// Limits that nobody has by default.
 #[test]
 fn rows_of_limits_that_were_set() -> Result<()> {
+    let [threshold, data_fin, fastclose] = of_bounds("rows_of_limits_that_were_set")?;
     let limits = Limits {
         threshold: 2,
         passive_close_refused: 1,
@@ -395,9 +392,9 @@ fn rows_of_limits_that_were_set() -> Result<()> {
             }
         }
         ensure!(
-            talk.value("JoinThEr")? == wanted,
+            talk.value(threshold)? == wanted,
             "{pending}: {:?}",
-            talk.value("JoinThEr")?
+            talk.value(threshold)?
         );
         for flow in 1..pending {
             talk.send(flow.into(), B, RST, &[], 0)?;
@@ -409,7 +406,7 @@ fn rows_of_limits_that_were_set() -> Result<()> {
         talk.data_fin(on, A)?;
         let key = talk.keys[B];
         talk.fastclose(on, A, key)?;
-        ensure!(talk.value("DFpasveEr")? == wanted && talk.value("FCpasvEr")? == wanted);
+        ensure!(talk.value(data_fin)? == wanted && talk.value(fastclose)? == wanted);
     }
     Ok(())
 }
@@ -455,6 +452,7 @@ fn times_are_kept() -> Result<()> {
 /// The stand-ins for steering: a handshake, or a join, that came in at another queue.
 #[test]
 fn other_receive_queues_are_told_apart() -> Result<()> {
+    let [sessions, subflows] = of_bounds("other_receive_queues_are_told_apart")?;
     let namespace = Namespace::new("queues")?;
     // IPv6 sends packets of its own, which the program would count along.
     namespace.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
@@ -477,9 +475,9 @@ fn other_receive_queues_are_told_apart() -> Result<()> {
             talk.send(0, B, SYN | ACK, &syn_ack, 0)?;
             talk.use_queue(queue);
             talk.send(0, A, ACK, &ack, 0)?;
-            ensure!(talk.value("ConSter")? == steered, "queue {queue}");
+            ensure!(talk.value(sessions)? == steered, "queue {queue}");
             talk.join_until_ack(A, 5)?;
-            ensure!(talk.value("SFsteer")? == steered, "a join at queue {queue}");
+            ensure!(talk.value(subflows)? == steered, "a join at queue {queue}");
         }
         Ok(())
     })

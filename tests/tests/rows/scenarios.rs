@@ -702,6 +702,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         join_asked, "no fallback"),
     s("InMACEr", 1, |t| { let mut t = Conversation::confirmed(t)?; let f = t.flow(); let (s, a, mut k) = (t.join_syn_option(f, A), t.join_syn_ack_option(f, B), t.join_ack_option(f, A));
         k[23] ^= 1; t.send(f, A, SYN, &s, 0)?; t.send(f, B, SYN_ACK, &a, 0)?; t.send(f, A, ACK, &k, 0)?; t.send(f, A, ACK, &k, 0)?; Ok(t) }, joined, "the right HMAC"),
+    s("UnknownFlow", 1, |t| { let mut t = Conversation::new(t); t.ack(0, A)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.clear(); t.ack(0, A)?; Ok(t) }, "its handshake was seen"),
     s("OptSesEr", 1, |t| { let mut t = Conversation::new(t); t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
         |t| { let mut t = Conversation::new(t); t.ack(0, A)?; Ok(t) }, "no reset"),
     s("OptSesEr", 1, |t| { let mut t = Conversation::new(t); for _ in 0..2 { t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; } Ok(t) },
