@@ -21,7 +21,7 @@ fn build() -> Result<(), String> {
     let toolchain = toolchain::find().map_err(|missing| missing.to_string())?;
     let objects = [
         ("MPTCP_EBPF_OBJECT", "mptcp-ebpf"),
-        ("MPTCP_HOOKS_OBJECT", "mptcp-hooks"),
+        ("MPTCP_HOOKS_OBJECT", "mptcp-fexit"),
     ];
     // Of the profile, which this is built for more than once (`cargo xtask fuzz`).
     let shared = out.ancestors().nth(3).unwrap_or(&out).join("ebpf");

@@ -16,6 +16,9 @@
 pub mod counter;
 pub mod crypto;
 pub mod engine;
-pub mod gather;
+pub mod packet;
+pub mod state;
+pub mod table;
 pub mod track;
+pub mod verifier;
 pub mod wire;

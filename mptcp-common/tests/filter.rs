@@ -6,9 +6,8 @@ use std::{
 };
 
 use bytemuck::Zeroable;
-use mptcp_common::track::{
-    Atomics,
-    table::{self, Bucket, CELLS, Cell, Entry, Table, cell_shift, cells_for, place},
+use mptcp_common::table::{
+    self, Atomics, Bucket, CELLS, Cell, Entry, Table, cell_shift, cells_for, place,
 };
 
 const BUCKETS: u32 = 64;

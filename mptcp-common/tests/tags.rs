@@ -3,9 +3,11 @@
 
 use std::collections::HashSet;
 
-use mptcp_common::track::{
-    FlowKey,
-    hash::{Ends, Hashing, flow_place, flow_tag, token},
+use mptcp_common::{
+    packet::{
+        FlowKey,
+        hash::{Ends, Hashing, flow_place, flow_tag, token},
+    },
     table,
 };
 

@@ -11,12 +11,15 @@ use aya_ebpf::{
 };
 use bytemuck::AnyBitPattern;
 use mptcp_common::{
-    engine::UNREAD,
-    gather::{Buffer, Frame, View},
-    wire::{Area, Forget, MAX_OPTIONS},
+    packet::{Buffer, Frame, UNREAD, View},
+    verifier::Forget,
+    wire::{Area, MAX_OPTIONS},
 };
 
-use crate::tables::{self, Verifier};
+use crate::{
+    maps::{self, CHUNK},
+    verifier::{self, Verifier},
+};
 
 /// A frame: some of its bytes can be read in place, all through a helper.
 pub(crate) trait Bytes {
@@ -66,15 +69,13 @@ pub(crate) trait Bytes {
     }
 }
 
-/// Bytes that are summed at once: what the helper takes on Linux 6.1.
-pub(crate) const CHUNK: u32 = 512;
 /// Enough for 64 KiB, the longest that a mapping can be.
 const CHUNKS: u32 = 128;
 
 /// Sums the payload of the packet in work, or the whole segment, wherever its bytes lie.
 #[inline(always)]
 fn sum_payload(frame: &impl Bytes, is_segment: u32) {
-    let (Some(work), Some(chunk)) = (tables::work(), tables::chunk()) else {
+    let (Some(work), Some(chunk)) = (maps::work(), maps::chunk()) else {
         return;
     };
     let verifier = Verifier::new(work);
@@ -146,7 +147,7 @@ impl<B: Bytes> Frame for InPlace<B> {
     fn view(&self, at: u32, length: u32) -> Option<impl View> {
         // The start is one number already: there is nothing that has to be taken as a whole. (Of one byte the compiler
         // makes `start < end`, by which the verifier knows of none.)
-        let is_start = core::intrinsics::is_val_statically_known(at) && at == 0 && length > 1;
+        let is_start = is_val_statically_known(at) && at == 0 && length > 1;
         let from = if is_start {
             self.0.start()
         } else {
@@ -161,7 +162,7 @@ impl<B: Bytes> Frame for InPlace<B> {
             return Some(value);
         }
         // Not on the stack, of which there is little.
-        let to = tables::spill()?;
+        let to = maps::spill()?;
         // SAFETY: valid for 64 bytes, T's and more; read only when all of T's were written.
         unsafe {
             if !self.0.copy(at, to, size_of::<T>() as u32) {
@@ -226,7 +227,7 @@ pub(crate) struct Xdp(pub(crate) XdpContext);
 impl Bytes for Xdp {
     #[inline(always)]
     fn hidden(&self) -> Self {
-        Self(XdpContext::new(tables::hidden_pointer(self.0.ctx)))
+        Self(XdpContext::new(verifier::hidden_pointer(self.0.ctx)))
     }
 
     #[inline(always)]
@@ -327,7 +328,7 @@ impl Skb {
 impl Bytes for Skb {
     #[inline(always)]
     fn hidden(&self) -> Self {
-        Self(TcContext::new(tables::hidden_pointer(self.skb())))
+        Self(TcContext::new(verifier::hidden_pointer(self.skb())))
     }
 
     #[inline(always)]

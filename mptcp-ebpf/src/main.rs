@@ -1,8 +1,7 @@
 //! The kernel side: gather the headers of a frame, let the engine count, pass the frame.
 //!
 //! Three programs, and three for interfaces that are attached together; one body. What is decided about MPTCP is
-//! decided in `mptcp-common`; here are only the access to frames ([`frame`]) and the tables ([`tables`],
-//! [`memory`], [`stages`]).
+//! decided in `mptcp-common`; here are only the access to frames ([`frame`]) and the tables ([`kernel`], over [`maps`]).
 //!
 //! No path changes or drops a packet: XDP programs return `XDP_PASS`, TC programs
 //! `TC_ACT_UNSPEC`, which lets the programs behind them in a TCX chain run (`TC_ACT_OK` would not).
@@ -20,10 +19,11 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 
 mod frame;
+mod kernel;
+mod maps;
 mod memory;
 mod object;
-mod stages;
-mod tables;
+mod verifier;
 
 use aya_ebpf::{
     bindings::{TC_ACT_UNSPEC, xdp_action::XDP_PASS},
@@ -34,20 +34,22 @@ use aya_log_ebpf::macro_support::{Level, level_enabled};
 use mptcp_common::{
     counter::{Counters, Direction, Events, Leaf, Passed, Protocol},
     engine,
-    gather::{self, Buffer, Lone, Shape},
-    track::{self, Predicted},
+    packet::{self, Buffer, DssSegment, Shape},
+    state,
+    track::{self, FastPath},
     wire::Subtype,
 };
 
 use crate::{
     frame::{Bytes, InPlace, Skb, Xdp},
-    tables::{Kernel, Verifier},
+    kernel::Kernel,
+    verifier::Verifier,
 };
 
 /// Ingress of a device whose driver runs XDP, or of any device in generic mode.
 #[xdp(frags)]
 #[inline(always)]
-pub fn xdp_ingress(ctx: XdpContext) -> u32 {
+fn xdp_ingress(ctx: XdpContext) -> u32 {
     observe::<_, false>(&InPlace(Xdp(ctx)), true);
     XDP_PASS
 }
@@ -55,7 +57,7 @@ pub fn xdp_ingress(ctx: XdpContext) -> u32 {
 /// The same for several interfaces, all with an Ethernet header.
 #[xdp(frags)]
 #[inline(always)]
-pub fn xdp_ingress_set(ctx: XdpContext) -> u32 {
+fn xdp_ingress_set(ctx: XdpContext) -> u32 {
     observe::<_, true>(&InPlace(Xdp(ctx)), true);
     XDP_PASS
 }
@@ -63,7 +65,7 @@ pub fn xdp_ingress_set(ctx: XdpContext) -> u32 {
 /// Ingress where XDP cannot be had.
 #[classifier]
 #[inline(always)]
-pub fn tc_ingress(ctx: TcContext) -> i32 {
+fn tc_ingress(ctx: TcContext) -> i32 {
     observe::<_, false>(&InPlace(Skb(ctx)), true);
     TC_ACT_UNSPEC
 }
@@ -71,7 +73,7 @@ pub fn tc_ingress(ctx: TcContext) -> i32 {
 /// The same for several interfaces.
 #[classifier]
 #[inline(always)]
-pub fn tc_ingress_set(ctx: TcContext) -> i32 {
+fn tc_ingress_set(ctx: TcContext) -> i32 {
     observe::<_, true>(&InPlace(Skb(ctx)), true);
     TC_ACT_UNSPEC
 }
@@ -79,7 +81,7 @@ pub fn tc_ingress_set(ctx: TcContext) -> i32 {
 /// Egress.
 #[classifier]
 #[inline(always)]
-pub fn tc_egress(ctx: TcContext) -> i32 {
+fn tc_egress(ctx: TcContext) -> i32 {
     observe::<_, false>(&InPlace(Skb(ctx)), false);
     TC_ACT_UNSPEC
 }
@@ -87,7 +89,7 @@ pub fn tc_egress(ctx: TcContext) -> i32 {
 /// The same for several interfaces.
 #[classifier]
 #[inline(always)]
-pub fn tc_egress_set(ctx: TcContext) -> i32 {
+fn tc_egress_set(ctx: TcContext) -> i32 {
     observe::<_, true>(&InPlace(Skb(ctx)), false);
     TC_ACT_UNSPEC
 }
@@ -99,20 +101,20 @@ pub fn tc_egress_set(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     let counters = if SET {
-        tables::counters_of(frame.0.interface())
+        maps::counters_of(frame.0.interface())
     } else {
-        tables::counters()
+        maps::counters()
     };
     let Some(counters) = counters else {
         return;
     };
     let mut buffer = frame.0.buffer(ingress);
-    let shape = if !SET && tables::is_layer_3() {
+    let shape = if !SET && maps::is_layer_3() {
         // Instructions that nothing else leads to: the verifier removes them, and the comparison with them.
-        tables::barrier();
+        verifier::barrier();
         Shape::Layer3
     } else {
-        gather::judge(frame, || buffer.is_uncounted(), tables::is_strange)
+        packet::judge(frame, || buffer.is_uncounted(), maps::is_untracked)
     };
     if let Shape::Done(passed) = shape {
         return pass_at_once(counters, passed, &buffer);
@@ -122,29 +124,33 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     }
     // Others, to the compiler: what they are kept in from here on is no matter of the packets that are done.
     let frame = &InPlace(frame.0.hidden());
-    let counters = tables::hidden(counters);
-    let is_tracking = tables::is_tracking();
+    let counters = verifier::hidden(counters);
+    let is_tracking = maps::is_tracking();
     // Twice, since each needs but a part of what is read. Neither logs.
     let is_logging = level_enabled(Level::Debug);
     if !is_logging && is_tracking {
-        if let Some(data) = gather::peek_lone(frame, shape, &buffer, true, Some(&tables::Loaded)) {
-            if count_predicted(counters, ingress, &data) {
+        if let Some(data) =
+            packet::read_dss_in_place(frame, shape, &buffer, true, Some(&maps::Loaded))
+        {
+            if count_fast_path(counters, ingress, &data) {
                 return;
             }
-        } else if let Some(ack) = gather::peek_ack(frame, shape, &buffer, Some(&tables::Loaded))
-            && count_predicted(counters, ingress, &ack)
+        } else if let Some(ack) =
+            packet::read_ack_in_place(frame, shape, &buffer, Some(&maps::Loaded))
+            && count_fast_path(counters, ingress, &ack)
         {
             return;
         }
     } else if !is_logging
-        && let Some(lone) = gather::peek_lone(frame, shape, &buffer, false, None::<&tables::Loaded>)
+        && let Some(lone) =
+            packet::read_dss_in_place(frame, shape, &buffer, false, None::<&maps::Loaded>)
     {
         let events = begin(counters, ingress, None);
-        engine::count_lone_dss(&lone.packet, &lone.dss, events);
+        engine::count_dss_segment(&lone.packet, &lone.dss, events);
         return end(counters);
     }
     let verifier = Verifier::of(counters.frames);
-    let found = gather::find_tcp(frame, &verifier, shape, tables::work);
+    let found = packet::find_tcp(frame, &verifier, shape, maps::work);
     let (header, work) = match found {
         Ok(found) => found,
         Err(passed) => return pass(counters, passed, &buffer),
@@ -152,58 +158,58 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     buffer.queue = frame.0.queue();
     buffer.segment_size = frame.0.segment_size();
     let kernel = Kernel::with(counters, work, verifier);
-    let gathered = gather::gather(frame, &kernel, is_tracking, &mut buffer, &header, work);
+    let gathered = engine::parse(frame, &kernel, is_tracking, &mut buffer, &header, work);
     if let Err(leaf) = gathered {
         return pass(counters, leaf.into(), &buffer);
     }
     counters.frames += u64::from(work.packet.packets);
-    tables::barrier();
+    verifier::barrier();
     if !engine::find_common(work, &kernel) {
         if is_tracking {
-            engine::prefetch(work, &kernel);
+            state::prefetch(work, &kernel);
         }
-        stages::walk();
+        kernel::walk();
     }
-    let leaf = engine::packet(&kernel, tables::is_tracking(), |is_segment| {
+    let leaf = engine::packet(&kernel, maps::is_tracking(), |is_segment| {
         frame.0.sum_payload(is_segment);
     });
     if leaf == Leaf::Mptcp {
         if work.route.seen.get() != Subtype::Dss.bit() {
-            tables::wipe(&mut work.area);
+            maps::wipe(&mut work.area);
         }
         if is_logging {
-            stages::log();
+            kernel::log();
         }
     }
-    tables::barrier();
+    verifier::barrier();
     counters.leaves.add(leaf, work.packet.packets.into());
 }
 
-/// Counts a segment that [`track::predict_flow`] knows; false if it does not.
+/// Counts a segment that [`track::fast_path`] knows; false if it does not.
 #[inline(always)]
-fn count_predicted(counters: &mut Counters, ingress: bool, lone: &Lone) -> bool {
+fn count_fast_path(counters: &mut Counters, ingress: bool, lone: &DssSegment) -> bool {
     let verifier = Verifier::of(counters.frames);
-    let Some(work) = tables::work() else {
+    let Some(work) = maps::work() else {
         return false;
     };
     let kernel = Kernel::with(counters, work, verifier);
-    let predicted = track::predict_flow(&kernel, &lone.packet, &lone.dss, lone.tag);
-    if predicted == Predicted::NOT {
+    let taken = track::fast_path(&kernel, &lone.packet, &lone.dss, lone.tag);
+    if taken == FastPath::NOT {
         return false;
     }
-    let events = begin(counters, ingress, Some(predicted.side()));
-    engine::count_predicted(&lone.packet, &lone.dss, predicted, events);
+    let events = begin(counters, ingress, Some(taken.side()));
+    track::count_fast_path(&lone.packet, &lone.dss, taken, events);
     end(counters);
     true
 }
 
-/// Begins to count a [`Lone`] segment that this side of its session sent, if that is known: where its events
+/// Begins to count a [`DssSegment`] segment that this side of its session sent, if that is known: where its events
 /// belong.
 #[inline(always)]
 fn begin(counters: &mut Counters, ingress: bool, side: Option<u32>) -> &mut Events {
     counters.frames += 1;
-    tables::barrier();
-    match engine::direction(tables::role(), ingress, side) {
+    verifier::barrier();
+    match engine::direction(maps::role(), ingress, side) {
         Direction::Rx => &mut counters.rx,
         Direction::Tx => &mut counters.tx,
         Direction::Unknown => &mut counters.unknown,
@@ -213,11 +219,11 @@ fn begin(counters: &mut Counters, ingress: bool, side: Option<u32>) -> &mut Even
 /// Ends it.
 #[inline(always)]
 fn end(counters: &mut Counters) {
-    tables::barrier();
+    verifier::barrier();
     counters.leaves.add(Leaf::Mptcp, 1);
 }
 
-/// Counts a frame that [`gather::judge`] says is done. Each by itself: a place that is known takes less than one that
+/// Counts a frame that [`packet::judge`] says is done. Each by itself: a place that is known takes less than one that
 /// is computed.
 #[inline(always)]
 fn pass_at_once(counters: &mut Counters, passed: Passed, buffer: &Buffer) {
@@ -246,14 +252,14 @@ fn pass(counters: &mut Counters, passed: Passed, buffer: &Buffer) {
     let packets = if buffer.is_uncounted() {
         // So that this is no value that is chosen, which takes an instruction more.
         core::intrinsics::cold_path();
-        tables::barrier();
+        verifier::barrier();
         1
     } else {
         buffer.packets.into()
     };
     counters.frames += packets;
-    tables::barrier();
+    verifier::barrier();
     counters.protocols.add(passed.protocol, packets);
-    tables::barrier();
+    verifier::barrier();
     counters.leaves.add(passed.leaf, packets);
 }

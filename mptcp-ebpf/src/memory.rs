@@ -6,7 +6,7 @@ use core::{
     intrinsics::{self, AtomicOrdering::Relaxed, AtomicOrdering::SeqCst},
 };
 
-use mptcp_common::track::{Memory, Word};
+use mptcp_common::table::{Memory, Word};
 
 /// A word in a map.
 #[repr(transparent)]

@@ -16,7 +16,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use mptcp_common::{
     counter::{KernelHook, Role},
     engine,
-    track::pending::MAX_PENDING,
+    state::MAX_PENDING,
 };
 
 use crate::{

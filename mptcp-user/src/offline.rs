@@ -10,19 +10,22 @@ use std::{
 
 use bytemuck::{AnyBitPattern, Zeroable};
 use mptcp_common::{
-    counter::{Counters, Events, Gauges, Leaf, Passed, Role},
+    counter::{Counters, Events, Gauges, Happening, Leaf, Passed, Report, Role},
     crypto::Digest,
-    engine::{self, Flow, Policy, Stages, UNREAD, Work},
-    gather::{self, Buffer, Frame, Shape, View},
-    track::{
-        self, Atomics, HalfOpen, Happening, Keys, Limits, RangeChunk, Report, Session, Subflow,
-        Tables, chunks_for,
+    engine::{self, Policy, Stages},
+    packet::{
+        self, Buffer, Flow, Frame, Shape, UNREAD, View, Work,
         hash::{Hashing, Secrets},
-        pending::PendingJoins,
-        table::{self, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
+    },
+    state,
+    state::{
+        HalfOpen, Keys, Limits, PendingJoins, RangeChunk, Session, Subflow, Tables, chunks_for,
         tokens,
     },
-    wire::{Area, Forget, checksum},
+    table::{self, Atomics, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
+    track,
+    verifier::Forget,
+    wire::{Area, checksum},
 };
 
 /// How many sessions, subflows, handshakes and ranges there is room for.
@@ -79,8 +82,8 @@ pub struct Config {
     /// What tags are made with. Nobody outside can aim at a bucket of tables that only live while a
     /// file is read, so that it need not be secret.
     pub seed: u64,
-    /// See [`Tables::takes_short_ways`].
-    pub takes_short_ways: bool,
+    /// See [`Tables::fast_path_enabled`].
+    pub fast_path_enabled: bool,
 }
 
 impl Default for Config {
@@ -97,7 +100,7 @@ impl Default for Config {
             limits: Limits::default(),
             sizes: Sizes::default(),
             seed: 0x6d70_7463_702d_7573,
-            takes_short_ways: true,
+            fast_path_enabled: true,
         }
     }
 }
@@ -232,7 +235,7 @@ impl Offline {
             length: bytes.len(),
             stripped_tags: 0,
             is_merged: buffer.segment_size != 0,
-            is_whole: self.config.takes_short_ways,
+            is_whole: self.config.fast_path_enabled,
         };
         self.count(whole, self.config.scope, buffer, now)
     }
@@ -245,7 +248,7 @@ impl Offline {
             length: captured.length as usize,
             stripped_tags: 0,
             is_merged: false,
-            is_whole: self.config.takes_short_ways,
+            is_whole: self.config.fast_path_enabled,
         };
         let frame = Unsegmented {
             slice,
@@ -310,19 +313,19 @@ impl Offline {
         work: &mut Work,
     ) -> Result<(), Passed> {
         work.route.flow.set(Flow::Unknown as u32);
-        let is_strange = |ends: &_| {
-            !scope.is_tracking || engine::is_strange(&self.subflows, &self.hashing, ends)
+        let is_untracked = |ends: &_| {
+            !scope.is_tracking || state::is_untracked(&self.subflows, &self.hashing, ends)
         };
         let shape = if scope.is_layer_3 {
             Shape::Layer3
         } else {
-            gather::judge(&frame, || buffer.is_uncounted(), is_strange)
+            packet::judge(&frame, || buffer.is_uncounted(), is_untracked)
         };
         if let Some(passed) = shape.passed() {
             return Err(passed);
         }
-        let (header, work) = gather::find_tcp(&frame, self, shape, || Some(work))?;
-        gather::gather(&frame, self, scope.is_tracking, buffer, &header, work)?;
+        let (header, work) = packet::find_tcp(&frame, self, shape, || Some(work))?;
+        engine::parse(&frame, self, scope.is_tracking, buffer, &header, work)?;
         engine::find(work, self);
         Ok(())
     }
@@ -369,7 +372,7 @@ impl Offline {
 
     /// What exists at `now`.
     pub fn gauges(&self, now: u64) -> Gauges {
-        track::census(
+        state::census(
             &self.half_opens,
             &self.subflows,
             &self.sessions,
@@ -597,8 +600,8 @@ impl Tables for Offline {
         self.config.scope.is_verifying
     }
 
-    fn takes_short_ways(&self) -> bool {
-        self.config.takes_short_ways
+    fn fast_path_enabled(&self) -> bool {
+        self.config.fast_path_enabled
     }
 
     fn queue(&self) -> u32 {
@@ -635,35 +638,35 @@ impl Stages for Offline {
     }
 
     fn lookup_join(&self) {
-        track::lookup_join(self);
+        track::lookup_join(self, self.work());
     }
 
     fn handshake(&self) {
-        track::handshake(self);
+        track::handshake(self, self.work());
     }
 
     fn verify_join(&self) {
-        track::verify_join(self);
+        track::verify_join(self, self.work());
     }
 
     fn open_session(&self) {
-        track::open_session(self);
+        track::open_session(self, self.work());
     }
 
     fn open_subflow(&self) {
-        track::open_subflow(self);
+        track::open_subflow(self, self.work());
     }
 
     fn accept(&self) {
-        track::accept(self);
+        track::accept(self, self.work());
     }
 
     fn refuse(&self) {
-        track::refuse(self);
+        track::refuse(self, self.work());
     }
 
     fn established(&self) {
-        track::established(self);
+        track::established(self, self.work());
     }
 
     fn insert_ranges(&self) {
@@ -671,38 +674,38 @@ impl Stages for Offline {
     }
 
     fn find_ranges(&self) {
-        track::find_ranges(self);
+        track::find_ranges(self, self.work());
     }
 
     fn insert_range(&self) {
-        track::insert_range(self);
+        track::insert_range(self, self.work());
     }
 
     fn walk_chunk(&self) {
-        track::walk_chunk(self);
+        track::walk_chunk(self, self.work());
     }
 
     fn find_runs(&self) {
-        track::find_runs(self);
+        track::find_runs(self, self.work());
     }
 
     fn walk_runs(&self) {
-        track::walk_runs(self);
+        track::walk_runs(self, self.work());
     }
 
     fn count_runs(&self) {
-        track::count_runs(self);
+        track::count_runs(self, self.work());
     }
 
     fn checksum(&self) {
-        track::checksum(self);
+        track::checksum(self, self.work());
     }
 
     fn signals(&self) {
-        track::signals(self);
+        track::signals(self, self.work());
     }
 
     fn close(&self) {
-        track::close(self);
+        track::close(self, self.work());
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mptcp_common::{counter::Counters, gather::Buffer};
+use mptcp_common::{counter::Counters, packet::Buffer};
 use mptcp_tests::{
     frame::{ACK, Frame},
     record::{self, PCAP, Record},

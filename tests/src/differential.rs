@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::{
     counter::{Counters, EXTRAS, Gauges, ROWS, Role},
-    gather::Buffer,
+    packet::Buffer,
 };
 use mptcp_user::offline::{Config, Offline};
 
@@ -80,7 +80,7 @@ impl Differential {
             kernel: None,
             offline: Offline::new(config),
             long: Offline::new(Config {
-                takes_short_ways: false,
+                fast_path_enabled: false,
                 ..config
             }),
             wire: None,

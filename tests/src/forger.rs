@@ -6,14 +6,12 @@ use anyhow::{Result, ensure};
 use bytemuck::cast_slice;
 use mptcp_common::{
     counter::{Counters, Events, Role},
-    engine::{Flow, locate},
-    gather::Buffer,
-    track::{
-        FlowKey, Kind, Tables as _, half_open,
+    packet::{
+        Buffer, Flow, FlowKey,
         hash::{Ends, flow_tag},
-        is_half_open_over, subflow,
-        table::Table as _,
     },
+    state::{HandshakeFacts, Kind, SubflowFacts, Tables as _, is_half_open_over, locate},
+    table::Table as _,
 };
 use mptcp_user::offline::{Config, Offline};
 
@@ -199,23 +197,23 @@ fn next_number(engine: &Offline, flow: &FlowKey, now: u64) -> Option<u32> {
     match place {
         Flow::Unknown => None,
         Flow::Subflow => {
-            const NUMBERS: u32 = subflow::NUMBERS | subflow::NUMBERS << 1;
+            const NUMBERS: u32 = SubflowFacts::NUMBERS | SubflowFacts::NUMBERS << 1;
             let entry = engine.subflows().slot(slot)?;
             let session = engine.sessions().slot(entry.session.load(Relaxed))?;
             let facts = entry.flags.load(Relaxed);
-            let side = (facts & subflow::FIRST_IS_LISTENER) ^ second;
-            let is_judged = facts & subflow::CLOSED == 0
+            let side = (facts & SubflowFacts::FIRST_IS_LISTENER) ^ second;
+            let is_judged = facts & SubflowFacts::CLOSED == 0
                 && entry.ids.load(Relaxed) & NUMBERS == NUMBERS
                 && session.generation.load(Relaxed) == entry.generation.load(Relaxed);
-            is_judged.then(|| entry.ways[side as usize].next.load(Relaxed))
+            is_judged.then(|| entry.sides[side as usize].next.load(Relaxed))
         }
         Flow::HalfOpen => {
             let entry = engine.half_opens().slot(slot)?;
             let facts = entry.flags.load(Relaxed);
             let is_judged = entry.kind() != Kind::Stray as u32
-                && facts & half_open::ANSWERED != 0
+                && facts & HandshakeFacts::ANSWERED != 0
                 && !is_half_open_over(entry, &engine.limits(), now);
-            let is_opener = facts & half_open::OPENER_IS_FIRST != second;
+            let is_opener = facts & HandshakeFacts::OPENER_IS_FIRST != second;
             is_judged.then(|| entry.isn[usize::from(!is_opener)].load(Relaxed))
         }
     }

@@ -9,14 +9,12 @@ use aya::{
     programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode, xdp::XdpLinkId},
 };
 use mptcp_common::{
-    counter::Counters,
-    track::{
-        Atomics, HalfOpen, Keys, RangeChunk, Report, Session, Subflow, Tables as _, chunks_for,
-        hash::Hashing,
-        pending::SLICES,
-        table::{Bucket, Table as _, WAYS, buckets_for, cell_shift, cells_for},
-        tokens,
+    counter::{Counters, Report},
+    packet::hash::Hashing,
+    state::{
+        HalfOpen, Keys, RangeChunk, SLICES, Session, Subflow, Tables as _, chunks_for, tokens,
     },
+    table::{Atomics, Bucket, Table as _, WAYS, buckets_for, cell_shift, cells_for},
 };
 use mptcp_user::{
     filter,
@@ -148,7 +146,7 @@ impl Kernel {
             policy,
             limits,
             sizes,
-            takes_short_ways: _,
+            fast_path_enabled: _,
             seed,
         } = config;
         let Scope {

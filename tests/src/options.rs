@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use mptcp_common::{
     counter::Events,
-    wire::{self, Fault, Mptcp, Segment, TcpFlags},
+    wire::{self, Area, Fault, Mptcp, Segment, TcpFlags},
 };
 
 use crate::frame::{ACK, RST, SYN};
@@ -161,7 +161,8 @@ fn decoder(events: &Events, flags: u8, has_payload: bool, options: &[u8]) -> Res
         has_payload,
     };
     let mut first = [true; 16];
-    wire::decode(options, segment, |result| {
+    let area = Area::from_bytes(options);
+    wire::decode(&area, options.len(), segment, |result| {
         if let Err(error) = result {
             // The engine judges only the first option of a subtype; the next is a repetition.
             let repeated = error.fault != Fault::Overrun
@@ -186,7 +187,7 @@ fn decoder(events: &Events, flags: u8, has_payload: bool, options: &[u8]) -> Res
     Ok(())
 }
 
-fn nibble(option: &Mptcp) -> u8 {
+fn nibble(option: &Mptcp<'_>) -> u8 {
     match option {
         Mptcp::MpCapable(_) => 0,
         Mptcp::MpJoin(_) => 1,

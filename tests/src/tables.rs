@@ -3,8 +3,8 @@
 use std::{mem::size_of_val, slice};
 
 use anyhow::{Result, ensure};
-use mptcp_common::track::{
-    Tables as _,
+use mptcp_common::{
+    state::Tables as _,
     table::{Bucket, Table, cell_shift, place},
 };
 use mptcp_user::offline::Offline;

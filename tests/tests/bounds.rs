@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use mptcp_common::{
     counter::{Counters, Events},
-    track::Limits,
+    state::Limits,
 };
 use mptcp_tests::{
     conversation::Conversation,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use mptcp_common::track::table::WAYS;
+use mptcp_common::table::WAYS;
 use mptcp_tests::{
     capture::Capture,
     net::{Attached as _, Family, Namespace, Pair, close, output, transfer, wait_until},

@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, fs};
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::{
     counter::{Counters, Leaf, Passed, Protocol},
-    engine::Work,
-    gather::{self, Buffer, Shape},
+    packet::{self, Buffer, Shape, Work},
 };
 use mptcp_tests::{
     captures::own,
@@ -70,9 +69,9 @@ fn everywhere(kernel: &mut Kernel, frame: &[u8]) -> Result<Counted> {
     for program in [Program::XdpIngress, Program::TcIngress, Program::TcEgress] {
         all.push(counted(&kernel.run(program, frame)?));
     }
-    for takes_short_ways in [true, false] {
+    for fast_path_enabled in [true, false] {
         let mut engine = Offline::new(Config {
-            takes_short_ways,
+            fast_path_enabled,
             ..config()
         });
         engine.frame(frame, Buffer::ONE, 1);
@@ -511,10 +510,10 @@ fn a_stripped_tag_in_front_of_pppoe() {
             stripped_tags,
             is_whole: true,
         };
-        let shape = gather::judge(&slice, || false, |_| false);
+        let shape = packet::judge(&slice, || false, |_| false);
         assert_eq!(shape, Shape::Other);
         let mut work = Work::default();
-        let found = gather::find_tcp(&slice, &engine, shape, || Some(&mut work));
+        let found = packet::find_tcp(&slice, &engine, shape, || Some(&mut work));
         assert_eq!(
             found.map(drop),
             wanted,
@@ -564,9 +563,9 @@ fn random(numbers: &mut Numbers) -> Vec<u8> {
 #[test]
 fn counts_are_those_of_a_slow_reader_and_add_up() -> Result<()> {
     let mut kernel = Kernel::new()?;
-    let mut engines = [true, false].map(|takes_short_ways| {
+    let mut engines = [true, false].map(|fast_path_enabled| {
         Offline::new(Config {
-            takes_short_ways,
+            fast_path_enabled,
             ..config()
         })
     });

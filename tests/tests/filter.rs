@@ -10,10 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions};
-use mptcp_common::{
-    gather::Buffer,
-    track::{Tables as _, table},
-};
+use mptcp_common::{packet::Buffer, state::Tables as _, table};
 use mptcp_tests::{
     conversation::Conversation,
     differential::{A, B, Differential},

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytemuck::cast_slice;
 use mptcp_common::{
     counter::{Events, Role},
-    gather::Buffer,
+    packet::Buffer,
 };
 use mptcp_tests::{
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK, option},

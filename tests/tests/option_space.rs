@@ -1,7 +1,7 @@
 //! The program in the kernel and the decoder on the host say the same of every option area.
 
 use anyhow::{Result, ensure};
-use mptcp_common::{counter::Counters, gather::Buffer, wire::Fault};
+use mptcp_common::{counter::Counters, packet::Buffer, wire::Fault};
 use mptcp_tests::{
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK},
     kernel::{self, Kernel, Program},

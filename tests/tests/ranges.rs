@@ -18,11 +18,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::{
     counter::{Counters, Events},
-    gather::Buffer,
-    track::{
-        Atomics, Memory, RangeChunk, Tables as _, Word as _,
-        table::{self, Table as _, WAYS},
-    },
+    packet::Buffer,
+    state::{RangeChunk, Tables as _},
+    table::{self, Atomics, Memory, Table as _, WAYS, Word as _},
 };
 use mptcp_tests::{
     capture::Capture,

@@ -100,7 +100,7 @@ fn a_capture_becomes_a_page() -> Result<()> {
         .split_once("Errors and fallbacks</h2>")
         .context("no alarms")?;
     ensure!(alarms.contains("FAST_CLOSE received (FCRcvEr)"), "{alarms}");
-    ensure!(page(&own("session"))?.contains("Errors and fallbacks</h2><p>None.</p>"));
+    ensure!(page(&own("checksums"))?.contains("Errors and fallbacks</h2><p>None.</p>"));
     Ok(())
 }
 

@@ -12,12 +12,14 @@ macro_rules! all {
 }
 
 mod catalogue;
+mod event;
 mod extra;
 mod hook;
 mod protocol;
 mod raw;
 
 pub use catalogue::{Direction, Gauges, Group, Kind, Quality, ROWS, Role, Row, Value};
+pub use event::{Fallback, Happening, JoinFailure, Report};
 pub use extra::{EXTRAS, Extra};
 pub use hook::{HookCounts, KernelHook};
 pub use protocol::{Passed, Protocol};

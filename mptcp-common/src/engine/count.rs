@@ -1,154 +1,33 @@
 //! What the options of one packet say by themselves: found, judged and counted.
 
-use super::{Packet, Policy, Work};
 use crate::{
     counter::Events,
-    track::Predicted,
+    engine::{
+        policy::{DEFAULT_MSS, Policy},
+        stages::Stages,
+    },
+    packet::{Packet, Work},
+    verifier::Forget,
     wire::{
-        AddAddr, Area, CapableFlags, DssFields, DssFlags, Fault, Forget, KIND_MPTCP, KIND_MSS,
-        KIND_WINDOW_SCALE, MpCapable, MpFail, MpFastclose, MpJoin, MpPrio, MpTcpRst, RawOption,
-        RemoveAddr, Segment, Stage, Subtype, TcpFlags, walk,
+        AddAddr, CapableFlags, Dss, DssFlags, Fault, JoinForm, MpCapable, MpFail, MpFastclose,
+        MpJoin, MpPrio, MpTcpRst, NO_NIBBLE, OptionOffsets, Options, RemoveAddr, SHORTS, Segment,
+        Stage, Subtype, TcpFlags,
     },
 };
 
-/// MSS that a SYN without the option stands for (RFC 9293 section 3.7.1).
-pub(super) const DEFAULT_MSS: [u16; 2] = [536, 1220];
-
-/// Where the first option of each subtype stands, by nibble, and behind them the MSS and window scale options
-/// (the last ones, which are those that the kernel believes). Kept outside the stack, which in the
-/// kernel is small and costly to verify.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct Found {
-    at: [u8; 24],
-    length: [u8; 24],
-    /// Options of each nibble that fit the area, and at [`SHORTS`] those too short to have one: a byte each,
-    /// in words, for three stores to clear them.
-    count: [u64; 3],
-    /// The nibble plus 1 of an option that runs past the area's end, [`NO_NIBBLE`] where that is
-    /// not in the area either, 0 if there is no such option.
-    overrun: u32,
-    /// The nibble of the last option that fits the area.
-    last: u32,
-}
-
-/// Index of the MSS option in [`Found`].
-const MSS: usize = 16;
-/// Index of the window scale option.
-const WINDOW_SCALE: usize = 17;
-/// Index of options without a subtype.
-const SHORTS: usize = 16;
-/// See [`Found::overrun`].
-const NO_NIBBLE: u32 = 17;
-
-impl Found {
-    /// With a zero of which the compiler does not know: of those that it knows it makes a call of memset,
-    /// which goes byte by byte on the kernel side.
-    #[inline(always)]
-    fn clear(&mut self, verifier: &impl Forget) {
-        let zero = verifier.forget(0);
-        self.length[MSS] = 0;
-        self.length[WINDOW_SCALE] = 0;
-        self.count = [u64::from(zero); 3];
-        self.overrun = zero;
-    }
-
-    /// Where the DSS stands, if there is one.
-    #[inline(always)]
-    pub(super) fn dss<'a>(&self, area: &'a Area, verifier: &impl Forget) -> RawOption<'a> {
-        let at = verifier.forget(self.at[Subtype::Dss as usize].into());
-        let length = verifier.forget(self.length[Subtype::Dss as usize].into());
-        RawOption::new(area, at, length)
-    }
-
-    #[inline(always)]
-    fn add(&mut self, index: usize) {
-        let count: &mut [u8; 24] = bytemuck::cast_mut(&mut self.count);
-        count[index] = count[index].wrapping_add(1);
-    }
-
-    #[inline(always)]
-    fn count(&self, index: usize) -> u32 {
-        let count: &[u8; 24] = bytemuck::cast_ref(&self.count);
-        count[index].into()
-    }
-}
-
-/// Finds the options; returns a set of the subtypes of those of kind 30, 0 if there are none.
-#[inline(always)]
-pub(super) fn find(area: &Area, length: u32, found: &mut Found, verifier: &impl Forget) -> u32 {
-    let mut seen = verifier.forget(0);
-    found.clear(verifier);
-    let length = verifier.forget(length);
-    let stop = walk(area, length, verifier, |option| match option.kind() {
-        KIND_MSS => {
-            found.at[MSS] = option.at() as u8;
-            found.length[MSS] = option.length() as u8;
-        }
-        KIND_WINDOW_SCALE if option.length() == 3 => {
-            found.at[WINDOW_SCALE] = option.at() as u8;
-            found.length[WINDOW_SCALE] = 3;
-        }
-        KIND_MPTCP if option.length() < 3 => {
-            seen = verifier.forget(seen | SHORT);
-            found.add(SHORTS);
-        }
-        KIND_MPTCP => {
-            let nibble = usize::from(option.subtype() & 15);
-            let bit = 1u32 << nibble;
-            if seen & bit == 0 {
-                found.at[nibble] = option.at() as u8;
-                found.length[nibble] = option.length() as u8;
-            }
-            found.add(nibble);
-            found.last = nibble as u32;
-            seen = verifier.forget(seen | bit);
-        }
-        _ => {}
-    });
-    if stop.kind == KIND_MSS {
-        // One that ends the walk is malformed, and not absent.
-        found.length[MSS] = 1;
-    }
-    if let Some((fault, subtype)) = stop.mptcp_fault(area) {
-        seen |= SHORT;
-        match (fault, subtype) {
-            (_, Some(nibble)) => found.overrun = u32::from(nibble & 15) + 1,
-            (Fault::Short, None) => found.add(SHORTS),
-            (_, None) => found.overrun = NO_NIBBLE,
-        }
-    }
-    verifier.forget(seen)
-}
-
-/// Counts a packet whose options are a lone DSS ([`DssFields::read_lone`]) that belongs where it
+/// Counts a packet whose options are a lone DSS ([`Dss::read_in_place`]) that belongs where it
 /// stands, as [`count`] does.
 #[inline(always)]
-pub fn count_lone_dss(packet: &Packet, fields: &DssFields, events: &mut Events) {
+pub fn count_dss_segment(packet: &Packet, fields: &Dss, events: &mut Events) {
     let n = u64::from(packet.packets);
     events.option[Subtype::Dss as usize] += n;
     dss(fields, packet, n, events);
     events.fin += u64::from(packet.flags.any(TcpFlags::FIN));
 }
 
-/// The same of one packet that [`predict_flow`](crate::track::predict_flow) knew: it has neither a checksum nor a
-/// FIN.
-#[inline(always)]
-pub fn count_predicted(
-    packet: &Packet,
-    fields: &DssFields,
-    predicted: Predicted,
-    events: &mut Events,
-) {
-    events.option[Subtype::Dss as usize] += 1;
-    events.dss_flags[usize::from(fields.flags().0 & 31)] += 1;
-    events.dss_partial += u64::from(packet.payload < fields.data_length);
-    predicted.count(packet, events);
-}
-
 /// Counts a packet with options of kind 30, and returns the set of those that are allowed.
 #[inline(always)]
-pub(super) fn count(
+pub(crate) fn count(
     work: &Work,
     seen: u32,
     policy: &Policy,
@@ -158,23 +37,17 @@ pub(super) fn count(
     let packet = &work.packet;
     let n = u64::from(packet.packets);
     tally(&work.found, seen, n, verifier, events);
-    let options = Options {
-        area: &work.area,
-        found: &work.found,
-        seen,
-        packet,
-        verifier,
-    };
+    let options = Options::new(&work.area, &work.found, seen, verifier);
     let mut signs = 0;
     if seen & Subtype::Dss.bit() != 0 {
         signs = verifier.forget(judge_dss(&work.dss, packet, verifier, n, events));
     }
-    signs |= verifier.forget(handshake(&options, policy, n, events))
-        | verifier.forget(others(&options, n, events));
+    signs |= verifier.forget(handshake(&options, packet, policy, n, events))
+        | verifier.forget(others(&options, packet, n, events));
     if signs & RESERVED_BITS != 0 {
         events.reserved_bits += n;
     }
-    if signs & HANDSHAKE != 0 && is_mss_refused(packet, &options.mss(), policy) {
+    if signs & HANDSHAKE != 0 && is_mss_refused(packet, &options, policy) {
         events.mss += n;
     }
     if excludes(signs) {
@@ -190,7 +63,7 @@ pub(super) fn count(
 
 /// Counts the options themselves.
 #[inline(always)]
-fn tally(found: &Found, seen: u32, n: u64, verifier: &impl Forget, events: &mut Events) {
+fn tally(found: &OptionOffsets, seen: u32, n: u64, verifier: &impl Forget, events: &mut Events) {
     let last = verifier.forget(found.last) & 15;
     if verifier.forget(seen) == 1 << last && found.count(last as usize) == 1 {
         // One option, as nearly always.
@@ -235,83 +108,21 @@ fn tally(found: &Found, seen: u32, n: u64, verifier: &impl Forget, events: &mut 
     }
 }
 
-/// An option of kind 30 without a subtype; above the 16 subtype bits of a set.
-const SHORT: u32 = 1 << 16;
 const UNASSIGNED: u32 = 0b0111_1110_0000_0000;
+
 const DEFINED: u32 = 0b1_1111_1111;
+
 const HANDSHAKE: u32 = Subtype::MpCapable.bit() | Subtype::MpJoin.bit();
+
 const ON_RST: u32 = Subtype::MpFail.bit() | Subtype::MpFastclose.bit() | Subtype::MpTcpRst.bit();
 
 /// What the parts of the engine find: the subtypes of options that are allowed, and these. An
 /// option that is not allowed is to be ignored, so it excludes no other.
 const RESERVED_BITS: u32 = 1 << 16;
+
 const CAPABLE_V1: u32 = 1 << 17;
+
 const ADD_ADDR_V1: u32 = 1 << 18;
-
-/// The options that a packet holds, the first of each subtype.
-///
-/// What is asked of it is forgotten at once: what one option said must not make the verifier look
-/// at the next one twice.
-pub(crate) struct Options<'a, V> {
-    area: &'a Area,
-    found: &'a Found,
-    seen: u32,
-    packet: &'a Packet,
-    verifier: &'a V,
-}
-
-impl<'a, V: Forget> Options<'a, V> {
-    /// Those of a packet that are in `set`.
-    #[inline(always)]
-    pub(crate) fn new(work: &'a Work, set: u32, verifier: &'a V) -> Self {
-        Self {
-            area: &work.area,
-            found: &work.found,
-            seen: set,
-            packet: &work.packet,
-            verifier,
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn get(&self, subtype: Subtype) -> Option<RawOption<'a>> {
-        let i = subtype as usize;
-        let at = u32::from(self.found.at[i]);
-        let length = u32::from(self.found.length[i]);
-        (self.verifier.forget(self.seen) & subtype.bit() != 0)
-            .then(|| RawOption::new(self.area, at, length))
-    }
-
-    /// As [`get`](Self::get), of length 0 where there is none.
-    #[inline(always)]
-    pub(crate) fn get_or_empty(&self, subtype: Subtype) -> RawOption<'a> {
-        let i = subtype as usize;
-        let is_there = self.verifier.forget(self.seen) & subtype.bit() != 0;
-        let length = if is_there { self.found.length[i] } else { 0 };
-        let length = self.verifier.forget(length.into());
-        RawOption::new(self.area, self.found.at[i].into(), length)
-    }
-
-    /// What the window scale option says (RFC 7323 section 2.2), if there is one.
-    #[inline(always)]
-    pub(crate) fn window_scale(&self) -> Option<u32> {
-        let (at, length) = (self.found.at[WINDOW_SCALE], self.found.length[WINDOW_SCALE]);
-        let option = RawOption::new(self.area, at.into(), length.into());
-        (length != 0).then(|| u32::from(option.u8(2)))
-    }
-
-    /// The MSS option, of length 0 where there is none.
-    #[inline(always)]
-    fn mss(&self) -> RawOption<'a> {
-        let (at, length) = (self.found.at[MSS], self.found.length[MSS]);
-        RawOption::new(self.area, at.into(), length.into())
-    }
-
-    #[inline(always)]
-    fn segment(&self) -> Segment {
-        segment(self.packet, self.verifier)
-    }
-}
 
 #[inline(always)]
 fn segment(packet: &Packet, verifier: &impl Forget) -> Segment {
@@ -337,30 +148,31 @@ fn invalid(events: &mut Events, fault: Fault, n: u64) {
 #[inline(always)]
 fn handshake(
     options: &Options<'_, impl Forget>,
+    packet: &Packet,
     policy: &Policy,
     n: u64,
     events: &mut Events,
 ) -> u32 {
     let mut signs = 0;
     if let Some(option) = options.get(Subtype::MpCapable) {
-        match MpCapable::check(&option, options.segment()) {
+        match MpCapable::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpCapable as u32, fault, n),
-            Ok(()) => {
+            Ok(capable) => {
                 signs |= Subtype::MpCapable.bit();
-                let version = MpCapable::version_of(&option);
+                let version = capable.version();
                 if version == 1 {
                     signs |= CAPABLE_V1;
                 }
-                match options.segment().flags.stage() {
-                    Stage::Syn => capable_syn(&option, version, policy, n, events),
+                match segment(packet, options.verifier).flags.stage() {
+                    Stage::Syn => capable_syn(&capable, version, policy, n, events),
                     Stage::SynAck => events.capable_synack += n,
                     Stage::Later | Stage::Impossible => {
                         events.capable_ack += n;
-                        if option.length() > 20 {
+                        if let Some((length, checksum)) = capable.mapping() {
                             events.capable_map += n;
-                            if option.u16(20) == 0 {
+                            if length == 0 {
                                 // As in a DSS.
-                                if option.length() > 22 && option.u16(22) != 0 {
+                                if checksum.is_some_and(|checksum| checksum != 0) {
                                     events.dss_no_length += n;
                                 } else {
                                     events.dss_infinite += n;
@@ -374,29 +186,24 @@ fn handshake(
     }
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpJoin) {
-        match MpJoin::check(&option, options.segment()) {
+        match MpJoin::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpJoin as u32, fault, n),
-            Ok(()) => {
+            Ok(join) => {
                 signs |= Subtype::MpJoin.bit();
-                match option.length() {
-                    12 => {
+                match join.form() {
+                    JoinForm::Syn => {
                         events.join_syn += n;
-                        if MpJoin::backup_of(&option) {
+                        if join.backup() {
                             events.join_backup += n;
                         }
-                        if MpJoin::address_id_of(&option) == 0 {
+                        if join.address_id() == 0 {
                             events.join_id_0 += n;
                         }
                     }
-                    16 => events.join_synack += n,
-                    _ => events.join_ack += n,
+                    JoinForm::SynAck => events.join_synack += n,
+                    JoinForm::Ack => events.join_ack += n,
                 }
-                // B and the address identifier are fields of the first two forms only.
-                let reserved = match option.length() {
-                    24 => option.u8(2) & 0x0f | option.u8(3),
-                    _ => option.u8(2) & 0x0e,
-                };
-                if reserved != 0 {
+                if join.has_reserved_bits() {
                     signs |= RESERVED_BITS;
                 }
             }
@@ -406,7 +213,7 @@ fn handshake(
 }
 
 #[inline(always)]
-fn capable_syn(option: &RawOption<'_>, version: u8, policy: &Policy, n: u64, events: &mut Events) {
+fn capable_syn(capable: &MpCapable<'_>, version: u8, policy: &Policy, n: u64, events: &mut Events) {
     events.capable_syn += n;
     if version > 1 {
         // Its flags are those of a protocol that is not known.
@@ -422,7 +229,7 @@ fn capable_syn(option: &RawOption<'_>, version: u8, policy: &Policy, n: u64, eve
         }
         CapableFlags::RESERVED_V0
     };
-    let flags = MpCapable::flags_of(option);
+    let flags = capable.flags();
     if flags.any(CapableFlags::EXTENSIBILITY) {
         events.capable_extensibility += n;
     }
@@ -437,7 +244,7 @@ fn capable_syn(option: &RawOption<'_>, version: u8, policy: &Policy, n: u64, eve
 /// Judges a DSS, and counts it.
 #[inline(always)]
 fn judge_dss(
-    fields: &DssFields,
+    fields: &Dss,
     packet: &Packet,
     verifier: &impl Forget,
     n: u64,
@@ -457,7 +264,7 @@ fn judge_dss(
 
 /// A DSS that is allowed.
 #[inline(always)]
-fn dss(fields: &DssFields, packet: &Packet, n: u64, events: &mut Events) {
+fn dss(fields: &Dss, packet: &Packet, n: u64, events: &mut Events) {
     let flags = fields.flags();
     // One counter for all flags at once.
     events.dss_flags[usize::from(flags.0 & 31)] += n;
@@ -502,38 +309,38 @@ fn shorter_than(packet: &Packet, length: u32) -> u64 {
 
 /// The options of an established session.
 #[inline(always)]
-fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u32 {
+fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &mut Events) -> u32 {
     let mut signs = 0;
     if let Some(option) = options.get(Subtype::AddAddr) {
-        match AddAddr::check(&option, options.segment()) {
+        match AddAddr::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::AddAddr as u32, fault, n),
-            Ok(()) => {
-                if AddAddr::is_echo(&option) {
+            Ok(add_addr) => {
+                if add_addr.is_echo() {
                     events.add_addr_echo += n;
                 } else {
                     events.add_addr += n;
                 }
-                if AddAddr::has_port(&option) {
+                if add_addr.has_port() {
                     events.add_addr_port += n;
                 }
                 signs |= Subtype::AddAddr.bit();
-                if AddAddr::is_v1(&option) {
+                if add_addr.is_v1() {
                     signs |= ADD_ADDR_V1;
-                    if option.u8(2) & 0x0e != 0 {
-                        signs |= RESERVED_BITS;
-                    }
+                }
+                if add_addr.has_reserved_bits() {
+                    signs |= RESERVED_BITS;
                 }
             }
         }
     }
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::RemoveAddr) {
-        match RemoveAddr::check(&option, options.segment()) {
+        match RemoveAddr::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::RemoveAddr as u32, fault, n),
-            Ok(()) => {
+            Ok(remove_addr) => {
                 signs |= Subtype::RemoveAddr.bit();
                 events.remove_addr += n;
-                if option.u8(2) & 0x0f != 0 {
+                if remove_addr.has_reserved_bits() {
                     signs |= RESERVED_BITS;
                 }
             }
@@ -541,16 +348,16 @@ fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u3
     }
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpPrio) {
-        match MpPrio::check(&option, options.segment()) {
+        match MpPrio::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpPrio as u32, fault, n),
-            Ok(()) => {
+            Ok(prio) => {
                 signs |= Subtype::MpPrio.bit();
-                if MpPrio::backup_of(&option) {
+                if prio.backup() {
                     events.prio_backup += n;
                 } else {
                     events.prio_clear += n;
                 }
-                if option.u8(2) & 0x0e != 0 {
+                if prio.has_reserved_bits() {
                     signs |= RESERVED_BITS;
                 }
             }
@@ -558,34 +365,34 @@ fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u3
     }
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpFail) {
-        match MpFail::check(&option, options.segment()) {
+        match MpFail::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpFail as u32, fault, n),
-            Ok(()) => {
+            Ok(fail) => {
                 events.fail += n;
-                signs |= Subtype::MpFail.bit() | reserved_12(&option);
+                signs |= Subtype::MpFail.bit() | reserved(fail.has_reserved_bits());
             }
         }
     }
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpFastclose) {
-        match MpFastclose::check(&option, options.segment()) {
+        match MpFastclose::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpFastclose as u32, fault, n),
-            Ok(()) => {
+            Ok(fastclose) => {
                 events.fastclose += n;
-                signs |= Subtype::MpFastclose.bit() | reserved_12(&option);
+                signs |= Subtype::MpFastclose.bit() | reserved(fastclose.has_reserved_bits());
             }
         }
     }
     signs = options.verifier.forget(signs);
     if let Some(option) = options.get(Subtype::MpTcpRst) {
-        match MpTcpRst::check(&option, options.segment()) {
+        match MpTcpRst::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpTcpRst as u32, fault, n),
-            Ok(()) => {
+            Ok(rst) => {
                 signs |= Subtype::MpTcpRst.bit();
                 events.tcprst += n;
-                let reason = usize::from(option.u8(3));
+                let reason = usize::from(rst.reason());
                 events.tcprst_reason[if reason > 6 { 7 } else { reason }] += n;
-                if option.u8(2) & 1 != 0 {
+                if rst.is_transient() {
                     events.tcprst_transient += n;
                 }
             }
@@ -594,19 +401,15 @@ fn others(options: &Options<'_, impl Forget>, n: u64, events: &mut Events) -> u3
     signs
 }
 
-/// [`RESERVED_BITS`] if any of the 12 bits behind the subtype is set.
+/// [`RESERVED_BITS`] where there are any.
 #[inline(always)]
-fn reserved_12(option: &RawOption<'_>) -> u32 {
-    if option.u8(2) & 0x0f | option.u8(3) != 0 {
-        RESERVED_BITS
-    } else {
-        0
-    }
+fn reserved(has_reserved_bits: bool) -> u32 {
+    if has_reserved_bits { RESERVED_BITS } else { 0 }
 }
 
 /// Is the MSS of this SYN or SYN/ACK malformed, 0 or below the limit?
 #[inline(always)]
-fn is_mss_refused(packet: &Packet, option: &RawOption<'_>, policy: &Policy) -> bool {
+fn is_mss_refused(packet: &Packet, options: &Options<'_, impl Forget>, policy: &Policy) -> bool {
     if !matches!(packet.flags.stage(), Stage::Syn | Stage::SynAck) {
         return false;
     }
@@ -615,11 +418,7 @@ fn is_mss_refused(packet: &Packet, option: &RawOption<'_>, policy: &Policy) -> b
     } else {
         policy.min_mss_v4
     };
-    let mss = match option.length() {
-        0 => DEFAULT_MSS[usize::from(packet.ipv6)],
-        4 => option.u16(2),
-        _ => 0,
-    };
+    let mss = options.mss(DEFAULT_MSS[usize::from(packet.ipv6)]);
     mss == 0 || mss < min
 }
 
@@ -644,4 +443,15 @@ fn excludes(signs: u32) -> bool {
         || (seen & FAIL != 0 && seen & !(FAIL | DSS | RST) != 0)
         || (capable_v1 && seen & (DSS | ADD) != 0)
         || (add_v1 && seen & JOIN != 0)
+}
+
+/// Counts what the options of a packet say by themselves, whichever they are.
+#[inline(always)]
+pub fn examine(stages: &impl Stages, policy: &Policy) {
+    let work = stages.work();
+    let route = &work.route;
+    let seen = stages.forget(route.seen.get());
+    let mut events = stages.events(route.direction.get());
+    let valid = count(work, seen, policy, stages, &mut events);
+    route.valid.set(valid);
 }

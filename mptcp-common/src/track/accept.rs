@@ -5,18 +5,13 @@
 //! sent, and the highest acknowledgment and window that the receiver told. Where that leaves a choice, the segment is
 //! taken: no number that the probe does not know is held against the traffic.
 
-use super::{
-    Memory, Stages,
-    entry::{Way, subflow},
-    seen::Seen,
-    sequence::after,
-    since, ticks,
-    word::Word,
-};
 use crate::{
     counter::Role,
-    engine::{Packet, Work, next},
-    wire::{Stage, TcpFlags},
+    packet::{Next, Packet, Work},
+    state::{SubflowFacts, SubflowSide, TICK, Tables, since, ticks},
+    table::{Memory, Word},
+    track::segment::SubflowSegment,
+    wire::{Stage, TcpFlags, after},
 };
 
 /// No window is larger (RFC 7323 section 2.3).
@@ -25,34 +20,36 @@ const LARGEST_WINDOW: u32 = 1 << 30;
 /// Segments that have been acknowledged come again from at least so far behind, however small the window is now.
 const OLD_DATA: u32 = 1 << 20;
 
-/// Does the receiver take the segment in work, of an established subflow? Then it is [`next::ACCEPTED`]; if it has
-/// acknowledged all of it, it is [`next::OLD`] too, and what it says is not heard again.
+/// Does the receiver take the segment in work, of an established subflow? Then it is [`Next::ACCEPTED`]; if it has
+/// acknowledged all of it, it is [`Next::OLD`] too, and what it says is not heard again.
 #[inline(always)]
-pub fn accept<T: Stages>(tables: &T) {
-    let Some(seen) = &Seen::new(tables) else {
+pub fn accept<T: Tables>(tables: &T, work: &Work) {
+    let Some(segment) = &SubflowSegment::new(tables, work) else {
         return;
     };
-    if seen.flags().stage() != Stage::Later || seen.subflow.flags.load() & subflow::CLOSED != 0 {
+    if segment.flags().stage() != Stage::Later
+        || segment.subflow.flags.load() & SubflowFacts::CLOSED != 0
+    {
         return;
     }
-    let packet = &seen.work.packet;
+    let packet = &segment.work.packet;
     // What a host sends is true.
     let is_own = tables.role() == Role::Host && !packet.ingress;
-    let reception = if is_own { TRUSTED } else { judge(seen) };
+    let reception = if is_own { TRUSTED } else { judge(segment) };
     let reception = tables.forget(reception);
     match reception {
         REFUSED => return,
-        OLD => seen.work.route.ask(next::OLD),
+        OLD => segment.work.route.ask(Next::OLD),
         _ => {}
     }
-    seen.work.route.ask(next::ACCEPTED);
-    learn(seen, reception == TRUSTED);
+    segment.work.route.ask(Next::ACCEPTED);
+    learn(segment, reception == TRUSTED);
 }
 
 /// Does the segment in work end something, so that its TCP checksum has to be looked at: a FIN or a reset that comes in,
 /// of one packet, and with the addresses that the checksum is of?
 #[inline(always)]
-pub fn ends<T: Stages>(tables: &T, work: &Work) -> bool {
+pub fn ends<T: Tables>(tables: &T, work: &Work) -> bool {
     work.packet.flags.any(TcpFlags::FIN | TcpFlags::RST)
         && work.packet.ingress
         && work.packet.packets == 1
@@ -64,34 +61,40 @@ pub fn ends<T: Stages>(tables: &T, work: &Work) -> bool {
 /// Is the segment in work at exactly the next number, and is all that [`learn`] would set known but its window, which
 /// is remembered? Then it is taken: nearly every one is.
 #[inline(always)]
-pub(super) fn is_next<T: Stages>(seen: &Seen<'_, T>) -> bool {
-    let known = seen.subflow.ids.load();
-    let needed = subflow::NUMBERS | subflow::NUMBERS << 1 | subflow::WINDOW << seen.side;
-    let packet = &seen.work.packet;
-    let way = seen.way();
+pub(crate) fn is_next<T: Tables>(segment: &SubflowSegment<'_, T>) -> bool {
+    let known = segment.subflow.ids.load();
+    let needed =
+        SubflowFacts::NUMBERS | SubflowFacts::NUMBERS << 1 | SubflowFacts::WINDOW << segment.side;
+    let packet = &segment.work.packet;
+    let subflow_side = segment.own_side();
     let is_next = known & needed == needed
-        && packet.sequence == way.next.load()
+        && packet.sequence == subflow_side.next.load()
         && packet.flags.any(TcpFlags::ACK);
-    // As the short way of data does it.
-    if is_next && (packet.payload == 0 || packet.acknowledgment != way.last_ack.load()) {
-        raise_window(packet, way, known, seen.side);
+    // As the fast path of data does it.
+    if is_next && (packet.payload == 0 || packet.acknowledgment != subflow_side.last_ack.load()) {
+        raise_window(packet, subflow_side, known, segment.side);
     }
     is_next
 }
 
 /// Remembers the window that a packet offers, `known` being its subflow's `ids`.
 #[inline(always)]
-pub(super) fn raise_window<M: Memory>(packet: &Packet, way: &Way<M>, known: u32, side: usize) {
+pub(crate) fn raise_window<M: Memory>(
+    packet: &Packet,
+    subflow_side: &SubflowSide<M>,
+    known: u32,
+    side: usize,
+) {
     let end = window_end(packet, known, side);
-    if after(end, way.window_end.load()) {
-        way.window_end.store(end);
+    if after(end, subflow_side.window_end.load()) {
+        subflow_side.window_end.store(end);
     }
 }
 
 /// The right edge of the window that a packet offers, which this side sent.
 #[inline(always)]
 fn window_end(packet: &Packet, known: u32, side: usize) -> u32 {
-    let scale = known >> (subflow::SCALE + 4 * side as u32) & 15;
+    let scale = known >> (SubflowFacts::SCALE + 4 * side as u32) & 15;
     packet
         .acknowledgment
         .wrapping_add(u32::from(packet.window) << scale)
@@ -99,22 +102,25 @@ fn window_end(packet: &Packet, known: u32, side: usize) -> u32 {
 
 /// It is at exactly the next number, or the own host's.
 const TRUSTED: u32 = 0;
+
 const TAKEN: u32 = 1;
+
 const OLD: u32 = 2;
+
 const REFUSED: u32 = 3;
 
 /// Says which of these a segment is.
 #[inline(always)]
-fn judge<T: Stages>(seen: &Seen<'_, T>) -> u32 {
-    let packet = &seen.work.packet;
-    let (way, other) = (seen.way(), seen.other_way());
-    let (facts, known) = (seen.subflow.flags.load(), seen.subflow.ids.load());
+fn judge<T: Tables>(segment: &SubflowSegment<'_, T>) -> u32 {
+    let packet = &segment.work.packet;
+    let (subflow_side, other) = (segment.own_side(), segment.peer_side());
+    let (facts, known) = (segment.subflow.flags.load(), segment.subflow.ids.load());
     let sequence = packet.sequence;
-    if known & subflow::NUMBERS << seen.side == 0 {
+    if known & SubflowFacts::NUMBERS << segment.side == 0 {
         return TAKEN;
     }
-    let (acked, next) = (way.acked.load(), way.next.load());
-    let fin = u32::from(facts & subflow::FIN << seen.side != 0);
+    let (acked, next) = (subflow_side.acked.load(), subflow_side.next.load());
+    let fin = u32::from(facts & SubflowFacts::FIN << segment.side != 0);
     if sequence == next || sequence == next.wrapping_add(fin) {
         return TRUSTED;
     }
@@ -124,7 +130,7 @@ fn judge<T: Stages>(seen: &Seen<'_, T>) -> u32 {
     }
     // The receiver's window. Where more than that was sent, its latest is not known.
     let offered = other.window_end.load();
-    let is_known = known & subflow::WINDOW << (seen.side ^ 1) != 0;
+    let is_known = known & SubflowFacts::WINDOW << (segment.side ^ 1) != 0;
     let limit = if is_known && !after(next, offered.wrapping_add(1)) {
         offered
     } else {
@@ -135,12 +141,12 @@ fn judge<T: Stages>(seen: &Seen<'_, T>) -> u32 {
     if after(sequence, limit) || acked.wrapping_sub(end) as i32 > oldest as i32 {
         return REFUSED;
     }
-    if known & subflow::NUMBERS << (seen.side ^ 1) != 0 {
+    if known & SubflowFacts::NUMBERS << (segment.side ^ 1) != 0 {
         // What the other end has sent or, where not all of that was seen, may have sent.
         let sent = other.next.load().wrapping_add(1);
         let acknowledgment = packet.acknowledgment;
-        let may_send = if known & subflow::WINDOW << seen.side != 0 {
-            way.window_end.load()
+        let may_send = if known & SubflowFacts::WINDOW << segment.side != 0 {
+            subflow_side.window_end.load()
         } else {
             sent.wrapping_add(LARGEST_WINDOW)
         };
@@ -154,42 +160,43 @@ fn judge<T: Stages>(seen: &Seen<'_, T>) -> u32 {
 /// Remembers what a segment that is taken tells of the numbers and the window of its sender, and of what the other
 /// end sends.
 #[inline(always)]
-fn learn<T: Stages>(seen: &Seen<'_, T>, is_trusted: bool) {
-    let packet = &seen.work.packet;
-    let (way, other) = (seen.way(), seen.other_way());
-    let known = seen.subflow.ids.load();
+fn learn<T: Tables>(segment: &SubflowSegment<'_, T>, is_trusted: bool) {
+    let packet = &segment.work.packet;
+    let (subflow_side, other) = (segment.own_side(), segment.peer_side());
+    let known = segment.subflow.ids.load();
     let mut news = 0;
-    if known & subflow::NUMBERS << seen.side == 0 {
+    if known & SubflowFacts::NUMBERS << segment.side == 0 {
         // The first that is seen of what was there before the probe.
-        way.next.store(packet.sequence);
-        way.acked.store(packet.sequence);
-        news = subflow::NUMBERS << seen.side;
+        subflow_side.next.store(packet.sequence);
+        subflow_side.acked.store(packet.sequence);
+        news = SubflowFacts::NUMBERS << segment.side;
     }
     if packet.flags.any(TcpFlags::ACK) {
         let acknowledgment = packet.acknowledgment;
-        let are_numbers_known = known & subflow::NUMBERS << (seen.side ^ 1) != 0;
+        let are_numbers_known = known & SubflowFacts::NUMBERS << (segment.side ^ 1) != 0;
         if is_trusted && !are_numbers_known {
             other.next.store(acknowledgment);
             other.acked.store(acknowledgment);
-            news |= subflow::NUMBERS << (seen.side ^ 1);
+            news |= SubflowFacts::NUMBERS << (segment.side ^ 1);
         }
-        let end = window_end(packet, known, seen.side);
-        let is_known = known & subflow::WINDOW << seen.side != 0;
+        let end = window_end(packet, known, segment.side);
+        let is_known = known & SubflowFacts::WINDOW << segment.side != 0;
         // One that acknowledges what was not sent may be forged: it must not open the window.
         let is_sure = is_trusted || !after(acknowledgment, other.next.load().wrapping_add(1));
-        if is_sure && (!is_known || after(end, way.window_end.load())) {
-            way.window_end.store(end);
-            news |= subflow::WINDOW << seen.side;
+        if is_sure && (!is_known || after(end, subflow_side.window_end.load())) {
+            subflow_side.window_end.store(end);
+            news |= SubflowFacts::WINDOW << segment.side;
         }
     }
     if known & news != news {
-        seen.subflow.ids.or(news);
+        segment.subflow.ids.or(news);
     }
 }
 
 /// A conversation that went on unseen is followed again when both ends agree on it for so long, 2.1 s, and nothing
 /// else is seen of it. In [`ticks`] of 2^[`COARSE`].
 const AGREEMENT: u64 = 8;
+
 const COARSE: u32 = 8;
 
 /// Numbers are near each other where one end's next and what the other acknowledges differ by so little, in their
@@ -198,12 +205,12 @@ const NEAR: u16 = 16;
 
 /// A segment that its receiver does not take: it counts, and may be one of a conversation that went on unseen.
 #[inline(always)]
-pub fn refuse<T: Stages>(tables: &T) {
-    let Some(seen) = &Seen::new(tables) else {
+pub fn refuse<T: Tables>(tables: &T, work: &Work) {
+    let Some(segment) = &SubflowSegment::new(tables, work) else {
         return;
     };
-    seen.count(|events| events.not_taken += seen.n());
-    resume(seen);
+    segment.count(|events| events.not_taken += segment.n());
+    resume(segment);
 }
 
 /// Of a segment that is not taken: do both ends go on from other numbers than those that were seen? Packets may have
@@ -212,54 +219,55 @@ pub fn refuse<T: Stages>(tables: &T) {
 /// A forger can imitate that where both ends are silent and do not answer what he sends (RFC 9293 has them answer
 /// each segment that they do not take).
 #[inline(always)]
-fn resume<T: Stages>(seen: &Seen<'_, T>) {
+fn resume<T: Tables>(segment: &SubflowSegment<'_, T>) {
     const BEGAN: u32 = 48;
     const SIDES: u64 = 3;
-    let packet = &seen.work.packet;
+    let packet = &segment.work.packet;
     if packet.flags.any(TcpFlags::RST) || !packet.flags.any(TcpFlags::ACK) {
         return;
     }
-    let (at, at_peer) = (16 + 16 * seen.side as u32, 32 - 16 * seen.side as u32);
+    let (at, at_peer) = (16 + 16 * segment.side as u32, 32 - 16 * segment.side as u32);
     let upper_half = |number: u32| u64::from(number >> 16);
     let end = packet.sequence.wrapping_add(packet.payload);
-    let present = seen.subflow.resumed.load();
+    let present = segment.subflow.resumed.load();
     let is_near = |at: u32, number: u32| {
         let difference = (present >> at) as u16;
         let difference = difference.wrapping_sub((number >> 16) as u16);
         difference.wrapping_add(NEAR) <= 2 * NEAR
     };
-    let now = u64::from(ticks(seen.now) >> COARSE) & 0xffff;
-    let quiet = since(seen.subflow.last_seen.load(), seen.now) >> (super::TICK + COARSE);
+    let now = u64::from(ticks(segment.now) >> COARSE) & 0xffff;
+    let quiet = since(segment.subflow.last_seen.load(), segment.now) >> (TICK + COARSE);
     let agrees = present & SIDES != 0
         && quiet >= AGREEMENT
         && is_near(at, packet.sequence)
         && is_near(at_peer, packet.acknowledgment);
-    let side = 1 << seen.side;
+    let side = 1 << segment.side;
     if !agrees {
         let numbers = upper_half(end) << at | upper_half(packet.acknowledgment) << at_peer;
-        seen.subflow.resumed.store(now << BEGAN | numbers | side);
+        segment.subflow.resumed.store(now << BEGAN | numbers | side);
         return;
     }
     let sides = present & SIDES | side;
     let elapsed = now.wrapping_sub(present >> BEGAN) & 0xffff;
     if sides != SIDES || elapsed < AGREEMENT {
         let others = present & !(SIDES | 0xffff << at);
-        seen.subflow
+        segment
+            .subflow
             .resumed
             .store(others | upper_half(end) << at | sides);
         return;
     }
-    seen.subflow.resumed.store(0);
-    for (way, number) in [
-        (seen.way(), packet.sequence),
-        (seen.other_way(), packet.acknowledgment),
+    segment.subflow.resumed.store(0);
+    for (subflow_side, number) in [
+        (segment.own_side(), packet.sequence),
+        (segment.peer_side(), packet.acknowledgment),
     ] {
-        way.next.store(number);
-        way.acked.store(number);
-        way.unmapped.store(0);
+        subflow_side.next.store(number);
+        subflow_side.acked.store(number);
+        subflow_side.unmapped.store(0);
     }
-    const BOTH: u32 = subflow::WINDOW | subflow::WINDOW << 1;
-    seen.subflow.ids.and(!BOTH);
-    const FOLLOWED: u32 = subflow::FOLLOWED | subflow::FOLLOWED << 1;
-    seen.subflow.flags.and(!FOLLOWED);
+    const BOTH: u32 = SubflowFacts::WINDOW | SubflowFacts::WINDOW << 1;
+    segment.subflow.ids.and(!BOTH);
+    const FOLLOWED: u32 = SubflowFacts::FOLLOWED | SubflowFacts::FOLLOWED << 1;
+    segment.subflow.flags.and(!FOLLOWED);
 }

@@ -8,15 +8,17 @@
 
 use core::sync::atomic::{Ordering::Release, fence};
 
-use super::{
-    FlowKey, Kind, Limits, Memory,
-    entry::{HalfOpen, MAX_SCALE, RangeChunk, Session, Subflow, session, subflow},
-    hash::{Ends, Secrets, flow_tag},
-    is_session_over, is_subflow_over,
-    open::{fill_way, reset_session, reset_side, reset_sums, set_bit},
-    table::{self, Bucket, Table},
-    tokens::Tokens,
-    word::Word,
+use crate::{
+    packet::{
+        FlowKey,
+        hash::{Ends, Secrets, flow_tag},
+    },
+    state::{
+        HalfOpen, Kind, Limits, MAX_SCALE, RangeChunk, Session, SessionFacts, Subflow,
+        SubflowFacts, Tokens, is_session_over, is_subflow_over, reset_session, reset_side,
+        reset_subflow_side, reset_sums, set_bit,
+    },
+    table::{self, Bucket, Memory, Table, Word},
 };
 
 /// A session that was there.
@@ -26,7 +28,7 @@ pub struct Present {
     pub side: u32,
     /// Tokens; the peer's is 0 where it is not known.
     pub tokens: [u32; 2],
-    /// Facts of [`session`] without a side.
+    /// Facts of [`SessionFacts`] without a side.
     pub flags: u32,
     /// Facts of each end.
     pub facts: [u32; 2],
@@ -45,7 +47,7 @@ pub struct PresentSubflow {
     pub ids: [u8; 2],
     /// Opened by an MP_JOIN?
     pub is_join: bool,
-    /// Facts of [`subflow`], of each end.
+    /// Facts of [`SubflowFacts`], of each end.
     pub facts: [u32; 2],
     /// TCP sequence numbers of relative number 0; 0 where not known.
     pub bases: [u32; 2],
@@ -57,7 +59,7 @@ pub enum Adoption {
     /// It is followed from now on.
     Adopted,
     /// The programs know it.
-    Known,
+    MappingMatch,
     /// There is no room.
     Lost,
 }
@@ -107,8 +109,8 @@ pub fn session<T: Shared>(
     // In this order: programs free a handshake when they have made what comes of it.
     let has_begun = subflows.iter().any(|subflow| has_begun(tables, subflow));
     match tokens(tables, now).find(present.tokens[0]) {
-        Some((slot, side)) => (Adoption::Known, Some(Place { slot, side })),
-        None if has_begun => (Adoption::Known, None),
+        Some((slot, side)) => (Adoption::MappingMatch, Some(Place { slot, side })),
+        None if has_begun => (Adoption::MappingMatch, None),
         None => match open_session(tables, present, subflows.first(), now) {
             Some(slot) => {
                 let side = present.side;
@@ -128,7 +130,7 @@ pub fn subflow<T: Shared>(
 ) -> Adoption {
     let tag = tag(tables, &present.flow);
     if has_begun(tables, present) || table::find(tables.subflows(), tag).is_some() {
-        return Adoption::Known;
+        return Adoption::MappingMatch;
     }
     match open_subflow(tables, place, present, tag, now) {
         Some(()) => Adoption::Adopted,
@@ -195,13 +197,13 @@ fn open_session<T: Shared>(
         table::release(sessions, slot, tag);
         return None;
     }
-    let mut flags = present.flags | session::ADOPTED;
+    let mut flags = present.flags | SessionFacts::ADOPTED;
     flags |= present.facts[0] << here | present.facts[1] << (here ^ 1);
     if here == 1 {
-        flags |= session::LISTENER_HERE;
+        flags |= SessionFacts::LISTENER_HERE;
     }
     if present.acknowledged.is_some() {
-        const STARTED: u32 = session::ACK_STARTED | session::MAP_STARTED;
+        const STARTED: u32 = SessionFacts::ACK_STARTED | SessionFacts::MAP_STARTED;
         flags |= STARTED | STARTED << 1;
     }
     reset_session(session, flags, now);
@@ -251,7 +253,7 @@ fn open_subflow<T: Shared>(
         set_bit(&side.used, id.into());
     }
     if present.is_join {
-        session.flags.or(session::JOINED);
+        session.flags.or(SessionFacts::JOINED);
     }
     fence(Release);
     entry.tag.store(tag);
@@ -259,18 +261,18 @@ fn open_subflow<T: Shared>(
 }
 
 /// Of windows whose scales are not known, the largest that they can be is believed.
-const UNKNOWN_SCALES: u32 = (MAX_SCALE | MAX_SCALE << 4) << subflow::SCALE;
+const UNKNOWN_SCALES: u32 = (MAX_SCALE | MAX_SCALE << 4) << SubflowFacts::SCALE;
 
 fn fill_subflow<M: Memory>(entry: &Subflow<M>, present: &PresentSubflow, here: usize, now: u64) {
     let [facts, peers] = present.facts;
     let mut flags = facts << here | peers << (here ^ 1);
     if present.is_join {
-        flags |= subflow::JOINED;
+        flags |= SubflowFacts::JOINED;
     }
     // The lesser end stands first.
     let is_reversed = present.flow.is_reversed();
     if is_reversed != (here == 1) {
-        flags |= subflow::FIRST_IS_LISTENER;
+        flags |= SubflowFacts::FIRST_IS_LISTENER;
     }
     let key = if is_reversed {
         present.flow.reversed()
@@ -293,9 +295,9 @@ fn fill_subflow<M: Memory>(entry: &Subflow<M>, present: &PresentSubflow, here: u
     entry.last_seen.store(now);
     entry.closed.store(0);
     for (end, base) in present.bases.into_iter().enumerate() {
-        let way = &entry.ways[end ^ here];
-        fill_way(way, base, 0);
-        way.mapped_end.store(0);
+        let subflow_side = &entry.sides[end ^ here];
+        reset_subflow_side(subflow_side, base, 0);
+        subflow_side.mapped_end.store(0);
     }
     entry.flags.store(flags);
 }

@@ -8,60 +8,61 @@
 //! up, whatever another says of them, which then cannot be verified. (To Linux that is an invalid mapping:
 //! DSSNotMatching.)
 
-use super::{
-    Happening, Stages,
-    entry::{session, sum},
-    seen::Seen,
-    sequence::{Map, after},
-    word::Word,
-};
 use crate::{
-    engine::{UNREAD, next},
-    wire::{DssFlags, Subtype, checksum},
+    counter::Happening,
+    packet::Work,
+    packet::{Next, UNREAD},
+    state::{Mapping, SessionFacts, SumFacts, Tables},
+    table::Word,
+    track::segment::SubflowSegment,
+    wire::{DssFlags, Subtype, after, checksum},
 };
 
-/// In the facts of a [`sum`](super::entry::Sum), above them: the number of the mapping in its ring.
+/// In the facts of a [`SumFacts`](super::entry::Sum), above them: the number of the mapping in its ring.
 const NUMBER: u32 = 19;
 
 /// Adds the packet's payload, which was summed, to the sum of its mapping.
 #[inline(always)]
-pub fn checksum<T: Stages>(tables: &T) {
-    let Some(seen) = Seen::new(tables) else {
+pub fn checksum<T: Tables>(tables: &T, work: &Work) {
+    let Some(segment) = SubflowSegment::new(tables, work) else {
         return;
     };
-    let packet = &seen.work.packet;
-    let (own, check) = announced(&seen);
-    let way = seen.way();
+    let packet = &segment.work.packet;
+    let (own, check) = announced(&segment);
+    let subflow_side = segment.own_side();
     if packet.payload == 0 {
-        let dss = &seen.work.dss;
+        let dss = &segment.work.dss;
         // A DATA_FIN by itself: its number, expanded, is the session's last one.
         if dss.data_length == 1 {
-            let dsn = seen.session.sides[seen.side & 1].fin.load().wrapping_sub(1);
-            judge(&seen, 0, dsn, dss.subflow_sequence, 1, check);
+            let dsn = segment.session.sides[segment.side & 1]
+                .fin
+                .load()
+                .wrapping_sub(1);
+            judge(&segment, 0, dsn, dss.subflow_sequence, 1, check);
         }
         return;
     }
-    let relative = packet.sequence.wrapping_sub(way.base.load());
+    let relative = packet.sequence.wrapping_sub(subflow_side.base.load());
     let end = relative.wrapping_add(packet.payload);
-    let state = &seen.subflow.sums[seen.side & 1];
+    let state = &segment.subflow.sums[segment.side & 1];
     let (reached, facts) = (state.next.load(), state.facts.load());
-    let is_open = facts & sum::OPEN != 0;
+    let is_open = facts & SumFacts::OPEN != 0;
     let open = if is_open {
-        way.numbered(facts >> NUMBER)
+        subflow_side.numbered(facts >> NUMBER)
     } else {
-        Map::NONE
+        Mapping::NONE
     };
-    let new = if seen.work.route.next.get() & next::NEW_MAPPING != 0 {
-        way.numbered(way.newest.load())
+    let new = if segment.work.route.next.get() & Next::NEW_MAPPING != 0 {
+        subflow_side.numbered(subflow_side.newest.load())
     } else {
-        Map::NONE
+        Mapping::NONE
     };
     let map = if open.holds(relative) {
         open
     } else if own.holds(relative) {
         own
     } else {
-        way.mapping_of(relative)
+        subflow_side.mapping_of(relative)
     };
     if map.length == 0 {
         return;
@@ -69,7 +70,7 @@ pub fn checksum<T: Stages>(tables: &T) {
     if after(reached, relative) {
         // Sent before, or out of order and given up.
         if new.length > 0 && after(reached, new.ssn) {
-            seen.count(|events| events.checksum_unverified += 1);
+            segment.count(|events| events.checksum_unverified += 1);
         }
         return;
     }
@@ -79,13 +80,13 @@ pub fn checksum<T: Stages>(tables: &T) {
     let continues = is_same && relative == reached;
     if is_open && !is_same || new != map && new.holds(relative) {
         // The bytes that an earlier mapping lacks were not seen, or those of a later one belong to it.
-        seen.count(|events| events.checksum_unverified += 1);
+        segment.count(|events| events.checksum_unverified += 1);
     }
-    let payload = seen.work.payload_sum.get();
+    let payload = segment.work.payload_sum.get();
     if !(starts || continues) || payload == UNREAD || after(end, map_end) {
         // One that began before what is known was counted when it was given up for another.
         if is_same || starts || new == map || !after(reached, map.ssn) {
-            seen.count(|events| events.checksum_unverified += 1);
+            segment.count(|events| events.checksum_unverified += 1);
         }
         state.facts.store(0);
         state.next.store(map_end);
@@ -98,8 +99,8 @@ pub fn checksum<T: Stages>(tables: &T) {
     let words = if is_odd { folded.swap_bytes() } else { folded };
     let total = tables.forget(earlier + u32::from(words));
     // As Linux: what the first segment that has it says.
-    let check = if continues && facts & sum::KNOWN != 0 {
-        facts & (sum::OPEN - 1)
+    let check = if continues && facts & SumFacts::KNOWN != 0 {
+        facts & (SumFacts::OPEN - 1)
     } else if own == map {
         check
     } else {
@@ -108,29 +109,29 @@ pub fn checksum<T: Stages>(tables: &T) {
     state.next.store(end);
     if end == map_end {
         state.facts.store(0);
-        let fin = u32::from(check & sum::FIN != 0);
-        judge(&seen, total, map.dsn, map.ssn, map.length + fin, check);
+        let fin = u32::from(check & SumFacts::FIN != 0);
+        judge(&segment, total, map.dsn, map.ssn, map.length + fin, check);
     } else {
         state.sum.store(checksum::fold(total.into()));
         let number = if continues {
             facts >> NUMBER
         } else {
-            way.number_of(map)
+            subflow_side.number_of(map)
         };
-        state.facts.store(check | sum::OPEN | number << NUMBER);
+        state.facts.store(check | SumFacts::OPEN | number << NUMBER);
     }
 }
 
-/// The packet's own mapping, its checksum and the facts of that, see [`sum`]; empty without any.
+/// The packet's own mapping, its checksum and the facts of that, see [`SumFacts`]; empty without any.
 #[inline(always)]
-fn announced<T: Stages>(seen: &Seen<'_, T>) -> (Map, u32) {
-    const NONE: (Map, u32) = (Map::NONE, 0);
-    let side = &seen.session.sides[seen.side & 1];
-    if seen.has(Subtype::Dss) {
-        let dss = &seen.work.dss;
+fn announced<T: Tables>(segment: &SubflowSegment<'_, T>) -> (Mapping, u32) {
+    const NONE: (Mapping, u32) = (Mapping::NONE, 0);
+    let side = &segment.session.sides[segment.side & 1];
+    if segment.has(Subtype::Dss) {
+        let dss = &segment.work.dss;
         let flags = dss.flags();
         // Of 32 bits the others only follow where the session's first number is known.
-        let is_known = seen.session.flags.load() & session::KNOWN << seen.side != 0;
+        let is_known = segment.session.flags.load() & SessionFacts::KNOWN << segment.side != 0;
         if !flags.all(DssFlags::MAPPING)
             || !dss.has_checksum()
             || !(is_known || flags.all(DssFlags::DSN_8))
@@ -138,22 +139,26 @@ fn announced<T: Stages>(seen: &Seen<'_, T>) -> (Map, u32) {
             return NONE;
         }
         let has_fin = flags.all(DssFlags::DATA_FIN);
-        let map = Map {
+        let map = Mapping {
             dsn: dss.data_sequence_near(side.highest.load()),
             ssn: dss.subflow_sequence,
             length: dss.data_length.wrapping_sub(has_fin.into()),
         };
-        let fin = if has_fin { sum::FIN } else { 0 };
-        return (map, dss.checksum & 0xffff | sum::KNOWN | fin);
+        let fin = if has_fin { SumFacts::FIN } else { 0 };
+        return (map, dss.checksum & 0xffff | SumFacts::KNOWN | fin);
     }
-    match seen.option(Subtype::MpCapable) {
-        Some(option) if option.length() >= 24 => {
-            let map = Map {
+    match segment
+        .options()
+        .capable()
+        .and_then(|capable| capable.mapping())
+    {
+        Some((length, Some(checksum))) => {
+            let map = Mapping {
                 dsn: side.idsn.load().wrapping_add(1),
                 ssn: 1,
-                length: option.u16(20).into(),
+                length: length.into(),
             };
-            (map, u32::from(option.u16(22)) | sum::KNOWN)
+            (map, u32::from(checksum) | SumFacts::KNOWN)
         }
         _ => NONE,
     }
@@ -161,13 +166,20 @@ fn announced<T: Stages>(seen: &Seen<'_, T>) -> (Map, u32) {
 
 /// Counts a mapping whose bytes were all seen.
 #[inline(always)]
-fn judge<T: Stages>(seen: &Seen<'_, T>, payload: u32, dsn: u64, ssn: u32, length: u32, check: u32) {
-    if check & sum::KNOWN == 0 {
-        seen.count(|events| events.checksum_unverified += 1);
+fn judge<T: Tables>(
+    segment: &SubflowSegment<'_, T>,
+    payload: u32,
+    dsn: u64,
+    ssn: u32,
+    length: u32,
+    check: u32,
+) {
+    if check & SumFacts::KNOWN == 0 {
+        segment.count(|events| events.checksum_unverified += 1);
     } else if checksum::is_right(payload, dsn, ssn, length, check & 0xffff) {
-        seen.count(|events| events.checksum_verified += 1);
+        segment.count(|events| events.checksum_verified += 1);
     } else {
-        seen.count(|events| events.checksum_failed += 1);
-        seen.report(Happening::Error, 60);
+        segment.count(|events| events.checksum_failed += 1);
+        segment.report(Happening::Error, 60);
     }
 }

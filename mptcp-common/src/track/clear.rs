@@ -1,12 +1,9 @@
 //! Empties the tables of sessions, subflows and ranges while programs work on them.
 
-use super::{
-    Kind,
-    adopt::Shared,
-    is_session_over,
-    table::{self, Table as _, WAYS},
-    tokens,
-    word::Word,
+use crate::{
+    state::{Kind, is_session_over, tokens},
+    table::{self, Table, WAYS, Word},
+    track::adopt::Shared,
 };
 
 /// Forgets all sessions, their subflows, their ranges and the joins to them, and flows of which only stray segments

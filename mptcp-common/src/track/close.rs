@@ -1,14 +1,13 @@
 //! The end of a subflow.
 
-use super::{
-    Happening, REPLACE_TIME, Stages, TICK,
-    entry::{session, subflow},
-    open::leave,
-    seen::Seen,
-    since, ticks,
-    word::Word,
+use crate::{
+    counter::Happening,
+    packet::Work,
+    state::{REPLACE_TIME, SessionFacts, SubflowFacts, TICK, Tables, since, ticks},
+    table::Word,
+    track::{release::leave, segment::SubflowSegment},
+    wire::{Subtype, TcpFlags},
 };
-use crate::wire::{Subtype, TcpFlags};
 
 /// A reset within so many ticks, 200 ms, answers an option that is not allowed (OptRstEr).
 const BAD_OPTION_TIME: u32 = (200_000_000 >> TICK) as u32;
@@ -18,76 +17,73 @@ const MPTCP_ERROR: u8 = 1;
 
 /// FIN or RST, or the acknowledgment of the last FIN.
 #[inline(always)]
-pub fn close<T: Stages>(tables: &T) {
-    let Some(seen) = &Seen::new(tables) else {
+pub fn close<T: Tables>(tables: &T, work: &Work) {
+    let Some(segment) = &SubflowSegment::new(tables, work) else {
         return;
     };
-    if seen.flags().any(TcpFlags::RST) {
-        reset(seen);
+    if segment.flags().any(TcpFlags::RST) {
+        reset(segment);
         return;
     }
-    if seen.flags().any(TcpFlags::FIN) {
-        fin(seen);
+    if segment.flags().any(TcpFlags::FIN) {
+        fin(segment);
     }
-    const BOTH: u32 = subflow::FIN_ACKED | subflow::FIN_ACKED << 1;
-    if seen.subflow.flags.load() & BOTH == BOTH {
-        seen.report(Happening::SubflowClosed, 0);
-        leave(seen.tables, seen.subflow, seen.now);
+    const BOTH: u32 = SubflowFacts::FIN_ACKED | SubflowFacts::FIN_ACKED << 1;
+    if segment.subflow.flags.load() & BOTH == BOTH {
+        segment.report(Happening::SubflowClosed, 0);
+        leave(segment.tables, segment.subflow, segment.now);
     }
 }
 
 #[inline(always)]
-fn fin<T: Stages>(seen: &Seen<'_, T>) {
-    let packet = &seen.work.packet;
-    if seen.first(subflow::FIN) {
+fn fin<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    let packet = &segment.work.packet;
+    if segment.first(SubflowFacts::FIN) {
         let fin = packet.sequence.wrapping_add(packet.payload);
-        seen.way().fin.store(fin);
-        if seen.session.flags.load() & session::FALLBACK == 0 {
-            seen.count(|events| events.subflow_fin += 1);
+        segment.own_side().fin.store(fin);
+        if segment.session.flags.load() & SessionFacts::FALLBACK == 0 {
+            segment.count(|events| events.subflow_fin += 1);
         }
-        replaced(seen);
+        replaced(segment);
     }
 }
 
 /// A subflow is closed by a session that has just got one more than it may have.
 #[inline(always)]
-fn replaced<T: Stages>(seen: &Seen<'_, T>) {
-    let over = seen.session.over_limit.load();
+fn replaced<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    let over = segment.session.over_limit.load();
     if over != 0
-        && since(over, seen.now) <= REPLACE_TIME
-        && seen.work.route.slot.get() != seen.session.newcomer.load()
+        && since(over, segment.now) <= REPLACE_TIME
+        && segment.work.route.slot.get() != segment.session.newcomer.load()
     {
-        seen.session.over_limit.store(0);
-        seen.count_other(|events| events.subflow_replaced += 1);
+        segment.session.over_limit.store(0);
+        segment.count_other(|events| events.subflow_replaced += 1);
     }
 }
 
 /// A reset: what it answers decides what it counts as.
 #[inline(always)]
-fn reset<T: Stages>(seen: &Seen<'_, T>) {
-    let reason = match seen.option(Subtype::MpTcpRst) {
-        Some(option) => option.u8(3),
-        None => 0,
-    };
-    let has_reason = seen.has(Subtype::MpTcpRst);
-    let bad = seen.other_way().bad_option.load();
-    let answers_bad = bad != 0 && ticks(seen.now).wrapping_sub(bad) <= BAD_OPTION_TIME;
-    let is_fastclose = seen.has(Subtype::MpFastclose);
-    let is_first = seen.subflow.flags.or(subflow::RESET) & subflow::RESET == 0;
+fn reset<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    let reason = segment.options().tcprst().map_or(0, |rst| rst.reason());
+    let has_reason = segment.has(Subtype::MpTcpRst);
+    let bad = segment.peer_side().bad_option.load();
+    let answers_bad = bad != 0 && ticks(segment.now).wrapping_sub(bad) <= BAD_OPTION_TIME;
+    let is_fastclose = segment.has(Subtype::MpFastclose);
+    let is_first = segment.subflow.flags.or(SubflowFacts::RESET) & SubflowFacts::RESET == 0;
     if !is_first {
         return;
     }
     let told = if has_reason { u32::from(reason) + 1 } else { 0 };
-    seen.report(Happening::Reset, seen.tables.forget(told));
+    segment.report(Happening::Reset, segment.tables.forget(told));
     if !is_fastclose && (answers_bad || reason == MPTCP_ERROR) {
-        seen.count(|events| events.option_reset += 1);
+        segment.count(|events| events.option_reset += 1);
     }
-    if seen.is_other(subflow::BAD_MAPPING) {
-        seen.count_other(|events| events.map_reset += 1);
+    if segment.is_other(SubflowFacts::BAD_MAPPING) {
+        segment.count_other(|events| events.map_reset += 1);
     }
-    if seen.is_other(subflow::PLAIN_ACK) && !seen.is_other(subflow::CONFIRMED) {
-        seen.count_other(|events| events.plain_ack_reset += 1);
+    if segment.is_other(SubflowFacts::PLAIN_ACK) && !segment.is_other(SubflowFacts::CONFIRMED) {
+        segment.count_other(|events| events.plain_ack_reset += 1);
     }
-    replaced(seen);
-    leave(seen.tables, seen.subflow, seen.now);
+    replaced(segment);
+    leave(segment.tables, segment.subflow, segment.now);
 }

@@ -1,66 +1,64 @@
 //! Options that say something of addresses, priorities and failures.
 
-use super::{
-    Happening, Stages,
-    entry::{session, subflow},
-    open::{bit, clear_bit, set_bit},
-    seen::Seen,
-    word::Word,
-};
 use crate::{
-    crypto::{Compress as _, add_addr_hmac},
-    wire::{AddAddr, Key, MpPrio, RawOption, Subtype},
+    counter::Happening,
+    crypto::{Compress, add_addr_hmac},
+    packet::Work,
+    state::{SessionFacts, SubflowFacts, Tables, bit, clear_bit, set_bit},
+    table::Word,
+    track::segment::SubflowSegment,
+    wire::{AddAddr, Key, MpPrio, RemoveAddr, Subtype},
 };
 
 /// The options that are neither DSS nor part of the handshake.
 #[inline(always)]
-pub fn signals<T: Stages>(tables: &T) {
-    let Some(seen) = &Seen::new(tables) else {
+pub fn signals<T: Tables>(tables: &T, work: &Work) {
+    let Some(segment) = &SubflowSegment::new(tables, work) else {
         return;
     };
-    if seen.has(Subtype::AddAddr) {
-        add_addr(seen);
+    if segment.has(Subtype::AddAddr) {
+        add_addr(segment);
     }
-    if seen.has(Subtype::RemoveAddr) {
-        remove_addr(seen);
+    if segment.has(Subtype::RemoveAddr) {
+        remove_addr(segment);
     }
-    if let Some(option) = seen.option(Subtype::MpPrio) {
-        prio(seen, &option);
+    if let Some(option) = segment.options().prio() {
+        prio(segment, &option);
     }
-    if seen.has(Subtype::MpFail) {
-        if seen.session.flags.load() & session::FAIL << (seen.side ^ 1) != 0 {
-            seen.count(|events| events.fail_response += seen.n());
+    if segment.has(Subtype::MpFail) {
+        if segment.session.flags.load() & SessionFacts::FAIL << (segment.side ^ 1) != 0 {
+            segment.count(|events| events.fail_response += segment.n());
         }
-        if seen.first_of_session(session::FAIL) {
-            seen.report(Happening::Failed, 0);
+        if segment.first_of_session(SessionFacts::FAIL) {
+            segment.report(Happening::Failed, 0);
         }
     }
-    if let Some(option) = seen.option(Subtype::MpFastclose) {
-        fastclose(seen, option.u64(4));
+    if let Some(option) = segment.options().fastclose() {
+        fastclose(segment, option.receiver_key().0);
     }
     // Repeated parts of the handshake.
-    let n = seen.n();
-    let joined = seen.subflow.flags.load() & subflow::JOINED != 0;
-    if seen.has(Subtype::MpJoin) && joined {
-        seen.count(|events| events.join_ack_repeated += n);
+    let n = segment.n();
+    let joined = segment.subflow.flags.load() & SubflowFacts::JOINED != 0;
+    if segment.has(Subtype::MpJoin) && joined {
+        segment.count(|events| events.join_ack_repeated += n);
     }
 }
 
 /// An announced address (RFC 8684 section 3.4.1).
 #[inline(always)]
-fn add_addr<T: Stages>(seen: &Seen<'_, T>) {
-    let Some(option) = seen.option(Subtype::AddAddr) else {
+fn add_addr<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    let Some(option) = segment.options().add_addr() else {
         return;
     };
-    if AddAddr::is_echo(&option) {
+    if option.is_echo() {
         return;
     }
     // With a wrong HMAC, who gets it ignores it.
-    if is_announced(seen, &option) {
-        let id = u32::from(option.u8(3));
-        let side = &seen.session.sides[seen.side & 1];
+    if is_announced(segment, &option) {
+        let id = u32::from(option.address_id());
+        let side = &segment.session.sides[segment.side & 1];
         if !set_bit(&side.known, id) {
-            seen.report(Happening::AddressAdded, id);
+            segment.report(Happening::AddressAdded, id);
         }
         clear_bit(&side.removed, id);
     }
@@ -68,50 +66,28 @@ fn add_addr<T: Stages>(seen: &Seen<'_, T>) {
 
 /// Is the HMAC of this announcement right, or not known to be wrong?
 #[inline(always)]
-fn is_announced<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> bool {
-    if !AddAddr::is_v1(option) {
+fn is_announced<T: Tables>(segment: &SubflowSegment<'_, T>, option: &AddAddr<'_>) -> bool {
+    if !option.is_v1() {
         return true;
     }
-    let keys = match seen.tables.keys(seen.subflow.session.load()) {
+    let keys = match segment.tables.keys(segment.subflow.session.load()) {
         Some(keys) => [keys.keys[0].load(), keys.keys[1].load()],
         None => [0, 0],
     };
     if keys[0] == 0 || keys[1] == 0 {
-        seen.count(|events| events.add_addr_unverified += seen.n());
+        segment.count(|events| events.add_addr_unverified += segment.n());
         return true;
     }
-    let keys = if seen.side == 0 {
+    let keys = if segment.side == 0 {
         keys
     } else {
         [keys[1], keys[0]]
     };
-    let (is_v6, has_port) = (option.length() >= 28, AddAddr::has_port(option));
-    // What the verifier forgets makes it look at the rest once, here and below.
-    let is_v6 = seen.tables.forget(is_v6.into()) != 0;
-    let has_port = seen.tables.forget(has_port.into()) != 0;
-    let port_at = seen.tables.forget(if is_v6 { 20 } else { 8 });
-    let hmac_at = seen.tables.forget(port_at + if has_port { 2 } else { 0 });
-    let sent = RawOption::new(option.area(), option.at() + hmac_at, 8).u64(0);
-    let port = if has_port {
-        RawOption::new(option.area(), option.at() + port_at, 2).u16(0)
-    } else {
-        0
-    };
-    // Identifier and address from byte 3 on, and the port.
-    let verdict = seen.tables.with_digest(|digest| {
-        let message = &mut digest.digest().message;
-        *message = [0; 8];
-        message[0] = option.u32(3);
-        let length = seen.tables.forget(if is_v6 {
-            message[1] = option.u32(7);
-            message[2] = option.u32(11);
-            message[3] = option.u32(15);
-            message[4] = u32::from(option.u8(19)) << 24 | u32::from(port) << 8;
-            19
-        } else {
-            message[1] = u32::from(option.u8(7)) << 24 | u32::from(port) << 8;
-            7
-        });
+    let announcement = option.announcement(segment.tables);
+    let sent = announcement.hmac;
+    let verdict = segment.tables.with_digest(|digest| {
+        let length = option.write_message(&announcement, &mut digest.digest().message);
+        let length = segment.tables.forget(length);
         add_addr_hmac(digest, keys.map(Key), length)
     });
     let Some((right, left)) = verdict else {
@@ -119,44 +95,39 @@ fn is_announced<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) -> bool {
     };
     let is_right = sent == right || sent == left;
     if is_right {
-        seen.first(subflow::CONFIRMED);
+        segment.first(SubflowFacts::CONFIRMED);
     }
-    seen.count(|events| {
+    segment.count(|events| {
         if !is_right {
-            events.add_addr_hmac += seen.n();
+            events.add_addr_hmac += segment.n();
         } else if sent != right {
-            events.add_addr_hmac_old += seen.n();
+            events.add_addr_hmac_old += segment.n();
         }
     });
     is_right
 }
 
-/// Identifiers that one REMOVE_ADDR can list: 40 bytes less the header of 3.
-const MAX_IDS: u32 = 37;
-
 /// Removed addresses (RFC 8684 section 3.4.2).
 #[inline(always)]
-fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
-    let Some(option) = seen.option(Subtype::RemoveAddr) else {
+fn remove_addr<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    let Some(option) = segment.options().remove_addr() else {
         return;
     };
-    let side = &seen.session.sides[seen.side & 1];
-    let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
-    let n = seen.n();
-    let was_here = u64::from((seen.session.flags.load() / session::ADOPTED) & 1);
-    let length = option.length();
-    for i in 0..MAX_IDS {
-        if 3 + i >= length {
+    let side = &segment.session.sides[segment.side & 1];
+    let own = segment.subflow.ids.load() >> (8 * segment.side) & 0xff;
+    let n = segment.n();
+    let was_here = u64::from((segment.session.flags.load() / SessionFacts::ADOPTED) & 1);
+    for i in 0..RemoveAddr::MAX_IDS {
+        let Some(id) = option.id(i, segment.tables) else {
             break;
-        }
-        let at = seen.tables.forget(option.at() + 3 + i);
-        let id = u32::from(RawOption::new(option.area(), at, 1).u8(0));
+        };
+        let id = u32::from(id);
         // Numbers and no branches, of which the verifier would go both ways for each identifier.
         let known = bit(&side.known, id);
         let removed = bit(&side.removed, id) & !known;
         let neither = 1 & !(known | removed);
-        let is_own = u64::from(seen.tables.forget((id == own).into()));
-        seen.count(|events| {
+        let is_own = u64::from(segment.tables.forget((id == own).into()));
+        segment.count(|events| {
             // The other packets of a buffer remove it once more.
             events.address_removed += known;
             events.address_repeated += known * (n - 1) + removed * n;
@@ -167,55 +138,58 @@ fn remove_addr<T: Stages>(seen: &Seen<'_, T>) {
         if known != 0 {
             clear_bit(&side.known, id);
             set_bit(&side.removed, id);
-            seen.report(Happening::AddressRemoved, id);
+            segment.report(Happening::AddressRemoved, id);
         }
     }
 }
 
 /// A change of priority (RFC 8684 section 3.3.8).
 #[inline(always)]
-fn prio<T: Stages>(seen: &Seen<'_, T>, option: &RawOption<'_>) {
-    let own = seen.subflow.ids.load() >> (8 * seen.side) & 0xff;
-    if option.length() == 4 && u32::from(option.u8(3)) != own {
+fn prio<T: Tables>(segment: &SubflowSegment<'_, T>, option: &MpPrio<'_>) {
+    let own = segment.subflow.ids.load() >> (8 * segment.side) & 0xff;
+    if option.address_id().is_some_and(|id| u32::from(id) != own) {
         // Of another subflow: version 0 has such.
-        seen.count(|events| events.prio_elsewhere += seen.n());
+        segment.count(|events| events.prio_elsewhere += segment.n());
         return;
     }
-    if MpPrio::backup_of(option) {
-        if seen.first(subflow::BACKUP) {
-            seen.report(Happening::PriorityChanged, 1);
+    if option.backup() {
+        if segment.first(SubflowFacts::BACKUP) {
+            segment.report(Happening::PriorityChanged, 1);
         }
-    } else if seen.is(subflow::BACKUP) {
-        seen.subflow.flags.and(!(subflow::BACKUP << seen.side));
-        seen.count(|events| events.prio_cleared += 1);
-        seen.report(Happening::PriorityChanged, 0);
+    } else if segment.is(SubflowFacts::BACKUP) {
+        segment
+            .subflow
+            .flags
+            .and(!(SubflowFacts::BACKUP << segment.side));
+        segment.count(|events| events.prio_cleared += 1);
+        segment.report(Happening::PriorityChanged, 0);
     }
 }
 
 /// A fast close (RFC 8684 section 3.5) with the key of who gets it.
 #[inline(always)]
-fn fastclose<T: Stages>(seen: &Seen<'_, T>, key: u64) {
-    let expected = match seen.tables.keys(seen.subflow.session.load()) {
-        Some(keys) => keys.keys[(seen.side ^ 1) & 1].load(),
+fn fastclose<T: Tables>(segment: &SubflowSegment<'_, T>, key: u64) {
+    let expected = match segment.tables.keys(segment.subflow.session.load()) {
+        Some(keys) => keys.keys[(segment.side ^ 1) & 1].load(),
         None => 0,
     };
     if expected != 0 && key != expected {
-        seen.count(|events| events.fastclose_key += seen.n());
-        seen.report(Happening::Error, 67);
+        segment.count(|events| events.fastclose_key += segment.n());
+        segment.report(Happening::Error, 67);
         return;
     }
     if expected == 0 {
-        seen.count(|events| events.fastclose_unverified += seen.n());
+        segment.count(|events| events.fastclose_unverified += segment.n());
     }
-    if !seen.first(subflow::FASTCLOSE) {
-        seen.count(|events| events.fastclose_repeated += seen.n());
+    if !segment.first(SubflowFacts::FASTCLOSE) {
+        segment.count(|events| events.fastclose_repeated += segment.n());
         return;
     }
-    let is_backup = seen.is(subflow::BACKUP) || seen.is_other(subflow::BACKUP);
-    let refused = seen.tables.limits().passive_close_refused != 0;
-    seen.count(|events| {
+    let is_backup = segment.is(SubflowFacts::BACKUP) || segment.is_other(SubflowFacts::BACKUP);
+    let refused = segment.tables.limits().passive_close_refused != 0;
+    segment.count(|events| {
         events.fastclose_first += 1;
-        events.fastclose_repeated += seen.n() - 1;
+        events.fastclose_repeated += segment.n() - 1;
         if is_backup {
             events.fastclose_on_backup += 1;
             if refused {
@@ -223,9 +197,9 @@ fn fastclose<T: Stages>(seen: &Seen<'_, T>, key: u64) {
             }
         }
     });
-    seen.report(Happening::FastClosed, 0);
-    if expected != 0 || seen.session.flags.load() & session::ADOPTED != 0 {
+    segment.report(Happening::FastClosed, 0);
+    if expected != 0 || segment.session.flags.load() & SessionFacts::ADOPTED != 0 {
         // Its keys stay until the last subflow has gone: that may carry one too.
-        seen.session.flags.or(session::FASTCLOSED);
+        segment.session.flags.or(SessionFacts::FASTCLOSED);
     }
 }

@@ -4,12 +4,9 @@
 //! flood of forged SYNs leaves stays in the table and in the filter, where the packets of others meet it, until somebody
 //! in user space looks.
 
-use super::{
-    HalfOpen, Limits, Memory,
-    entry::half_open,
-    is_half_open_over, since,
-    table::{self, Table, WAYS},
-    word::Word,
+use crate::{
+    state::{HalfOpen, HandshakeFacts, Limits, is_half_open_over, since},
+    table::{self, Memory, Table, WAYS, Word},
 };
 
 /// Where a table is crowded, a SYN that nobody has answered by then will not be.
@@ -50,11 +47,11 @@ pub fn sweep<M: Memory, E>(
     let is_crowded = taken(handshakes) > handshakes.buckets() * WAYS / 2;
     let mut swept = 0;
     for (slot, entry) in table::entries(handshakes) {
-        const ANSWERED: u32 = half_open::ANSWERED | half_open::REFUSED;
+        const ANSWERED: u32 = HandshakeFacts::ANSWERED | HandshakeFacts::REFUSED;
         let (flags, tag) = (entry.flags.load(), entry.tag.load());
         let is_unanswered = flags & ANSWERED == 0 && since(entry.created.load(), now) > UNANSWERED;
         let is_over = is_half_open_over(entry, limits, now) || (is_crowded && is_unanswered);
-        if tag != 0 && is_over && flags & half_open::RESOLVED == 0 {
+        if tag != 0 && is_over && flags & HandshakeFacts::RESOLVED == 0 {
             swept += u32::from(table::bar(handshakes, slot, tag));
         }
     }
@@ -77,7 +74,7 @@ pub fn sweep<M: Memory, E>(
 pub struct Fill {
     /// Cells.
     pub cells: u32,
-    /// Those that are not 0: of flows that are not followed, so many packets take the long way.
+    /// Those that are not 0: of flows that are not followed, so many packets take the slow path.
     pub used: u32,
     /// What the fullest says.
     pub fullest: u32,

@@ -1,6 +1,9 @@
 //! The option area of a TCP header, and the walk over it.
 
-use super::{Fault, KIND_EOL, KIND_MPTCP, KIND_NOP};
+use crate::{
+    verifier::Forget,
+    wire::option::{Fault, KIND_EOL, KIND_MPTCP, KIND_NOP},
+};
 
 /// The longest option area a TCP header can have: a data offset of 15 words less the 5 fixed ones.
 pub const MAX_OPTIONS: usize = 40;
@@ -141,36 +144,9 @@ impl<'a> RawOption<'a> {
     }
 }
 
-/// Makes whoever compiles or verifies the code forget what it knows of a value.
-///
-/// The eBPF verifier follows every value that a position can have. Told to forget, it sees one
-/// "unknown" and is done with the loop after one pass per step.
-pub trait Forget {
-    /// The same value.
-    fn forget(&self, value: u32) -> u32;
-    /// The same value, by means of a number that nothing is known of.
-    fn forget_by(&self, value: u32, unknown: u64) -> u32;
-}
-
-/// Forgets nothing: for user space.
-#[derive(Clone, Copy, Debug)]
-pub struct Plain;
-
-impl Forget for Plain {
-    #[inline(always)]
-    fn forget(&self, value: u32) -> u32 {
-        value
-    }
-
-    #[inline(always)]
-    fn forget_by(&self, value: u32, _: u64) -> u32 {
-        value
-    }
-}
-
 /// Where and why a walk ended before the end of the area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stop {
+pub struct WalkEnd {
     /// Kind of the option at which it ended; [`KIND_EOL`] also when it came to the end.
     pub kind: u8,
     /// Offset of that option.
@@ -181,7 +157,7 @@ pub struct Stop {
     pub end: u32,
 }
 
-impl Stop {
+impl WalkEnd {
     /// What is wrong with an option of kind 30 that ended the walk, and its subtype nibble where
     /// the area holds it; `None` if the walk ended otherwise.
     #[inline(always)]
@@ -207,9 +183,9 @@ pub fn walk<'a>(
     len: u32,
     verifier: &impl Forget,
     mut visit: impl FnMut(&RawOption<'a>),
-) -> Stop {
+) -> WalkEnd {
     let mut at = verifier.forget(0);
-    let mut stop = Stop {
+    let mut stop = WalkEnd {
         kind: KIND_EOL,
         at: len,
         length: 0,
@@ -234,7 +210,7 @@ pub fn walk<'a>(
             0
         };
         if length < 2 || at + length > len {
-            stop = Stop {
+            stop = WalkEnd {
                 kind,
                 at,
                 length,

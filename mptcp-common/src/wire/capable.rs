@@ -7,7 +7,27 @@
 //! data      v1 only: 22 = the same and the data-level length; 24 = and a checksum
 //! ```
 
-use super::{Fault, Key, RawOption, Segment, Stage};
+use crate::wire::{
+    area::RawOption,
+    option::{Fault, Key},
+    segment::{Segment, Stage},
+};
+
+/// Where its fields stand, in bytes from the option's start, and the lengths of its forms.
+mod form {
+    pub(super) const VERSION: usize = 2;
+    pub(super) const FLAGS: usize = 3;
+    pub(super) const SENDER_KEY: usize = 4;
+    pub(super) const RECEIVER_KEY: usize = 12;
+    pub(super) const DATA_LENGTH: usize = 20;
+    pub(super) const CHECKSUM: usize = 22;
+
+    pub(super) const SYN_V1: u32 = 4;
+    pub(super) const ONE_KEY: u32 = 12;
+    pub(super) const TWO_KEYS: u32 = 20;
+    pub(super) const DATA: u32 = 22;
+    pub(super) const DATA_AND_CHECKSUM: u32 = 24;
+}
 
 /// The flags byte of an MP_CAPABLE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,25 +68,12 @@ impl CapableFlags {
     }
 }
 
-/// An MP_CAPABLE option. What the option's form does not carry is `None`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MpCapable {
-    /// Protocol version, 0 to 15.
-    pub version: u8,
-    /// The flags byte.
-    pub flags: CapableFlags,
-    /// Key of who sent the segment.
-    pub sender_key: Option<Key>,
-    /// Key of who gets the segment.
-    pub receiver_key: Option<Key>,
-    /// Data-level length in bytes: a mapping of DSN IDSN + 1 to subflow sequence number 1.
-    pub data_length: Option<u16>,
-    /// DSS checksum over that mapping, as on the wire.
-    pub checksum: Option<u16>,
-}
+/// An MP_CAPABLE option that was checked.
+#[derive(Clone, Copy)]
+pub struct MpCapable<'a>(RawOption<'a>);
 
-impl MpCapable {
-    /// Is this a form of the option that belongs on `segment`?
+impl<'a> MpCapable<'a> {
+    /// Checks that this is a form of the option that belongs on `segment`.
     ///
     /// A SYN of version 2 or higher passes with any length from 4: who sends it waits for an
     /// answer of a lower version, and what it holds is not ours to judge.
@@ -74,63 +81,110 @@ impl MpCapable {
     /// # Errors
     /// [`Fault::Segment`], [`Fault::Version`], [`Fault::Length`].
     #[inline(always)]
-    pub fn check(option: &RawOption<'_>, segment: Segment) -> Result<(), Fault> {
-        let length = option.length();
-        let version = Self::version_of(option);
+    pub fn parse(option: RawOption<'a>, segment: Segment) -> Result<Self, Fault> {
+        let this = Self(option);
+        let (version, length) = (this.version(), option.length());
         match segment.flags.stage() {
             Stage::Syn => match (version, length) {
-                (0, 12) | (1, 4) | (2.., 4..) => Ok(()),
+                (0, form::ONE_KEY) | (1, form::SYN_V1) | (2.., form::SYN_V1..) => Ok(this),
                 _ => Err(Fault::Length),
             },
             Stage::SynAck => match (version, length) {
                 (2.., _) => Err(Fault::Version),
-                (_, 12) => Ok(()),
+                (_, form::ONE_KEY) => Ok(this),
                 _ => Err(Fault::Length),
             },
             Stage::Later if segment.is_later_ack() => match (version, length) {
                 (2.., _) => Err(Fault::Version),
-                (_, 20) => Ok(()),
-                (1, 22 | 24) if segment.has_payload => Ok(()),
+                (_, form::TWO_KEYS) => Ok(this),
+                (1, form::DATA | form::DATA_AND_CHECKSUM) if segment.has_payload => Ok(this),
                 _ => Err(Fault::Length),
             },
             Stage::Later | Stage::Impossible => Err(Fault::Segment),
         }
     }
 
-    /// The version nibble.
+    /// One that [`parse`](Self::parse) has allowed, or of length 0.
     #[inline(always)]
-    pub fn version_of(option: &RawOption<'_>) -> u8 {
-        option.u8(2) & 0x0f
+    pub(in crate::wire) fn allowed(option: RawOption<'a>) -> Self {
+        Self(option)
     }
 
-    /// The flags byte.
+    /// Returns true if the segment has no such option.
     #[inline(always)]
-    pub fn flags_of(option: &RawOption<'_>) -> CapableFlags {
-        CapableFlags(option.u8(3))
+    pub(crate) fn is_absent(&self) -> bool {
+        self.0.length() == 0
     }
 
-    /// Reads a checked option.
+    /// Returns the protocol version, 0 to 15.
     #[inline(always)]
-    pub fn read(option: &RawOption<'_>) -> Self {
-        let version = Self::version_of(option);
+    pub fn version(&self) -> u8 {
+        self.0.u8(form::VERSION) & 0x0f
+    }
+
+    /// Returns the flags byte.
+    #[inline(always)]
+    pub fn flags(&self) -> CapableFlags {
+        CapableFlags(self.0.u8(form::FLAGS))
+    }
+
+    /// Returns the key of who sent the segment, if this form has one.
+    #[inline(always)]
+    pub fn sender_key(&self) -> Option<Key> {
         // The keys of versions that nobody has written yet may stand elsewhere.
-        let length = if version > 1 { 0 } else { option.length() };
-        Self {
-            version,
-            flags: Self::flags_of(option),
-            sender_key: (length >= 12).then(|| Key(option.u64(4))),
-            receiver_key: (length >= 20).then(|| Key(option.u64(12))),
-            data_length: (length >= 22).then(|| option.u16(20)),
-            checksum: (length >= 24).then(|| option.u16(22)),
-        }
+        (self.version() <= 1 && self.0.length() >= form::ONE_KEY)
+            .then(|| Key(self.0.u64(form::SENDER_KEY)))
     }
 
-    /// Checks and reads.
-    ///
-    /// # Errors
-    /// As [`MpCapable::check`].
-    pub fn decode(option: &RawOption<'_>, segment: Segment) -> Result<Self, Fault> {
-        Self::check(option, segment)?;
-        Ok(Self::read(option))
+    /// Returns the key of who gets the segment, if this form has one.
+    #[inline(always)]
+    pub fn receiver_key(&self) -> Option<Key> {
+        (self.version() <= 1 && self.0.length() >= form::TWO_KEYS)
+            .then(|| Key(self.0.u64(form::RECEIVER_KEY)))
+    }
+
+    /// Returns the keys of a SYN/ACK or a third segment, the sender's first; what is not in the form means nothing.
+    #[inline(always)]
+    pub(crate) fn keys(&self) -> [u64; 2] {
+        [self.0.u64(form::SENDER_KEY), self.0.u64(form::RECEIVER_KEY)]
+    }
+
+    /// Returns the data-level length in bytes, if this form has one: a mapping of data sequence number IDSN + 1 to
+    /// subflow sequence number 1.
+    #[inline(always)]
+    pub fn data_length(&self) -> Option<u16> {
+        (self.version() <= 1 && self.0.length() >= form::DATA)
+            .then(|| self.0.u16(form::DATA_LENGTH))
+    }
+
+    /// Returns the DSS checksum over that mapping, as on the wire, if this form has one.
+    #[inline(always)]
+    pub fn checksum(&self) -> Option<u16> {
+        (self.version() <= 1 && self.0.length() >= form::DATA_AND_CHECKSUM)
+            .then(|| self.0.u16(form::CHECKSUM))
+    }
+
+    /// Returns [`data_length`](Self::data_length) and [`checksum`](Self::checksum) of a segment behind the SYN/ACK,
+    /// which is of version 0 or 1.
+    #[inline(always)]
+    pub(crate) fn mapping(&self) -> Option<(u16, Option<u16>)> {
+        let length = self.0.length();
+        (length > form::TWO_KEYS).then(|| {
+            let checksum = (length > form::DATA).then(|| self.0.u16(form::CHECKSUM));
+            (self.0.u16(form::DATA_LENGTH), checksum)
+        })
+    }
+}
+
+impl core::fmt::Debug for MpCapable<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("MpCapable")
+            .field("version", &self.version())
+            .field("flags", &self.flags())
+            .field("sender_key", &self.sender_key())
+            .field("receiver_key", &self.receiver_key())
+            .field("data_length", &self.data_length())
+            .field("checksum", &self.checksum())
+            .finish()
     }
 }

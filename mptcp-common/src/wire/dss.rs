@@ -9,14 +9,12 @@
 //! checksum            M, and only if negotiated: 2 bytes
 //! ```
 
-use super::{Fault, KIND_MPTCP, KIND_NOP, RawOption, Segment, Subtype, TIMESTAMP, TIMESTAMP_WORDS};
-
-/// The number with these lower 32 bits that is nearest to `near` (RFC 8684 section 3.3.1).
-#[inline(always)]
-pub(crate) fn expand(near: u64, low: u32) -> u64 {
-    let distance = low.wrapping_sub(near as u32) as i32;
-    near.wrapping_add(i64::from(distance) as u64)
-}
+use crate::wire::{
+    Segment,
+    area::RawOption,
+    option::{Fault, KIND_MPTCP, KIND_NOP, Subtype, TIMESTAMP, TIMESTAMP_WORDS},
+    sequence::expand,
+};
 
 /// The flags byte of a DSS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +52,12 @@ impl DssFlags {
         }
     }
 
+    /// Returns the length in bytes of a DSS with these flags and no checksum.
+    #[inline(always)]
+    pub const fn option_length(self) -> u32 {
+        4 + self.ack_length() + self.mapping_length()
+    }
+
     /// Length of DSN, SSN and data-level length in bytes: 0, 10 or 14. Flag m without M means
     /// nothing.
     #[inline(always)]
@@ -68,36 +72,13 @@ impl DssFlags {
     }
 }
 
-/// A data-level sequence number or acknowledgment, as wide as it was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SequenceNumber {
-    /// The lower 32 bits; the upper ones follow from what was seen before.
-    Low(u32),
-    /// All 64 bits.
-    Full(u64),
-}
-
-/// A DSS option. What the flags do not announce is `None`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dss {
-    /// The flags byte.
-    pub flags: DssFlags,
-    /// DATA_ACK: the next data sequence number that the sender expects.
-    pub data_ack: Option<SequenceNumber>,
-    /// Data sequence number of the mapping's first byte.
-    pub data_sequence: Option<SequenceNumber>,
-    /// Subflow sequence number of the mapping's first byte, relative; 0 for a lone DATA_FIN.
-    pub subflow_sequence: Option<u32>,
-    /// Data-level length in bytes, the DATA_FIN included; 0 is an infinite mapping.
-    pub data_length: Option<u16>,
-    /// DSS checksum, as on the wire.
-    pub checksum: Option<u16>,
-}
-
-/// The numbers of a DSS, each 0 where it has none: what the engine works with.
+/// A DSS option, read: numbers in host byte order, each 0 where the flags announce none.
+///
+/// Read by [`read`](Self::read) where an option stands, and by [`read_in_place`](Self::read_in_place) of nearly every
+/// segment, whose option area holds nothing else; mptcp-common/tests/dss.rs holds the two equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct DssFields {
+pub struct Dss {
     /// DATA_ACK, the lower 32 bits only if the flags say so.
     pub data_ack: u64,
     /// Data sequence number, the lower 32 bits only if the flags say so.
@@ -112,8 +93,8 @@ pub struct DssFields {
     pub checksum: u32,
 }
 
-impl DssFields {
-    /// Reads them, as [`Dss::decode`] does; of an option that is not allowed they mean nothing.
+impl Dss {
+    /// Reads an option; of one that [`check`](Self::check) refuses the numbers mean nothing.
     #[inline(always)]
     pub fn read(option: &RawOption<'_>) -> Self {
         // All numbers are at multiples of 4 bytes from the option's start.
@@ -146,7 +127,7 @@ impl DssFields {
             fields.subflow_sequence = word(at);
             let tail = word(at + 4);
             fields.data_length = tail >> 16;
-            if option.length() > Dss::length_without_checksum(flags) {
+            if option.length() > flags.option_length() {
                 fields.checksum = tail & 0xffff;
             }
         }
@@ -160,7 +141,7 @@ impl DssFields {
     ///
     /// Words at known places, one branch per flag: this runs for every packet.
     #[inline(always)]
-    pub fn read_lone(word: impl Fn(usize) -> u32, length: u32) -> Option<Self> {
+    pub fn read_in_place(word: impl Fn(usize) -> u32, length: u32) -> Option<Self> {
         if word(0) == TIMESTAMP {
             Self::read_from(word, TIMESTAMP_WORDS, length)
         } else {
@@ -168,7 +149,7 @@ impl DssFields {
         }
     }
 
-    /// The same, without a look at the words before `first`, where the DSS starts.
+    /// Reads as [`read_in_place`](Self::read_in_place), without a look at the words before `first`, where the DSS starts.
     #[inline(always)]
     pub fn read_from(area: impl Fn(usize) -> u32, first: usize, length: u32) -> Option<Self> {
         const FORM: u32 = u32::from_be_bytes([KIND_MPTCP, 0, (Subtype::Dss as u8) << 4, 0]);
@@ -272,17 +253,20 @@ impl DssFields {
         self.head & (0x0f00 | DssFlags::RESERVED as u32) != 0
     }
 
-    /// As [`Dss::check`].
+    /// Checks that this is a DSS that belongs on `segment`.
+    ///
+    /// A checksum's presence is not held against the connection's negotiation here.
     ///
     /// # Errors
-    /// The same.
+    /// [`Fault::Segment`] on a SYN, [`Fault::Length`] when the length is not the one that the
+    /// flags announce, [`Fault::Flags`] for a DATA_FIN without a mapping.
     #[inline(always)]
     pub fn check(&self, segment: Segment) -> Result<(), Fault> {
         if !segment.is_later() {
             return Err(Fault::Segment);
         }
         let (length, flags) = (self.option_length(), self.flags());
-        let base = Dss::length_without_checksum(flags);
+        let base = flags.option_length();
         if length < 4 || (length != base && !(length == base + 2 && flags.all(DssFlags::MAPPING))) {
             return Err(Fault::Length);
         }
@@ -296,55 +280,5 @@ impl DssFields {
     #[inline(always)]
     pub fn has_checksum(&self) -> bool {
         self.flags().all(DssFlags::MAPPING) && self.option_length().is_multiple_of(4)
-    }
-}
-
-impl Dss {
-    /// Is this a DSS that belongs on `segment`?
-    ///
-    /// A checksum's presence is not held against the connection's negotiation here.
-    ///
-    /// # Errors
-    /// [`Fault::Segment`] on a SYN, [`Fault::Length`] when the length is not the one that the
-    /// flags announce, [`Fault::Flags`] for a DATA_FIN without a mapping.
-    #[inline(always)]
-    pub fn check(option: &RawOption<'_>, segment: Segment) -> Result<(), Fault> {
-        DssFields::read(option).check(segment)
-    }
-
-    /// Length of a DSS with these flags and no checksum.
-    #[inline(always)]
-    pub const fn length_without_checksum(flags: DssFlags) -> u32 {
-        4 + flags.ack_length() + flags.mapping_length()
-    }
-
-    /// Checks and reads.
-    ///
-    /// # Errors
-    /// As [`Dss::check`].
-    pub fn decode(option: &RawOption<'_>, segment: Segment) -> Result<Self, Fault> {
-        Self::check(option, segment)?;
-        let flags = DssFlags(option.u8(3));
-        let sequence = |at: usize, wide: bool| {
-            if wide {
-                SequenceNumber::Full(option.u64(at))
-            } else {
-                SequenceNumber::Low(option.u32(at))
-            }
-        };
-        let mapping = flags.all(DssFlags::MAPPING);
-        let map_at = 4 + flags.ack_length() as usize;
-        let ssn_at = map_at + if flags.all(DssFlags::DSN_8) { 8 } else { 4 };
-        let base = Self::length_without_checksum(flags);
-        Ok(Self {
-            flags,
-            data_ack: flags
-                .all(DssFlags::ACK)
-                .then(|| sequence(4, flags.all(DssFlags::ACK_8))),
-            data_sequence: mapping.then(|| sequence(map_at, flags.all(DssFlags::DSN_8))),
-            subflow_sequence: mapping.then(|| option.u32(ssn_at)),
-            data_length: mapping.then(|| option.u16(ssn_at + 4)),
-            checksum: (option.length() > base).then(|| option.u16(ssn_at + 6)),
-        })
     }
 }

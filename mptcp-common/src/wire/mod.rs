@@ -1,9 +1,8 @@
 //! TCP option kind 30, from bytes to values.
 //!
-//! Two tiers. [`Area`] and [`RawOption`] are bytes with checked access; `MpCapable`, `Dss` and the
-//! other values say what the bytes mean. Each value has a `check`, which judges length, flags and
-//! the segment that carries the option, and a `decode`, which checks and reads. The engine checks,
-//! and reads single fields by the functions that end in `_of`.
+//! Two tiers. [`Area`] and [`RawOption`] are bytes with checked access. [`MpCapable`] and the other views have fields
+//! with names. A view is made by its `parse` alone, which judges length, flags and the segment that carries the option:
+//! who holds one need not check again. Of a [`Dss`] the numbers are read at once, and checked by themselves.
 //!
 //! All numbers are in host byte order once read; on the wire they are big-endian.
 
@@ -11,296 +10,27 @@ mod address;
 mod area;
 mod capable;
 pub mod checksum;
+mod decode;
 mod dss;
 mod join;
+mod option;
+pub(crate) mod scan;
 mod segment;
+mod sequence;
 mod signal;
 
-pub use address::{AddAddr, Address, RemoveAddr};
-pub use area::{Area, Forget, MAX_OPTIONS, Plain, RawOption, Stop, walk};
-pub use capable::{CapableFlags, MpCapable};
-pub(crate) use dss::expand;
-pub use dss::{Dss, DssFields, DssFlags, SequenceNumber};
-pub use join::MpJoin;
-pub use segment::{Segment, Stage, TcpFlags};
-pub use signal::{MpFail, MpFastclose, MpPrio, MpTcpRst};
-
-/// TCP option kind of Multipath TCP (RFC 8684 section 3, IANA "TCP Option Kind Numbers").
-pub const KIND_MPTCP: u8 = 30;
-/// TCP option kind "end of option list" (RFC 9293 section 3.1).
-pub const KIND_EOL: u8 = 0;
-/// TCP option kind "no operation" (RFC 9293 section 3.1).
-pub const KIND_NOP: u8 = 1;
-/// TCP option kind "maximum segment size" (RFC 9293 section 3.7.1), length 4.
-pub const KIND_MSS: u8 = 2;
-/// Window scale option (RFC 7323 section 2.2).
-pub const KIND_WINDOW_SCALE: u8 = 3;
-
-/// The first word, in memory order, of two NOPs and a timestamp (RFC 7323 section 3.2): with it nearly every
-/// option area begins. Alone it is the most common one of all, and one without kind 30.
-pub(crate) const TIMESTAMP: u32 = u32::from_ne_bytes([KIND_NOP, KIND_NOP, 8, 10]);
-/// How long these are in words of 4 bytes.
-pub(crate) const TIMESTAMP_WORDS: usize = 3;
-
-/// MPTCP option subtype, the upper four bits of the third byte (RFC 8684 section 8.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Subtype {
-    /// MP_CAPABLE, RFC 8684 section 3.1.
-    MpCapable = 0,
-    /// MP_JOIN, RFC 8684 section 3.2.
-    MpJoin = 1,
-    /// Data Sequence Signal, RFC 8684 section 3.3.
-    Dss = 2,
-    /// ADD_ADDR, RFC 8684 section 3.4.1.
-    AddAddr = 3,
-    /// REMOVE_ADDR, RFC 8684 section 3.4.2.
-    RemoveAddr = 4,
-    /// MP_PRIO, RFC 8684 section 3.3.8.
-    MpPrio = 5,
-    /// MP_FAIL, RFC 8684 section 3.7.
-    MpFail = 6,
-    /// MP_FASTCLOSE, RFC 8684 section 3.5.
-    MpFastclose = 7,
-    /// MP_TCPRST, RFC 8684 section 3.6.
-    MpTcpRst = 8,
-    /// Private use (experiments), RFC 8684 section 8.2.
-    Experimental = 15,
-}
-
-impl Subtype {
-    /// The subtypes that RFC 8684 defines, in their order.
-    pub const DEFINED: [Self; 9] = [
-        Self::MpCapable,
-        Self::MpJoin,
-        Self::Dss,
-        Self::AddAddr,
-        Self::RemoveAddr,
-        Self::MpPrio,
-        Self::MpFail,
-        Self::MpFastclose,
-        Self::MpTcpRst,
-    ];
-
-    /// The subtype of a nibble; `None` for the unassigned 9 to 14.
-    pub fn from_nibble(nibble: u8) -> Option<Self> {
-        match nibble {
-            15 => Some(Self::Experimental),
-            n => Self::DEFINED.get(usize::from(n)).copied(),
-        }
-    }
-
-    /// The name that RFC 8684 gives it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MpCapable => "MP_CAPABLE",
-            Self::MpJoin => "MP_JOIN",
-            Self::Dss => "DSS",
-            Self::AddAddr => "ADD_ADDR",
-            Self::RemoveAddr => "REMOVE_ADDR",
-            Self::MpPrio => "MP_PRIO",
-            Self::MpFail => "MP_FAIL",
-            Self::MpFastclose => "MP_FASTCLOSE",
-            Self::MpTcpRst => "MP_TCPRST",
-            Self::Experimental => "EXPERIMENTAL",
-        }
-    }
-
-    /// This subtype's bit in a set of subtypes.
-    pub const fn bit(self) -> u32 {
-        1 << self as u32
-    }
-}
-
-/// Why an option is not one of those that RFC 8684 or RFC 6824 allow.
-///
-/// The discriminants index `Events::invalid`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Fault {
-    /// The length byte is missing or below 3, so there is no subtype.
-    Short = 0,
-    /// The option runs past the end of the option area.
-    Overrun = 1,
-    /// The length is not one of those defined for this subtype, version and segment.
-    Length = 2,
-    /// The flags contradict each other (DATA_FIN without a mapping; an echo with an HMAC).
-    Flags = 3,
-    /// The option does not belong on a segment with these TCP flags.
-    Segment = 4,
-    /// An MP_CAPABLE of a version that defines no such option.
-    Version = 5,
-    /// A second option of the same subtype in one segment.
-    Repeated = 6,
-    /// Options that exclude each other share the segment.
-    Combination = 7,
-}
-
-impl Fault {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 8] = [
-        Self::Short,
-        Self::Overrun,
-        Self::Length,
-        Self::Flags,
-        Self::Segment,
-        Self::Version,
-        Self::Repeated,
-        Self::Combination,
-    ];
-
-    /// What is wrong, as the rest of a sentence that began with the option.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Short => "is too short to hold a subtype",
-            Self::Overrun => "runs past the option area",
-            Self::Length => "has a length that its subtype, version and segment do not allow",
-            Self::Flags => "has flags that contradict each other",
-            Self::Segment => "does not belong on a segment with these TCP flags",
-            Self::Version => "has a version that defines no such option",
-            Self::Repeated => "repeats a subtype of the same segment",
-            Self::Combination => "excludes another option of the same segment",
-        }
-    }
-}
-
-/// An option that cannot be read: what is wrong with it, and where it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Error {
-    /// Offset of the kind byte in the option area, in bytes.
-    pub at: u8,
-    /// The length byte, 0 where it is missing.
-    pub length: u8,
-    /// The subtype nibble, where the option is long enough to have one.
-    pub subtype: Option<u8>,
-    /// What is wrong.
-    pub fault: Fault,
-}
-
-impl core::fmt::Display for Error {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self.subtype.map(|n| (n, Subtype::from_nibble(n))) {
-            None => f.write_str("MPTCP option")?,
-            Some((_, Some(subtype))) => f.write_str(subtype.name())?,
-            Some((nibble, None)) => write!(f, "MPTCP option of subtype {nibble}")?,
-        }
-        write!(
-            f,
-            " of length {} at byte {} {}",
-            self.length,
-            self.at,
-            self.fault.reason()
-        )
-    }
-}
-
-impl core::error::Error for Error {}
-
-/// One MPTCP option, read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mptcp {
-    /// MP_CAPABLE.
-    MpCapable(MpCapable),
-    /// MP_JOIN.
-    MpJoin(MpJoin),
-    /// Data Sequence Signal.
-    Dss(Dss),
-    /// ADD_ADDR.
-    AddAddr(AddAddr),
-    /// REMOVE_ADDR.
-    RemoveAddr(RemoveAddr),
-    /// MP_PRIO.
-    MpPrio(MpPrio),
-    /// MP_FAIL.
-    MpFail(MpFail),
-    /// MP_FASTCLOSE.
-    MpFastclose(MpFastclose),
-    /// MP_TCPRST.
-    MpTcpRst(MpTcpRst),
-    /// Private use; the bytes are not interpreted.
-    Experimental,
-    /// An unassigned subtype (9 to 14): to be ignored (RFC 8684 section 3).
-    Unassigned(u8),
-}
-
-impl Mptcp {
-    /// Reads one option of kind 30 as it stands on `segment`.
-    ///
-    /// # Errors
-    /// [`Fault::Short`] for a length below 3, else what the subtype's own `check` finds. What only
-    /// shows between options of a segment ([`Fault::Repeated`], [`Fault::Combination`]) is the
-    /// engine's to see.
-    pub fn decode(option: &RawOption<'_>, segment: Segment) -> Result<Self, Fault> {
-        if option.length() < 3 {
-            return Err(Fault::Short);
-        }
-        Ok(match Subtype::from_nibble(option.subtype()) {
-            Some(Subtype::MpCapable) => Self::MpCapable(MpCapable::decode(option, segment)?),
-            Some(Subtype::MpJoin) => Self::MpJoin(MpJoin::decode(option, segment)?),
-            Some(Subtype::Dss) => Self::Dss(Dss::decode(option, segment)?),
-            Some(Subtype::AddAddr) => Self::AddAddr(AddAddr::decode(option, segment)?),
-            Some(Subtype::RemoveAddr) => Self::RemoveAddr(RemoveAddr::decode(option, segment)?),
-            Some(Subtype::MpPrio) => Self::MpPrio(MpPrio::decode(option, segment)?),
-            Some(Subtype::MpFail) => Self::MpFail(MpFail::decode(option, segment)?),
-            Some(Subtype::MpFastclose) => Self::MpFastclose(MpFastclose::decode(option, segment)?),
-            Some(Subtype::MpTcpRst) => Self::MpTcpRst(MpTcpRst::decode(option, segment)?),
-            Some(Subtype::Experimental) => Self::Experimental,
-            None => Self::Unassigned(option.subtype()),
-        })
-    }
-}
-
-/// Reads every option of kind 30 in the option area of `segment`, in the order of the bytes, and
-/// gives each to `each`. Stops where the area cannot be walked further, as a receiver does.
-pub fn decode(bytes: &[u8], segment: Segment, mut each: impl FnMut(Result<Mptcp, Error>)) {
-    let area = Area::from_bytes(bytes);
-    let stop = walk(
-        &area,
-        bytes.len().min(MAX_OPTIONS) as u32,
-        &Plain,
-        |option| {
-            if option.kind() == KIND_MPTCP {
-                each(Mptcp::decode(option, segment).map_err(|fault| Error {
-                    at: option.at() as u8,
-                    length: option.length() as u8,
-                    subtype: (option.length() >= 3).then(|| option.subtype()),
-                    fault,
-                }));
-            }
-        },
-    );
-    if let Some((fault, subtype)) = stop.mptcp_fault(&area) {
-        // Of these no length is wrong: they are to be ignored, whatever they are.
-        match subtype.map(|nibble| (nibble, Subtype::from_nibble(nibble))) {
-            Some((nibble, None)) => return each(Ok(Mptcp::Unassigned(nibble))),
-            Some((_, Some(Subtype::Experimental))) => return each(Ok(Mptcp::Experimental)),
-            _ => {}
-        }
-        each(Err(Error {
-            at: stop.at as u8,
-            length: stop.length as u8,
-            subtype,
-            fault,
-        }));
-    }
-}
-
-/// An MPTCP key: a secret. It can be compared, and is never printed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Key(pub u64);
-
-impl core::fmt::Debug for Key {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Key(..)")
-    }
-}
-
-/// A handshake nonce ("random number" in RFC 8684 section 3.2): a secret, never printed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Nonce(pub u32);
-
-impl core::fmt::Debug for Nonce {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Nonce(..)")
-    }
-}
+pub use self::address::{AddAddr, Address, RemoveAddr};
+pub use self::area::{Area, MAX_OPTIONS, RawOption, WalkEnd, walk};
+pub use self::capable::{CapableFlags, MpCapable};
+pub use self::decode::{Error, Mptcp, decode};
+pub use self::dss::{Dss, DssFlags};
+pub use self::join::{JoinForm, MpJoin};
+pub use self::option::{
+    Fault, KIND_EOL, KIND_MPTCP, KIND_MSS, KIND_NOP, KIND_WINDOW_SCALE, Key, Nonce, Subtype,
+};
+pub(crate) use self::option::{TIMESTAMP, TIMESTAMP_WORDS};
+pub use self::scan::OptionOffsets;
+pub(crate) use self::scan::{Allowed, NO_NIBBLE, Options, SHORTS};
+pub use self::segment::{Segment, Stage, TcpFlags};
+pub(crate) use self::sequence::{after, after_64, expand};
+pub use self::signal::{MpFail, MpFastclose, MpPrio, MpTcpRst};

@@ -56,6 +56,12 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// One that opens a connection, without data.
+    pub(crate) const SYN: Self = Self {
+        flags: TcpFlags(TcpFlags::SYN),
+        has_payload: false,
+    };
+
     /// No SYN, and ACK set.
     #[inline(always)]
     pub(crate) const fn is_later_ack(self) -> bool {

@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, MapData, RingBuf};
 use jiff::Timestamp;
-use mptcp_common::track::Report;
+use mptcp_common::counter::Report;
 
 use super::{conclude_capture, print};
 use crate::{

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use mptcp_common::{
     counter::{Counters, KernelHook, ROWS, Role},
-    track::CHUNK_RANGES,
+    state::CHUNK_RANGES,
 };
 use serde_json::{Value, json};
 

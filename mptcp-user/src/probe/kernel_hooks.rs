@@ -307,7 +307,7 @@ const COUNTERS: Shape = Shape::array::<u64>(HOOKS as u32);
 const REFUSED: Shape = Shape::array::<i32>(HOOKS as u32);
 const READINGS_MAP: Shape = Shape::array::<Reading>(READINGS);
 
-/// The constants of the program (mptcp-ebpf/src/hooks.rs).
+/// The constants of the program (mptcp-ebpf/src/fexit.rs).
 struct Constants {
     hook: u32,
     namespace: u32,

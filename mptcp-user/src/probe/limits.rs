@@ -5,7 +5,7 @@ use std::{fs, io, path::Path, time::Duration};
 use anyhow::{Context as _, Result};
 use bytemuck::{Pod, Zeroable};
 use futures_util::TryStreamExt as _;
-use mptcp_common::track::Limits;
+use mptcp_common::state::Limits;
 use mptcp_pm::{MptcpPathManagerAttr, MptcpPathManagerLimitsAttr};
 
 use crate::{cli::PolicyLimits, failure::causes};

@@ -14,9 +14,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, Map, MapData};
 use bytemuck::Zeroable;
-use mptcp_common::track::{
-    Atomics, HalfOpen, RangeChunk, Session, Subflow,
-    table::{self, Bucket, Cell, Table, WAYS, cell_shift},
+use mptcp_common::{
+    state::{HalfOpen, RangeChunk, Session, Subflow},
+    table::{self, Atomics, Bucket, Cell, Table, WAYS, cell_shift},
 };
 use nix::{
     libc::off_t,

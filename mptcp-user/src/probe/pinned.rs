@@ -2,12 +2,11 @@
 
 use anyhow::Result;
 use bytemuck::{Pod, Zeroable as _};
+use mptcp_common::state;
 use mptcp_common::{
-    counter::{Counters, HookCounts, KernelHook, bounded_sum},
-    track::{
-        self, Atomics, HalfOpen, Limits, RangeChunk, Report, Session, Subflow,
-        table::{self, Entry, Table, WAYS},
-    },
+    counter::{Counters, HookCounts, KernelHook, Report, bounded_sum},
+    state::{HalfOpen, Limits, RangeChunk, Session, Subflow},
+    table::{self, Atomics, Entry, Table, WAYS},
 };
 
 use super::{
@@ -134,7 +133,7 @@ pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
     }
     for (_, chunk) in table::entries(&chunks) {
         let session = sessions.slot(chunk.session_slot());
-        track::is_chunk_free(chunk, session, &limits, now);
+        state::is_chunk_free(chunk, session, &limits, now);
     }
     let gauges = census.gauges();
     for order in [

@@ -8,10 +8,8 @@ use std::{
 use anyhow::Result;
 use mptcp_common::{
     counter::Role,
-    track::{
-        adopt::{self, Adoption, Present, PresentSubflow},
-        session, subflow,
-    },
+    state::{SessionFacts, SubflowFacts},
+    track::adopt::{self, Adoption, Present, PresentSubflow},
 };
 
 use super::{
@@ -187,7 +185,7 @@ fn of_session(
     let is_initiator =
         has(flag::CAPABLE_LOCAL) || !has(flag::CAPABLE_REMOTE) && has(flag::JOIN_LOCAL);
     if !has(flag::CAPABLE_REMOTE) {
-        flags |= session::ROLES_UNKNOWN;
+        flags |= SessionFacts::ROLES_UNKNOWN;
     }
     let mut present = Present {
         side: u32::from(!is_initiator),
@@ -208,32 +206,35 @@ fn of_session(
         return present;
     };
     if known.is_fallback {
-        present.flags |= session::FALLBACK;
+        present.flags |= SessionFacts::FALLBACK;
     }
     if known.has_checksum {
-        present.flags |= session::CHECKSUM;
+        present.flags |= SessionFacts::CHECKSUM;
     }
     present.acknowledged = Some([known.acknowledged, known.receive_next]);
     present.fins = [known.write_next, known.receive_next];
-    const ACKED: u32 = session::FIN | session::FIN_ACKED;
+    const ACKED: u32 = SessionFacts::FIN | SessionFacts::FIN_ACKED;
     present.facts = match known.state {
         State::Established => [0, 0],
-        State::FinWait1 => [session::FIN, 0],
+        State::FinWait1 => [SessionFacts::FIN, 0],
         State::FinWait2 => [ACKED, 0],
         State::CloseWait => [0, ACKED],
-        State::Closing => [session::FIN, ACKED],
+        State::Closing => [SessionFacts::FIN, ACKED],
     };
     present
 }
 
 fn of_subflow(socket: &sockets::Subflow, known: Option<&sockets::Session>) -> PresentSubflow {
     let has = |flag: u32, fact: u32| if socket.flags & flag != 0 { fact } else { 0 };
-    const FIN: u32 = subflow::FIN | subflow::FIN_ACKED;
+    const FIN: u32 = SubflowFacts::FIN | SubflowFacts::FIN_ACKED;
     // What this host sends and what it gets has been going on for some time.
-    let mut facts = [subflow::CONFIRMED | subflow::SPOKEN, subflow::SPOKEN];
-    facts[0] |= has(flag::BACKUP_LOCAL, subflow::BACKUP);
-    facts[1] |= has(flag::BACKUP_REMOTE, subflow::BACKUP);
-    facts[1] |= has(flag::FULLY_ESTABLISHED, subflow::CONFIRMED);
+    let mut facts = [
+        SubflowFacts::CONFIRMED | SubflowFacts::SPOKEN,
+        SubflowFacts::SPOKEN,
+    ];
+    facts[0] |= has(flag::BACKUP_LOCAL, SubflowFacts::BACKUP);
+    facts[1] |= has(flag::BACKUP_REMOTE, SubflowFacts::BACKUP);
+    facts[1] |= has(flag::FULLY_ESTABLISHED, SubflowFacts::CONFIRMED);
     match socket.state {
         State::FinWait2 => facts[0] |= FIN,
         State::CloseWait => facts[1] |= FIN,
@@ -241,7 +242,7 @@ fn of_subflow(socket: &sockets::Subflow, known: Option<&sockets::Session>) -> Pr
     }
     if known.is_none() {
         // Whether there are checksums is not known: none is odd.
-        facts = facts.map(|facts| facts | subflow::CHECKSUM_ODD);
+        facts = facts.map(|facts| facts | SubflowFacts::CHECKSUM_ODD);
     }
     PresentSubflow {
         flow: source::flow(socket.ends[0], socket.ends[1]),

@@ -15,15 +15,18 @@ use aya::{
 };
 use aya_obj::generated::BPF_F_MMAPABLE;
 use bytemuck::{Pod, Zeroable};
+use mptcp_common::state;
 use mptcp_common::{
     counter::{Gauges, LAYOUT_VERSION},
-    track::{
-        self, Atomics, HalfOpen, Keys, Limits, RangeChunk, Session, Subflow, adopt, chunks_for,
-        hash::{Hashing, SECRETS, Secrets},
-        pending::{MAX_PENDING, SLICES},
-        sweep::{self, Fill},
-        table::{self, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
+    packet::hash::{Hashing, SECRETS, Secrets},
+    state::{
+        HalfOpen, Keys, Limits, MAX_PENDING, RangeChunk, SLICES, Session, Subflow, chunks_for,
         tokens,
+    },
+    table::{self, Atomics, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
+    track::{
+        self, adopt,
+        sweep::{self, Fill},
     },
 };
 use nix::{
@@ -535,7 +538,7 @@ impl Tables {
         self.windows::<RangeChunk<Atomics>>(RANGES)?
             .each(|_, chunk| match sessions.slot(chunk.session_slot()) {
                 Ok(session) => {
-                    used += u32::from(!track::is_chunk_free(chunk, session, &limits, now));
+                    used += u32::from(!state::is_chunk_free(chunk, session, &limits, now));
                 }
                 Err(error) => failed = Some(error),
             })?;
@@ -604,7 +607,7 @@ impl Tables {
     pub(crate) fn wipe_keys(&self, quiet: u64) -> Result<u32> {
         let (limits, now) = (self.limits()?, now()?);
         let is_over = |session: &Session<Atomics>| {
-            track::is_session_over(session, &limits, now)
+            state::is_session_over(session, &limits, now)
                 && now.saturating_sub(session.last_seen.load(Relaxed)) >= quiet.min(limits.idle)
         };
         let mut windows = self.windows::<Session<Atomics>>(SESSIONS)?;

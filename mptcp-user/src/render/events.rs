@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use mptcp_common::{
-    counter::{Direction, ROWS},
-    track::{Fallback, FlowKey, Happening, JoinFailure, Report},
+    counter::{Direction, Fallback, Happening, JoinFailure, ROWS, Report},
+    packet::FlowKey,
 };
 use serde_json::{Value, json};
 

@@ -3,10 +3,11 @@
 
 use mptcp_common::{
     counter::Gauges,
-    track::{
-        HalfOpen, Kind, Limits, Memory, Session, Subflow, Word as _, half_open, is_half_open_over,
-        is_session_over, is_subflow_open, session,
+    state::{
+        HalfOpen, HandshakeFacts, Kind, Limits, Session, SessionFacts, Subflow, is_half_open_over,
+        is_session_over, is_subflow_open,
     },
+    table::{Memory, Word as _},
 };
 
 /// A count under way: all sessions come first, since subflows and joins belong to them.
@@ -39,7 +40,7 @@ impl Census {
         }
         self.gauges.sessions += 1;
         self.gauges.sessions_v1 += u64::from(entry.version.load() == 1);
-        self.gauges.fallback += u64::from(entry.flags.load() & session::FALLBACK != 0);
+        self.gauges.fallback += u64::from(entry.flags.load() & SessionFacts::FALLBACK != 0);
         self.gauges.alone += u64::from(entry.open.load() == 0);
     }
 
@@ -55,7 +56,7 @@ impl Census {
     /// handshake.
     pub(crate) fn joins<M: Memory>(&self, entry: &HalfOpen<M>) -> Option<[u32; 2]> {
         let is_join = entry.kind() == Kind::Join as u32
-            && entry.flags.load() & half_open::RESOLVED != 0
+            && entry.flags.load() & HandshakeFacts::RESOLVED != 0
             && !is_half_open_over(entry, &self.limits, self.now);
         is_join.then(|| [entry.session.load(), entry.generation.load()])
     }
@@ -75,9 +76,9 @@ impl Census {
 
 #[cfg(test)]
 mod tests {
-    use mptcp_common::track::{
-        self, Atomics,
-        table::{self, Entry, Table, WAYS},
+    use mptcp_common::{
+        state,
+        table::{self, Atomics, Entry, Table, WAYS},
     };
 
     use super::*;
@@ -120,7 +121,7 @@ mod tests {
     fn any_session<M: Memory>(entry: &Session<M>, random: &mut Random) {
         entry.tag.store(random.below(9).min(1).into());
         entry.generation.store(1 + random.below(2));
-        let flags = random.bit(&[session::FALLBACK, session::FASTCLOSED]);
+        let flags = random.bit(&[SessionFacts::FALLBACK, SessionFacts::FASTCLOSED]);
         entry.flags.store(flags);
         entry.open.store(random.below(2));
         entry.version.store(random.below(2));
@@ -143,7 +144,7 @@ mod tests {
     fn any_handshake<M: Memory>(entry: &HalfOpen<M>, random: &mut Random, slots: u32) {
         entry.tag.store(random.below(9).min(1).into());
         let kind = [Kind::Capable, Kind::Join, Kind::Stray][random.below(3) as usize];
-        let facts = random.bit(&[half_open::RESOLVED]);
+        let facts = random.bit(&[HandshakeFacts::RESOLVED]);
         entry.flags.store(HalfOpen::<M>::flags_of(kind, 0, facts));
         entry.session.store(random.below(slots + 1));
         entry.generation.store(random.below(3));
@@ -188,7 +189,7 @@ mod tests {
                     census.join(generation, entry);
                 }
             }
-            let whole = track::census(&half_opens, &subflows, &sessions, &limits, NOW);
+            let whole = state::census(&half_opens, &subflows, &sessions, &limits, NOW);
             assert_eq!(census.gauges(), whole, "seed {seed}");
             most.subflows = most.subflows.max(whole.subflows);
             most.pending = most.pending.max(whole.pending);

@@ -10,9 +10,10 @@ use std::{
 };
 
 use anyhow::Result;
-use mptcp_common::track::{
-    self, Limits, Memory, Session as SessionEntry, Subflow as SubflowEntry, Word as _,
-    table::{self, Table},
+use mptcp_common::state;
+use mptcp_common::{
+    state::{Limits, Session as SessionEntry, Subflow as SubflowEntry},
+    table::{self, Memory, Table, Word as _},
 };
 
 use super::sessions::{
@@ -158,7 +159,7 @@ fn choose(
     let mut places = Places::default();
     entries.each_session(|slot, entry| {
         let is_wanted = selection.state.is_none_or(|state| state == state_of(entry));
-        if !is_wanted || track::is_session_over(entry, limits, now) {
+        if !is_wanted || state::is_session_over(entry, limits, now) {
             return;
         }
         places.set(slot, ranks.len());
@@ -228,7 +229,7 @@ fn show(
         let place = places.get(slot);
         if let Some((rank, session)) = place.map(|place| (&chosen[place], &mut sessions[place]))
             && entry.generation.load() == rank.generation
-            && !track::is_session_over(entry, limits, now)
+            && !state::is_session_over(entry, limits, now)
         {
             *session = Some(session_of(entry, now));
         }

@@ -6,9 +6,14 @@ use std::{
     time::Duration,
 };
 
-use mptcp_common::track::{
-    self, FlowKey, Limits, Memory, Session as SessionEntry, Subflow as SubflowEntry, Way,
-    Word as _, session, subflow,
+use mptcp_common::state;
+use mptcp_common::{
+    packet::FlowKey,
+    state::{
+        Limits, Session as SessionEntry, SessionFacts, Subflow as SubflowEntry, SubflowFacts,
+        SubflowSide,
+    },
+    table::{Memory, Word as _},
 };
 
 /// A session at a moment.
@@ -137,11 +142,11 @@ fn since(then: u64, now: u64) -> Duration {
 /// What a session that is not over does.
 pub(super) fn state_of<M: Memory>(entry: &SessionEntry<M>) -> State {
     let flags = entry.flags.load();
-    if flags & session::FALLBACK != 0 {
+    if flags & SessionFacts::FALLBACK != 0 {
         State::Fallback
     } else if entry.open.load() == 0 {
         State::Alone
-    } else if flags & (session::FIN | session::FIN << 1) != 0 {
+    } else if flags & (SessionFacts::FIN | SessionFacts::FIN << 1) != 0 {
         State::Closing
     } else {
         State::Established
@@ -153,17 +158,17 @@ pub(super) fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Sessio
     let flags = entry.flags.load();
     Session {
         tokens: [0, 1].map(|side| {
-            let is_known = flags & (session::KNOWN << side | session::ADOPTED) != 0;
+            let is_known = flags & (SessionFacts::KNOWN << side | SessionFacts::ADOPTED) != 0;
             // No key gives 0 but one in 2^32: of an adopted session it says that nobody knew.
             let token = entry.sides[side].token.load();
             (is_known && token != 0).then_some(token)
         }),
         version: entry.version.load(),
         state: state_of(entry),
-        is_listener: (flags & session::ROLES_UNKNOWN == 0)
-            .then_some(flags & session::LISTENER_HERE != 0),
-        checksum: flags & session::CHECKSUM != 0,
-        is_lossy: flags & (session::LOSSY | session::LOSSY << 1) != 0,
+        is_listener: (flags & SessionFacts::ROLES_UNKNOWN == 0)
+            .then_some(flags & SessionFacts::LISTENER_HERE != 0),
+        checksum: flags & SessionFacts::CHECKSUM != 0,
+        is_lossy: flags & (SessionFacts::LOSSY | SessionFacts::LOSSY << 1) != 0,
         age: age(entry.created.load(), now),
         idle: since(entry.last_seen.load(), now),
         subflows: Vec::new(),
@@ -173,9 +178,9 @@ pub(super) fn session_of<M: Memory>(entry: &SessionEntry<M>, now: u64) -> Sessio
 /// A subflow.
 pub(super) fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, now: u64) -> Subflow {
     let flags = entry.flags.load();
-    let state = if !track::is_subflow_open(entry, limits, now) {
+    let state = if !state::is_subflow_open(entry, limits, now) {
         State::Closed
-    } else if flags & (subflow::FIN | subflow::FIN << 1) != 0 {
+    } else if flags & (SubflowFacts::FIN | SubflowFacts::FIN << 1) != 0 {
         State::Closing
     } else {
         State::Established
@@ -183,8 +188,8 @@ pub(super) fn subflow_of<M: Memory>(entry: &SubflowEntry<M>, limits: &Limits, no
     Subflow {
         ends: subflow_ends(entry),
         ids: [0, 1].map(|side| (entry.ids.load() >> (8 * side)) as u8),
-        backup: [0, 1].map(|side| flags & subflow::BACKUP << side != 0),
-        is_join: flags & subflow::JOINED != 0,
+        backup: [0, 1].map(|side| flags & SubflowFacts::BACKUP << side != 0),
+        is_join: flags & SubflowFacts::JOINED != 0,
         state,
         packets: each_side(entry, |way| way.packets.load()),
         bytes: bytes(entry),
@@ -198,8 +203,8 @@ pub(super) fn bytes<M: Memory>(entry: &SubflowEntry<M>) -> [u64; 2] {
     each_side(entry, |way| way.bytes.load())
 }
 
-fn each_side<M: Memory>(entry: &SubflowEntry<M>, of: fn(&Way<M>) -> u64) -> [u64; 2] {
-    [of(&entry.ways[0]), of(&entry.ways[1])]
+fn each_side<M: Memory>(entry: &SubflowEntry<M>, of: fn(&SubflowSide<M>) -> u64) -> [u64; 2] {
+    [of(&entry.sides[0]), of(&entry.sides[1])]
 }
 
 /// Addresses and ports of the sides of a subflow.
@@ -207,7 +212,7 @@ pub(crate) fn subflow_ends<M: Memory>(entry: &SubflowEntry<M>) -> [SocketAddr; 2
     let mut ends = ends(&FlowKey {
         words: std::array::from_fn(|i| entry.key[i].load()),
     });
-    if entry.flags.load() & subflow::FIRST_IS_LISTENER != 0 {
+    if entry.flags.load() & SubflowFacts::FIRST_IS_LISTENER != 0 {
         ends.reverse();
     }
     ends

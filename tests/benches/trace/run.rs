@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::ProgramInfo;
-use mptcp_common::{counter::Counters, track::Report};
+use mptcp_common::counter::{Counters, Report};
 use mptcp_testkit::instruction::dump;
 use mptcp_tests::{
     kernel::{Kernel, Program},

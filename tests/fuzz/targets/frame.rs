@@ -4,10 +4,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
-    engine::{Packet, Work},
-    gather::{self, Buffer, Lone, Shape},
-    track::hash::{Ends, Hashing, flow_tag},
-    wire::{Area, DssFields},
+    packet::{
+        self, Buffer, DssSegment, Packet, Shape, Work,
+        hash::{Ends, Hashing, flow_tag},
+    },
+    wire::{Area, Dss},
 };
 use mptcp_fuzz::engine;
 use mptcp_tests::headers::{self, Kind, Segment};
@@ -40,21 +41,22 @@ fuzz_target!(|data: &[u8]| {
     let shape = if is_layer_3 {
         Shape::Layer3
     } else {
-        gather::judge(&slice, || false, |_| false)
+        packet::judge(&slice, || false, |_| false)
     };
     let secrets = Hashing::new(1, 32);
-    let lone = gather::peek_lone(&slice, shape, &buffer, *how & 16 != 0, Some(&secrets))
-        .or_else(|| gather::peek_ack(&slice, shape, &buffer, Some(&secrets)));
+    let lone = packet::read_dss_in_place(&slice, shape, &buffer, *how & 16 != 0, Some(&secrets))
+        .or_else(|| packet::read_ack_in_place(&slice, shape, &buffer, Some(&secrets)));
     let gathered = shape
         .passed()
         .map_or(Ok(()), Err)
-        .and_then(|()| gather::find_tcp(&slice, &tables, shape, || Some(&mut work)))
+        .and_then(|()| packet::find_tcp(&slice, &tables, shape, || Some(&mut work)))
         .and_then(|(header, work)| {
-            let gathered = gather::gather(&slice, &tables, false, &mut buffer, &header, work);
+            let gathered =
+                mptcp_common::engine::parse(&slice, &tables, false, &mut buffer, &header, work);
             Ok(gathered?)
         });
     // What is read in place is what is read of the copy.
-    if let Some(Lone { packet, dss, tag }) = lone {
+    if let Some(DssSegment { packet, dss, tag }) = lone {
         let is = &work.packet;
         assert_eq!(gathered, Ok(()));
         let numbers = |packet: &Packet| {
@@ -71,7 +73,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(tag, flow_tag(&secrets, &Ends::of(&work.flow, is.ipv6)));
         assert_eq!(
             Some(dss),
-            DssFields::read_lone(|index| work.area.word(index), is.options)
+            Dss::read_in_place(|index| work.area.word(index), is.options)
         );
     }
     let wanted = headers::read(

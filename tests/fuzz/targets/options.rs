@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mptcp_common::gather::Buffer;
+use mptcp_common::packet::Buffer;
 use mptcp_fuzz::engine;
 use mptcp_tests::{frame::Frame, options::agree};
 

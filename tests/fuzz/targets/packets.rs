@@ -5,9 +5,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
-    engine::Work,
-    gather::{self, Buffer, Shape},
-    track::Report,
+    counter::Report,
+    packet::{self, Buffer, Shape, Work},
 };
 use mptcp_fuzz::{engine, packets, role};
 use mptcp_tests::{sessions::invariants, tables};
@@ -59,9 +58,9 @@ fn comes_in(engine: &Offline, bytes: &[u8]) -> Option<bool> {
         is_whole: false,
     };
     let (mut work, mut buffer) = (Work::default(), Buffer::ONE);
-    let found = gather::find_tcp(&frame, engine, Shape::Other, || Some(&mut work));
+    let found = packet::find_tcp(&frame, engine, Shape::Other, || Some(&mut work));
     let (header, work) = found.ok()?;
     // One without options has ends as well.
-    let _ = gather::gather(&frame, engine, false, &mut buffer, &header, work);
+    let _ = mptcp_common::engine::parse(&frame, engine, false, &mut buffer, &header, work);
     Some(!work.flow.is_reversed())
 }

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use mptcp_common::{
-    counter::{Counters, HookCounts, Leaf, Role},
-    track::{Report, Tables as _},
+    counter::{Counters, HookCounts, Leaf, Report, Role},
+    state::Tables as _,
 };
 use pcap_parser::{
     Block, LegacyPcapBlock, Linktype, PcapBlockOwned, PcapHeader,

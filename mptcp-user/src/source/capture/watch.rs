@@ -4,7 +4,8 @@ use std::{cmp::Reverse, collections::HashMap};
 
 use mptcp_common::{
     counter::{Counters, Gauges, HookCounts},
-    track::{Tables as _, Word, table::Table as _},
+    state::Tables as _,
+    table::{Table as _, Word},
 };
 
 use super::{SECOND, timestamp};

@@ -1,0 +1,181 @@
+//! One packet in, counts out.
+//!
+//! The engine sees a packet that was already gathered: addresses, TCP header, option area. It is
+//! the same code in the kernel, over BPF maps, and in user space. A packet is **located** (whose
+//! flow is it?), its options are **found**, its direction follows from both, its options are
+//! **counted** by themselves, and what they mean to their session is **tracked**.
+
+use crate::{
+    counter::{Direction, Leaf, Role},
+    engine::{count::count_dss_segment, stages::Stages},
+    packet::{Flow, Next, Work},
+    state::{CHUNKS, HandshakeFacts, SubflowFacts, Tables},
+    table::{Table, Word},
+    track,
+    wire::{Stage, Subtype},
+};
+
+/// Counts the packet in work, which was located and whose options were found, and says which leaf
+/// it belongs to: [`Leaf::Tcp`] or [`Leaf::Mptcp`]. Without tracking no table is touched.
+///
+/// `sum` sets [`Work::payload_sum`], to that of the whole segment if it gets true; it is called if a checksum needs
+/// it.
+#[inline(always)]
+pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> Leaf {
+    let work = stages.work();
+    let route = &work.route;
+    let seen = route.seen.get();
+    let flow = stages.forget(route.flow.get());
+    if seen == 0 && flow == Flow::UNKNOWN {
+        return Leaf::Tcp;
+    }
+    let is_syn = work.packet.flags.stage() == Stage::Syn;
+    if is_tracking && is_syn && seen & Subtype::MpJoin.bit() != 0 {
+        stages.lookup_join();
+    }
+    direct(stages, work, flow);
+    if seen == 0 {
+        route.valid.set(0);
+    } else if route.is_dss_alone.get() != 0 {
+        let mut events = stages.events(route.direction.get());
+        count_dss_segment(&work.packet, &work.dss, &mut events);
+        route.valid.set(seen);
+    } else {
+        stages.examine();
+    }
+    if !is_tracking {
+        return Leaf::Mptcp;
+    }
+    route.next.set(0);
+    if flow != Flow::UNKNOWN && track::ends(stages, work) {
+        sum(true);
+        if !work.is_intact() {
+            stages.count(route.direction.get(), |events| events.not_taken += 1);
+            return if seen == 0 { Leaf::Tcp } else { Leaf::Mptcp };
+        }
+    }
+    if stages.forget(flow) != Flow::SUBFLOW || work.packet.flags.stage() != Stage::Later {
+        stages.handshake();
+        if route.next.get() & Next::VERIFY_JOIN != 0 {
+            stages.verify_join();
+        }
+        if route.next.get() & Next::OPEN_SESSION != 0 {
+            stages.open_session();
+        }
+        if route.next.get() & Next::OPEN_SUBFLOW != 0 {
+            stages.open_subflow();
+        }
+    }
+    // Also one that the handshake has just made.
+    if route.flow.get() == Flow::SUBFLOW && !track::take_fast_path(stages, work) {
+        stages.established();
+        let mut asked = route.next.get();
+        if asked & Next::ACCEPT != 0 {
+            stages.accept();
+            if route.next.get() & Next::ACCEPTED != 0 {
+                stages.established();
+            } else {
+                stages.refuse();
+            }
+            asked = route.next.get();
+        }
+        if asked & (Next::MAPPED_RANGES | Next::SENT_RANGES | Next::RUNS) != 0 {
+            stages.insert_ranges();
+        }
+        if asked & Next::CHECKSUM != 0 {
+            sum(false);
+            stages.checksum();
+            asked = route.next.get();
+        }
+        if asked & Next::SIGNALS != 0 {
+            stages.signals();
+            asked = route.next.get();
+        }
+        if asked & Next::CLOSE != 0 {
+            stages.close();
+        }
+    }
+    if seen == 0 { Leaf::Tcp } else { Leaf::Mptcp }
+}
+
+/// Inserts what was mapped and what was sent into sets that have more ranges than their session has room for. Then looks
+/// for what was sent again in the runs of its subflow, and puts one in the pool that finds no place there any more.
+#[inline(always)]
+pub fn insert_ranges(stages: &impl Stages) {
+    let work = stages.work();
+    for _ in 0..2 * track::ATTEMPTS {
+        if work.route.next.get() & (Next::MAPPED_RANGES | Next::SENT_RANGES) == 0 {
+            break;
+        }
+        stages.find_ranges();
+        for _ in 0..CHUNKS {
+            if !work.range_search.has_chunks() {
+                break;
+            }
+            stages.walk_chunk();
+        }
+        stages.insert_range();
+    }
+    if work.route.next.get() & Next::RUNS == 0 {
+        return;
+    }
+    stages.find_runs();
+    for _ in 0..CHUNKS {
+        if !work.search.has_chunks() {
+            break;
+        }
+        stages.walk_runs();
+    }
+    stages.count_runs();
+}
+
+/// The direction of a packet that this side of its session sent, if that is known.
+///
+/// On a host, what comes in was received. On a middlebox, what the session's initiator sends was
+/// received.
+#[inline(always)]
+pub fn direction(role: Role, ingress: bool, side: Option<u32>) -> Direction {
+    match (role, side) {
+        (Role::Host, _) if ingress => Direction::Rx,
+        (Role::Host, _) => Direction::Tx,
+        (Role::Middlebox, Some(0)) => Direction::Rx,
+        (Role::Middlebox, Some(_)) => Direction::Tx,
+        (Role::Middlebox, None) => Direction::Unknown,
+    }
+}
+
+/// Finds the packet's side and direction. Of a packet without a session nothing is known but what its SYN
+/// says.
+#[inline(always)]
+fn direct(tables: &impl Tables, work: &Work, flow: u32) {
+    let second = u32::from(work.packet.sender_is_second);
+    let stage = work.packet.flags.stage();
+    let capable = work.route.seen.get() & Subtype::MpCapable.bit() != 0;
+    let side = match flow {
+        Flow::SUBFLOW => tables
+            .subflows()
+            .slot(work.route.slot.get())
+            .map(|entry| (entry.flags.load() & SubflowFacts::FIRST_IS_LISTENER) ^ second),
+        Flow::HALF_OPEN => tables
+            .half_opens()
+            .slot(work.route.slot.get())
+            .and_then(|entry| {
+                let flags = entry.flags.load();
+                let responds = (flags & HandshakeFacts::OPENER_IS_FIRST) ^ 1 ^ second;
+                let opener_listens = u32::from(flags & HandshakeFacts::OPENER_LISTENS != 0);
+                (flags & HandshakeFacts::SIDES_KNOWN != 0).then_some(responds ^ opener_listens)
+            }),
+        _ => None,
+    };
+    let side = match (stage, side) {
+        // A new connection on the addresses of an old one.
+        (Stage::Syn, _) if capable => Some(0),
+        (Stage::Syn, _) if work.route.session.get() != 0 => Some(work.route.side.get()),
+        (Stage::Syn, _) => None,
+        (Stage::SynAck, None) if capable => Some(1),
+        (_, side) => side,
+    };
+    let direction = direction(tables.role(), work.packet.ingress, side);
+    work.route.side.set(side.unwrap_or(0));
+    work.route.direction.set(direction as u32);
+}

@@ -1,0 +1,14 @@
+//! Handshakes: from the SYN to the segment that proves that both ends speak MPTCP.
+
+mod begin;
+mod capable;
+mod entry;
+mod join;
+mod known;
+mod pending;
+mod stray;
+
+pub use self::{
+    join::{lookup_join, verify_join},
+    known::handshake,
+};
