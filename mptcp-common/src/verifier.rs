@@ -4,25 +4,25 @@
 ///
 /// The eBPF verifier follows every value that a position can have. Told to forget, it sees one
 /// "unknown" and is done with the loop after one pass per step.
-pub trait Forget {
+pub trait Opaque {
     /// The same value.
-    fn forget(&self, value: u32) -> u32;
+    fn opaque(&self, value: u32) -> u32;
     /// The same value, by means of a number that nothing is known of.
-    fn forget_by(&self, value: u32, unknown: u64) -> u32;
+    fn opaque_by(&self, value: u32, unknown: u64) -> u32;
 }
 
 /// Forgets nothing: for user space.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain;
 
-impl Forget for Plain {
+impl Opaque for Plain {
     #[inline(always)]
-    fn forget(&self, value: u32) -> u32 {
+    fn opaque(&self, value: u32) -> u32 {
         value
     }
 
     #[inline(always)]
-    fn forget_by(&self, value: u32, _: u64) -> u32 {
+    fn opaque_by(&self, value: u32, _: u64) -> u32 {
         value
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use mptcp_common::counter::{
-    Counters, EXTRAS, Events, Gauges, KernelHook, Kind, Leaf, Leaves, Quality, ROWS, Role, Row,
+    Counters, DirectionCounters, EXTRAS, FexitHook, Gauges, Kind, Outcome, Outcomes, Quality, ROWS,
+    Role, Row,
 };
 
 #[test]
@@ -26,7 +27,7 @@ fn a_row_has_a_number_or_is_unavailable() {
         for role in [Role::Host, Role::Middlebox] {
             let is_known = row
                 .total(&Counters::default(), Some(&Gauges::default()), role)
-                .or(row.failures(&[Some(0); KernelHook::ALL.len()], role))
+                .or(row.failures(&[Some(0); FexitHook::ALL.len()], role))
                 .is_some();
             assert_eq!(
                 is_known,
@@ -41,9 +42,9 @@ fn a_row_has_a_number_or_is_unavailable() {
 /// A row of hooks has no number unless each of them counts, and each of them feeds a row.
 #[test]
 fn a_missing_hook_is_no_zero() {
-    for (i, hook) in KernelHook::ALL.into_iter().enumerate() {
+    for (i, hook) in FexitHook::ALL.into_iter().enumerate() {
         assert_eq!(hook as usize, i);
-        let mut counts = [Some(1); KernelHook::ALL.len()];
+        let mut counts = [Some(1); FexitHook::ALL.len()];
         counts[i] = None;
         let is_fed = |row: &&Row| row.hooks().is_some_and(|hooks| hooks.contains(&hook));
         assert!(ROWS.iter().any(|row| is_fed(&row)), "{hook:?}");
@@ -60,13 +61,14 @@ fn a_missing_hook_is_no_zero() {
 /// Every raw counter is in some row or further number: none is kept for nothing.
 #[test]
 fn every_event_is_shown() {
-    let words = size_of::<Events>() / 8;
+    let words = size_of::<DirectionCounters>() / 8;
     let mut index = 0;
-    for (name, length, _) in Events::FIELDS {
+    for (name, length, _) in DirectionCounters::FIELDS {
         for i in 0..*length {
             let mut events = vec![0_u64; words];
             events[index + i] = 1;
-            let events: Events = bytemuck::pod_read_unaligned(bytemuck::cast_slice(&events));
+            let events: DirectionCounters =
+                bytemuck::pod_read_unaligned(bytemuck::cast_slice(&events));
             let counters = Counters {
                 rx: events,
                 tx: events,
@@ -92,9 +94,9 @@ fn every_event_is_shown() {
 
 #[test]
 fn leaves_are_what_their_fields_say() {
-    let all = Leaf::ALL;
-    assert_eq!(all.len(), Leaves::FIELDS.len());
-    let mut leaves = Leaves::default();
+    let all = Outcome::ALL;
+    assert_eq!(all.len(), Outcomes::FIELDS.len());
+    let mut leaves = Outcomes::default();
     for (i, leaf) in all.into_iter().enumerate() {
         leaves.add(leaf, i as u64 + 1);
     }
@@ -110,7 +112,7 @@ fn a_copy_made_while_a_packet_was_under_way_is_not_settled() {
         ..Counters::default()
     };
     assert!(!counters.is_settled());
-    counters.leaves.add(Leaf::Tcp, 3);
+    counters.leaves.add(Outcome::Tcp, 3);
     assert!(counters.is_settled());
 }
 

@@ -22,13 +22,13 @@ use aya_ebpf::{
     macros::{btf_map, fexit},
     programs::FExitContext,
 };
-use mptcp_common::counter::KernelHook;
+use mptcp_common::counter::FexitHook;
 
 /// The failures of a network namespace: pinned, documented, read by user space.
 #[btf_map]
-static FAILURES: Array<u64, { KernelHook::ALL.len() }> = Array::new();
+static FAILURES: Array<u64, { FexitHook::ALL.len() }> = Array::new();
 
-/// A [`KernelHook`], by its discriminant.
+/// A [`FexitHook`], by its discriminant.
 #[unsafe(no_mangle)]
 static HOOK: Global<u32> = Global::new(0);
 /// Inode number of the network namespace.

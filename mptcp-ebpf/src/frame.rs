@@ -12,7 +12,7 @@ use aya_ebpf::{
 use bytemuck::AnyBitPattern;
 use mptcp_common::{
     packet::{Buffer, Frame, UNREAD, View},
-    verifier::Forget,
+    verifier::Opaque,
     wire::{Area, MAX_OPTIONS},
 };
 
@@ -81,8 +81,8 @@ fn sum_payload(frame: &impl Bytes, is_segment: u32) {
     let verifier = Verifier::new(work);
     let (mut at, mut left) = (work.packet.payload_at, work.packet.payload);
     if is_segment != 0 {
-        let header = verifier.forget(work.packet.header_at);
-        left = verifier.forget(left + (at - header));
+        let header = verifier.opaque(work.packet.header_at);
+        left = verifier.opaque(left + (at - header));
         at = header;
     }
     let mut sum = 0;
@@ -103,8 +103,8 @@ fn sum_payload(frame: &impl Bytes, is_segment: u32) {
             sum = bpf_csum_diff(core::ptr::null_mut(), 0, chunk.cast(), words, sum as u32);
         }
         // So that it looks at each round once.
-        at = verifier.forget(at + last + 1);
-        left = verifier.forget(left - (last + 1));
+        at = verifier.opaque(at + last + 1);
+        left = verifier.opaque(left - (last + 1));
     }
     // A negative number is an error of the helper.
     let is_read = left == 0 && sum >= 0;
@@ -173,7 +173,7 @@ impl<B: Bytes> Frame for InPlace<B> {
     }
 
     #[inline(always)]
-    fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Forget) -> bool {
+    fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Opaque) -> bool {
         let from = self.0.address(at);
         let to = area.bytes_mut().as_mut_ptr();
         // Whatever stands behind the options is not looked at. Most frames have as many bytes.
@@ -205,7 +205,7 @@ impl<B: Bytes> Frame for InPlace<B> {
         }
         // The mask changes nothing. The verifier of Linux 6.1 sees by it that this is 1 to 64 bytes,
         // which the area holds; of the comparisons above it has kept too little.
-        let length = (verifier.forget(length - 1) & 63) + 1;
+        let length = (verifier.opaque(length - 1) & 63) + 1;
         // SAFETY: an area has room for 40 bytes, the longest that a TCP header can announce.
         unsafe { self.0.copy(at, to, length) }
     }

@@ -5,14 +5,14 @@ use core::ops::DerefMut;
 
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use mptcp_common::{
-    counter::{Counters, Direction, Events, Happening, Report, Role},
+    counter::{Counters, Direction, DirectionCounters, Event, EventKind, Role},
     crypto::{self, Compress, Digest, Hash},
     engine::{self, Stages},
     packet::{Work, hash::Secrets},
     state::{self, Keys, Limits, PendingJoins, Session, Subflow, Tables},
     table::{Bucket, Word},
     track,
-    verifier::Forget,
+    verifier::Opaque,
     with_stages,
 };
 
@@ -49,15 +49,15 @@ impl Kernel {
     }
 }
 
-impl Forget for Kernel {
+impl Opaque for Kernel {
     #[inline(always)]
-    fn forget(&self, value: u32) -> u32 {
-        self.verifier.forget(value)
+    fn opaque(&self, value: u32) -> u32 {
+        self.verifier.opaque(value)
     }
 
     #[inline(always)]
-    fn forget_by(&self, value: u32, unknown: u64) -> u32 {
-        self.verifier.forget_by(value, unknown)
+    fn opaque_by(&self, value: u32, unknown: u64) -> u32 {
+        self.verifier.opaque_by(value, unknown)
     }
 }
 
@@ -183,26 +183,26 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn report(&self, happening: Happening, detail: u32, token: u32) {
-        tell(self.counters, self.work, happening as u32, detail, token);
+    fn emit(&self, kind: EventKind, detail: u32, token: u32) {
+        emit_event(self.counters, self.work, kind as u32, detail, token);
     }
 
     /// By an index that the verifier does not know: it looks at the code behind once, and not once
     /// per direction.
     #[inline(always)]
-    fn events(&self, direction: u32) -> impl DerefMut<Target = Events> {
+    fn events(&self, direction: u32) -> impl DerefMut<Target = DirectionCounters> {
         const _: () = {
             use core::mem::offset_of;
-            let size = size_of::<Events>();
+            let size = size_of::<DirectionCounters>();
             assert!(offset_of!(Counters, tx) == offset_of!(Counters, rx) + size);
             assert!(offset_of!(Counters, unknown) == offset_of!(Counters, tx) + size);
         };
-        let index = self.forget(direction).min(Direction::Unknown as u32) as usize;
+        let index = self.opaque(direction).min(Direction::Unknown as u32) as usize;
         let first = self
             .counters
             .wrapping_byte_add(core::mem::offset_of!(Counters, rx));
         // SAFETY: `rx`, `tx` and `unknown` are neighbours of one type, in the order of the indices.
-        unsafe { &mut *first.cast::<Events>().add(index) }
+        unsafe { &mut *first.cast::<DirectionCounters>().add(index) }
     }
 }
 
@@ -301,10 +301,10 @@ const MAX_REPORTS: u64 = 1000;
 /// Puts a report in the ring.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn tell(
+pub(crate) extern "C" fn emit_event(
     counters: *mut Counters,
     work: *mut Work,
-    happening: u32,
+    kind: u32,
     detail: u32,
     token: u32,
 ) -> u32 {
@@ -322,7 +322,7 @@ pub(crate) extern "C" fn tell(
     let is_allowed = made.get() <= MAX_REPORTS || maps::is_test();
     // What follows finds the packet anew, and writes a report word by word: less is held on the stack, which is
     // scarce behind `established`.
-    if is_allowed && let Some(mut entry) = maps::REPORTS.reserve::<Report>(0) {
+    if is_allowed && let Some(mut entry) = maps::REPORTS.reserve::<Event>(0) {
         let report = entry.as_mut_ptr();
         // SAFETY: the entry is as large as a report and aligned as one, and nobody else sees it yet. Each field is
         // written.
@@ -331,7 +331,7 @@ pub(crate) extern "C" fn tell(
             for (i, word) in packet.flow.words.iter().enumerate() {
                 (&raw mut (*report).flow[i]).write_volatile(*word);
             }
-            (&raw mut (*report).happening).write(happening);
+            (&raw mut (*report).kind).write(kind);
             (&raw mut (*report).detail).write(detail);
             (&raw mut (*report).direction).write(packet.route.direction.get());
             (&raw mut (*report).token).write(token);

@@ -32,9 +32,9 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::macro_support::{Level, level_enabled};
 use mptcp_common::{
-    counter::{Counters, Direction, Events, Leaf, Passed, Protocol},
+    counter::{Counters, Direction, DirectionCounters, Outcome, Passed, Protocol},
     engine,
-    packet::{self, Buffer, DssSegment, Shape},
+    packet::{self, Buffer, DssSegment, FrameClass},
     state,
     track::{self, FastPath},
     wire::Subtype,
@@ -112,14 +112,14 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     let shape = if !SET && maps::is_layer_3() {
         // Instructions that nothing else leads to: the verifier removes them, and the comparison with them.
         verifier::barrier();
-        Shape::Layer3
+        FrameClass::Layer3
     } else {
-        packet::judge(frame, || buffer.is_uncounted(), maps::is_untracked)
+        packet::classify(frame, || buffer.is_uncounted(), maps::is_untracked)
     };
-    if let Shape::Done(passed) = shape {
+    if let FrameClass::Done(passed) = shape {
         return pass_at_once(counters, passed, &buffer);
     }
-    if let Shape::NotTcp(protocol) = shape {
+    if let FrameClass::NotTcp(protocol) = shape {
         return pass(counters, protocol.into(), &buffer);
     }
     // Others, to the compiler: what they are kept in from here on is no matter of the packets that are done.
@@ -173,7 +173,7 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     let leaf = engine::packet(&kernel, maps::is_tracking(), |is_segment| {
         frame.0.sum_payload(is_segment);
     });
-    if leaf == Leaf::Mptcp {
+    if leaf == Outcome::Mptcp {
         if work.route.seen.get() != Subtype::Dss.bit() {
             maps::wipe(&mut work.area);
         }
@@ -206,7 +206,7 @@ fn count_fast_path(counters: &mut Counters, ingress: bool, lone: &DssSegment) ->
 /// Begins to count a [`DssSegment`] segment that this side of its session sent, if that is known: where its events
 /// belong.
 #[inline(always)]
-fn begin(counters: &mut Counters, ingress: bool, side: Option<u32>) -> &mut Events {
+fn begin(counters: &mut Counters, ingress: bool, side: Option<u32>) -> &mut DirectionCounters {
     counters.frames += 1;
     verifier::barrier();
     match engine::direction(maps::role(), ingress, side) {
@@ -220,7 +220,7 @@ fn begin(counters: &mut Counters, ingress: bool, side: Option<u32>) -> &mut Even
 #[inline(always)]
 fn end(counters: &mut Counters) {
     verifier::barrier();
-    counters.leaves.add(Leaf::Mptcp, 1);
+    counters.leaves.add(Outcome::Mptcp, 1);
 }
 
 /// Counts a frame that [`packet::judge`] says is done. Each by itself: a place that is known takes less than one that
@@ -230,7 +230,7 @@ fn pass_at_once(counters: &mut Counters, passed: Passed, buffer: &Buffer) {
     macro_rules! each {
         ($($protocol:ident)+) => {
             match passed {
-                Passed { leaf: Leaf::Tcp, .. } => pass(counters, Leaf::Tcp.into(), buffer),
+                Passed { leaf: Outcome::Tcp, .. } => pass(counters, Outcome::Tcp.into(), buffer),
                 $(
                     Passed { protocol: Protocol::$protocol, .. } => {
                         pass(counters, Protocol::$protocol.into(), buffer);

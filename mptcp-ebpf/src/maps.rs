@@ -10,7 +10,7 @@ use aya_ebpf::{
 use mptcp_common::{
     counter::{Counters, Role, place},
     crypto::Digest,
-    engine::Policy,
+    engine::SynPolicy,
     packet::{
         Work,
         hash::{Ends, SECRETS, Secrets},
@@ -183,7 +183,7 @@ static ROLE: Global<u8> = Global::new(Role::Host as u8);
 /// 1 on a device without link-layer header (tun).
 #[unsafe(no_mangle)]
 static LAYER_3: Global<u8> = Global::new(0);
-/// The three fields of [`Policy`].
+/// The three fields of [`SynPolicy`].
 #[unsafe(no_mangle)]
 static MIN_MSS_V4: Global<u16> = Global::new(536);
 #[unsafe(no_mangle)]
@@ -365,8 +365,8 @@ pub(crate) fn is_tracking() -> bool {
 }
 
 #[inline(always)]
-pub(crate) fn policy() -> Policy {
-    Policy {
+pub(crate) fn policy() -> SynPolicy {
+    SynPolicy {
         min_mss_v4: MIN_MSS_V4.load(),
         min_mss_v6: MIN_MSS_V6.load(),
         version_0: VERSION_0.load() != 0,

@@ -1,6 +1,6 @@
 //! What the verifier and the compiler may not know.
 
-use mptcp_common::{counter::Counters, packet::Work, verifier::Forget};
+use mptcp_common::{counter::Counters, packet::Work, verifier::Opaque};
 
 /// Makes the verifier forget, by two instructions that it does not see through. Holds a number of
 /// which it knows nothing.
@@ -21,14 +21,14 @@ impl Verifier {
     }
 }
 
-impl Forget for Verifier {
+impl Opaque for Verifier {
     #[inline(always)]
-    fn forget(&self, value: u32) -> u32 {
-        self.forget_by(value, self.0)
+    fn opaque(&self, value: u32) -> u32 {
+        self.opaque_by(value, self.0)
     }
 
     #[inline(always)]
-    fn forget_by(&self, value: u32, unknown: u64) -> u32 {
+    fn opaque_by(&self, value: u32, unknown: u64) -> u32 {
         let mut wide = u64::from(value);
         // SAFETY: x ^ y ^ y is x; registers only. The verifier knows no more of a number than its
         // known bits and its bounds: after the first instruction both are gone.

@@ -14,7 +14,7 @@ use clap::{
 };
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use mptcp_common::{
-    counter::{KernelHook, Role},
+    counter::{FexitHook, Role},
     engine,
     state::MAX_PENDING,
 };
@@ -124,7 +124,7 @@ pub(crate) struct Judgment {
     pub(crate) v1_only: bool,
 }
 
-impl From<Judgment> for engine::Policy {
+impl From<Judgment> for engine::SynPolicy {
     fn from(judgment: Judgment) -> Self {
         Self {
             min_mss_v4: judgment.min_mss_v4,
@@ -633,7 +633,7 @@ fn size(text: &str) -> Result<u64, String> {
 /// Parses `FUNCTION=OTHER`.
 fn substitute(text: &str) -> Result<Substitute, String> {
     let (name, other) = text.split_once('=').ok_or("expected FUNCTION=OTHER")?;
-    let hook = KernelHook::ALL
+    let hook = FexitHook::ALL
         .into_iter()
         .find(|hook| hook.function() == name)
         .ok_or_else(|| format!("there is no hook on {name}"))?;

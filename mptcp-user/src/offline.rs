@@ -10,11 +10,11 @@ use std::{
 
 use bytemuck::{AnyBitPattern, Zeroable};
 use mptcp_common::{
-    counter::{Counters, Events, Gauges, Happening, Leaf, Passed, Report, Role},
+    counter::{Counters, DirectionCounters, Event, EventKind, Gauges, Outcome, Passed, Role},
     crypto::Digest,
-    engine::{self, Policy, Stages},
+    engine::{self, Stages, SynPolicy},
     packet::{
-        self, Buffer, Flow, Frame, Shape, UNREAD, View, Work,
+        self, Buffer, Flow, Frame, FrameClass, UNREAD, View, Work,
         hash::{Hashing, Secrets},
     },
     state,
@@ -22,9 +22,11 @@ use mptcp_common::{
         HalfOpen, Keys, Limits, PendingJoins, RangeChunk, Session, Subflow, Tables, chunks_for,
         tokens,
     },
-    table::{self, Atomics, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
+    table::{
+        self, Atomics, BUCKET_SLOTS, Bucket, CELLS, Table, buckets_for, cell_shift, cells_for,
+    },
     track,
-    verifier::Forget,
+    verifier::Opaque,
     wire::{Area, checksum},
 };
 
@@ -74,7 +76,7 @@ pub struct Config {
     /// How they begin, and whether flows are followed.
     pub scope: Scope,
     /// What policy rows are judged by.
-    pub policy: Policy,
+    pub policy: SynPolicy,
     /// Limits and times.
     pub limits: Limits,
     /// Room.
@@ -96,7 +98,7 @@ impl Default for Config {
                 is_verifying: true,
                 is_checking: false,
             },
-            policy: Policy::default(),
+            policy: SynPolicy::default(),
             limits: Limits::default(),
             sizes: Sizes::default(),
             seed: 0x6d70_7463_702d_7573,
@@ -118,7 +120,7 @@ impl<S: Zeroable> Owned<S> {
         let buckets = buckets_for(entries);
         Self {
             tags: bytemuck::zeroed_slice_box(buckets as usize),
-            slots: bytemuck::zeroed_slice_box((buckets * WAYS) as usize),
+            slots: bytemuck::zeroed_slice_box((buckets * BUCKET_SLOTS) as usize),
             filter: filter.map(Rc::clone),
         }
     }
@@ -182,7 +184,7 @@ pub struct Offline {
     pending_joins: PendingJoins<Atomics>,
     counters: RefCell<Counters>,
     digest: RefCell<Digest>,
-    reports: RefCell<Vec<Report>>,
+    reports: RefCell<Vec<Event>>,
     now: Cell<u64>,
     /// Had the last packet of a capture no length in its IP header?
     lacks_length: Cell<bool>,
@@ -229,7 +231,7 @@ impl Offline {
     }
 
     /// Counts a frame that was seen at `now`, in nanoseconds of any clock that does not go back.
-    pub fn frame(&mut self, bytes: &[u8], buffer: Buffer, now: u64) -> Leaf {
+    pub fn frame(&mut self, bytes: &[u8], buffer: Buffer, now: u64) -> Outcome {
         let whole = Slice {
             bytes,
             length: bytes.len(),
@@ -241,7 +243,7 @@ impl Offline {
     }
 
     /// Counts a packet of a capture.
-    pub fn captured(&mut self, captured: Captured<'_>, now: u64) -> Leaf {
+    pub fn captured(&mut self, captured: Captured<'_>, now: u64) -> Outcome {
         let lacks_length = Cell::new(false);
         let slice = Slice {
             bytes: captured.bytes,
@@ -279,14 +281,14 @@ impl Offline {
         scope: Scope,
         mut buffer: Buffer,
         now: u64,
-    ) -> Leaf {
+    ) -> Outcome {
         self.now.set(now.max(1));
         // To be changed while tables are read, and too long to be copied.
         let mut held = std::mem::replace(&mut self.work, Rc::clone(&self.blank));
         let gathered = match Rc::get_mut(&mut held) {
             Some(work) => self.gather(frame, scope, &mut buffer, work),
             // Nobody else has it.
-            None => Err(Leaf::NotTcp.into()),
+            None => Err(Outcome::NotTcp.into()),
         };
         self.work = held;
         let packets = buffer.count();
@@ -317,9 +319,9 @@ impl Offline {
             !scope.is_tracking || state::is_untracked(&self.subflows, &self.hashing, ends)
         };
         let shape = if scope.is_layer_3 {
-            Shape::Layer3
+            FrameClass::Layer3
         } else {
-            packet::judge(&frame, || buffer.is_uncounted(), is_untracked)
+            packet::classify(&frame, || buffer.is_uncounted(), is_untracked)
         };
         if let Some(passed) = shape.passed() {
             return Err(passed);
@@ -361,7 +363,7 @@ impl Offline {
     }
 
     /// What has happened since the last call.
-    pub fn take_reports(&mut self) -> Vec<Report> {
+    pub fn take_reports(&mut self) -> Vec<Event> {
         std::mem::take(self.reports.get_mut())
     }
 
@@ -418,7 +420,7 @@ impl Frame for Slice<'_> {
         self.is_whole.then_some(Bytes(bytes))
     }
 
-    fn copy_options(&self, at: u32, length: u32, area: &mut Area, _: &impl Forget) -> bool {
+    fn copy_options(&self, at: u32, length: u32, area: &mut Area, _: &impl Opaque) -> bool {
         let (at, length) = (at as usize, length as usize);
         let Some(bytes) = self.bytes.get(at..).and_then(|bytes| bytes.get(..length)) else {
             return false;
@@ -500,7 +502,7 @@ impl Frame for Unsegmented<'_> {
         self.slice.view(at, length)
     }
 
-    fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Forget) -> bool {
+    fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Opaque) -> bool {
         self.slice.copy_options(at, length, area, verifier)
     }
 
@@ -522,12 +524,12 @@ impl Frame for Unsegmented<'_> {
     }
 }
 
-impl Forget for Offline {
-    fn forget(&self, value: u32) -> u32 {
+impl Opaque for Offline {
+    fn opaque(&self, value: u32) -> u32 {
         value
     }
 
-    fn forget_by(&self, value: u32, _: u64) -> u32 {
+    fn opaque_by(&self, value: u32, _: u64) -> u32 {
         value
     }
 }
@@ -608,18 +610,18 @@ impl Tables for Offline {
         self.work.packet.queue
     }
 
-    fn report(&self, happening: Happening, detail: u32, token: u32) {
-        self.reports.borrow_mut().push(Report {
+    fn emit(&self, kind: EventKind, detail: u32, token: u32) {
+        self.reports.borrow_mut().push(Event {
             time: self.now.get(),
             flow: self.work.flow.words,
-            happening: happening as u32,
+            kind: kind as u32,
             detail,
             direction: self.work.route.direction.get(),
             token,
         });
     }
 
-    fn events(&self, direction: u32) -> impl DerefMut<Target = Events> {
+    fn events(&self, direction: u32) -> impl DerefMut<Target = DirectionCounters> {
         RefMut::map(self.counters.borrow_mut(), |counters| match direction {
             0 => &mut counters.rx,
             1 => &mut counters.tx,

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use flate2::{Compression, write::GzEncoder};
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, KernelHook, Role};
+use mptcp_common::counter::{Counters, FexitHook, Role};
 use mptcp_fuzz::{LENGTH, OUTGOING, engine};
 use mptcp_tests::{
     captures,
@@ -162,7 +162,7 @@ impl Seeds {
                 }],
                 gauges: (number != 1).then(|| engine.gauges(now)),
                 hooks: (number != 3).then(|| Hooks {
-                    counts: KernelHook::ALL.map(|_| Some(number as u64)),
+                    counts: FexitHook::ALL.map(|_| Some(number as u64)),
                     cleared: (number == 2).then(Default::default),
                 }),
             };

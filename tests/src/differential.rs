@@ -390,7 +390,7 @@ fn differences(one: &Counters, other: &Counters) -> Vec<String> {
         };
         let (a, b) = (words(a), words(b));
         let mut index = 0;
-        for (name, length, _) in mptcp_common::counter::Events::FIELDS {
+        for (name, length, _) in mptcp_common::counter::DirectionCounters::FIELDS {
             for i in index..index + length {
                 if a[i] != b[i] {
                     found.push(format!("{direction}.{name}: {} and {}", a[i], b[i]));

@@ -5,12 +5,12 @@ use std::{iter, net::Ipv4Addr, slice, sync::atomic::Ordering::Relaxed};
 use anyhow::{Result, ensure};
 use bytemuck::cast_slice;
 use mptcp_common::{
-    counter::{Counters, Events, Role},
+    counter::{Counters, DirectionCounters, Role},
     packet::{
         Buffer, Flow, FlowKey,
         hash::{Ends, flow_tag},
     },
-    state::{HandshakeFacts, Kind, SubflowFacts, Tables as _, is_half_open_over, locate},
+    state::{HandshakeFacts, HandshakeKind, SubflowFacts, Tables as _, is_half_open_over, locate},
     table::Table as _,
 };
 use mptcp_user::offline::{Config, Offline};
@@ -90,7 +90,7 @@ impl Forger {
         for events in [&mut real.rx, &mut real.tx, &mut real.unknown] {
             events.not_taken = 0;
         }
-        let names = Events::FIELDS
+        let names = DirectionCounters::FIELDS
             .iter()
             .flat_map(|(name, length, _)| iter::repeat_n(*name, *length))
             .chain(iter::repeat("frames"));
@@ -163,7 +163,7 @@ impl Forger {
 
 /// What all directions counted together, and what became of frames.
 fn sum(counters: &Counters) -> Vec<u64> {
-    let mut sum = vec![0; size_of::<Events>() / 8];
+    let mut sum = vec![0; size_of::<DirectionCounters>() / 8];
     for (_, events) in counters.directions() {
         let words: &[u64] = cast_slice(slice::from_ref(events));
         for (sum, word) in sum.iter_mut().zip(words) {
@@ -210,7 +210,7 @@ fn next_number(engine: &Offline, flow: &FlowKey, now: u64) -> Option<u32> {
         Flow::HalfOpen => {
             let entry = engine.half_opens().slot(slot)?;
             let facts = entry.flags.load(Relaxed);
-            let is_judged = entry.kind() != Kind::Stray as u32
+            let is_judged = entry.kind() != HandshakeKind::Stray as u32
                 && facts & HandshakeFacts::ANSWERED != 0
                 && !is_half_open_over(entry, &engine.limits(), now);
             let is_opener = facts & HandshakeFacts::OPENER_IS_FIRST != second;

@@ -1,6 +1,6 @@
 //! A frame's headers, read byte by byte by their figures: what the engine's cursor is compared with.
 
-use mptcp_common::counter::{Leaf, Passed, Protocol};
+use mptcp_common::counter::{Outcome, Passed, Protocol};
 
 /// A TCP segment that was found in a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ fn pppoe(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Passed> {
         _ => return Err(Protocol::PPPOE_OTHER.into()),
     };
     if number(frame, at + 4, 2)? < needed + 2 && merged == 0 {
-        return Err(Leaf::Truncated.into());
+        return Err(Outcome::Truncated.into());
     }
     if protocol == 0x21 {
         ipv4(frame, ip, merged)
@@ -116,7 +116,7 @@ fn link(frame: &[u8], is_stripped: bool) -> Result<(usize, usize), Passed> {
         let ethertype = number(frame, at, 2)?;
         let is_tag = ethertype == 0x8100 || ethertype == 0x88a8;
         if tags == 2 && (is_tag || is_stripped) {
-            return Err(Leaf::VlanDepth.into());
+            return Err(Outcome::VlanDepth.into());
         }
         if !is_tag {
             return Ok((ethertype, at + 2));
@@ -130,11 +130,11 @@ fn ipv4(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Passed> {
     number(frame, at + 16, 4)?;
     let header = usize::from(byte(frame, at)? & 15) * 4;
     if byte(frame, at)? >> 4 != 4 || header < 20 {
-        return Err(Leaf::MalformedIp.into());
+        return Err(Outcome::MalformedIp.into());
     }
     let fragment = number(frame, at + 6, 2)?;
     if fragment % 0x2000 != 0 {
-        return Err(Leaf::Fragment.into());
+        return Err(Outcome::Fragment.into());
     }
     let protocol = usize::from(byte(frame, at + 9)?);
     if ![6, 17, 51].contains(&protocol) {
@@ -154,7 +154,7 @@ fn ipv4(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Passed> {
         total => total,
     };
     let Some(length) = total.checked_sub(header) else {
-        return Err(Leaf::MalformedIp.into());
+        return Err(Outcome::MalformedIp.into());
     };
     let address = |at: usize| {
         let mut address = [0; 16];
@@ -174,7 +174,7 @@ fn ipv4(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Passed> {
 fn ipv6(frame: &[u8], at: usize, merged: usize) -> Result<Segment, Passed> {
     number(frame, at + 4, 4)?;
     if byte(frame, at)? >> 4 != 6 {
-        return Err(Leaf::MalformedIp.into());
+        return Err(Outcome::MalformedIp.into());
     }
     number(frame, at + 32, 8)?;
     let length = match number(frame, at + 4, 2)? {
@@ -221,7 +221,7 @@ impl Packet<'_> {
                 .into());
             }
             if headers == 8 || at > LAST {
-                return Err(Leaf::Ipv6Extensions.into());
+                return Err(Outcome::Ipv6Extensions.into());
             }
             number(self.frame, at, 8)?;
             let second = usize::from(byte(self.frame, at + 1)?);
@@ -229,7 +229,7 @@ impl Packet<'_> {
                 44 => {
                     let offset = number(self.frame, at + 2, 2)?;
                     if offset >= 8 {
-                        return Err(Leaf::Fragment.into());
+                        return Err(Outcome::Fragment.into());
                     }
                     self.is_fragment |= offset & 1 != 0;
                     8
@@ -237,7 +237,7 @@ impl Packet<'_> {
                 51 => (second + 2) * 4,
                 _ => (second + 1) * 8,
             };
-            length = length.checked_sub(size).ok_or(Leaf::Truncated)?;
+            length = length.checked_sub(size).ok_or(Outcome::Truncated)?;
             protocol = usize::from(byte(self.frame, at)?);
             at += size;
             headers += 1;
@@ -245,29 +245,29 @@ impl Packet<'_> {
         Ok(self.tcp(at, length)?)
     }
 
-    fn tcp(self, at: usize, length: usize) -> Result<Segment, Leaf> {
+    fn tcp(self, at: usize, length: usize) -> Result<Segment, Outcome> {
         if at > LAST {
-            return Err(Leaf::Ipv6Extensions);
+            return Err(Outcome::Ipv6Extensions);
         }
-        let header = self.frame.get(at..at + 20).ok_or(Leaf::Truncated)?;
+        let header = self.frame.get(at..at + 20).ok_or(Outcome::Truncated)?;
         if length < 20 {
-            return Err(Leaf::Truncated);
+            return Err(Outcome::Truncated);
         }
         let size = usize::from(header[12] >> 4) * 4;
         if size < 20 {
-            return Err(Leaf::MalformedTcp);
+            return Err(Outcome::MalformedTcp);
         }
-        let payload = length.checked_sub(size).ok_or(Leaf::Truncated)?;
+        let payload = length.checked_sub(size).ok_or(Outcome::Truncated)?;
         let area = self.frame.get(at + 20..at + size);
         let first = self.frame.get(at + 20..at + 24);
         let options = match (size, first) {
             (20, _) => &[],
-            (_, None) => return Err(Leaf::Truncated),
+            (_, None) => return Err(Outcome::Truncated),
             (32, Some([1, 1, 8, 10])) => &[],
-            _ => area.ok_or(Leaf::Truncated)?,
+            _ => area.ok_or(Outcome::Truncated)?,
         };
         if options.is_empty() {
-            return Err(Leaf::Tcp);
+            return Err(Outcome::Tcp);
         }
         Ok(Segment {
             addresses: self.addresses,
@@ -284,12 +284,12 @@ impl Packet<'_> {
     }
 }
 
-fn byte(frame: &[u8], at: usize) -> Result<u8, Leaf> {
-    frame.get(at).copied().ok_or(Leaf::Truncated)
+fn byte(frame: &[u8], at: usize) -> Result<u8, Outcome> {
+    frame.get(at).copied().ok_or(Outcome::Truncated)
 }
 
-fn number(frame: &[u8], at: usize, length: usize) -> Result<usize, Leaf> {
-    let bytes = frame.get(at..at + length).ok_or(Leaf::Truncated)?;
+fn number(frame: &[u8], at: usize, length: usize) -> Result<usize, Outcome> {
+    let bytes = frame.get(at..at + length).ok_or(Outcome::Truncated)?;
     Ok(bytes
         .iter()
         .fold(0, |number, byte| number << 8 | usize::from(*byte)))

@@ -9,12 +9,12 @@ use aya::{
     programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode, xdp::XdpLinkId},
 };
 use mptcp_common::{
-    counter::{Counters, Report},
+    counter::{Counters, Event},
     packet::hash::Hashing,
     state::{
         HalfOpen, Keys, RangeChunk, SLICES, Session, Subflow, Tables as _, chunks_for, tokens,
     },
-    table::{Atomics, Bucket, Table as _, WAYS, buckets_for, cell_shift, cells_for},
+    table::{Atomics, BUCKET_SLOTS, Bucket, Table as _, buckets_for, cell_shift, cells_for},
 };
 use mptcp_user::{
     filter,
@@ -176,7 +176,11 @@ impl Kernel {
             (&["RANGE_TAGS", "RANGES"], buckets[3]),
         ] {
             for name in names {
-                let ways = if name.ends_with("TAGS") { 1 } else { WAYS };
+                let ways = if name.ends_with("TAGS") {
+                    1
+                } else {
+                    BUCKET_SLOTS
+                };
                 loader.map_max_entries(name, buckets * ways);
             }
         }
@@ -322,7 +326,7 @@ impl Kernel {
     }
 
     /// What has happened since the last call.
-    pub fn take_reports(&mut self) -> Vec<Report> {
+    pub fn take_reports(&mut self) -> Vec<Event> {
         let mut reports = Vec::new();
         while let Some(item) = self.reports.next() {
             reports.push(bytemuck::pod_read_unaligned(&item));

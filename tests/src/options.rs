@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use mptcp_common::{
-    counter::Events,
+    counter::DirectionCounters,
     wire::{self, Area, Fault, Mptcp, Segment, TcpFlags},
 };
 
@@ -97,7 +97,12 @@ fn is_allowed(option: &[u8], flags: u8, has_payload: bool) -> bool {
 ///
 /// # Errors
 /// In what they differ.
-pub fn agree(events: &Events, flags: u8, has_payload: bool, options: &[u8]) -> Result<()> {
+pub fn agree(
+    events: &DirectionCounters,
+    flags: u8,
+    has_payload: bool,
+    options: &[u8],
+) -> Result<()> {
     let found = walked(options);
     let mut subtypes = [0; 16];
     let (mut faults, mut repeated, mut short) = (0, 0, 0);
@@ -153,7 +158,7 @@ pub fn agree(events: &Events, flags: u8, has_payload: bool, options: &[u8]) -> R
 }
 
 /// The same of the decoder on the host.
-fn decoder(events: &Events, flags: u8, has_payload: bool, options: &[u8]) -> Result<()> {
+fn decoder(events: &DirectionCounters, flags: u8, has_payload: bool, options: &[u8]) -> Result<()> {
     // It knows no other options of the segment, so that it never sees what is between them.
     let mut faults = [0; 8];
     let segment = Segment {

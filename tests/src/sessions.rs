@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::{
-    counter::{Counters, Events, Gauges, Role},
+    counter::{Counters, DirectionCounters, Gauges, Role},
     wire::DssFlags,
 };
 
@@ -241,7 +241,7 @@ pub fn invariants(counters: &Counters, gauges: &Gauges, role: Role) -> Result<()
     let get = |name: &str| -> Result<u64> {
         value(name, counters, gauges, role)?.with_context(|| format!("{name} is not known"))
     };
-    let all = |field: fn(&Events) -> u64| -> u64 {
+    let all = |field: fn(&DirectionCounters) -> u64| -> u64 {
         counters
             .directions()
             .into_iter()

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use anyhow::Result;
-use mptcp_common::counter::Events;
+use mptcp_common::counter::DirectionCounters;
 use serde_json::Value;
 
 use crate::{net::output, witness::NAMES};
@@ -23,7 +23,9 @@ pub fn part(stat: &Value, name: &str, index: usize) -> u64 {
 
 /// The same in one direction. `stat` leaves out what is 0: that the event exists is known from the counters.
 pub fn event_of(stat: &Value, direction: &str, name: &str, index: usize) -> u64 {
-    let field = Events::FIELDS.iter().find(|(known, ..)| *known == name);
+    let field = DirectionCounters::FIELDS
+        .iter()
+        .find(|(known, ..)| *known == name);
     let (_, words, _) = field.unwrap_or_else(|| panic!("there is no event {name}"));
     assert!(index < *words, "{name} has {words} numbers");
     let events = stat["events"][direction].as_object();

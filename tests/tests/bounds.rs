@@ -6,7 +6,7 @@ use std::{sync::Barrier, thread, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use mptcp_common::{
-    counter::{Counters, Events},
+    counter::{Counters, DirectionCounters},
     state::Limits,
 };
 use mptcp_tests::{
@@ -25,7 +25,7 @@ use nix::{
     unistd::Pid,
 };
 
-fn all(counters: &Counters, field: fn(&Events) -> u64) -> u64 {
+fn all(counters: &Counters, field: fn(&DirectionCounters) -> u64) -> u64 {
     counters
         .directions()
         .into_iter()

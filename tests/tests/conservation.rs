@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use mptcp_common::table::WAYS;
+use mptcp_common::table::BUCKET_SLOTS;
 use mptcp_tests::{
     capture::Capture,
     net::{Attached as _, Family, Namespace, Pair, close, output, transfer, wait_until},
@@ -431,7 +431,7 @@ fn check_filter(probe: &Probe, namespace: &Namespace) -> Result<()> {
                 .0
                 .iter()
                 .map(|word| u64::from_ne_bytes(*word));
-            words.extend(places.take(WAYS as usize));
+            words.extend(places.take(BUCKET_SLOTS as usize));
         }
     }
     let cells = dump(probe, namespace, "filter")?.concat();

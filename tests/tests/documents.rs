@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use mptcp_common::counter::{
-    Counters, EXTRAS, Events, KernelHook, LAYOUT_VERSION, Leaves, Protocols, ROWS, Role,
+    Counters, DirectionCounters, EXTRAS, FexitHook, LAYOUT_VERSION, Outcomes, Protocols, ROWS, Role,
 };
 use mptcp_tests::document::check;
 
@@ -33,9 +33,9 @@ fn maps() -> Result<()> {
     );
     fields(&mut text, Counters::FIELDS, "");
     text.push_str("\n### leaves\n");
-    fields(&mut text, Leaves::FIELDS, "");
+    fields(&mut text, Outcomes::FIELDS, "");
     text.push_str("\n### rx, tx and unknown, each\n");
-    fields(&mut text, Events::FIELDS, "");
+    fields(&mut text, DirectionCounters::FIELDS, "");
     text.push_str("\n### protocols\n");
     fields(&mut text, Protocols::FIELDS, "");
     text.push('\n');
@@ -81,7 +81,7 @@ fn counters() -> Result<()> {
         "\nThe functions of the kernel that feed rows 77 to 81, in the order of the map \
          `hooks/counters`:\n\n| name | function | counts when it |\n|---|---|---|\n",
     );
-    for hook in KernelHook::ALL {
+    for hook in FexitHook::ALL {
         let _ = writeln!(
             text,
             "| {hook:?} | `{}` | {} |",

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::{
-    counter::{Counters, Leaf, Passed, Protocol},
-    packet::{self, Buffer, Shape, Work},
+    counter::{Counters, Outcome, Passed, Protocol},
+    packet::{self, Buffer, FrameClass, Work},
 };
 use mptcp_tests::{
     captures::own,
@@ -50,12 +50,12 @@ fn pppoe(pppoe: Pppoe) -> Frame {
 }
 
 /// Of one frame its leaf, what it holds instead of TCP, and DSS.
-type Counted = (Option<Leaf>, Vec<(Protocol, u64)>, u64);
+type Counted = (Option<Outcome>, Vec<(Protocol, u64)>, u64);
 
 /// What was counted of one frame.
 fn counted(counters: &Counters) -> Counted {
-    let leaf = Leaf::ALL.into_iter().find(|leaf| {
-        let mut leaves = mptcp_common::counter::Leaves::default();
+    let leaf = Outcome::ALL.into_iter().find(|leaf| {
+        let mut leaves = mptcp_common::counter::Outcomes::default();
         leaves.add(*leaf, 1);
         leaves == counters.leaves
     });
@@ -96,7 +96,7 @@ fn passes(kernel: &mut Kernel, what: &str, frame: &[u8], wanted: impl Into<Passe
 /// Its DSS is counted.
 fn sees(kernel: &mut Kernel, what: &str, frame: &[u8]) -> Result<()> {
     let is = everywhere(kernel, frame).with_context(|| what.to_owned())?;
-    ensure!(is == (Some(Leaf::Mptcp), vec![], 1), "{what}: {is:?}");
+    ensure!(is == (Some(Outcome::Mptcp), vec![], 1), "{what}: {is:?}");
     Ok(())
 }
 
@@ -278,7 +278,7 @@ fn tunnels_in_udp_are_known_by_the_port_they_go_to() -> Result<()> {
         sees(kernel, "TCP", &tcp.bytes())?;
         // A later fragment has no ports.
         let fragment = Frame { fragment: 7, ..udp };
-        passes(kernel, "a fragment", &fragment.bytes(), Leaf::Fragment)?;
+        passes(kernel, "a fragment", &fragment.bytes(), Outcome::Fragment)?;
     }
     Ok(())
 }
@@ -350,7 +350,12 @@ fn tcp_is_found_in_pppoe() -> Result<()> {
             sees(kernel, &what, &with_length(length + 2 + 9).bytes())?;
             // IP is longer than PPP.
             for short in [length + 1, 22, 3, 2, 1, 0] {
-                passes(kernel, &what, &with_length(short).bytes(), Leaf::Truncated)?;
+                passes(
+                    kernel,
+                    &what,
+                    &with_length(short).bytes(),
+                    Outcome::Truncated,
+                )?;
             }
             // What IP says holds within.
             let extensions = if ipv6 {
@@ -374,19 +379,19 @@ fn tcp_is_found_in_pppoe() -> Result<()> {
                 ip_length: Some(if ipv6 { 27 } else { 47 }),
                 ..frame.clone()
             };
-            passes(kernel, &what, &cut.bytes(), Leaf::Truncated)?;
+            passes(kernel, &what, &cut.bytes(), Outcome::Truncated)?;
             if !ipv6 {
                 let fragment = Frame {
                     fragment: 100,
                     ..frame.clone()
                 };
-                passes(kernel, &what, &fragment.bytes(), Leaf::Fragment)?;
+                passes(kernel, &what, &fragment.bytes(), Outcome::Fragment)?;
             }
             // Cut off anywhere.
             let bytes = frame.bytes();
             let headers = bytes.len() - frame.payload;
             for end in 15..headers {
-                passes(kernel, &what, &bytes[..end], Leaf::Truncated)?;
+                passes(kernel, &what, &bytes[..end], Outcome::Truncated)?;
             }
         }
     }
@@ -451,7 +456,7 @@ fn pppoe_that_is_not_ip() -> Result<()> {
         tags: vec![0x88a8, 0x8100, 0x8100],
         ..pppoe(Pppoe::default())
     };
-    passes(kernel, "three tags", &three.bytes(), Leaf::VlanDepth)?;
+    passes(kernel, "three tags", &three.bytes(), Outcome::VlanDepth)?;
     let discovery = Frame {
         ethertype: Some(0x8863),
         ..pppoe(Pppoe::default())
@@ -496,7 +501,7 @@ fn a_stripped_tag_in_front_of_pppoe() {
         (0, 1, Ok(())),
         (1, 1, Ok(())),
         (2, 0, Ok(())),
-        (2, 1, Err(Leaf::VlanDepth.into())),
+        (2, 1, Err(Outcome::VlanDepth.into())),
     ] {
         let frame = Frame {
             tags: vec![0x8100; tags],
@@ -510,8 +515,8 @@ fn a_stripped_tag_in_front_of_pppoe() {
             stripped_tags,
             is_whole: true,
         };
-        let shape = packet::judge(&slice, || false, |_| false);
-        assert_eq!(shape, Shape::Other);
+        let shape = packet::classify(&slice, || false, |_| false);
+        assert_eq!(shape, FrameClass::Other);
         let mut work = Work::default();
         let found = packet::find_tcp(&slice, &engine, shape, || Some(&mut work));
         assert_eq!(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use mptcp_common::counter::{Counters, Events};
+use mptcp_common::counter::{Counters, DirectionCounters};
 use mptcp_tests::{
     conversation::Conversation,
     differential::{A, B, Differential},
@@ -50,7 +50,7 @@ fn run(engines: &mut Differential, frames: &Frames) -> Result<Counters> {
     Ok(sum)
 }
 
-fn all(counters: &Counters, field: fn(&Events) -> u64) -> u64 {
+fn all(counters: &Counters, field: fn(&DirectionCounters) -> u64) -> u64 {
     counters
         .directions()
         .map(|(_, events)| field(events))

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use bytemuck::cast_slice;
 use mptcp_common::{
-    counter::{Events, Role},
+    counter::{DirectionCounters, Role},
     packet::Buffer,
 };
 use mptcp_tests::{
@@ -656,7 +656,7 @@ fn engine_counts(engine: &Offline) -> Counts {
     let counters = engine.counters();
     for (_, events) in counters.directions() {
         let mut words: &[u64] = cast_slice(slice::from_ref(events));
-        for (name, length, _) in Events::FIELDS {
+        for (name, length, _) in DirectionCounters::FIELDS {
             let (field, rest) = words.split_at(*length);
             words = rest;
             let is_array = field.len() > 1;

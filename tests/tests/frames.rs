@@ -2,7 +2,7 @@
 //! programs of this field get wrong.
 
 use anyhow::{Result, ensure};
-use mptcp_common::counter::{Counters, Leaf, Leaves};
+use mptcp_common::counter::{Counters, Outcome, Outcomes};
 use mptcp_tests::{
     frame::{ACK, Frame, SYN, SYN_ACK, option, sized},
     kernel::{self, Kernel, Merged, Program},
@@ -12,15 +12,15 @@ use mptcp_user::offline::{self, Scope};
 const DSS: [u8; 8] = [30, 8, 0x20, 0x01, 0, 0, 0, 9];
 
 /// Runs a frame through all programs, and says the leaf it ended in and the DSS that were seen.
-fn leaf(kernel: &mut Kernel, frame: &[u8]) -> Result<(Leaf, u64)> {
+fn leaf(kernel: &mut Kernel, frame: &[u8]) -> Result<(Outcome, u64)> {
     let counted = kernel.run(Program::XdpIngress, frame)?;
     let again = kernel.run(Program::TcEgress, frame)?;
     ensure!(
         counted.leaves == again.leaves,
         "XDP and TC end in different leaves"
     );
-    let leaf = Leaf::ALL.into_iter().find(|leaf| {
-        let mut leaves = Leaves::default();
+    let leaf = Outcome::ALL.into_iter().find(|leaf| {
+        let mut leaves = Outcomes::default();
         leaves.add(*leaf, 1);
         leaves == counted.leaves
     });
@@ -34,12 +34,12 @@ fn dss() -> Frame {
 /// The option is found.
 fn sees(kernel: &mut Kernel, what: &str, frame: &Frame) -> Result<()> {
     let result = leaf(kernel, &frame.bytes())?;
-    ensure!(result == (Leaf::Mptcp, 1), "{what}: {result:?}");
+    ensure!(result == (Outcome::Mptcp, 1), "{what}: {result:?}");
     Ok(())
 }
 
 /// The frame ends in another leaf, and nothing is counted of it.
-fn ends(kernel: &mut Kernel, what: &str, frame: &[u8], wanted: Leaf) -> Result<()> {
+fn ends(kernel: &mut Kernel, what: &str, frame: &[u8], wanted: Outcome) -> Result<()> {
     let result = leaf(kernel, frame)?;
     ensure!(
         result == (wanted, 0),
@@ -166,14 +166,14 @@ fn other_frames_end_in_their_leaf() -> Result<()> {
             ..dss()
         }
         .bytes();
-        ends(kernel, "not IP", &frame, Leaf::NotIp)?;
+        ends(kernel, "not IP", &frame, Outcome::NotIp)?;
     }
     let tags = vec![0x88a8, 0x8100, 0x8100];
     ends(
         kernel,
         "three tags",
         &Frame { tags, ..dss() }.bytes(),
-        Leaf::VlanDepth,
+        Outcome::VlanDepth,
     )?;
     for protocol in [1, 17, 41, 47, 50, 132] {
         for ipv6 in [false, true] {
@@ -183,13 +183,18 @@ fn other_frames_end_in_their_leaf() -> Result<()> {
                 ..dss()
             }
             .bytes();
-            ends(kernel, "not TCP", &frame, Leaf::NotTcp)?;
+            ends(kernel, "not TCP", &frame, Outcome::NotTcp)?;
         }
     }
     // What is an extension header to IPv6 is a protocol to IPv4.
     for protocol in [0, 43, 44, 60] {
         let frame = Frame { protocol, ..dss() }.bytes();
-        ends(kernel, "no extension headers in IPv4", &frame, Leaf::NotTcp)?;
+        ends(
+            kernel,
+            "no extension headers in IPv4",
+            &frame,
+            Outcome::NotTcp,
+        )?;
     }
     let nine = vec![(60, extension(1)); 9];
     let frame = Frame {
@@ -202,7 +207,7 @@ fn other_frames_end_in_their_leaf() -> Result<()> {
         kernel,
         "nine extension headers",
         &frame,
-        Leaf::Ipv6Extensions,
+        Outcome::Ipv6Extensions,
     )?;
     let nine = vec![(51, authentication(3)); 9];
     let frame = Frame {
@@ -210,7 +215,7 @@ fn other_frames_end_in_their_leaf() -> Result<()> {
         ..dss()
     }
     .bytes();
-    ends(kernel, "nine AHs", &frame, Leaf::Ipv6Extensions)?;
+    ends(kernel, "nine AHs", &frame, Outcome::Ipv6Extensions)?;
     for ihl in [0x40, 0x44, 0x55, 0x65] {
         let frame = Frame {
             version_and_ihl: Some(ihl),
@@ -221,7 +226,7 @@ fn other_frames_end_in_their_leaf() -> Result<()> {
             kernel,
             "header length or version",
             &frame,
-            Leaf::MalformedIp,
+            Outcome::MalformedIp,
         )?;
     }
     let frame = Frame {
@@ -233,7 +238,7 @@ fn other_frames_end_in_their_leaf() -> Result<()> {
         kernel,
         "total length below the header",
         &frame,
-        Leaf::MalformedIp,
+        Outcome::MalformedIp,
     )?;
     for offset in 0..5 {
         let frame = Frame {
@@ -241,20 +246,20 @@ fn other_frames_end_in_their_leaf() -> Result<()> {
             ..dss()
         }
         .bytes();
-        ends(kernel, "data offset", &frame, Leaf::MalformedTcp)?;
+        ends(kernel, "data offset", &frame, Outcome::MalformedTcp)?;
     }
     ends(
         kernel,
         "no options",
         &Frame::new(ACK, &[], 5).bytes(),
-        Leaf::Tcp,
+        Outcome::Tcp,
     )?;
     let timestamps = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
     ends(
         kernel,
         "timestamps",
         &Frame::new(ACK, &timestamps, 5).bytes(),
-        Leaf::Tcp,
+        Outcome::Tcp,
     )
 }
 
@@ -268,7 +273,7 @@ fn a_later_fragment_has_no_tcp_header() -> Result<()> {
             ..dss()
         }
         .bytes();
-        ends(kernel, "IPv4", &frame, Leaf::Fragment)?;
+        ends(kernel, "IPv4", &frame, Outcome::Fragment)?;
         let extensions = vec![(44, fragment_header(offset & 0x1fff))];
         let frame = Frame {
             ipv6: true,
@@ -276,7 +281,7 @@ fn a_later_fragment_has_no_tcp_header() -> Result<()> {
             ..dss()
         }
         .bytes();
-        ends(kernel, "IPv6", &frame, Leaf::Fragment)?;
+        ends(kernel, "IPv6", &frame, Outcome::Fragment)?;
     }
     sees(
         kernel,
@@ -381,7 +386,7 @@ fn lengths_that_lie_are_found_out() -> Result<()> {
             ..frame.clone()
         }
         .bytes();
-        ends(kernel, "IPv4 ends early", &bytes, Leaf::Truncated)?;
+        ends(kernel, "IPv4 ends early", &bytes, Outcome::Truncated)?;
         if length >= 20 {
             let bytes = Frame {
                 ip_length: Some(length - 20),
@@ -389,7 +394,7 @@ fn lengths_that_lie_are_found_out() -> Result<()> {
                 ..frame
             }
             .bytes();
-            ends(kernel, "IPv6 ends early", &bytes, Leaf::Truncated)?;
+            ends(kernel, "IPv6 ends early", &bytes, Outcome::Truncated)?;
         }
     }
     // An extension header longer than the packet.
@@ -400,7 +405,12 @@ fn lengths_that_lie_are_found_out() -> Result<()> {
         ..dss()
     }
     .bytes();
-    ends(kernel, "extension header too long", &bytes, Leaf::Truncated)?;
+    ends(
+        kernel,
+        "extension header too long",
+        &bytes,
+        Outcome::Truncated,
+    )?;
     // A data offset of 15 words, with payload where options should be: the option area ends at
     // the data offset, and the payload is no option.
     let frame = Frame {
@@ -409,7 +419,7 @@ fn lengths_that_lie_are_found_out() -> Result<()> {
         ..dss()
     }
     .bytes();
-    ends(kernel, "payload is no option", &frame, Leaf::Tcp)
+    ends(kernel, "payload is no option", &frame, Outcome::Tcp)
 }
 
 #[test]
@@ -455,7 +465,7 @@ fn options_behind_many_others_are_found() -> Result<()> {
     for length in [0, 1] {
         let options = [&[254, length][..], &DSS].concat();
         let frame = Frame { options, ..dss() }.bytes();
-        ends(kernel, "length 0 or 1", &frame, Leaf::Tcp)?;
+        ends(kernel, "length 0 or 1", &frame, Outcome::Tcp)?;
     }
     // The last byte of the frame is the last byte of an option.
     sees(

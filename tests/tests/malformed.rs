@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::{
-    counter::{Counters, Events},
+    counter::{Counters, DirectionCounters},
     wire::Fault,
 };
 use mptcp_tests::{
@@ -31,7 +31,7 @@ fn documented() -> BTreeMap<&'static str, (&'static str, &'static str)> {
 }
 
 fn verdict(counted: &Counters) -> String {
-    let events: &Events = &counted.rx;
+    let events: &DirectionCounters = &counted.rx;
     let faults: Vec<_> = Fault::ALL
         .into_iter()
         .filter(|fault| events.invalid[*fault as usize] > 0)

@@ -17,10 +17,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::{
-    counter::{Counters, Events},
+    counter::{Counters, DirectionCounters},
     packet::Buffer,
     state::{RangeChunk, Tables as _},
-    table::{self, Atomics, Memory, Table as _, WAYS, Word as _},
+    table::{self, Atomics, BUCKET_SLOTS, Memory, Table as _, Word as _},
 };
 use mptcp_tests::{
     capture::Capture,
@@ -41,7 +41,7 @@ fn unequal_paths() -> Result<Vec<Packet>> {
     exact::read(&zstd::decode_all(&file[..])?)
 }
 
-fn events(events: &Events) -> Again {
+fn events(events: &DirectionCounters) -> Again {
     Again {
         sent: events.retransmitted,
         on_subflow: events.retransmitted_subflow,
@@ -146,7 +146,7 @@ fn a_pool_that_is_full_says_so() -> Result<()> {
     let chunks = engine.range_chunks();
     let tags = (0..10_000).map(|i| table::tag(table::mix(1, i)));
     let taken = tags.filter_map(|tag| table::claim(chunks, tag, |_| false));
-    ensure!(taken.count() == (chunks.buckets() * WAYS) as usize);
+    ensure!(taken.count() == (chunks.buckets() * BUCKET_SLOTS) as usize);
     for packet in &packets {
         engine.frame(&packet.frame(), buffer(packet), packet.nanoseconds);
     }

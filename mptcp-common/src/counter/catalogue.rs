@@ -1,6 +1,6 @@
 //! The 83 rows of the statistics table, in the order of the command they come from.
 
-use super::{Counters, HookCounts, KernelHook};
+use super::{Counters, FexitCounts, FexitHook};
 use crate::wire::DssFlags;
 
 /// Where the probe stands, seen from the sessions it counts.
@@ -35,7 +35,7 @@ pub enum Quality {
     /// A rule that is right in most cases.
     Heuristic,
     /// Depends on a limit or rule of the product that the table comes from, not on the protocol.
-    Policy,
+    SynPolicy,
     /// Stands in for something that this vantage point does not have.
     Analog,
     /// Cannot be known here: the row has no number.
@@ -49,7 +49,7 @@ impl Quality {
             Self::Exact => "exact",
             Self::Derived => "derived",
             Self::Heuristic => "heuristic",
-            Self::Policy => "policy",
+            Self::SynPolicy => "policy",
             Self::Analog => "analog",
             Self::Unavailable => "unavailable",
         }
@@ -155,7 +155,7 @@ pub enum Value {
     /// Of the failures of kernel functions.
     Hooks {
         /// Which are added up.
-        of: &'static [KernelHook],
+        of: &'static [FexitHook],
         /// The same in words.
         formula: &'static str,
     },
@@ -235,7 +235,7 @@ impl Row {
     }
 
     /// The kernel functions that feed the row, if these do.
-    pub fn hooks(&self) -> Option<&'static [KernelHook]> {
+    pub fn hooks(&self) -> Option<&'static [FexitHook]> {
         match self.value {
             Some(Value::Hooks { of, .. }) => Some(of),
             _ => None,
@@ -244,7 +244,7 @@ impl Row {
 
     /// The number of a row that [`Self::hooks`] feed; `None` where one of them is missing, and on a
     /// middlebox, whose kernel ends no sessions.
-    pub fn failures(&self, counts: &HookCounts, role: Role) -> Option<u64> {
+    pub fn failures(&self, counts: &FexitCounts, role: Role) -> Option<u64> {
         let hooks = self.hooks().filter(|_| role == Role::Host)?;
         hooks.iter().map(|hook| counts[*hook as usize]).sum()
     }
@@ -278,7 +278,7 @@ macro_rules! value {
     (hooks $host:ident, $first:ident $(+ $more:ident)*) => {
         (
             Some(Value::Hooks {
-                of: &[KernelHook::$first $(, KernelHook::$more)*],
+                of: &[FexitHook::$first $(, FexitHook::$more)*],
                 formula: concat!(stringify!($first) $(, " + ", stringify!($more))*),
             }),
             Quality::$host,
@@ -413,13 +413,13 @@ pub const ROWS: [Row; 83] = [
     row!(44 ErrJoin "Invalid token in MP_JOIN Request" ("TokenEr" true) false "mptcperrunknowntoken" Counter
         Derived, Heuristic, |c| c.rx.join_token_unknown + c.unknown.join_token_unknown),
     row!(45 ErrJoin "MP_JOIN on existing address id" ("AddrIdEr" true) false "mptcperraddridexist" Counter
-        Policy, Policy, |c| c.rx.join_id_in_use),
+        SynPolicy, SynPolicy, |c| c.rx.join_id_in_use),
     row!(46 ErrJoin "MP_JOIN request with addr id 0" ("addridEr" true) false "mptcperraddrid0" Counter
-        Policy, Policy, |c| c.rx.join_id_0 + c.unknown.join_id_0),
+        SynPolicy, SynPolicy, |c| c.rx.join_id_0 + c.unknown.join_id_0),
     row!(47 ErrJoin "MP_JOIN after Maximum subflows" ("MaxsfEr" true) false "mptcperrmaxsf" Counter
         Derived, Heuristic, |c| c.rx.join_over_limit),
     row!(48 ErrJoin "MP_JOIN Threshold limit reached" ("JoinThEr" true) false "mptcperrjointhreshold" Counter
-        Policy, Policy, |c| c.rx.join_over_threshold),
+        SynPolicy, SynPolicy, |c| c.rx.join_over_threshold),
     row!(49 ErrJoin "MP_JOIN request after fallback" ("FBJoinEr" true) false "mptcperrjoinafterfallback" Counter
         Derived, Derived, |c| c.rx.join_after_fallback),
     row!(50 ErrJoin "Invalid MAC in MP_JOIN" ("InMACEr" true) false "mptcperrinvalmac" Counter
@@ -441,7 +441,7 @@ pub const ROWS: [Row; 83] = [
     row!(58 ErrDss "No Payload length" ("LenEr" true) false "mptcperrnopayloadlenpkt" Counter
         Exact, Derived, |c| c.rx.capable_no_length + c.rx.dss_no_length + c.rx.infinite_too_early),
     row!(59 ErrMss "Unsupported MSS negotiated" ("MSSErr" true) false "mptcperrunsupportedmssnegotiated" Counter
-        Policy, Policy, |c| c.rx.mss + c.tx.mss + c.unknown.mss),
+        SynPolicy, SynPolicy, |c| c.rx.mss + c.tx.mss + c.unknown.mss),
     row!(60 ErrDss "MPTCP Checksum failure" ("CksumEr" true) false "mptcperrbadcksum" Counter
         Exact, Derived, |c| c.rx.checksum_failed),
     row!(61 ErrMpc "Client crypto algo not supported" ("CryptoEr" true) false "mptcperrcryptonotsupported" Counter
@@ -451,9 +451,9 @@ pub const ROWS: [Row; 83] = [
     row!(63 ErrFallback "RST subflow on plain ACK" ("TotPArst" true) false "mptcpplainackrst" Counter
         Exact, Derived, |c| c.rx.plain_ack_reset),
     row!(64 ErrClose "DATA_FIN on passive subflow" ("DFpasveEr" true) false "mptcperrdatafinpassive" Counter
-        Policy, Policy, |c| c.rx.fin_on_backup_refused),
+        SynPolicy, SynPolicy, |c| c.rx.fin_on_backup_refused),
     row!(65 ErrClose "FAST_CLOSE on passive subflow" ("FCpasvEr" true) false "mptcperrfastclosepassive" Counter
-        Policy, Policy, |c| c.rx.fastclose_on_backup_refused),
+        SynPolicy, SynPolicy, |c| c.rx.fastclose_on_backup_refused),
     row!(66 ErrClose "FAST_CLOSE received" ("FCRcvEr" true) false "mptcperrfastclose" Counter
         Exact, Exact, |c| c.rx.fastclose_first),
     row!(67 ErrClose "FAST_CLOSE with invalid key" ("FCkeyEr" true) false "mptcperrfastclosekey" Counter
@@ -471,7 +471,7 @@ pub const ROWS: [Row; 83] = [
     row!(73 ErrDss "Duplicate Sequence Map" ("DupmapEr" true) false "mptcperrdupmaprecvd" Counter
         Derived, Derived, |c| c.rx.map_duplicate),
     row!(74 ErrDss "Invalid subflow sequence" ("SfnEr" true) false "mptcperrinvalidsfn" Counter
-        Policy, Policy, |c| c.rx.map_partial),
+        SynPolicy, SynPolicy, |c| c.rx.map_partial),
     row!(75 ErrDss "Received bad sequence map" ("BadMapEr" true) false "mptcperrmapexists" Counter
         Derived, Derived, |c| c.rx.map_altered),
     row!(76 ErrDss "Retransmitted Data Recevied" ("RetxEr" true) false "mptcperrretxpktrcvd" Counter

@@ -2,10 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// What happened. The number behind is [`Report::detail`].
+/// What happened. The number behind is [`Event::detail`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Happening {
+pub enum EventKind {
     /// A session's MP_CAPABLE handshake is complete; its version.
     SessionCreated = 1,
     /// A session is over.
@@ -36,7 +36,7 @@ pub enum Happening {
     Failed = 14,
 }
 
-impl Happening {
+impl EventKind {
     /// All of them.
     pub const ALL: [Self; 14] = [
         Self::SessionCreated,
@@ -88,7 +88,7 @@ pub enum Fallback {
     DroppedSyn = 7,
 }
 
-impl Report {
+impl Event {
     /// Reads one from the bytes of a record; `None` if they are not as long.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         bytemuck::try_pod_read_unaligned(bytes).ok()
@@ -98,14 +98,14 @@ impl Report {
 /// Something that happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Report {
+pub struct Event {
     /// When, by the programs' clock, in nanoseconds.
     pub time: u64,
     /// The packet's flow, its sender first; as [`super::FlowKey`].
     pub flow: [u64; 5],
-    /// A [`Happening`], by its discriminant.
-    pub happening: u32,
-    /// See [`Happening`].
+    /// A [`EventKind`], by its discriminant.
+    pub kind: u32,
+    /// See [`EventKind`].
     pub detail: u32,
     /// The packet's direction, a `counter::Direction` by its number.
     pub direction: u32,

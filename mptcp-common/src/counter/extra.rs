@@ -353,5 +353,5 @@ pub const EXTRAS: &[Extra] = &[
     extra!("LostRanges" Exact |c| all!(c.lost_ranges),
         "Ranges of data that found no room: RetxEr, SfnEr and their like are at least what is shown"),
     extra!("LostReports" Exact |c| all!(c.lost_reports),
-        "Events that nobody could be told (mptcp-user events)"),
+        "DirectionCounters that nobody could be told (mptcp-user events)"),
 ];

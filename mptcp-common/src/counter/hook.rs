@@ -4,8 +4,8 @@
 /// (fexit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
-#[expect(missing_docs, reason = "KernelHook::condition says it")]
-pub enum KernelHook {
+#[expect(missing_docs, reason = "FexitHook::condition says it")]
+pub enum FexitHook {
     SubflowContext,
     SubflowSocket,
     SubflowRequest,
@@ -16,7 +16,7 @@ pub enum KernelHook {
     OutputSegment,
 }
 
-impl KernelHook {
+impl FexitHook {
     /// All of them, in the order of the map `hooks/counters`.
     pub const ALL: [Self; 8] = [
         Self::SubflowContext,
@@ -73,5 +73,5 @@ impl KernelHook {
     }
 }
 
-/// The failures of each of [`KernelHook::ALL`]; `None` where the function is not hooked.
-pub type HookCounts = [Option<u64>; KernelHook::ALL.len()];
+/// The failures of each of [`FexitHook::ALL`]; `None` where the function is not hooked.
+pub type FexitCounts = [Option<u64>; FexitHook::ALL.len()];

@@ -19,10 +19,11 @@ mod protocol;
 mod raw;
 
 pub use catalogue::{Direction, Gauges, Group, Kind, Quality, ROWS, Role, Row, Value};
-pub use event::{Fallback, Happening, JoinFailure, Report};
+pub use event::{Event, EventKind, Fallback, JoinFailure};
 pub use extra::{EXTRAS, Extra};
-pub use hook::{HookCounts, KernelHook};
+pub use hook::{FexitCounts, FexitHook};
 pub use protocol::{Passed, Protocol};
 pub use raw::{
-    Counters, Events, LAYOUT_VERSION, Leaf, Leaves, PLACES, Protocols, bounded_sum, place,
+    Counters, DirectionCounters, LAYOUT_VERSION, Outcome, Outcomes, PLACES, Protocols, bounded_sum,
+    place,
 };

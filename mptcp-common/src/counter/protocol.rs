@@ -1,6 +1,6 @@
 //! What frames hold that are passed by: what stands in the place of IP, or of TCP.
 
-use super::{Leaf, Protocols};
+use super::{Outcome, Protocols};
 
 /// An IP protocol by its number, or what else is told apart: the index of its count in [`Protocols`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,14 +77,14 @@ const _: () = assert!(Protocol::OTHER_ETHERTYPE.0 as usize + 1 == Protocol::COUN
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passed {
     /// The leaf it counts in.
-    pub leaf: Leaf,
+    pub leaf: Outcome,
     /// What it holds, if that is `not_ip` or `not_tcp`; else [`Protocol::NONE`].
     pub protocol: Protocol,
 }
 
-impl From<Leaf> for Passed {
+impl From<Outcome> for Passed {
     #[inline(always)]
-    fn from(leaf: Leaf) -> Self {
+    fn from(leaf: Outcome) -> Self {
         Self {
             leaf,
             protocol: Protocol::NONE,
@@ -96,9 +96,9 @@ impl From<Protocol> for Passed {
     #[inline(always)]
     fn from(protocol: Protocol) -> Self {
         let leaf = if protocol.0 < Protocol::FIRST_LINK || protocol == Protocol::UDP {
-            Leaf::NotTcp
+            Outcome::NotTcp
         } else {
-            Leaf::NotIp
+            Outcome::NotIp
         };
         Self { leaf, protocol }
     }

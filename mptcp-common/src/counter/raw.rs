@@ -45,7 +45,7 @@ macro_rules! counters {
 
 counters! {
     /// Every frame ends in exactly one of these.
-    pub struct Leaves {
+    pub struct Outcomes {
         /// Neither IPv4 nor IPv6 (ARP, LLDP, MPLS, 802.3 ...), and PPPoE that carries neither.
         not_ip: u64,
         /// More than two VLAN tags.
@@ -69,12 +69,12 @@ counters! {
     }
 }
 
-/// A field of [`Leaves`]. As wide as a register's half, which the verifier follows more cheaply than
+/// A field of [`Outcomes`]. As wide as a register's half, which the verifier follows more cheaply than
 /// a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-#[expect(missing_docs, reason = "the fields of Leaves, described there")]
-pub enum Leaf {
+#[expect(missing_docs, reason = "the fields of Outcomes, described there")]
+pub enum Outcome {
     NotIp,
     VlanDepth,
     NotTcp,
@@ -87,7 +87,7 @@ pub enum Leaf {
     Mptcp,
 }
 
-impl Leaf {
+impl Outcome {
     /// All of them, in the order of the fields.
     pub const ALL: [Self; 10] = [
         Self::NotIp,
@@ -103,11 +103,11 @@ impl Leaf {
     ];
 }
 
-impl Leaves {
+impl Outcomes {
     /// Adds to one leaf.
     #[inline(always)]
-    pub fn add(&mut self, leaf: Leaf, packets: u64) {
-        bytemuck::cast_mut::<Self, [u64; Leaf::ALL.len()]>(self)[leaf as usize] += packets;
+    pub fn add(&mut self, leaf: Outcome, packets: u64) {
+        bytemuck::cast_mut::<Self, [u64; Outcome::ALL.len()]>(self)[leaf as usize] += packets;
     }
 
     /// All of them.
@@ -166,7 +166,7 @@ impl Protocols {
 
 counters! {
     /// What one direction's packets held. What most of them add to stands first, in few cache lines.
-    pub struct Events {
+    pub struct DirectionCounters {
         /// Well-formed DSS by the flags F, m, M, a and A: 16, 8, 4, 2 and 1.
         dss_flags: [u64; 32],
         /// DSS whose mapping is longer than the segment's payload.
@@ -445,13 +445,13 @@ counters! {
     /// in between are theirs and no others'. The conservation law is the sequence lock.
     pub struct Counters {
         /// Packets by what became of them.
-        leaves: Leaves,
+        leaves: Outcomes,
         /// Received: from the peer on a host, from the session's initiator on a middlebox.
-        rx: Events,
+        rx: DirectionCounters,
         /// Sent: by the host, by the session's listener on a middlebox.
-        tx: Events,
+        tx: DirectionCounters,
         /// Packets of which a middlebox does not know who initiated their session.
-        unknown: Events,
+        unknown: DirectionCounters,
         /// What frames hold that are not IP or not TCP.
         protocols: Protocols,
         /// Packets seen.
@@ -459,7 +459,7 @@ counters! {
     }
 }
 
-impl Events {
+impl DirectionCounters {
     /// Well-formed DSS.
     pub fn dss(&self) -> u64 {
         self.dss_with(0)
@@ -543,7 +543,7 @@ impl Counters {
     }
 
     /// The three directions' events, with the names they have in documents.
-    pub fn directions(&self) -> [(&'static str, &Events); 3] {
+    pub fn directions(&self) -> [(&'static str, &DirectionCounters); 3] {
         [
             ("rx", &self.rx),
             ("tx", &self.tx),

@@ -1,13 +1,13 @@
 //! What the options of one packet say by themselves: found, judged and counted.
 
 use crate::{
-    counter::Events,
+    counter::DirectionCounters,
     engine::{
-        policy::{DEFAULT_MSS, Policy},
+        policy::{DEFAULT_MSS, SynPolicy},
         stages::Stages,
     },
     packet::{Packet, Work},
-    verifier::Forget,
+    verifier::Opaque,
     wire::{
         AddAddr, CapableFlags, Dss, DssFlags, Fault, JoinForm, MpCapable, MpFail, MpFastclose,
         MpJoin, MpPrio, MpTcpRst, NO_NIBBLE, OptionOffsets, Options, RemoveAddr, SHORTS, Segment,
@@ -18,7 +18,7 @@ use crate::{
 /// Counts a packet whose options are a lone DSS ([`Dss::read_in_place`]) that belongs where it
 /// stands, as [`count`] does.
 #[inline(always)]
-pub fn count_dss_segment(packet: &Packet, fields: &Dss, events: &mut Events) {
+pub fn count_dss_segment(packet: &Packet, fields: &Dss, events: &mut DirectionCounters) {
     let n = u64::from(packet.packets);
     events.option[Subtype::Dss as usize] += n;
     dss(fields, packet, n, events);
@@ -30,9 +30,9 @@ pub fn count_dss_segment(packet: &Packet, fields: &Dss, events: &mut Events) {
 pub(crate) fn count(
     work: &Work,
     seen: u32,
-    policy: &Policy,
-    verifier: &impl Forget,
-    events: &mut Events,
+    policy: &SynPolicy,
+    verifier: &impl Opaque,
+    events: &mut DirectionCounters,
 ) -> u32 {
     let packet = &work.packet;
     let n = u64::from(packet.packets);
@@ -40,10 +40,10 @@ pub(crate) fn count(
     let options = Options::new(&work.area, &work.found, seen, verifier);
     let mut signs = 0;
     if seen & Subtype::Dss.bit() != 0 {
-        signs = verifier.forget(judge_dss(&work.dss, packet, verifier, n, events));
+        signs = verifier.opaque(judge_dss(&work.dss, packet, verifier, n, events));
     }
-    signs |= verifier.forget(handshake(&options, packet, policy, n, events))
-        | verifier.forget(others(&options, packet, n, events));
+    signs |= verifier.opaque(handshake(&options, packet, policy, n, events))
+        | verifier.opaque(others(&options, packet, n, events));
     if signs & RESERVED_BITS != 0 {
         events.reserved_bits += n;
     }
@@ -63,9 +63,15 @@ pub(crate) fn count(
 
 /// Counts the options themselves.
 #[inline(always)]
-fn tally(found: &OptionOffsets, seen: u32, n: u64, verifier: &impl Forget, events: &mut Events) {
-    let last = verifier.forget(found.last) & 15;
-    if verifier.forget(seen) == 1 << last && found.count(last as usize) == 1 {
+fn tally(
+    found: &OptionOffsets,
+    seen: u32,
+    n: u64,
+    verifier: &impl Opaque,
+    events: &mut DirectionCounters,
+) {
+    let last = verifier.opaque(found.last) & 15;
+    if verifier.opaque(seen) == 1 << last && found.count(last as usize) == 1 {
         // One option, as nearly always.
         events.option[last as usize] += n;
         if UNASSIGNED & (1 << last) != 0 {
@@ -74,7 +80,7 @@ fn tally(found: &OptionOffsets, seen: u32, n: u64, verifier: &impl Forget, event
         return;
     }
     for nibble in 0..16 {
-        let count = u64::from(verifier.forget(found.count(nibble)));
+        let count = u64::from(verifier.opaque(found.count(nibble)));
         if count == 0 {
             continue;
         }
@@ -96,7 +102,7 @@ fn tally(found: &OptionOffsets, seen: u32, n: u64, verifier: &impl Forget, event
             invalid(events, Fault::Overrun, n);
         }
         nibble => {
-            let nibble = verifier.forget(nibble).wrapping_sub(1) & 15;
+            let nibble = verifier.opaque(nibble).wrapping_sub(1) & 15;
             let bit = 1 << nibble;
             events.option[nibble as usize] += n;
             if UNASSIGNED & bit != 0 {
@@ -125,33 +131,33 @@ const CAPABLE_V1: u32 = 1 << 17;
 const ADD_ADDR_V1: u32 = 1 << 18;
 
 #[inline(always)]
-fn segment(packet: &Packet, verifier: &impl Forget) -> Segment {
+fn segment(packet: &Packet, verifier: &impl Opaque) -> Segment {
     Segment {
-        flags: TcpFlags(verifier.forget(packet.flags.0.into()) as u8),
-        has_payload: packet.is_fragment || verifier.forget(packet.payload) > 0,
+        flags: TcpFlags(verifier.opaque(packet.flags.0.into()) as u8),
+        has_payload: packet.is_fragment || verifier.opaque(packet.payload) > 0,
     }
 }
 
 /// Counts an option that is not allowed, by its subtype too.
 #[inline(always)]
-fn invalid_option(events: &mut Events, nibble: u32, fault: Fault, n: u64) {
+fn invalid_option(events: &mut DirectionCounters, nibble: u32, fault: Fault, n: u64) {
     invalid(events, fault, n);
     events.option_invalid[(nibble as usize & 15) * 8 + (fault as usize & 7)] += n;
 }
 
 #[inline(always)]
-fn invalid(events: &mut Events, fault: Fault, n: u64) {
+fn invalid(events: &mut DirectionCounters, fault: Fault, n: u64) {
     events.invalid[fault as usize & 7] += n;
 }
 
 /// MP_CAPABLE and MP_JOIN.
 #[inline(always)]
 fn handshake(
-    options: &Options<'_, impl Forget>,
+    options: &Options<'_, impl Opaque>,
     packet: &Packet,
-    policy: &Policy,
+    policy: &SynPolicy,
     n: u64,
-    events: &mut Events,
+    events: &mut DirectionCounters,
 ) -> u32 {
     let mut signs = 0;
     if let Some(option) = options.get(Subtype::MpCapable) {
@@ -184,7 +190,7 @@ fn handshake(
             }
         }
     }
-    signs = options.verifier.forget(signs);
+    signs = options.verifier.opaque(signs);
     if let Some(option) = options.get(Subtype::MpJoin) {
         match MpJoin::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpJoin as u32, fault, n),
@@ -213,7 +219,13 @@ fn handshake(
 }
 
 #[inline(always)]
-fn capable_syn(capable: &MpCapable<'_>, version: u8, policy: &Policy, n: u64, events: &mut Events) {
+fn capable_syn(
+    capable: &MpCapable<'_>,
+    version: u8,
+    policy: &SynPolicy,
+    n: u64,
+    events: &mut DirectionCounters,
+) {
     events.capable_syn += n;
     if version > 1 {
         // Its flags are those of a protocol that is not known.
@@ -246,9 +258,9 @@ fn capable_syn(capable: &MpCapable<'_>, version: u8, policy: &Policy, n: u64, ev
 fn judge_dss(
     fields: &Dss,
     packet: &Packet,
-    verifier: &impl Forget,
+    verifier: &impl Opaque,
     n: u64,
-    events: &mut Events,
+    events: &mut DirectionCounters,
 ) -> u32 {
     if let Err(fault) = fields.check(segment(packet, verifier)) {
         invalid_option(events, Subtype::Dss as u32, fault, n);
@@ -264,7 +276,7 @@ fn judge_dss(
 
 /// A DSS that is allowed.
 #[inline(always)]
-fn dss(fields: &Dss, packet: &Packet, n: u64, events: &mut Events) {
+fn dss(fields: &Dss, packet: &Packet, n: u64, events: &mut DirectionCounters) {
     let flags = fields.flags();
     // One counter for all flags at once.
     events.dss_flags[usize::from(flags.0 & 31)] += n;
@@ -309,7 +321,12 @@ fn shorter_than(packet: &Packet, length: u32) -> u64 {
 
 /// The options of an established session.
 #[inline(always)]
-fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &mut Events) -> u32 {
+fn others(
+    options: &Options<'_, impl Opaque>,
+    packet: &Packet,
+    n: u64,
+    events: &mut DirectionCounters,
+) -> u32 {
     let mut signs = 0;
     if let Some(option) = options.get(Subtype::AddAddr) {
         match AddAddr::parse(option, segment(packet, options.verifier)) {
@@ -333,7 +350,7 @@ fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &
             }
         }
     }
-    signs = options.verifier.forget(signs);
+    signs = options.verifier.opaque(signs);
     if let Some(option) = options.get(Subtype::RemoveAddr) {
         match RemoveAddr::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::RemoveAddr as u32, fault, n),
@@ -346,7 +363,7 @@ fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &
             }
         }
     }
-    signs = options.verifier.forget(signs);
+    signs = options.verifier.opaque(signs);
     if let Some(option) = options.get(Subtype::MpPrio) {
         match MpPrio::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpPrio as u32, fault, n),
@@ -363,7 +380,7 @@ fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &
             }
         }
     }
-    signs = options.verifier.forget(signs);
+    signs = options.verifier.opaque(signs);
     if let Some(option) = options.get(Subtype::MpFail) {
         match MpFail::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpFail as u32, fault, n),
@@ -373,7 +390,7 @@ fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &
             }
         }
     }
-    signs = options.verifier.forget(signs);
+    signs = options.verifier.opaque(signs);
     if let Some(option) = options.get(Subtype::MpFastclose) {
         match MpFastclose::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpFastclose as u32, fault, n),
@@ -383,7 +400,7 @@ fn others(options: &Options<'_, impl Forget>, packet: &Packet, n: u64, events: &
             }
         }
     }
-    signs = options.verifier.forget(signs);
+    signs = options.verifier.opaque(signs);
     if let Some(option) = options.get(Subtype::MpTcpRst) {
         match MpTcpRst::parse(option, segment(packet, options.verifier)) {
             Err(fault) => invalid_option(events, Subtype::MpTcpRst as u32, fault, n),
@@ -409,7 +426,7 @@ fn reserved(has_reserved_bits: bool) -> u32 {
 
 /// Is the MSS of this SYN or SYN/ACK malformed, 0 or below the limit?
 #[inline(always)]
-fn is_mss_refused(packet: &Packet, options: &Options<'_, impl Forget>, policy: &Policy) -> bool {
+fn is_mss_refused(packet: &Packet, options: &Options<'_, impl Opaque>, policy: &SynPolicy) -> bool {
     if !matches!(packet.flags.stage(), Stage::Syn | Stage::SynAck) {
         return false;
     }
@@ -447,10 +464,10 @@ fn excludes(signs: u32) -> bool {
 
 /// Counts what the options of a packet say by themselves, whichever they are.
 #[inline(always)]
-pub fn examine(stages: &impl Stages, policy: &Policy) {
+pub fn examine(stages: &impl Stages, policy: &SynPolicy) {
     let work = stages.work();
     let route = &work.route;
-    let seen = stages.forget(route.seen.get());
+    let seen = stages.opaque(route.seen.get());
     let mut events = stages.events(route.direction.get());
     let valid = count(work, seen, policy, stages, &mut events);
     route.valid.set(valid);

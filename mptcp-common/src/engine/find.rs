@@ -1,10 +1,10 @@
 //! Finds the options of a packet.
 
 use crate::{
-    counter::Leaf,
+    counter::Outcome,
     packet::{self, Buffer, Flow, Frame, Header, Work},
     state::{Tables, look_up},
-    verifier::Forget,
+    verifier::Opaque,
     wire::{Dss, KIND_MPTCP, Subtype, TcpFlags, scan},
 };
 
@@ -19,7 +19,7 @@ pub fn find(work: &mut Work, tables: &impl Tables) {
 /// stands. False if they need a [`walk`].
 #[inline(always)]
 pub fn find_common(work: &mut Work, tables: &impl Tables) -> bool {
-    let length = tables.forget(work.packet.options);
+    let length = tables.opaque(work.packet.options);
     work.route.session.set(0);
     work.route.is_dss_alone.set(0);
     work.route.seen.set(0);
@@ -42,7 +42,7 @@ pub fn find_common(work: &mut Work, tables: &impl Tables) -> bool {
 
 /// Finds the options of any packet.
 #[inline(always)]
-pub fn walk(work: &mut Work, verifier: &impl Forget) {
+pub fn walk(work: &mut Work, verifier: &impl Opaque) {
     let (area, found) = (&work.area, &mut work.found);
     let seen = scan::find(area, work.packet.options, found, verifier);
     if seen & Subtype::Dss.bit() != 0 {
@@ -63,7 +63,7 @@ pub fn parse<F: Frame, T: Tables>(
     buffer: &mut Buffer,
     header: &Header,
     work: &mut Work,
-) -> Result<(), Leaf> {
+) -> Result<(), Outcome> {
     let ipv6 = header.is_ipv6();
     packet::parse(frame, tables, buffer, header, work, move |work, is_syn| {
         if is_tracking {

@@ -15,6 +15,6 @@ pub use self::{
     count::{count_dss_segment, examine},
     find::{find, find_common, parse, walk},
     packet::{direction, insert_ranges, packet},
-    policy::Policy,
+    policy::SynPolicy,
     stages::Stages,
 };

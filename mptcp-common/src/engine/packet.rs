@@ -6,7 +6,7 @@
 //! **counted** by themselves, and what they mean to their session is **tracked**.
 
 use crate::{
-    counter::{Direction, Leaf, Role},
+    counter::{Direction, Outcome, Role},
     engine::{count::count_dss_segment, stages::Stages},
     packet::{Flow, Next, Work},
     state::{CHUNKS, HandshakeFacts, SubflowFacts, Tables},
@@ -16,18 +16,18 @@ use crate::{
 };
 
 /// Counts the packet in work, which was located and whose options were found, and says which leaf
-/// it belongs to: [`Leaf::Tcp`] or [`Leaf::Mptcp`]. Without tracking no table is touched.
+/// it belongs to: [`Outcome::Tcp`] or [`Outcome::Mptcp`]. Without tracking no table is touched.
 ///
 /// `sum` sets [`Work::payload_sum`], to that of the whole segment if it gets true; it is called if a checksum needs
 /// it.
 #[inline(always)]
-pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> Leaf {
+pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> Outcome {
     let work = stages.work();
     let route = &work.route;
     let seen = route.seen.get();
-    let flow = stages.forget(route.flow.get());
+    let flow = stages.opaque(route.flow.get());
     if seen == 0 && flow == Flow::UNKNOWN {
-        return Leaf::Tcp;
+        return Outcome::Tcp;
     }
     let is_syn = work.packet.flags.stage() == Stage::Syn;
     if is_tracking && is_syn && seen & Subtype::MpJoin.bit() != 0 {
@@ -44,17 +44,21 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> L
         stages.examine();
     }
     if !is_tracking {
-        return Leaf::Mptcp;
+        return Outcome::Mptcp;
     }
     route.next.set(0);
     if flow != Flow::UNKNOWN && track::ends(stages, work) {
         sum(true);
         if !work.is_intact() {
             stages.count(route.direction.get(), |events| events.not_taken += 1);
-            return if seen == 0 { Leaf::Tcp } else { Leaf::Mptcp };
+            return if seen == 0 {
+                Outcome::Tcp
+            } else {
+                Outcome::Mptcp
+            };
         }
     }
-    if stages.forget(flow) != Flow::SUBFLOW || work.packet.flags.stage() != Stage::Later {
+    if stages.opaque(flow) != Flow::SUBFLOW || work.packet.flags.stage() != Stage::Later {
         stages.handshake();
         if route.next.get() & Next::VERIFY_JOIN != 0 {
             stages.verify_join();
@@ -95,7 +99,11 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> L
             stages.close();
         }
     }
-    if seen == 0 { Leaf::Tcp } else { Leaf::Mptcp }
+    if seen == 0 {
+        Outcome::Tcp
+    } else {
+        Outcome::Mptcp
+    }
 }
 
 /// Inserts what was mapped and what was sent into sets that have more ranges than their session has room for. Then looks

@@ -3,7 +3,7 @@
 /// What the table's policy rows are judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Policy {
+pub struct SynPolicy {
     /// Smallest MSS in bytes that is not an error, over IPv4.
     pub min_mss_v4: u16,
     /// The same over IPv6.
@@ -12,7 +12,7 @@ pub struct Policy {
     pub version_0: bool,
 }
 
-impl Default for Policy {
+impl Default for SynPolicy {
     fn default() -> Self {
         Self {
             min_mss_v4: DEFAULT_MSS[0],

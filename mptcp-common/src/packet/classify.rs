@@ -1,7 +1,7 @@
 //! What the first bytes of a frame say it is.
 
 use crate::{
-    counter::{Leaf, Passed, Protocol},
+    counter::{Outcome, Passed, Protocol},
     packet::frame::View,
     packet::{
         frame::Frame,
@@ -16,7 +16,7 @@ use crate::{
 
 /// What the first bytes of a frame say it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum FrameClass {
     /// Ethernet without VLAN tags, IPv4 without options that is no fragment, and TCP.
     Ipv4,
     /// Ethernet without VLAN tags, IPv6 without extension headers, and TCP.
@@ -32,7 +32,7 @@ pub enum Shape {
     NotTcp(Protocol),
 }
 
-impl Shape {
+impl FrameClass {
     /// What became of a frame that is done.
     #[inline(always)]
     pub fn passed(self) -> Option<Passed> {
@@ -48,18 +48,18 @@ impl Shape {
 /// several fields at once.
 ///
 /// `is_uncounted` says that the buffer's packets still have to be counted, `is_untracked` of a flow that nobody
-/// follows it. Not for frames that begin with the IP header: those are [`Shape::Layer3`].
+/// follows it. Not for frames that begin with the IP header: those are [`FrameClass::Layer3`].
 #[inline(always)]
-pub fn judge<F: Frame>(
+pub fn classify<F: Frame>(
     frame: &F,
     is_uncounted: impl Fn() -> bool,
     is_untracked: impl Fn(&Ends) -> bool,
-) -> Shape {
+) -> FrameClass {
     const fn word(bytes: [u8; 4]) -> u32 {
         u32::from_ne_bytes(bytes)
     }
     let Some(head) = frame.view(0, HEAD) else {
-        return Shape::Other;
+        return FrameClass::Other;
     };
     // EtherType, then the IP header's first byte.
     let kind: u32 = head.get(12);
@@ -71,12 +71,12 @@ pub fn judge<F: Frame>(
         let kept = fields & (FRAGMENT_BITS | PROTOCOL_BITS);
         if kept != word([0, 0, 0, TCP]) {
             if kept == word([0, 0, 0, UDP]) {
-                return Shape::Done(udp(head.get(IPV4_END + 2)));
+                return FrameClass::Done(udp(head.get(IPV4_END + 2)));
             }
             if fields & FRAGMENT_BITS != 0 || kept == word([0, 0, 0, AUTHENTICATION]) {
-                return Shape::Other;
+                return FrameClass::Other;
             }
-            return Shape::NotTcp(Protocol(head.get::<u8>(23).into()));
+            return FrameClass::NotTcp(Protocol(head.get::<u8>(23).into()));
         }
         let length = u32::from(u16::from_be(head.get(16)));
         let is_bare = match head.get::<u8>(46) >> 4 {
@@ -94,43 +94,43 @@ pub fn judge<F: Frame>(
                     ipv6: false,
                 };
                 if is_untracked(&ends) {
-                    return Shape::Done(Leaf::Tcp.into());
+                    return FrameClass::Done(Outcome::Tcp.into());
                 }
             }
-            return Shape::Ipv4;
+            return FrameClass::Ipv4;
         }
         return if length < 20 {
-            Shape::Other
+            FrameClass::Other
         } else {
-            Shape::Ipv4
+            FrameClass::Ipv4
         };
     }
     if kind & word([0xff, 0xff, 0xf0, 0]) == word([0x86, 0xdd, 0x60, 0]) {
         let protocol: u8 = head.get(20);
         if protocol != TCP {
             match protocol {
-                UDP => return Shape::Done(Protocol::UDP.into()),
-                ICMPV6 => return Shape::Done(Protocol::ICMPV6.into()),
-                IPIP => return Shape::Done(Protocol::IPIP.into()),
-                IPV6_IN_IP => return Shape::Done(Protocol::IPV6_IN_IP.into()),
-                GRE => return Shape::Done(Protocol::GRE.into()),
-                ESP => return Shape::Done(Protocol::ESP.into()),
+                UDP => return FrameClass::Done(Protocol::UDP.into()),
+                ICMPV6 => return FrameClass::Done(Protocol::ICMPV6.into()),
+                IPIP => return FrameClass::Done(Protocol::IPIP.into()),
+                IPV6_IN_IP => return FrameClass::Done(Protocol::IPV6_IN_IP.into()),
+                GRE => return FrameClass::Done(Protocol::GRE.into()),
+                ESP => return FrameClass::Done(Protocol::ESP.into()),
                 _ => {}
             }
             // There are few others: the compiler may not put what takes longer in front.
             let protocol: u8 = head.opaque().get(20);
             if is_extension(protocol, true) {
-                return Shape::Other;
+                return FrameClass::Other;
             }
-            return Shape::NotTcp(Protocol(protocol.into()));
+            return FrameClass::NotTcp(Protocol(protocol.into()));
         }
         // A length of 0 is none (BIG TCP).
         let length = u32::from(u16::from_be(head.get(18)));
         if length == 0 {
-            return Shape::Other;
+            return FrameClass::Other;
         }
         let Some(head) = frame.view(0, IPV6_END + 20) else {
-            return Shape::Ipv6;
+            return FrameClass::Ipv6;
         };
         let is_bare = match head.get::<u8>(IPV6_END + 12) >> 4 {
             5 => length >= 20,
@@ -147,13 +147,13 @@ pub fn judge<F: Frame>(
                 ipv6: true,
             };
             if is_untracked(&ends) {
-                return Shape::Done(Leaf::Tcp.into());
+                return FrameClass::Done(Outcome::Tcp.into());
             }
         }
-        return Shape::Ipv6;
+        return FrameClass::Ipv6;
     }
     match u16::from_be(head.get(12)) {
-        IPV4 | IPV6 | VLAN_C | VLAN_S | PPPOE_SESSION => Shape::Other,
-        ethertype => Shape::Done(no_ip(ethertype, || is_snap(head.get(14), head.get(18)))),
+        IPV4 | IPV6 | VLAN_C | VLAN_S | PPPOE_SESSION => FrameClass::Other,
+        ethertype => FrameClass::Done(no_ip(ethertype, || is_snap(head.get(14), head.get(18)))),
     }
 }

@@ -2,7 +2,7 @@
 
 use bytemuck::AnyBitPattern;
 
-use crate::{verifier::Forget, wire::Area};
+use crate::{verifier::Opaque, wire::Area};
 
 /// Bytes of a frame, and what is known of them otherwise.
 pub trait Frame {
@@ -17,7 +17,7 @@ pub trait Frame {
     }
     /// Copies `length` bytes (4 to 40, a multiple of 4) at offset `at` to an option area; false if
     /// the frame ends before.
-    fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Forget) -> bool;
+    fn copy_options(&self, at: u32, length: u32, area: &mut Area, verifier: &impl Opaque) -> bool;
     /// Length in bytes of a buffer of several packets, else 0. Above 64 KiB (BIG TCP) the IP header
     /// of such a buffer has none.
     fn merged_length(&self) -> u32;

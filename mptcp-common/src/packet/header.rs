@@ -6,7 +6,7 @@ use crate::{
         frame::{Frame, View},
         segment::Packet,
     },
-    verifier::Forget,
+    verifier::Opaque,
     wire::{MAX_OPTIONS, TIMESTAMP, TcpFlags},
 };
 
@@ -59,7 +59,7 @@ impl Header {
         self.protocol == TCP
     }
 
-    /// Of a frame that is [`Shape::Ipv4`].
+    /// Of a frame that is [`FrameClass::Ipv4`].
     #[inline(always)]
     pub(crate) fn ipv4(head: &impl View) -> Self {
         Self {
@@ -72,7 +72,7 @@ impl Header {
         }
     }
 
-    /// Of a frame that is [`Shape::Ipv6`].
+    /// Of a frame that is [`FrameClass::Ipv6`].
     #[inline(always)]
     pub(crate) fn ipv6(head: &impl View) -> Self {
         Self {
@@ -87,11 +87,11 @@ impl Header {
 
     /// The same, of which the verifier knows nothing any more, by a number out of the frame.
     #[inline(always)]
-    pub(crate) fn forgotten(self, verifier: &impl Forget, unknown: u64) -> Self {
+    pub(crate) fn forgotten(self, verifier: &impl Opaque, unknown: u64) -> Self {
         let verifier = Unknown(verifier, unknown);
         Self {
-            at: verifier.forget(self.at),
-            length: verifier.forget(self.length),
+            at: verifier.opaque(self.at),
+            length: verifier.opaque(self.length),
             ..self
         }
     }
@@ -114,17 +114,17 @@ pub(crate) const MAX_OFFSET: u32 = 0x7fff;
 /// An offset that was compared with [`MAX_OFFSET`]. The mask changes nothing: the verifier of Linux
 /// 6.1 sees the bound by it, having lost what it knew of a number that lay on the stack.
 #[inline(always)]
-pub(crate) fn bounded(verifier: &impl Forget, at: u32) -> u32 {
-    verifier.forget(at) & MAX_OFFSET
+pub(crate) fn bounded(verifier: &impl Opaque, at: u32) -> u32 {
+    verifier.opaque(at) & MAX_OFFSET
 }
 
 /// Makes the verifier forget by a number out of the frame, of which it knows nothing.
 pub(crate) struct Unknown<'a, F>(pub(crate) &'a F, pub(crate) u64);
 
-impl<F: Forget> Unknown<'_, F> {
+impl<F: Opaque> Unknown<'_, F> {
     #[inline(always)]
-    pub(crate) fn forget(&self, value: u32) -> u32 {
-        self.0.forget_by(value, self.1)
+    pub(crate) fn opaque(&self, value: u32) -> u32 {
+        self.0.opaque_by(value, self.1)
     }
 }
 

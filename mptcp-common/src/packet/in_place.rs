@@ -2,7 +2,7 @@
 
 use crate::{
     packet::{
-        classify::Shape,
+        classify::FrameClass,
         frame::{Buffer, Frame, View},
         hash::{Ends, Secrets, flow_tag},
         header::{Header, IPV4_END, IPV6_END, MAX_HEADER, flow, packet},
@@ -29,18 +29,18 @@ pub struct DssSegment {
 #[inline(always)]
 pub fn read_dss_in_place<F: Frame>(
     frame: &F,
-    shape: Shape,
+    shape: FrameClass,
     buffer: &Buffer,
     is_data: bool,
     secrets: Option<&impl Secrets>,
 ) -> Option<DssSegment> {
     // For each shape by itself: places that the compiler knows cost less.
     match shape {
-        Shape::Ipv4 => {
+        FrameClass::Ipv4 => {
             let view = frame.view(0, IPV4_END + MAX_HEADER)?;
             lone(&view, &Header::ipv4(&view), buffer, is_data, secrets)
         }
-        Shape::Ipv6 => {
+        FrameClass::Ipv6 => {
             let view = frame.view(0, IPV6_END + MAX_HEADER)?;
             lone(&view, &Header::ipv6(&view), buffer, is_data, secrets)
         }
@@ -79,16 +79,16 @@ const ACK_HEADER: u32 = 20 + 12 + 12;
 #[inline(always)]
 pub fn read_ack_in_place<F: Frame>(
     frame: &F,
-    shape: Shape,
+    shape: FrameClass,
     buffer: &Buffer,
     secrets: Option<&impl Secrets>,
 ) -> Option<DssSegment> {
     match shape {
-        Shape::Ipv4 => {
+        FrameClass::Ipv4 => {
             let view = frame.view(0, IPV4_END + ACK_HEADER)?;
             ack(&view, &Header::ipv4(&view), buffer, secrets)
         }
-        Shape::Ipv6 => {
+        FrameClass::Ipv6 => {
             let view = frame.view(0, IPV6_END + ACK_HEADER)?;
             ack(&view, &Header::ipv6(&view), buffer, secrets)
         }

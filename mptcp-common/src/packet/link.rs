@@ -1,7 +1,7 @@
 //! The link layer: Ethernet, VLAN tags, PPPoE; and what is not IP.
 
 use crate::{
-    counter::{Leaf, Passed, Protocol},
+    counter::{Outcome, Passed, Protocol},
     packet::frame::Frame,
 };
 
@@ -90,7 +90,7 @@ pub(crate) fn pppoe<F: Frame>(frame: &F, at: u32) -> Result<(u32, u16), Passed> 
     const DATA: u16 = 0x1100;
     /// Bytes of PPP's protocol. (RFC 2516 section 7 advises against those of one byte: they count as other.)
     const PROTOCOL: u32 = 2;
-    let header: u64 = frame.load(at).ok_or(Leaf::Truncated)?;
+    let header: u64 = frame.load(at).ok_or(Outcome::Truncated)?;
     let header = u64::from_be(header);
     let (length, protocol) = ((header >> 16) as u16, header as u16);
     if (header >> 48) as u16 != DATA {
@@ -104,10 +104,10 @@ pub(crate) fn pppoe<F: Frame>(frame: &F, at: u32) -> Result<(u32, u16), Passed> 
     };
     // IP's length has to lie within. That of a buffer of several packets is the first one's.
     let at = at + 8;
-    let ip: u64 = frame.load(at).ok_or(Leaf::Truncated)?;
+    let ip: u64 = frame.load(at).ok_or(Outcome::Truncated)?;
     let ip = u32::from((u64::from_be(ip) >> shift) as u16) + more;
     if ip + PROTOCOL > length.into() && !frame.is_merged() {
-        return Err(Leaf::Truncated.into());
+        return Err(Outcome::Truncated.into());
     }
     Ok((at, ethertype))
 }
@@ -116,24 +116,24 @@ pub(crate) fn pppoe<F: Frame>(frame: &F, at: u32) -> Result<(u32, u16), Passed> 
 #[inline(always)]
 pub(crate) fn link<F: Frame>(frame: &F, is_layer_3: bool) -> Result<(u32, u16), Passed> {
     if is_layer_3 {
-        let first: u8 = frame.load(0).ok_or(Leaf::Truncated)?;
+        let first: u8 = frame.load(0).ok_or(Outcome::Truncated)?;
         return match first >> 4 {
             4 => Ok((0, IPV4)),
             6 => Ok((0, IPV6)),
             _ => Err(Passed::from(Protocol::OTHER_ETHERTYPE)),
         };
     }
-    let mut ethertype = u16::from_be(frame.load(12).ok_or(Leaf::Truncated)?);
+    let mut ethertype = u16::from_be(frame.load(12).ok_or(Outcome::Truncated)?);
     let mut at = 14;
     for _ in 0..MAX_TAGS {
         if ethertype != VLAN_C && ethertype != VLAN_S {
             break;
         }
-        ethertype = u16::from_be(frame.load(at + 2).ok_or(Leaf::Truncated)?);
+        ethertype = u16::from_be(frame.load(at + 2).ok_or(Outcome::Truncated)?);
         at += 4;
     }
     if at == 14 + 4 * MAX_TAGS && frame.stripped_tags() != 0 {
-        return Err(Leaf::VlanDepth.into());
+        return Err(Outcome::VlanDepth.into());
     }
     Ok((at, ethertype))
 }

@@ -1,6 +1,6 @@
 //! From a frame to the numbers of its TCP header and its option area.
 //!
-//! [`judge`] looks at the first bytes of every frame. [`read_dss_in_place`] reads the segments
+//! [`classify`] looks at the first bytes of every frame. [`read_dss_in_place`] reads the segments
 //! that nearly all are where they lie; [`find_tcp`] walks the headers of any other.
 
 mod buffer;
@@ -16,7 +16,7 @@ mod segment;
 mod work;
 
 pub(crate) use self::buffer::packets_from;
-pub use self::classify::{Shape, judge};
+pub use self::classify::{FrameClass, classify};
 pub use self::flow::FlowKey;
 pub use self::frame::{Buffer, Frame, View};
 pub use self::header::Header;

@@ -6,10 +6,10 @@
 //! from packet memory, in user space from a slice.
 
 use crate::{
-    counter::{Leaf, Passed, Protocol},
+    counter::{Outcome, Passed, Protocol},
     packet::frame::View,
     packet::{
-        classify::Shape,
+        classify::FrameClass,
         frame::{Buffer, Frame},
         header::{
             AUTHENTICATION, FRAGMENT, HEAD, Header, MAX_OFFSET, TCP, UDP, Unknown, bounded,
@@ -18,7 +18,7 @@ use crate::{
         link::{IPV4, IPV6, PPPOE_SESSION, VLAN_C, VLAN_S, is_snap, link, no_ip, pppoe, udp},
         work::{Flow, Work},
     },
-    verifier::Forget,
+    verifier::Opaque,
     wire::{TIMESTAMP, TIMESTAMP_WORDS, TcpFlags},
 };
 
@@ -27,19 +27,19 @@ const MAX_EXTENSIONS: u32 = 8;
 
 /// Finds the TCP header; `Err` for a frame without one.
 ///
-/// `shape` is what [`judge`] said, and not that it is done. `work` gets the packet in work, which is asked for when there may be one.
+/// `shape` is what [`classify`] said, and not that it is done. `work` gets the packet in work, which is asked for when there may be one.
 /// The addresses go there.
 #[inline(always)]
 pub fn find_tcp<'a, F: Frame>(
     frame: &F,
-    verifier: &impl Forget,
-    shape: Shape,
+    verifier: &impl Opaque,
+    shape: FrameClass,
     work: impl FnOnce() -> Option<&'a mut Work>,
 ) -> Result<(Header, &'a mut Work), Passed> {
     match shape {
-        Shape::Ipv4 => {
+        FrameClass::Ipv4 => {
             if let Some(head) = frame.view(0, HEAD) {
-                let work = work().ok_or(Leaf::NotTcp)?;
+                let work = work().ok_or(Outcome::NotTcp)?;
                 work.flow.set_addresses(mapped(head.get(26), head.get(30)));
                 let checksum: u16 = head.get(24);
                 return Ok((
@@ -48,9 +48,9 @@ pub fn find_tcp<'a, F: Frame>(
                 ));
             }
         }
-        Shape::Ipv6 => {
+        FrameClass::Ipv6 => {
             if let Some(head) = frame.view(0, HEAD) {
-                let work = work().ok_or(Leaf::NotTcp)?;
+                let work = work().ok_or(Outcome::NotTcp)?;
                 let addresses: [u64; 4] = head.get(22);
                 work.flow.set_addresses(addresses);
                 return Ok((Header::ipv6(&head).forgotten(verifier, addresses[1]), work));
@@ -58,10 +58,10 @@ pub fn find_tcp<'a, F: Frame>(
         }
         _ => {}
     }
-    let (mut at, mut ethertype) = link(frame, shape == Shape::Layer3)?;
+    let (mut at, mut ethertype) = link(frame, shape == FrameClass::Layer3)?;
     if ethertype != IPV4 && ethertype != IPV6 {
         match ethertype {
-            VLAN_C | VLAN_S => return Err(Leaf::VlanDepth.into()),
+            VLAN_C | VLAN_S => return Err(Outcome::VlanDepth.into()),
             PPPOE_SESSION => (at, ethertype) = pppoe(frame, at)?,
             _ => {
                 let snap = || is_snap(frame.load(at)?, frame.load(at + 4)?).then_some(());
@@ -84,20 +84,20 @@ pub fn find_tcp<'a, F: Frame>(
 #[inline(always)]
 pub(crate) fn ipv4<'a, F: Frame>(
     frame: &F,
-    verifier: &impl Forget,
+    verifier: &impl Opaque,
     at: u32,
     work: impl FnOnce() -> Option<&'a mut Work>,
 ) -> Result<(Header, &'a mut Work), Passed> {
-    let words: [u32; 5] = frame.load(at).ok_or(Leaf::Truncated)?;
+    let words: [u32; 5] = frame.load(at).ok_or(Outcome::Truncated)?;
     let first = u32::from_be(words[0]);
     let header = (first >> 24 & 0x0f) * 4;
     if first >> 28 != 4 || header < 20 {
-        return Err(Leaf::MalformedIp.into());
+        return Err(Outcome::MalformedIp.into());
     }
     // A later fragment has payload where a first one has the TCP header.
     let fragment = u32::from_be(words[1]);
     if fragment & 0x1fff != 0 {
-        return Err(Leaf::Fragment.into());
+        return Err(Outcome::Fragment.into());
     }
     let protocol = (u32::from_be(words[2]) >> 16) as u8;
     if protocol != TCP && !is_extension(protocol, false) {
@@ -109,9 +109,9 @@ pub(crate) fn ipv4<'a, F: Frame>(
         total => total,
     };
     if total < header {
-        return Err(Leaf::MalformedIp.into());
+        return Err(Outcome::MalformedIp.into());
     }
-    let work = work().ok_or(Leaf::NotTcp)?;
+    let work = work().ok_or(Outcome::NotTcp)?;
     work.flow.set_addresses(mapped(words[3], words[4]));
     let header = Header {
         at: at + header,
@@ -129,20 +129,20 @@ pub(crate) fn ipv4<'a, F: Frame>(
 #[inline(always)]
 pub(crate) fn ipv6<'a, F: Frame>(
     frame: &F,
-    verifier: &impl Forget,
+    verifier: &impl Opaque,
     at: u32,
     work: impl FnOnce() -> Option<&'a mut Work>,
 ) -> Result<(Header, &'a mut Work), Passed> {
-    let words: [u16; 4] = frame.load(at).ok_or(Leaf::Truncated)?;
+    let words: [u16; 4] = frame.load(at).ok_or(Outcome::Truncated)?;
     if u16::from_be(words[0]) >> 12 != 6 {
-        return Err(Leaf::MalformedIp.into());
+        return Err(Outcome::MalformedIp.into());
     }
     let length = match u16::from_be(words[2]) {
         0 => frame.merged_length().saturating_sub(at + 40),
         length => u32::from(length),
     };
-    let addresses: [u64; 4] = frame.load(at + 8).ok_or(Leaf::Truncated)?;
-    let work = work().ok_or(Leaf::NotTcp)?;
+    let addresses: [u64; 4] = frame.load(at + 8).ok_or(Outcome::Truncated)?;
+    let work = work().ok_or(Outcome::NotTcp)?;
     work.flow.set_addresses(addresses);
     let header = Header {
         at: at + 40,
@@ -168,7 +168,7 @@ fn other_ip(protocol: u8, port: impl FnOnce() -> Option<u16>) -> Passed {
 
 /// Skips extension headers up to TCP.
 #[inline(always)]
-fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result<Header, Passed> {
+fn extensions<F: Frame>(frame: &F, verifier: &impl Opaque, ip: Header) -> Result<Header, Passed> {
     let Header {
         mut at,
         mut protocol,
@@ -182,17 +182,19 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
             break;
         }
         if at > MAX_OFFSET {
-            return Err(Leaf::Ipv6Extensions.into());
+            return Err(Outcome::Ipv6Extensions.into());
         }
         // Every extension header has 8 bytes at least.
-        let word: u64 = frame.load(bounded(verifier, at)).ok_or(Leaf::Truncated)?;
+        let word: u64 = frame
+            .load(bounded(verifier, at))
+            .ok_or(Outcome::Truncated)?;
         let words = u64::from_be(word);
         let second = (words >> 48) as u32 & 0xff;
         let size = match protocol {
             // Fixed length; the second byte is reserved.
             FRAGMENT => {
                 if words >> 32 & 0xfff8 != 0 {
-                    return Err(Leaf::Fragment.into());
+                    return Err(Outcome::Fragment.into());
                 }
                 is_fragment |= words >> 32 & 1 != 0;
                 8
@@ -203,12 +205,12 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
             _ => (second + 1) * 8,
         };
         if size > length {
-            return Err(Leaf::Truncated.into());
+            return Err(Outcome::Truncated.into());
         }
         protocol = (words >> 56) as u8;
         let verifier = Unknown(verifier, word);
-        length = verifier.forget(length - size);
-        at = verifier.forget(at + size);
+        length = verifier.opaque(length - size);
+        at = verifier.opaque(at + size);
     }
     match protocol {
         TCP => Ok(Header {
@@ -219,7 +221,7 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
             is_fragment,
             is_extended: true,
         }),
-        _ if is_extension(protocol, ipv6) => Err(Leaf::Ipv6Extensions.into()),
+        _ if is_extension(protocol, ipv6) => Err(Outcome::Ipv6Extensions.into()),
         _ => Err(other_ip(protocol, || None)),
     }
 }
@@ -231,27 +233,29 @@ fn extensions<F: Frame>(frame: &F, verifier: &impl Forget, ip: Header) -> Result
 #[inline(always)]
 pub fn parse<F: Frame>(
     frame: &F,
-    verifier: &impl Forget,
+    verifier: &impl Opaque,
     buffer: &mut Buffer,
     header: &Header,
     work: &mut Work,
     look_up: impl FnOnce(&mut Work, bool) -> (u32, u32),
-) -> Result<(), Leaf> {
+) -> Result<(), Outcome> {
     let at = header.at;
     if at > MAX_OFFSET {
-        return Err(Leaf::Ipv6Extensions);
+        return Err(Outcome::Ipv6Extensions);
     }
-    let words: [u32; 5] = frame.load(bounded(verifier, at)).ok_or(Leaf::Truncated)?;
+    let words: [u32; 5] = frame
+        .load(bounded(verifier, at))
+        .ok_or(Outcome::Truncated)?;
     if header.length < 20 {
-        return Err(Leaf::Truncated);
+        return Err(Outcome::Truncated);
     }
     let offset_and_flags = u32::from_be(words[3]);
     let size = (offset_and_flags >> 28) * 4;
     if size < 20 {
-        return Err(Leaf::MalformedTcp);
+        return Err(Outcome::MalformedTcp);
     }
     if size > header.length {
-        return Err(Leaf::Truncated);
+        return Err(Outcome::Truncated);
     }
     let options = size - 20;
     let payload = header.length - size;
@@ -266,14 +270,14 @@ pub fn parse<F: Frame>(
     } else {
         let first: u32 = frame
             .load(bounded(verifier, at) + 20)
-            .ok_or(Leaf::Truncated)?;
+            .ok_or(Outcome::Truncated)?;
         (options, first) != (4 * TIMESTAMP_WORDS as u32, TIMESTAMP)
     };
     work.flow.words[4] = words[0].into();
     let is_syn = offset_and_flags & u32::from(TcpFlags::SYN) << 16 != 0;
     let (flow, slot) = look_up(work, is_syn);
     if !has_options && flow == Flow::Unknown as u32 {
-        return Err(Leaf::Tcp);
+        return Err(Outcome::Tcp);
     }
     work.route.flow.set(flow);
     work.route.slot.set(slot);
@@ -297,7 +301,7 @@ pub fn parse<F: Frame>(
     packet.queue = buffer.queue;
     let options_at = bounded(verifier, at) + 20;
     if has_options && !frame.copy_options(options_at, options, &mut work.area, verifier) {
-        return Err(Leaf::Truncated);
+        return Err(Outcome::Truncated);
     }
     Ok(())
 }

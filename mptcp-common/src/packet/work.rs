@@ -4,7 +4,7 @@ use core::cell::Cell;
 
 use crate::{
     packet::{flow::FlowKey, segment::Packet},
-    verifier::Forget,
+    verifier::Opaque,
     wire::{Allowed, Options},
     wire::{Area, Dss, OptionOffsets, checksum::fold},
 };
@@ -43,13 +43,13 @@ pub struct Work {
 impl Work {
     /// Returns its options that are allowed where they stand.
     #[inline(always)]
-    pub(crate) fn allowed<'a, V: Forget>(&'a self, verifier: &'a V) -> Allowed<'a, V> {
+    pub(crate) fn allowed<'a, V: Opaque>(&'a self, verifier: &'a V) -> Allowed<'a, V> {
         Allowed::new(self.options(self.route.valid.get(), verifier))
     }
 
     /// Returns its options of the subtypes in `set`, the first of each.
     #[inline(always)]
-    pub(crate) fn options<'a, V: Forget>(&'a self, set: u32, verifier: &'a V) -> Options<'a, V> {
+    pub(crate) fn options<'a, V: Opaque>(&'a self, set: u32, verifier: &'a V) -> Options<'a, V> {
         Options::new(&self.area, &self.found, set, verifier)
     }
 

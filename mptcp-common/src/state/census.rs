@@ -4,7 +4,7 @@ use crate::{
     counter::Gauges,
     state::{
         expiry::{is_half_open_over, is_session_over, is_subflow_open},
-        handshake::{HalfOpen, HandshakeFacts, Kind},
+        handshake::{HalfOpen, HandshakeFacts, HandshakeKind},
         limits::Limits,
         session::{Session, SessionFacts},
         subflow::Subflow,
@@ -40,7 +40,7 @@ pub fn census<M: Memory>(
         gauges.subflows += u64::from(lives && is_subflow_open(subflow, limits, now));
     }
     for (_, handshake) in table::entries(half_opens) {
-        let is_join = handshake.kind() == Kind::Join as u32
+        let is_join = handshake.kind() == HandshakeKind::Join as u32
             && handshake.flags.load() & HandshakeFacts::RESOLVED != 0
             && sessions
                 .slot(handshake.session.load())

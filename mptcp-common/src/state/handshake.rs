@@ -10,7 +10,7 @@ use crate::{
 /// What an entry of the half-open table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Kind {
+pub enum HandshakeKind {
     /// Opened by an MP_CAPABLE SYN.
     Capable = 1,
     /// Opened by an MP_JOIN SYN.
@@ -60,7 +60,7 @@ impl<M: Memory> HalfOpen<M> {
 
     /// The flags of an entry of this kind, whose SYN counts in this direction, for [`flags`](Self::flags).
     #[inline(always)]
-    pub fn flags_of(kind: Kind, direction: u32, facts: u32) -> u32 {
+    pub fn flags_of(kind: HandshakeKind, direction: u32, facts: u32) -> u32 {
         facts | (kind as u32) << Self::KIND | direction << Self::DIRECTION
     }
 
@@ -73,7 +73,7 @@ impl<M: Memory> HalfOpen<M> {
         }
     }
 
-    /// A [`Kind`], by its discriminant; 0 if the entry was never used.
+    /// A [`HandshakeKind`], by its discriminant; 0 if the entry was never used.
     #[inline(always)]
     pub fn kind(&self) -> u32 {
         (self.flags.load() >> Self::KIND) & 3
@@ -116,7 +116,7 @@ impl<M: Memory> HalfOpen<M> {
     /// What opener (0) or responder (1) said of its window.
     #[inline(always)]
     pub(crate) fn offer(&self, end: usize) -> WindowOffer {
-        WindowOffer(if self.kind() == Kind::Join as u32 {
+        WindowOffer(if self.kind() == HandshakeKind::Join as u32 {
             (self.secrets[end & 1].load() >> 32) as u32
         } else if end == 0 {
             self.session.load()

@@ -36,7 +36,7 @@ pub(crate) fn look_up<T: Tables>(
     } else {
         locate(tables, work.tag)
     };
-    (tables.forget(flow as u32), slot)
+    (tables.opaque(flow as u32), slot)
 }
 
 /// Does nobody follow this flow? False if that is not sure.

@@ -3,7 +3,7 @@
 use crate::{
     state::subflow::{MAPPINGS, MappingSlot, SubflowSide},
     table::{Memory, Word},
-    verifier::Forget,
+    verifier::Opaque,
     wire::after,
 };
 
@@ -35,12 +35,12 @@ impl Mapping {
 
     /// The same, of which the verifier knows nothing any more.
     #[inline(always)]
-    pub(crate) fn forgotten(self, verifier: &impl Forget) -> Self {
-        let high = verifier.forget((self.dsn >> 32) as u32);
+    pub(crate) fn forgotten(self, verifier: &impl Opaque) -> Self {
+        let high = verifier.opaque((self.dsn >> 32) as u32);
         Self {
-            dsn: u64::from(high) << 32 | u64::from(verifier.forget(self.dsn as u32)),
-            ssn: verifier.forget(self.ssn),
-            length: verifier.forget(self.length),
+            dsn: u64::from(high) << 32 | u64::from(verifier.opaque(self.dsn as u32)),
+            ssn: verifier.opaque(self.ssn),
+            length: verifier.opaque(self.length),
         }
     }
 
@@ -72,7 +72,7 @@ pub(crate) enum MappingMatch {
 impl<M: Memory> SubflowSide<M> {
     /// Compares a mapping with those of this ring.
     #[inline(always)]
-    pub(crate) fn compare(&self, map: Mapping, verifier: &impl Forget) -> MappingMatch {
+    pub(crate) fn compare(&self, map: Mapping, verifier: &impl Opaque) -> MappingMatch {
         if self.is_newest(map) {
             return MappingMatch::Same;
         }
@@ -91,7 +91,7 @@ impl<M: Memory> SubflowSide<M> {
             }
             let overlaps = other.holds(map.ssn) || map.holds(other.ssn);
             if overlaps && map.shift() != other.shift() {
-                known = verifier.forget(MappingMatch::Altered as u32);
+                known = verifier.opaque(MappingMatch::Altered as u32);
             }
         }
         if known == MappingMatch::Altered as u32 {

@@ -32,7 +32,7 @@ pub use self::expiry::{
 #[cfg(not(target_arch = "bpf"))]
 pub(crate) use self::handshake::MAX_SCALE;
 pub(crate) use self::handshake::WindowOffer;
-pub use self::handshake::{HalfOpen, HandshakeFacts, Kind};
+pub use self::handshake::{HalfOpen, HandshakeFacts, HandshakeKind};
 pub(crate) use self::ids::{bit, clear_bit, set_bit};
 pub use self::limits::Limits;
 pub(crate) use self::lookup::{is_of_flow, key_of, look_up};

@@ -9,7 +9,7 @@ use bytemuck::Zeroable;
 use crate::{
     state::{
         expiry::is_half_open_over,
-        handshake::{HalfOpen, HandshakeFacts, Kind},
+        handshake::{HalfOpen, HandshakeFacts, HandshakeKind},
         limits::Limits,
         session::{MAX_PENDING, SessionSide},
     },
@@ -60,7 +60,7 @@ fn is_pending<M: Memory>(
     limits: &Limits,
     now: u64,
 ) -> bool {
-    entry.kind() == Kind::Join as u32
+    entry.kind() == HandshakeKind::Join as u32
         && entry.flags.load() & HandshakeFacts::RESOLVED != 0
         && entry.session.load() == session
         && entry.generation.load() == generation

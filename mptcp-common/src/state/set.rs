@@ -3,7 +3,7 @@
 use crate::{
     state::session::{MAPPED, Ranges, SENT, SessionSide},
     table::{Memory, Word},
-    verifier::Forget,
+    verifier::Opaque,
     wire::{after, after_64, expand},
 };
 
@@ -94,7 +94,7 @@ impl<M: Memory> Set<'_, M> {
 
     /// Adds the numbers from `start` up to but not including `end`, less than 2^31 of them.
     #[inline(always)]
-    pub(crate) fn insert(&self, start: u64, end: u64, verifier: &impl Forget) -> Relation {
+    pub(crate) fn insert(&self, start: u64, end: u64, verifier: &impl Opaque) -> Relation {
         let next = self.next.load();
         if !after_64(end, next) {
             return Relation::Inside;
@@ -120,7 +120,7 @@ impl<M: Memory> Set<'_, M> {
         start: u64,
         size: u32,
         length: u32,
-        verifier: &impl Forget,
+        verifier: &impl Opaque,
     ) -> u32 {
         if self.is_contiguous(start) || size == 0 {
             return 0;
@@ -131,9 +131,9 @@ impl<M: Memory> Set<'_, M> {
             size,
             length,
         };
-        let mut packets = verifier.forget(buffer.packets_below(start, next));
+        let mut packets = verifier.opaque(buffer.packets_below(start, next));
         for word in self.above {
-            packets = verifier.forget(packets + buffer.packets_in(word.load(), next as u32));
+            packets = verifier.opaque(packets + buffer.packets_in(word.load(), next as u32));
         }
         packets
     }
@@ -146,7 +146,7 @@ impl<M: Memory> Set<'_, M> {
         gaps: u32,
         start: u64,
         end: u64,
-        verifier: &impl Forget,
+        verifier: &impl Opaque,
     ) -> Relation {
         let (mut relation, start) = clip(next, start);
         let end = end as u32;
@@ -165,7 +165,7 @@ impl<M: Memory> Set<'_, M> {
             let stale = !after(high, next as u32);
             if stale || (!after(low, to) && !after(from, high)) {
                 if after(high, start) && after(end, low) {
-                    relation = verifier.forget(Relation::Partial as u32);
+                    relation = verifier.opaque(Relation::Partial as u32);
                 }
                 if !stale {
                     from = if after(from, low) { low } else { from };
@@ -173,7 +173,7 @@ impl<M: Memory> Set<'_, M> {
                 }
                 word.store(0);
             } else {
-                used = verifier.forget(used + 1);
+                used = verifier.opaque(used + 1);
             }
         }
         if !after(from, next as u32) {

@@ -3,7 +3,7 @@
 use core::ops::DerefMut;
 
 use crate::{
-    counter::{Events, Happening, Role},
+    counter::{DirectionCounters, EventKind, Role},
     crypto::Compress,
     packet::hash::Secrets,
     state::{
@@ -16,11 +16,11 @@ use crate::{
         subflow::Subflow,
     },
     table::{Bucket, Memory, Table},
-    verifier::Forget,
+    verifier::Opaque,
 };
 
 /// The tables, the clock and the counters of one probe.
-pub trait Tables: Forget {
+pub trait Tables: Opaque {
     /// What the tables' words are made of.
     type Memory: Memory;
     /// Handshakes.
@@ -75,9 +75,9 @@ pub trait Tables: Forget {
     fn queue(&self) -> u32;
     /// Tells who watches of something rare: what, a detail, and the token of the session's listener,
     /// 0 if that is not known. The packet in work is the one that did it.
-    fn report(&self, happening: Happening, detail: u32, token: u32);
+    fn emit(&self, kind: EventKind, detail: u32, token: u32);
     /// The events of one direction (a [`crate::counter::Direction`] by its number), to add to.
-    fn events(&self, direction: u32) -> impl DerefMut<Target = Events>;
+    fn events(&self, direction: u32) -> impl DerefMut<Target = DirectionCounters>;
 
     /// `value`, which is likely `guess`. Where it is, what uses it need not wait for it to be loaded: a
     /// processor that predicts the comparison goes on with the guess.
@@ -100,7 +100,7 @@ pub trait Tables: Forget {
 
     /// Counts in one direction.
     #[inline(always)]
-    fn count(&self, direction: u32, count: impl FnOnce(&mut Events)) {
+    fn count(&self, direction: u32, count: impl FnOnce(&mut DirectionCounters)) {
         count(&mut self.events(direction));
     }
 }

@@ -16,7 +16,7 @@ use crate::table::{
 };
 
 /// Tags in a bucket.
-pub const WAYS: u32 = 7;
+pub const BUCKET_SLOTS: u32 = 7;
 
 /// In the place of a tag, which is never even: the entry is out of everybody's reach, and its slot is not
 /// free.
@@ -27,7 +27,7 @@ const BARRED: u64 = 2;
 #[zeroable(bound = "M::W32: Zeroable, M::W64: Zeroable")]
 #[repr(C, align(64))]
 pub struct Bucket<M: Memory> {
-    tags: [M::W64; WAYS as usize],
+    tags: [M::W64; BUCKET_SLOTS as usize],
     /// Not 0 once an entry that belongs here had to go to the neighbour.
     overflowed: M::W64,
 }
@@ -35,7 +35,7 @@ pub struct Bucket<M: Memory> {
 impl<M: Memory> Bucket<M> {
     /// The words, where they are no tags.
     #[inline(always)]
-    pub(crate) fn words(&self) -> &[M::W64; WAYS as usize] {
+    pub(crate) fn words(&self) -> &[M::W64; BUCKET_SLOTS as usize] {
         &self.tags
     }
 
@@ -120,13 +120,13 @@ pub fn find<T: Table>(table: &T, tag: u64) -> Option<u32> {
     let home = home(table, tag);
     let bucket = table.bucket(home)?;
     if let Some(way) = way_of(bucket, tag) {
-        return Some(home * WAYS + way);
+        return Some(home * BUCKET_SLOTS + way);
     }
     if bucket.overflowed.load() == 0 {
         return None;
     }
     let way = way_of(table.bucket(home ^ 1)?, tag)?;
-    Some((home ^ 1) * WAYS + way)
+    Some((home ^ 1) * BUCKET_SLOTS + way)
 }
 
 /// The entry of a tag. Most have the slot that they tried first, which needs no look at the bucket.
@@ -142,7 +142,7 @@ pub(crate) fn find_entry<T: Table<Slot: Entry>>(table: &T, tag: u64) -> Option<&
 
 #[inline(always)]
 fn way_of<M: Memory>(bucket: &Bucket<M>, tag: u64) -> Option<u32> {
-    (0..WAYS).find(|way| bucket.tags[*way as usize].load() == tag)
+    (0..BUCKET_SLOTS).find(|way| bucket.tags[*way as usize].load() == tag)
 }
 
 /// Claims a slot for a tag that is not in the table: a free one, or one that `expired`.
@@ -154,11 +154,11 @@ pub fn claim<T: Table<Slot: Entry>>(
 ) -> Option<u32> {
     let home = home(table, tag);
     if let Some(way) = claim_in(table, home, tag, &expired) {
-        return Some(home * WAYS + way);
+        return Some(home * BUCKET_SLOTS + way);
     }
     table.bucket(home)?.overflowed.store(1);
     let way = claim_in(table, home ^ 1, tag, &expired)?;
-    Some((home ^ 1) * WAYS + way)
+    Some((home ^ 1) * BUCKET_SLOTS + way)
 }
 
 /// The same in the home bucket alone, for a table that evicts.
@@ -169,7 +169,7 @@ pub fn claim_home<T: Table<Slot: Entry>>(
     expired: impl Fn(&T::Slot) -> bool,
 ) -> Option<u32> {
     let home = home(table, tag);
-    Some(home * WAYS + claim_in(table, home, tag, &expired)?)
+    Some(home * BUCKET_SLOTS + claim_in(table, home, tag, &expired)?)
 }
 
 /// Begins to fetch what [`claim`] will want of a tag that is new, its bucket and the slot that it tries first: all
@@ -187,14 +187,14 @@ pub fn prefetch<T: Table<Slot: Entry>>(table: &T, tag: u64) {
 /// The slot that a tag gets if it is free.
 #[inline(always)]
 pub(crate) fn first_slot<T: Table>(table: &T, tag: u64) -> u32 {
-    home(table, tag) * WAYS + first_way(tag)
+    home(table, tag) * BUCKET_SLOTS + first_way(tag)
 }
 
 /// The place in its bucket that a tag gets if it is free: by the lowest bits of the half whose highest find the
 /// bucket.
 #[inline(always)]
 fn first_way(tag: u64) -> u32 {
-    (((tag >> 32) as u32 & 0xff) * WAYS) >> 8
+    (((tag >> 32) as u32 & 0xff) * BUCKET_SLOTS) >> 8
 }
 
 #[inline(always)]
@@ -210,11 +210,11 @@ fn claim_in<T: Table<Slot: Entry>>(
     if word.load() == 0 && exchange(table, word, 0, tag) {
         return Some(first);
     }
-    for way in 0..WAYS {
+    for way in 0..BUCKET_SLOTS {
         let word = &bucket.tags[way as usize];
         let present = word.load();
         let free = present == 0 || {
-            let entry = table.slot(number * WAYS + way)?;
+            let entry = table.slot(number * BUCKET_SLOTS + way)?;
             // Not one that another CPU is filling just now, and not one that is barred.
             entry.tag() == present && expired(entry)
         };
@@ -260,9 +260,9 @@ fn evict_one<T: Table<Slot: Entry>, const SETTLED: bool>(
     let mut oldest = STAYS;
     let mut place = 0;
     let mut victim = 0;
-    for way in 0..WAYS {
+    for way in 0..BUCKET_SLOTS {
         let present = bucket.tags[way as usize].load();
-        let entry = table.slot(home * WAYS + way)?;
+        let entry = table.slot(home * BUCKET_SLOTS + way)?;
         let time = born(entry);
         if time < oldest && (!SETTLED || entry.tag() == present) {
             oldest = time;
@@ -273,22 +273,22 @@ fn evict_one<T: Table<Slot: Entry>, const SETTLED: bool>(
     if oldest == STAYS {
         return None;
     }
-    for way in 0..WAYS {
+    for way in 0..BUCKET_SLOTS {
         let word = &bucket.tags[way as usize];
         if way == place && !exchange(table, word, victim, tag) {
             return None;
         }
     }
-    Some(home * WAYS + place)
+    Some(home * BUCKET_SLOTS + place)
 }
 
 /// Frees a slot, if it is still this tag's.
 #[inline(always)]
 pub fn release<T: Table>(table: &T, slot: u32, tag: u64) {
-    let number = slot / WAYS;
+    let number = slot / BUCKET_SLOTS;
     if let Some(bucket) = table.bucket(number) {
-        for way in 0..WAYS {
-            if number * WAYS + way == slot {
+        for way in 0..BUCKET_SLOTS {
+            if number * BUCKET_SLOTS + way == slot {
                 exchange(table, &bucket.tags[way as usize], tag, 0);
             }
         }
@@ -297,8 +297,8 @@ pub fn release<T: Table>(table: &T, slot: u32, tag: u64) {
 
 /// The word where the tag of a slot stands.
 pub(crate) fn word<T: Table>(table: &T, slot: u32) -> Option<&<T::Memory as Memory>::W64> {
-    let bucket = table.bucket(slot / WAYS)?;
-    bucket.tags.get((slot % WAYS) as usize)
+    let bucket = table.bucket(slot / BUCKET_SLOTS)?;
+    bucket.tags.get((slot % BUCKET_SLOTS) as usize)
 }
 
 /// Puts an entry out of reach, if the slot is still this tag's: nobody finds it, and nobody takes its
@@ -365,7 +365,7 @@ pub fn entries<T: Table>(table: &T) -> impl Iterator<Item = (u32, &T::Slot)> {
                 .zip(0..)
                 .filter(|(tag, _)| !matches!(*tag, 0 | BARRED))
                 .filter_map(move |(_, way)| {
-                    let slot = number * WAYS + way;
+                    let slot = number * BUCKET_SLOTS + way;
                     Some((slot, table.slot(slot)?))
                 })
         })

@@ -7,7 +7,7 @@ mod filter;
 mod word;
 
 pub use self::bucket::{
-    Bucket, Entry, Table, WAYS, bar, buckets_for, claim, claim_home, entries, evict, find,
+    BUCKET_SLOTS, Bucket, Entry, Table, bar, buckets_for, claim, claim_home, entries, evict, find,
     free_barred, is_barred, mix, prefetch, release, tag, unbar,
 };
 pub use self::filter::{CELLS, Cell, MOST, cell_shift, cells_for, place};

@@ -36,7 +36,7 @@ pub fn accept<T: Tables>(tables: &T, work: &Work) {
     // What a host sends is true.
     let is_own = tables.role() == Role::Host && !packet.ingress;
     let reception = if is_own { TRUSTED } else { judge(segment) };
-    let reception = tables.forget(reception);
+    let reception = tables.opaque(reception);
     match reception {
         REFUSED => return,
         OLD => segment.work.route.ask(Next::OLD),

@@ -1,7 +1,7 @@
 //! Acknowledgments, of TCP and of data.
 
 use crate::{
-    counter::{Fallback, Happening},
+    counter::{EventKind, Fallback},
     packet::Next,
     state::{MAPPED, SessionFacts, SubflowFacts, Tables, raise},
     table::Word,
@@ -80,9 +80,9 @@ fn take_unmapped<T: Tables>(segment: &SubflowSegment<'_, T>, packets: u32) {
         events.no_mapping += u64::from(packets);
         events.fallback_no_mapping += u64::from(falls_back);
     });
-    segment.report(Happening::Error, 70);
+    segment.emit(EventKind::Error, 70);
     if falls_back {
-        segment.report(Happening::FellBack, Fallback::NoMapping as u32);
+        segment.emit(EventKind::FellBack, Fallback::NoMapping as u32);
     }
 }
 

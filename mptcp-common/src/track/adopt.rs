@@ -14,7 +14,7 @@ use crate::{
         hash::{Ends, Secrets, flow_tag},
     },
     state::{
-        HalfOpen, Kind, Limits, MAX_SCALE, RangeChunk, Session, SessionFacts, Subflow,
+        HalfOpen, HandshakeKind, Limits, MAX_SCALE, RangeChunk, Session, SessionFacts, Subflow,
         SubflowFacts, Tokens, is_session_over, is_subflow_over, reset_session, reset_side,
         reset_subflow_side, reset_sums, set_bit,
     },
@@ -148,7 +148,7 @@ fn has_begun<T: Shared>(tables: &T, subflow: &PresentSubflow) -> bool {
     let tag = tag(tables, &subflow.flow);
     table::find(tables.half_opens(), tag)
         .and_then(|slot| tables.half_opens().slot(slot))
-        .is_some_and(|entry| entry.kind() != Kind::Stray as u32)
+        .is_some_and(|entry| entry.kind() != HandshakeKind::Stray as u32)
 }
 
 /// What tokens lead to.

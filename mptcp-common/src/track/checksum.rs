@@ -9,7 +9,7 @@
 //! DSSNotMatching.)
 
 use crate::{
-    counter::Happening,
+    counter::EventKind,
     packet::Work,
     packet::{Next, UNREAD},
     state::{Mapping, SessionFacts, SumFacts, Tables},
@@ -97,7 +97,7 @@ pub fn checksum<T: Tables>(tables: &T, work: &Work) {
     // From an odd place on, each byte lies in the other half of its word.
     let is_odd = relative.wrapping_sub(map.ssn) & 1 != 0;
     let words = if is_odd { folded.swap_bytes() } else { folded };
-    let total = tables.forget(earlier + u32::from(words));
+    let total = tables.opaque(earlier + u32::from(words));
     // As Linux: what the first segment that has it says.
     let check = if continues && facts & SumFacts::KNOWN != 0 {
         facts & (SumFacts::OPEN - 1)
@@ -180,6 +180,6 @@ fn judge<T: Tables>(
         segment.count(|events| events.checksum_verified += 1);
     } else {
         segment.count(|events| events.checksum_failed += 1);
-        segment.report(Happening::Error, 60);
+        segment.emit(EventKind::Error, 60);
     }
 }

@@ -1,8 +1,8 @@
 //! Empties the tables of sessions, subflows and ranges while programs work on them.
 
 use crate::{
-    state::{Kind, is_session_over, tokens},
-    table::{self, Table, WAYS, Word},
+    state::{HandshakeKind, is_session_over, tokens},
+    table::{self, BUCKET_SLOTS, Table, Word},
     track::adopt::Shared,
 };
 
@@ -49,7 +49,7 @@ pub fn clear<T: Shared, E>(
         }
     }
     for (slot, handshake) in table::entries(handshakes) {
-        if handshake.kind() != Kind::Capable as u32 {
+        if handshake.kind() != HandshakeKind::Capable as u32 {
             table::bar(handshakes, slot, handshake.tag.load());
         }
     }
@@ -60,20 +60,23 @@ pub fn clear<T: Shared, E>(
         }
     }
     grace()?;
-    for slot in (0..handshakes.buckets() * WAYS).filter(|slot| table::is_barred(handshakes, *slot))
+    for slot in
+        (0..handshakes.buckets() * BUCKET_SLOTS).filter(|slot| table::is_barred(handshakes, *slot))
     {
         if let Some(handshake) = handshakes.slot(slot) {
             handshake.forget();
         }
         table::free_barred(handshakes, slot);
     }
-    for slot in 0..subflows.buckets() * WAYS {
+    for slot in 0..subflows.buckets() * BUCKET_SLOTS {
         table::free_barred(subflows, slot);
     }
-    for slot in 0..chunks.buckets() * WAYS {
+    for slot in 0..chunks.buckets() * BUCKET_SLOTS {
         table::free_barred(chunks, slot);
     }
-    for slot in (0..sessions.buckets() * WAYS).filter(|slot| table::is_barred(sessions, *slot)) {
+    for slot in
+        (0..sessions.buckets() * BUCKET_SLOTS).filter(|slot| table::is_barred(sessions, *slot))
+    {
         // A place with keys is left barred rather than handed on.
         if tables.wipe_keys(slot) {
             table::free_barred(sessions, slot);

@@ -1,7 +1,7 @@
 //! The end of a subflow.
 
 use crate::{
-    counter::Happening,
+    counter::EventKind,
     packet::Work,
     state::{REPLACE_TIME, SessionFacts, SubflowFacts, TICK, Tables, since, ticks},
     table::Word,
@@ -30,7 +30,7 @@ pub fn close<T: Tables>(tables: &T, work: &Work) {
     }
     const BOTH: u32 = SubflowFacts::FIN_ACKED | SubflowFacts::FIN_ACKED << 1;
     if segment.subflow.flags.load() & BOTH == BOTH {
-        segment.report(Happening::SubflowClosed, 0);
+        segment.emit(EventKind::SubflowClosed, 0);
         leave(segment.tables, segment.subflow, segment.now);
     }
 }
@@ -74,7 +74,7 @@ fn reset<T: Tables>(segment: &SubflowSegment<'_, T>) {
         return;
     }
     let told = if has_reason { u32::from(reason) + 1 } else { 0 };
-    segment.report(Happening::Reset, segment.tables.forget(told));
+    segment.emit(EventKind::Reset, segment.tables.opaque(told));
     if !is_fastclose && (answers_bad || reason == MPTCP_ERROR) {
         segment.count(|events| events.option_reset += 1);
     }

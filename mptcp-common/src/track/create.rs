@@ -1,13 +1,13 @@
 //! Entries of sessions and subflows whose handshake is complete.
 
 use crate::{
-    counter::{Direction, Happening},
+    counter::{Direction, EventKind},
     crypto::{Derived, Hash, derive},
     packet::{Flow, Work, hash::Secrets},
     state::{
-        HalfOpen, HandshakeFacts, Kind, Session, SessionFacts, Subflow, SubflowFacts, Tables,
-        Tokens, is_session_over, is_subflow_over, key_of, provisional, reset_session, reset_side,
-        reset_subflow_side, reset_sums,
+        HalfOpen, HandshakeFacts, HandshakeKind, Session, SessionFacts, Subflow, SubflowFacts,
+        Tables, Tokens, is_session_over, is_subflow_over, key_of, provisional, reset_session,
+        reset_side, reset_subflow_side, reset_sums,
     },
     table::{self, Bucket, Memory, Table, Word},
     track::release::{count_rest, free, leave, token_of},
@@ -44,7 +44,7 @@ pub fn open_session<T: Tables>(tables: &T, work: &Work) {
         Some(slot) => {
             route.session.set(slot + 1);
             let token = tables.sessions().slot(slot).map_or(0, token_of);
-            tables.report(Happening::SessionCreated, entry.version(), token);
+            tables.emit(EventKind::SessionCreated, entry.version(), token);
         }
         None => {
             route.next.set(0);
@@ -69,14 +69,14 @@ fn create_session<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
     // Joins to the one would be taken for joins to the other.
     let is_twin = matches!(tokens.find(derived.token), Some((_, 1)));
     let mut slot = None;
-    if tables.forget(is_twin.into()) == 0 {
+    if tables.opaque(is_twin.into()) == 0 {
         slot = table::claim(tables.sessions(), work.tag, |session| {
             is_session_over(session, &limits, now)
         });
     }
     if slot.is_none() {
         tables.count(direction, |events| events.lost_sessions += 1);
-        if tables.forget(is_twin.into()) != 0 {
+        if tables.opaque(is_twin.into()) != 0 {
             return None;
         }
         // The oldest gives way of which nothing but the handshake was seen.
@@ -88,7 +88,7 @@ fn create_session<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
             }
         });
     }
-    let slot = tables.forget(slot?);
+    let slot = tables.opaque(slot?);
     let session = tables.sessions().slot(slot)?;
     session.tag.store(0);
     fill_session(session, entry, now);
@@ -183,7 +183,7 @@ pub fn open_subflow<T: Tables>(tables: &T, work: &Work) {
     }) else {
         return lose();
     };
-    let slot = tables.forget(slot);
+    let slot = tables.opaque(slot);
     let Some(subflow) = tables.subflows().slot(slot) else {
         return;
     };
@@ -199,12 +199,12 @@ pub fn open_subflow<T: Tables>(tables: &T, work: &Work) {
         session.newcomer.store(slot);
         session.over_limit.store(now);
     }
-    let is_join = entry.kind() == Kind::Join as u32;
+    let is_join = entry.kind() == HandshakeKind::Join as u32;
     if is_join {
         if session.flags.or(SessionFacts::JOINED) & SessionFacts::JOINED == 0 {
             end_alone(tables, session_slot, session);
         }
-        tables.report(Happening::SubflowJoined, 0, token_of(session));
+        tables.emit(EventKind::SubflowJoined, 0, token_of(session));
     }
     subflow.tag.store(tag);
     free(tables, entry, half_open_slot, tag);
@@ -221,7 +221,7 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
     let facts = entry.flags.load();
     let opener = u32::from(facts & HandshakeFacts::OPENER_LISTENS != 0);
     let opener_is_first = facts & HandshakeFacts::OPENER_IS_FIRST;
-    let is_join = entry.kind() == Kind::Join as u32;
+    let is_join = entry.kind() == HandshakeKind::Join as u32;
     let mut flags = (opener ^ opener_is_first ^ 1) & SubflowFacts::FIRST_IS_LISTENER;
     flags |= SubflowFacts::FOLLOWED | SubflowFacts::FOLLOWED << 1;
     if facts & HandshakeFacts::KEYLESS != 0 {

@@ -1,7 +1,7 @@
 //! Packets of subflows whose handshake is complete: data, mappings and acknowledgments.
 
 use crate::{
-    counter::{Fallback, Happening},
+    counter::{EventKind, Fallback},
     packet::Next,
     packet::Work,
     state::{Mapping, SessionFacts, SubflowFacts, Tables, is_of_flow, since, ticks},
@@ -95,7 +95,7 @@ fn after_close<T: Tables>(segment: &SubflowSegment<'_, T>) {
         return;
     }
     let has_dss = segment.has(Subtype::Dss);
-    segment.report(Happening::Error, 53);
+    segment.emit(EventKind::Error, 53);
     segment.count(|events| {
         events.option_no_session += 1;
         if has_dss {
@@ -119,7 +119,7 @@ fn data<T: Tables>(segment: &SubflowSegment<'_, T>) {
     let mut map = Mapping::NONE;
     if segment.work.route.valid.get() & MAPS != 0 {
         let announced = announced(segment);
-        if segment.tables.forget(announced.is_there) != 0 {
+        if segment.tables.opaque(announced.is_there) != 0 {
             map = announce(segment, &announced);
         }
     }
@@ -167,7 +167,7 @@ fn plain<T: Tables>(segment: &SubflowSegment<'_, T>) {
     {
         if segment.session.flags.or(SessionFacts::FALLBACK) & SessionFacts::FALLBACK == 0 {
             segment.count(|events| events.fallback_plain_ack += 1);
-            segment.report(Happening::FellBack, Fallback::PlainSegment as u32);
+            segment.emit(EventKind::FellBack, Fallback::PlainSegment as u32);
         }
     } else {
         segment.first(SubflowFacts::PLAIN_ACK);

@@ -1,7 +1,7 @@
 //! The fast path of data in order and of acknowledgments, as TCP's header prediction.
 
 use crate::{
-    counter::Events,
+    counter::DirectionCounters,
     packet::Packet,
     packet::Work,
     state::{MAPPED, Mapping, SENT, Session, SessionFacts, Subflow, SubflowFacts, Tables, raise},
@@ -29,7 +29,7 @@ impl FastPath {
 
     /// Counts what it acknowledged anew, and that it has the mapping of the packet before.
     #[inline(always)]
-    pub fn count(self, packet: &Packet, events: &mut Events) {
+    pub fn count(self, packet: &Packet, events: &mut DirectionCounters) {
         // What the first packet of a buffer maps anew, the others repeat.
         let again = packet.packets - u32::from(self.0 & Self::MAP_REPEATED == 0);
         if again != 0 {
@@ -290,7 +290,12 @@ fn next_ack<T: Tables>(
 /// The same of one packet that [`fast_path`](crate::track::fast_path) knew: it has neither a checksum nor a
 /// FIN.
 #[inline(always)]
-pub fn count_fast_path(packet: &Packet, fields: &Dss, taken: FastPath, events: &mut Events) {
+pub fn count_fast_path(
+    packet: &Packet,
+    fields: &Dss,
+    taken: FastPath,
+    events: &mut DirectionCounters,
+) {
     events.option[Subtype::Dss as usize] += 1;
     events.dss_flags[usize::from(fields.flags().0 & 31)] += 1;
     events.dss_partial += u64::from(packet.payload < fields.data_length);

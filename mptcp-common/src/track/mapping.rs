@@ -1,7 +1,7 @@
 //! Mappings that are announced.
 
 use crate::{
-    counter::{Fallback, Happening},
+    counter::{EventKind, Fallback},
     packet::Next,
     state::{
         Mapping, MappingMatch, Relation, SessionFacts, SubflowFacts, SubflowSide, Tables, ticks,
@@ -86,7 +86,7 @@ pub(crate) fn announce<T: Tables>(
     announced: &Announced,
 ) -> Mapping {
     let side = &segment.session.sides[segment.side & 1];
-    let (dsn, fin) = (announced.dsn, segment.tables.forget(announced.fin));
+    let (dsn, fin) = (announced.dsn, segment.tables.opaque(announced.fin));
     if announced.length == 0 {
         if segment.is_old() {
             return Mapping::NONE;
@@ -94,7 +94,7 @@ pub(crate) fn announce<T: Tables>(
         infinite(segment, fin != 0 || announced.checksum != 0);
         return Mapping::NONE;
     }
-    check_presence(segment, segment.tables.forget(announced.has_checksum) != 0);
+    check_presence(segment, segment.tables.opaque(announced.has_checksum) != 0);
     let facts = segment.session.flags.load();
     if facts & SessionFacts::KNOWN << segment.side == 0
         && segment.first_of_session(SessionFacts::MAP_STARTED)
@@ -106,8 +106,8 @@ pub(crate) fn announce<T: Tables>(
     }
     let map = Mapping {
         dsn,
-        ssn: segment.tables.forget(announced.ssn),
-        length: segment.tables.forget(announced.length.wrapping_sub(fin)),
+        ssn: segment.tables.opaque(announced.ssn),
+        length: segment.tables.opaque(announced.length.wrapping_sub(fin)),
     };
     if map.length > 0 && (segment.is(SubflowFacts::FOLLOWED) || follow(segment, map)) {
         mapping(segment, map);
@@ -206,7 +206,7 @@ fn infinite<T: Tables>(segment: &SubflowSegment<'_, T>, is_bad: bool) {
             // The other packets of a buffer come after it.
             events.option_after_fallback += segment.n() - 1;
         });
-        segment.report(Happening::FellBack, Fallback::InfiniteMapping as u32);
+        segment.emit(EventKind::FellBack, Fallback::InfiniteMapping as u32);
     }
 }
 
@@ -221,7 +221,7 @@ fn mapping<T: Tables>(segment: &SubflowSegment<'_, T>, map: Mapping) {
     if known != MappingMatch::Same {
         if known == MappingMatch::Altered {
             segment.count(|events| events.map_altered += 1);
-            segment.report(Happening::Error, 75);
+            segment.emit(EventKind::Error, 75);
         }
         new_mapping(segment, map);
     }
@@ -231,7 +231,7 @@ fn mapping<T: Tables>(segment: &SubflowSegment<'_, T>, map: Mapping) {
     // What the first packet of a buffer maps anew, the others repeat.
     let anew = segment
         .tables
-        .forget(u32::from(known != MappingMatch::Same));
+        .opaque(u32::from(known != MappingMatch::Same));
     let again = packet.packets.saturating_sub(anew);
     if again != 0 {
         let old = packet
@@ -249,7 +249,7 @@ fn mapping<T: Tables>(segment: &SubflowSegment<'_, T>, map: Mapping) {
         } else {
             0
         };
-        let packets = packet.packets_behind(segment.tables.forget(room));
+        let packets = packet.packets_behind(segment.tables.opaque(room));
         segment.count(|events| events.more_data += u64::from(packets));
     }
     if relative.wrapping_sub(map.ssn) >= map.length {

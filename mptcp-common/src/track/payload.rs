@@ -53,11 +53,11 @@ pub(crate) fn payload<T: Tables>(segment: &SubflowSegment<'_, T>, own: Mapping) 
         map = own;
         relative = relative.wrapping_add(skipped);
     }
-    let skipped = segment.tables.forget(skipped);
+    let skipped = segment.tables.opaque(skipped);
     let left = packet.payload.wrapping_sub(skipped);
     let offset = relative.wrapping_sub(map.ssn);
     let room = map.length.wrapping_sub(offset);
-    let length = segment.tables.forget(if left > room { room } else { left });
+    let length = segment.tables.opaque(if left > room { room } else { left });
     if left > room {
         let end = relative.wrapping_add(room);
         if !own.holds(end) && subflow_side.mapping_of(end).length == 0 {
@@ -70,8 +70,8 @@ pub(crate) fn payload<T: Tables>(segment: &SubflowSegment<'_, T>, own: Mapping) 
             (to, bare) = (packet.payload, bare + packets);
         }
     }
-    let (from, to) = (segment.tables.forget(from), segment.tables.forget(to));
-    let bare = segment.tables.forget(bare);
+    let (from, to) = (segment.tables.opaque(from), segment.tables.opaque(to));
+    let bare = segment.tables.opaque(bare);
     if bare != 0 {
         leave_unmapped(segment, from, to, bare);
     }
@@ -99,13 +99,13 @@ fn sent<T: Tables>(
         return;
     }
     // Here and below, what the verifier forgets makes it look at the rest once.
-    let packets = segment.tables.forget(packet.packets_of(behind));
+    let packets = segment.tables.opaque(packet.packets_of(behind));
     let set = side.sent_set();
     let mut again = 0;
     if packets > 1 {
         again = set.packets_inside(start, size, length, segment.tables);
     }
-    again = segment.tables.forget(again);
+    again = segment.tables.opaque(again);
     let end = start.wrapping_add(length.into());
     match set.insert(start, end, segment.tables) {
         Relation::New => return,
@@ -113,7 +113,7 @@ fn sent<T: Tables>(
         Relation::Inside => again = packets,
         Relation::Lost => return ask_sent(segment, map, [start, end], packets, again),
     }
-    let again = segment.tables.forget(again);
+    let again = segment.tables.opaque(again);
     if again != 0 {
         let by_tcp = packet.packets_before(subflow_side.next.load());
         count_sent(segment, map, start, again, by_tcp);

@@ -202,7 +202,7 @@ impl<'a, T: Tables> Pool<'a, T> {
         }
         let range = range(from, to);
         // As an index of which the compiler knows nothing, see `insert_range`.
-        let place = self.tables.forget(spare) as usize & (GAPS - 1);
+        let place = self.tables.opaque(spare) as usize & (GAPS - 1);
         if spare < GAPS as u32 && set.above[place].replace(0, range) {
             self.settle(set, used + 1);
             return relation;
@@ -366,7 +366,7 @@ impl<'a, T: Tables> Pool<'a, T> {
         if seen & empty != 0 && !chunk.seen.replace(seen, self.now & !empty) {
             return false;
         }
-        let place = self.tables.forget(place) as usize & 31;
+        let place = self.tables.opaque(place) as usize & 31;
         let Some(word) = chunk.ranges.get(place) else {
             return false;
         };

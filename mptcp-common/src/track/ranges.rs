@@ -44,7 +44,7 @@ pub fn find_ranges<T: Tables>(tables: &T, work: &Work) {
         return;
     };
     // By an index that the verifier does not know: it looks at what is behind once, and not once per set.
-    let which = tables.forget(which as u32) as usize & 1;
+    let which = tables.opaque(which as u32) as usize & 1;
     range_search.which.set(which as u32);
     let (slot, generation) = (
         segment.subflow.session.load(),
@@ -73,7 +73,7 @@ pub fn insert_range<T: Tables>(tables: &T, work: &Work) {
     };
     // By an index that the compiler does not know to be in range: else it leaves the mask out, and the verifier of
     // Linux 6.1 has lost the comparison.
-    let which = tables.forget(which) as usize & 1;
+    let which = tables.opaque(which) as usize & 1;
     let set = segment.session.sides[segment.side & 1].set(which);
     let tries = range_search.tries.get();
     let relation = Pool::new(tables, range_search).insert(&set);

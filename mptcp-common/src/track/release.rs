@@ -1,7 +1,7 @@
 //! The end of an entry.
 
 use crate::{
-    counter::Happening,
+    counter::EventKind,
     packet::Work,
     state::{HalfOpen, Session, Subflow, SubflowFacts, Tables, clear_bit, is_session_over},
     table::{self, Memory, Table, Word},
@@ -42,7 +42,7 @@ pub(crate) fn leave<T: Tables>(tables: &T, subflow: &Subflow<T::Memory>, now: u6
     // Keys are wiped when their session is over.
     let is_over = session.open.load() == 0 && is_session_over(session, &tables.limits(), now);
     if is_over {
-        tables.report(Happening::SessionClosed, 0, token_of(session));
+        tables.emit(EventKind::SessionClosed, 0, token_of(session));
     }
     if is_over && let Some(place) = tables.keys(subflow.session.load()) {
         place.keys[0].store(0);

@@ -83,7 +83,7 @@ pub(crate) fn count_sent<T: Tables>(
     by_tcp: u32,
 ) {
     let by_tcp = by_tcp.min(again);
-    let mut anew = segment.tables.forget(again - by_tcp);
+    let mut anew = segment.tables.opaque(again - by_tcp);
     if anew != 0 && segment.session.flags.load() & SessionFacts::JOINED != 0 {
         // Another subflow may have sent it.
         let size = segment.work.packet.segment_size;

@@ -15,7 +15,7 @@ use crate::{
     state::{CHUNK_RANGES, CHUNKS, Mapping, RangeChunk, Tables, is_needed},
     table::Word,
     track::{pool::Pool, segment::SubflowSegment},
-    verifier::Forget,
+    verifier::Opaque,
     wire::expand,
 };
 
@@ -28,16 +28,16 @@ impl RunSearch {
 
     /// Counts the packets that begin in so many numbers from `start` on.
     #[inline(always)]
-    fn look(&self, verifier: &impl Forget, size: u32, start: u64, length: u32) {
+    fn look(&self, verifier: &impl Opaque, size: u32, start: u64, length: u32) {
         // Of what is compared here, the verifier would know something else at each run.
-        let (size, packets) = (verifier.forget(size), verifier.forget(self.packets.get()));
+        let (size, packets) = (verifier.opaque(size), verifier.opaque(self.packets.get()));
         let found = packets_from(self.first.get(), size, packets, start, length);
         self.here.set(self.here.get() + found);
     }
 
     /// Counts the packets that begin in a run.
     #[inline(always)]
-    fn look_in_run(&self, verifier: &impl Forget, size: u32, run: u64) {
+    fn look_in_run(&self, verifier: &impl Opaque, size: u32, run: u64) {
         let (start, length) = run_near(run, self.first.get());
         self.look(verifier, size, start, length);
     }
@@ -160,7 +160,7 @@ fn put<T: Tables>(tables: &T, work: &Work, run: u64) -> bool {
     let Some(chunk) = pool.find(number) else {
         return false;
     };
-    let place = tables.forget(place) as usize & 31;
+    let place = tables.opaque(place) as usize & 31;
     let Some(word) = chunk.ranges.get(place) else {
         return false;
     };

@@ -1,7 +1,7 @@
 //! A packet together with the subflow and the session that it belongs to.
 
 use crate::{
-    counter::{Events, Happening},
+    counter::{DirectionCounters, EventKind},
     packet::{Next, Work, opposite},
     state::{Session, Subflow, SubflowSide, Tables},
     table::{Table, Word},
@@ -91,21 +91,20 @@ impl<'a, T: Tables> SubflowSegment<'a, T> {
     }
 
     #[inline(always)]
-    pub(crate) fn count(&self, count: impl FnOnce(&mut Events)) {
+    pub(crate) fn count(&self, count: impl FnOnce(&mut DirectionCounters)) {
         self.tables.count(self.direction(), count);
     }
 
     /// Counts for the direction that this packet answers.
     #[inline(always)]
-    pub(crate) fn count_other(&self, count: impl FnOnce(&mut Events)) {
+    pub(crate) fn count_other(&self, count: impl FnOnce(&mut DirectionCounters)) {
         self.tables.count(opposite(self.direction()), count);
     }
 
     /// Tells who watches.
     #[inline(always)]
-    pub(crate) fn report(&self, happening: Happening, detail: u32) {
-        self.tables
-            .report(happening, detail, token_of(self.session));
+    pub(crate) fn emit(&self, kind: EventKind, detail: u32) {
+        self.tables.emit(kind, detail, token_of(self.session));
     }
 
     /// Returns its options that are allowed.

@@ -1,7 +1,7 @@
 //! Options that say something of addresses, priorities and failures.
 
 use crate::{
-    counter::Happening,
+    counter::EventKind,
     crypto::{Compress, add_addr_hmac},
     packet::Work,
     state::{SessionFacts, SubflowFacts, Tables, bit, clear_bit, set_bit},
@@ -30,7 +30,7 @@ pub fn signals<T: Tables>(tables: &T, work: &Work) {
             segment.count(|events| events.fail_response += segment.n());
         }
         if segment.first_of_session(SessionFacts::FAIL) {
-            segment.report(Happening::Failed, 0);
+            segment.emit(EventKind::Failed, 0);
         }
     }
     if let Some(option) = segment.options().fastclose() {
@@ -58,7 +58,7 @@ fn add_addr<T: Tables>(segment: &SubflowSegment<'_, T>) {
         let id = u32::from(option.address_id());
         let side = &segment.session.sides[segment.side & 1];
         if !set_bit(&side.known, id) {
-            segment.report(Happening::AddressAdded, id);
+            segment.emit(EventKind::AddressAdded, id);
         }
         clear_bit(&side.removed, id);
     }
@@ -87,7 +87,7 @@ fn is_announced<T: Tables>(segment: &SubflowSegment<'_, T>, option: &AddAddr<'_>
     let sent = announcement.hmac;
     let verdict = segment.tables.with_digest(|digest| {
         let length = option.write_message(&announcement, &mut digest.digest().message);
-        let length = segment.tables.forget(length);
+        let length = segment.tables.opaque(length);
         add_addr_hmac(digest, keys.map(Key), length)
     });
     let Some((right, left)) = verdict else {
@@ -126,7 +126,7 @@ fn remove_addr<T: Tables>(segment: &SubflowSegment<'_, T>) {
         let known = bit(&side.known, id);
         let removed = bit(&side.removed, id) & !known;
         let neither = 1 & !(known | removed);
-        let is_own = u64::from(segment.tables.forget((id == own).into()));
+        let is_own = u64::from(segment.tables.opaque((id == own).into()));
         segment.count(|events| {
             // The other packets of a buffer remove it once more.
             events.address_removed += known;
@@ -138,7 +138,7 @@ fn remove_addr<T: Tables>(segment: &SubflowSegment<'_, T>) {
         if known != 0 {
             clear_bit(&side.known, id);
             set_bit(&side.removed, id);
-            segment.report(Happening::AddressRemoved, id);
+            segment.emit(EventKind::AddressRemoved, id);
         }
     }
 }
@@ -154,7 +154,7 @@ fn prio<T: Tables>(segment: &SubflowSegment<'_, T>, option: &MpPrio<'_>) {
     }
     if option.backup() {
         if segment.first(SubflowFacts::BACKUP) {
-            segment.report(Happening::PriorityChanged, 1);
+            segment.emit(EventKind::PriorityChanged, 1);
         }
     } else if segment.is(SubflowFacts::BACKUP) {
         segment
@@ -162,7 +162,7 @@ fn prio<T: Tables>(segment: &SubflowSegment<'_, T>, option: &MpPrio<'_>) {
             .flags
             .and(!(SubflowFacts::BACKUP << segment.side));
         segment.count(|events| events.prio_cleared += 1);
-        segment.report(Happening::PriorityChanged, 0);
+        segment.emit(EventKind::PriorityChanged, 0);
     }
 }
 
@@ -175,7 +175,7 @@ fn fastclose<T: Tables>(segment: &SubflowSegment<'_, T>, key: u64) {
     };
     if expected != 0 && key != expected {
         segment.count(|events| events.fastclose_key += segment.n());
-        segment.report(Happening::Error, 67);
+        segment.emit(EventKind::Error, 67);
         return;
     }
     if expected == 0 {
@@ -197,7 +197,7 @@ fn fastclose<T: Tables>(segment: &SubflowSegment<'_, T>, key: u64) {
             }
         }
     });
-    segment.report(Happening::FastClosed, 0);
+    segment.emit(EventKind::FastClosed, 0);
     if expected != 0 || segment.session.flags.load() & SessionFacts::ADOPTED != 0 {
         // Its keys stay until the last subflow has gone: that may carry one too.
         segment.session.flags.or(SessionFacts::FASTCLOSED);

@@ -6,7 +6,7 @@
 
 use crate::{
     state::{HalfOpen, HandshakeFacts, Limits, is_half_open_over, since},
-    table::{self, Memory, Table, WAYS, Word},
+    table::{self, BUCKET_SLOTS, Memory, Table, Word},
 };
 
 /// Where a table is crowded, a SYN that nobody has answered by then will not be.
@@ -22,7 +22,7 @@ pub fn taken(tags: &impl Table) -> u32 {
 
 /// Is a table with so many buckets worth a [`sweep`], of whose places these are taken?
 pub fn is_worth_it(buckets: u32, taken: u32) -> bool {
-    taken > buckets * WAYS / ENOUGH
+    taken > buckets * BUCKET_SLOTS / ENOUGH
 }
 
 /// Frees handshakes whose time is over and, where half of the table is taken, those that nobody answered for
@@ -44,7 +44,7 @@ pub fn sweep<M: Memory, E>(
     now: u64,
     grace: impl Fn() -> Result<(), E>,
 ) -> Result<u32, E> {
-    let is_crowded = taken(handshakes) > handshakes.buckets() * WAYS / 2;
+    let is_crowded = taken(handshakes) > handshakes.buckets() * BUCKET_SLOTS / 2;
     let mut swept = 0;
     for (slot, entry) in table::entries(handshakes) {
         const ANSWERED: u32 = HandshakeFacts::ANSWERED | HandshakeFacts::REFUSED;
@@ -59,7 +59,8 @@ pub fn sweep<M: Memory, E>(
         return Ok(0);
     }
     grace()?;
-    for slot in (0..handshakes.buckets() * WAYS).filter(|slot| table::is_barred(handshakes, *slot))
+    for slot in
+        (0..handshakes.buckets() * BUCKET_SLOTS).filter(|slot| table::is_barred(handshakes, *slot))
     {
         if let Some(entry) = handshakes.slot(slot) {
             entry.forget();

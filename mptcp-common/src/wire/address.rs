@@ -8,7 +8,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
-    verifier::Forget,
+    verifier::Opaque,
     wire::{area::RawOption, option::Fault, segment::Segment},
 };
 
@@ -145,12 +145,12 @@ impl<'a> AddAddr<'a> {
     /// Returns port and HMAC of a v1 announcement, of which the verifier knows nothing: it looks at what follows once,
     /// and not once per form.
     #[inline(always)]
-    pub(crate) fn announcement(&self, verifier: &impl Forget) -> Announcement {
+    pub(crate) fn announcement(&self, verifier: &impl Opaque) -> Announcement {
         let option = &self.0;
-        let is_v6 = verifier.forget((option.length() >= V6 + HMAC).into()) != 0;
-        let has_port = verifier.forget(self.has_port().into()) != 0;
-        let port_at = verifier.forget(if is_v6 { V6 } else { V4 });
-        let hmac_at = verifier.forget(port_at + if has_port { PORT } else { 0 });
+        let is_v6 = verifier.opaque((option.length() >= V6 + HMAC).into()) != 0;
+        let has_port = verifier.opaque(self.has_port().into()) != 0;
+        let port_at = verifier.opaque(if is_v6 { V6 } else { V4 });
+        let hmac_at = verifier.opaque(port_at + if has_port { PORT } else { 0 });
         let hmac = RawOption::new(option.area(), option.at() + hmac_at, HMAC).u64(0);
         let port = if has_port {
             RawOption::new(option.area(), option.at() + port_at, PORT).u16(0)
@@ -236,11 +236,11 @@ impl<'a> RemoveAddr<'a> {
 
     /// Returns the address identifier with this number, if it lists so many.
     #[inline(always)]
-    pub(crate) fn id(&self, number: u32, verifier: &impl Forget) -> Option<u8> {
+    pub(crate) fn id(&self, number: u32, verifier: &impl Opaque) -> Option<u8> {
         if REMOVED + number >= self.0.length() {
             return None;
         }
-        let at = verifier.forget(self.0.at() + REMOVED + number);
+        let at = verifier.opaque(self.0.at() + REMOVED + number);
         Some(RawOption::new(self.0.area(), at, 1).u8(0))
     }
 

@@ -1,7 +1,7 @@
 //! The option area of a TCP header, and the walk over it.
 
 use crate::{
-    verifier::Forget,
+    verifier::Opaque,
     wire::option::{Fault, KIND_EOL, KIND_MPTCP, KIND_NOP},
 };
 
@@ -181,10 +181,10 @@ impl WalkEnd {
 pub fn walk<'a>(
     area: &'a Area,
     len: u32,
-    verifier: &impl Forget,
+    verifier: &impl Opaque,
     mut visit: impl FnMut(&RawOption<'a>),
 ) -> WalkEnd {
-    let mut at = verifier.forget(0);
+    let mut at = verifier.opaque(0);
     let mut stop = WalkEnd {
         kind: KIND_EOL,
         at: len,
@@ -201,7 +201,7 @@ pub fn walk<'a>(
             break;
         }
         if kind == KIND_NOP {
-            at = verifier.forget(at + area.nops(at));
+            at = verifier.opaque(at + area.nops(at));
             continue;
         }
         let length = if at + 1 < len {
@@ -219,7 +219,7 @@ pub fn walk<'a>(
             break;
         }
         visit(&RawOption { area, at, length });
-        at = verifier.forget(at + length);
+        at = verifier.opaque(at + length);
     }
     stop
 }

@@ -94,7 +94,7 @@ impl Subtype {
 
 /// Why an option is not one of those that RFC 8684 or RFC 6824 allow.
 ///
-/// The discriminants index `Events::invalid`.
+/// The discriminants index `DirectionCounters::invalid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Fault {

@@ -1,7 +1,7 @@
 //! Finds the options of an area, and hands out the first of each subtype.
 
 use crate::{
-    verifier::Forget,
+    verifier::Opaque,
     wire::{
         address::{AddAddr, RemoveAddr},
         area::{Area, RawOption, walk},
@@ -46,8 +46,8 @@ impl OptionOffsets {
     /// With a zero of which the compiler does not know: of those that it knows it makes a call of memset,
     /// which goes byte by byte on the kernel side.
     #[inline(always)]
-    fn clear(&mut self, verifier: &impl Forget) {
-        let zero = verifier.forget(0);
+    fn clear(&mut self, verifier: &impl Opaque) {
+        let zero = verifier.opaque(0);
         self.length[MSS] = 0;
         self.length[WINDOW_SCALE] = 0;
         self.count = [u64::from(zero); 3];
@@ -56,9 +56,9 @@ impl OptionOffsets {
 
     /// Where the DSS stands, if there is one.
     #[inline(always)]
-    pub(crate) fn dss<'a>(&self, area: &'a Area, verifier: &impl Forget) -> RawOption<'a> {
-        let at = verifier.forget(self.at[Subtype::Dss as usize].into());
-        let length = verifier.forget(self.length[Subtype::Dss as usize].into());
+    pub(crate) fn dss<'a>(&self, area: &'a Area, verifier: &impl Opaque) -> RawOption<'a> {
+        let at = verifier.opaque(self.at[Subtype::Dss as usize].into());
+        let length = verifier.opaque(self.length[Subtype::Dss as usize].into());
         RawOption::new(area, at, length)
     }
 
@@ -81,11 +81,11 @@ pub(crate) fn find(
     area: &Area,
     length: u32,
     found: &mut OptionOffsets,
-    verifier: &impl Forget,
+    verifier: &impl Opaque,
 ) -> u32 {
-    let mut seen = verifier.forget(0);
+    let mut seen = verifier.opaque(0);
     found.clear(verifier);
-    let length = verifier.forget(length);
+    let length = verifier.opaque(length);
     let stop = walk(area, length, verifier, |option| match option.kind() {
         KIND_MSS => {
             found.at[MSS] = option.at() as u8;
@@ -96,7 +96,7 @@ pub(crate) fn find(
             found.length[WINDOW_SCALE] = 3;
         }
         KIND_MPTCP if option.length() < 3 => {
-            seen = verifier.forget(seen | SHORT);
+            seen = verifier.opaque(seen | SHORT);
             found.add(SHORTS);
         }
         KIND_MPTCP => {
@@ -108,7 +108,7 @@ pub(crate) fn find(
             }
             found.add(nibble);
             found.last = nibble as u32;
-            seen = verifier.forget(seen | bit);
+            seen = verifier.opaque(seen | bit);
         }
         _ => {}
     });
@@ -124,7 +124,7 @@ pub(crate) fn find(
             (_, None) => found.overrun = NO_NIBBLE,
         }
     }
-    verifier.forget(seen)
+    verifier.opaque(seen)
 }
 
 /// An option of kind 30 without a subtype; above the 16 subtype bits of a set.
@@ -141,7 +141,7 @@ pub(crate) struct Options<'a, V> {
     pub(crate) verifier: &'a V,
 }
 
-impl<'a, V: Forget> Options<'a, V> {
+impl<'a, V: Opaque> Options<'a, V> {
     /// Those of an area that are in `set`, a set of subtypes, where `found` says.
     #[inline(always)]
     pub(crate) fn new(area: &'a Area, found: &'a OptionOffsets, set: u32, verifier: &'a V) -> Self {
@@ -158,7 +158,7 @@ impl<'a, V: Forget> Options<'a, V> {
         let i = subtype as usize;
         let at = u32::from(self.found.at[i]);
         let length = u32::from(self.found.length[i]);
-        (self.verifier.forget(self.set) & subtype.bit() != 0)
+        (self.verifier.opaque(self.set) & subtype.bit() != 0)
             .then(|| RawOption::new(self.area, at, length))
     }
 
@@ -166,9 +166,9 @@ impl<'a, V: Forget> Options<'a, V> {
     #[inline(always)]
     fn get_or_empty(&self, subtype: Subtype) -> RawOption<'a> {
         let i = subtype as usize;
-        let is_there = self.verifier.forget(self.set) & subtype.bit() != 0;
+        let is_there = self.verifier.opaque(self.set) & subtype.bit() != 0;
         let length = if is_there { self.found.length[i] } else { 0 };
-        let length = self.verifier.forget(length.into());
+        let length = self.verifier.opaque(length.into());
         RawOption::new(self.area, self.found.at[i].into(), length)
     }
 
@@ -195,7 +195,7 @@ impl<'a, V: Forget> Options<'a, V> {
 /// The options of a packet that were checked, and are allowed where they stand.
 pub(crate) struct Allowed<'a, V>(Options<'a, V>);
 
-impl<'a, V: Forget> Allowed<'a, V> {
+impl<'a, V: Opaque> Allowed<'a, V> {
     /// Those of `options`, whose set is that of the ones that their `parse` has allowed.
     #[inline(always)]
     pub(crate) fn new(options: Options<'a, V>) -> Self {

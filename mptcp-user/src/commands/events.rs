@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, MapData, RingBuf};
 use jiff::Timestamp;
-use mptcp_common::counter::Report;
+use mptcp_common::counter::Event;
 
 use super::{conclude_capture, print};
 use crate::{
@@ -47,7 +47,7 @@ pub(crate) async fn run(pins: &Pins, options: &Events) -> Result<()> {
         };
         let mut text = String::new();
         while let Some(item) = watched.as_mut().and_then(|watched| watched.ring.next()) {
-            let Some(report) = Report::of(&item) else {
+            let Some(report) = Event::of(&item) else {
                 continue;
             };
             let Some(event) = Event::of(&report, start, offset) else {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use mptcp_common::{
-    counter::{Counters, KernelHook, ROWS, Role},
+    counter::{Counters, FexitHook, ROWS, Role},
     state::CHUNK_RANGES,
 };
 use serde_json::{Value, json};
@@ -469,14 +469,14 @@ fn changed_limits(entries: &[Entry], namespace: u64) -> String {
 }
 
 /// The hooks of a namespace on kernel functions; none for a middlebox.
-fn hook_states(pins: &Pins, entry: &Entry) -> Vec<(KernelHook, HookState)> {
+fn hook_states(pins: &Pins, entry: &Entry) -> Vec<(FexitHook, HookState)> {
     let is_host = |probe: &Probe| probe.role() == Role::Host;
     if !entry.probe.as_ref().is_some_and(is_host) {
         return Vec::new();
     }
     let directory = pins.hooks(entry.pins.namespace);
     let hooks = KernelHooks::open(&directory);
-    let states = KernelHook::ALL.map(|hook| {
+    let states = FexitHook::ALL.map(|hook| {
         let state = match &hooks {
             Ok(Some(hooks)) => hooks
                 .state(hook)
@@ -490,7 +490,7 @@ fn hook_states(pins: &Pins, entry: &Entry) -> Vec<(KernelHook, HookState)> {
 }
 
 /// Short names of the rows that a hook feeds.
-fn rows_of(hook: KernelHook) -> impl Iterator<Item = &'static str> {
+fn rows_of(hook: FexitHook) -> impl Iterator<Item = &'static str> {
     ROWS.iter()
         .filter(move |row| row.hooks().is_some_and(|hooks| hooks.contains(&hook)))
         .map(|row| row.short)
@@ -525,7 +525,7 @@ fn hooks(pins: &Pins, entries: &[Entry]) -> String {
 /// The same in JSON.
 fn hooks_object(pins: &Pins, entry: &Entry) -> Vec<Value> {
     let states = hook_states(pins, entry);
-    let object = |(hook, state): (KernelHook, HookState)| {
+    let object = |(hook, state): (FexitHook, HookState)| {
         json!({
             "function": hook.function(),
             "rows": rows_of(hook).collect::<Vec<_>>(),

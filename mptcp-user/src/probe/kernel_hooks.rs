@@ -14,7 +14,7 @@ use aya::{
 };
 use bytemuck::{Pod, Zeroable};
 use jiff::Timestamp;
-use mptcp_common::counter::{HookCounts, KernelHook, bounded_sum};
+use mptcp_common::counter::{FexitCounts, FexitHook, bounded_sum};
 use nix::errno::Errno;
 
 use super::{
@@ -33,12 +33,12 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MPTCP_HOOKS_OBJECT"));
 /// The constants of a program that mean "none".
 const NONE: u32 = u32::MAX;
 
-const HOOKS: usize = KernelHook::ALL.len();
+const HOOKS: usize = FexitHook::ALL.len();
 
 /// Another function than a hook's own: how a test makes one fail.
 #[derive(Clone, Debug)]
 pub(crate) struct Substitute {
-    pub(crate) hook: KernelHook,
+    pub(crate) hook: FexitHook,
     pub(crate) function: String,
 }
 
@@ -131,9 +131,9 @@ impl KernelHooks {
     }
 
     /// Those that are not attached.
-    fn missing(&self) -> Result<Vec<KernelHook>> {
+    fn missing(&self) -> Result<Vec<FexitHook>> {
         let mut missing = Vec::new();
-        for hook in KernelHook::ALL {
+        for hook in FexitHook::ALL {
             if self.state(hook)? != State::Attached {
                 missing.push(hook);
             }
@@ -141,7 +141,7 @@ impl KernelHooks {
         Ok(missing)
     }
 
-    fn note(&mut self, hook: KernelHook, missing: Option<Reason>) -> Result<()> {
+    fn note(&mut self, hook: FexitHook, missing: Option<Reason>) -> Result<()> {
         self.refused
             .set(hook as u32, missing.map_or(0, Reason::code), 0)
             .context("cannot note why a hook is missing")
@@ -151,7 +151,7 @@ impl KernelHooks {
     fn attach_all(
         &self,
         namespace: u64,
-        wanted: &[(KernelHook, &str)],
+        wanted: &[(FexitHook, &str)],
     ) -> Result<Vec<Result<(), Reason>>, Reason> {
         let types = KernelTypes::read()?;
         let btf = Btf::from_sys_fs().map_err(|_| Reason::TypesDamaged)?;
@@ -183,7 +183,7 @@ impl KernelHooks {
         &self,
         loader: &mut EbpfLoader<'_>,
         btf: &Btf,
-        hook: KernelHook,
+        hook: FexitHook,
         function: &str,
     ) -> Result<(), Reason> {
         let attach = |error: anyhow::Error| Reason::of_attach(errno_of(&error));
@@ -236,7 +236,7 @@ impl KernelHooks {
     }
 
     /// Is a hook's link pinned?
-    fn is_pinned(&self, hook: KernelHook) -> Result<bool> {
+    fn is_pinned(&self, hook: FexitHook) -> Result<bool> {
         let name = hook.function();
         if !self.directory.has(name)? {
             return Ok(false);
@@ -252,7 +252,7 @@ impl KernelHooks {
     }
 
     /// A hook is attached as long as its link is pinned.
-    pub(crate) fn state(&self, hook: KernelHook) -> Result<State> {
+    pub(crate) fn state(&self, hook: FexitHook) -> Result<State> {
         if self.is_pinned(hook)? {
             return Ok(State::Attached);
         }
@@ -262,10 +262,10 @@ impl KernelHooks {
     }
 
     /// The failures until now.
-    pub(crate) fn read(&self) -> Result<HookCounts> {
+    pub(crate) fn read(&self) -> Result<FexitCounts> {
         let pins = self.directory.names()?;
-        let mut counts = HookCounts::default();
-        for hook in KernelHook::ALL {
+        let mut counts = FexitCounts::default();
+        for hook in FexitHook::ALL {
             if pins.iter().any(|pin| pin == hook.function()) {
                 let count = self.failures.get(&(hook as u32), 0);
                 let count = count.context("cannot read the hooks' counters")?;
@@ -276,7 +276,7 @@ impl KernelHooks {
     }
 
     /// A reading of before, if there was one.
-    pub(crate) fn remembered(&self, which: Remembered) -> Result<Option<(Timestamp, HookCounts)>> {
+    pub(crate) fn remembered(&self, which: Remembered) -> Result<Option<(Timestamp, FexitCounts)>> {
         let reading = self
             .readings
             .get(&(which as u32), 0)
@@ -290,7 +290,7 @@ impl KernelHooks {
         &mut self,
         which: Remembered,
         time: Timestamp,
-        counts: &HookCounts,
+        counts: &FexitCounts,
     ) -> Result<()> {
         let reading = Reading {
             time: nanoseconds(time),
@@ -322,7 +322,7 @@ struct Constants {
 
 impl Constants {
     /// For a hook at `function`; `None` if that is not as it is known.
-    fn new(types: &KernelTypes, hook: KernelHook, function: &str, namespace: u64) -> Option<Self> {
+    fn new(types: &KernelTypes, hook: FexitHook, function: &str, namespace: u64) -> Option<Self> {
         let parameters = types.parameters(function)?;
         let position = |is_it: &dyn Fn(&Parameter<'_>) -> bool| {
             let position = parameters.iter().position(is_it);
@@ -346,16 +346,16 @@ impl Constants {
             ulp_name: NONE,
         };
         match hook {
-            KernelHook::SubflowContext | KernelHook::SessionChild => constants.returns_pointer = 1,
-            KernelHook::SubflowRequest | KernelHook::SubflowChild => {
+            FexitHook::SubflowContext | FexitHook::SessionChild => constants.returns_pointer = 1,
+            FexitHook::SubflowRequest | FexitHook::SubflowChild => {
                 constants.returns_pointer = 1;
                 constants.sock_ulp = types.offset("inet_connection_sock", "icsk_ulp_ops")?;
                 constants.ulp_name = types.offset("tcp_ulp_ops", "name")?;
             }
-            KernelHook::SessionSocketV4 | KernelHook::SessionSocketV6 => {
+            FexitHook::SessionSocketV4 | FexitHook::SessionSocketV6 => {
                 constants.protocol = position(&|found| found.name == "protocol")?;
             }
-            KernelHook::SubflowSocket | KernelHook::OutputSegment => {}
+            FexitHook::SubflowSocket | FexitHook::OutputSegment => {}
         }
         Some(constants)
     }

@@ -16,7 +16,7 @@ use aya::maps::{Array, Map, MapData};
 use bytemuck::Zeroable;
 use mptcp_common::{
     state::{HalfOpen, RangeChunk, Session, Subflow},
-    table::{self, Atomics, Bucket, Cell, Table, WAYS, cell_shift},
+    table::{self, Atomics, BUCKET_SLOTS, Bucket, Cell, Table, cell_shift},
 };
 use nix::{
     libc::off_t,
@@ -281,7 +281,7 @@ impl<'a, S: Slot> Windows<'a, S> {
         let mut start = 0;
         while start < self.tags.bytes {
             let tags = self.tags.move_to(start)?;
-            let before = (start / size_of::<Bucket<Atomics>>()) as u32 * WAYS;
+            let before = (start / size_of::<Bucket<Atomics>>()) as u32 * BUCKET_SLOTS;
             for (slot, ()) in table::entries(tags) {
                 if let Some(entry) = self.slots.get(before + slot)? {
                     visit(before + slot, entry);

@@ -4,9 +4,9 @@ use anyhow::Result;
 use bytemuck::{Pod, Zeroable as _};
 use mptcp_common::state;
 use mptcp_common::{
-    counter::{Counters, HookCounts, KernelHook, Report, bounded_sum},
+    counter::{Counters, Event, FexitCounts, FexitHook, bounded_sum},
     state::{HalfOpen, Limits, RangeChunk, Session, Subflow},
-    table::{self, Atomics, Entry, Table, WAYS},
+    table::{self, Atomics, BUCKET_SLOTS, Entry, Table},
 };
 
 use super::{
@@ -121,7 +121,7 @@ pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
     let subflows: Owned<Subflow<Atomics>> = bytes.table();
     let handshakes: Owned<HalfOpen<Atomics>> = bytes.table();
     let chunks: Owned<RangeChunk<Atomics>> = bytes.table();
-    let mut census = Census::new(limits, now, sessions.buckets() * WAYS);
+    let mut census = Census::new(limits, now, sessions.buckets() * BUCKET_SLOTS);
     table::entries(&sessions).for_each(|(slot, entry)| census.session(slot, entry));
     table::entries(&subflows).for_each(|(_, entry)| census.subflow(entry));
     for (_, entry) in table::entries(&handshakes) {
@@ -160,8 +160,8 @@ pub fn show(bytes: &[u8], is_whole: bool) -> Result<(bool, Vec<String>)> {
             texts.push(serde_json::to_string(&document)?);
         }
     }
-    for report in bytes.0.chunks(size_of::<Report>()) {
-        let event = Report::of(report);
+    for report in bytes.0.chunks(size_of::<Event>()) {
+        let event = Event::of(report);
         let event = event
             .as_ref()
             .and_then(|report| Event::of(report, now, reading.time));
@@ -195,7 +195,7 @@ fn reading(bytes: &mut Bytes<'_>, meta: &Meta) -> Reading {
         (reading.time != 0).then(|| (timestamp(reading.time), reading.counters))
     };
     let [rows, extras] = [remembered(), remembered()];
-    let hooks: HookCounts = KernelHook::ALL.map(|_| Some(bounded_sum(bytes.take(), 0)));
+    let hooks: FexitCounts = FexitHook::ALL.map(|_| Some(bounded_sum(bytes.take(), 0)));
     Reading {
         // What is remembered is written again.
         time: timestamp(nanoseconds(timestamp(bytes.take()))),
@@ -214,7 +214,7 @@ fn reading(bytes: &mut Bytes<'_>, meta: &Meta) -> Reading {
         gauges: None,
         hooks: Some(Hooks {
             counts: hooks,
-            cleared: Some(KernelHook::ALL.map(|_| Some(bytes.take()))),
+            cleared: Some(FexitHook::ALL.map(|_| Some(bytes.take()))),
         }),
     }
 }
@@ -228,7 +228,7 @@ fn statistics_of(reading: &Reading, is_whole: bool) -> Result<Vec<String>> {
     let hooks = reading
         .hooks
         .as_ref()
-        .map_or(HookCounts::default(), |hooks| hooks.counts);
+        .map_or(FexitCounts::default(), |hooks| hooks.counts);
     let shown = reading.statistics(Origin::Live, vec![recent], (0.0, hooks));
     if !is_whole {
         return Ok(vec![shown.rows.state_loss().to_string()]);
@@ -242,7 +242,7 @@ fn statistics_of(reading: &Reading, is_whole: bool) -> Result<Vec<String>> {
         json::statistics(&shown).to_string(),
         // A count may be larger than a log holds, which is said.
         log_line(reading).unwrap_or_else(|error| error.to_string()),
-        report::page(&report::Report {
+        report::page(&report::Event {
             statistics: &shown,
             history: None,
             remarks: &[],

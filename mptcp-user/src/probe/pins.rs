@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use mptcp_common::counter::{KernelHook, LAYOUT_VERSION};
+use mptcp_common::counter::{FexitHook, LAYOUT_VERSION};
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
@@ -160,7 +160,7 @@ impl HookPins {
         let Some(hooks) = self.open()? else {
             return Ok(());
         };
-        let links = KernelHook::ALL.iter().map(|hook| hook.function());
+        let links = FexitHook::ALL.iter().map(|hook| hook.function());
         hooks.remove_pins(links.chain(OF_HOOKS))
     }
 }

@@ -23,7 +23,9 @@ use mptcp_common::{
         HalfOpen, Keys, Limits, MAX_PENDING, RangeChunk, SLICES, Session, Subflow, chunks_for,
         tokens,
     },
-    table::{self, Atomics, Bucket, CELLS, Table, WAYS, buckets_for, cell_shift, cells_for},
+    table::{
+        self, Atomics, BUCKET_SLOTS, Bucket, CELLS, Table, buckets_for, cell_shift, cells_for,
+    },
     track::{
         self, adopt,
         sweep::{self, Fill},
@@ -95,15 +97,15 @@ fn are_possible(sizes: &Sizes, limits: &Limits) -> bool {
 /// table.
 pub(super) const MAPS: [(&str, &str, u32, Which); 12] = [
     ("HALF_OPEN_TAGS", "handshake-tags", 0, Which::Handshakes),
-    ("HALF_OPENS", "handshakes", WAYS, Which::Handshakes),
+    ("HALF_OPENS", "handshakes", BUCKET_SLOTS, Which::Handshakes),
     ("SUBFLOW_TAGS", "subflow-tags", 0, Which::Subflows),
-    ("SUBFLOWS", "subflows", WAYS, Which::Subflows),
+    ("SUBFLOWS", "subflows", BUCKET_SLOTS, Which::Subflows),
     ("SESSION_TAGS", "session-tags", 0, Which::Sessions),
-    ("SESSIONS", "sessions", WAYS, Which::Sessions),
+    ("SESSIONS", "sessions", BUCKET_SLOTS, Which::Sessions),
     ("RANGE_TAGS", "range-tags", 0, Which::Ranges),
-    ("RANGES", "ranges", WAYS, Which::Ranges),
+    ("RANGES", "ranges", BUCKET_SLOTS, Which::Ranges),
     ("TOKENS", "tokens", tokens::BUCKETS, Which::Sessions),
-    ("KEYS", "keys", WAYS, Which::Sessions),
+    ("KEYS", "keys", BUCKET_SLOTS, Which::Sessions),
     ("PENDING_JOINS", "pending-joins", 0, Which::One),
     (FILTER, FILTER_PIN, 0, Which::Filter),
 ];
@@ -200,7 +202,7 @@ impl Agreement {
     /// Memory of all tables, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         let [handshake, subflow, session, chunk] = Self::bytes_per_entry();
-        let table = |which, entry| u64::from(self.buckets(which) * WAYS) * entry;
+        let table = |which, entry| u64::from(self.buckets(which) * BUCKET_SLOTS) * entry;
         table(Which::Handshakes, handshake)
             + table(Which::Subflows, subflow)
             + table(Which::Sessions, session)
@@ -210,7 +212,7 @@ impl Agreement {
 
     /// Memory of a handshake, a subflow, a session and a chunk of ranges, in bytes, with their tags.
     pub(crate) fn bytes_per_entry() -> [u64; 4] {
-        let tag = size_of::<Bucket<Atomics>>() / WAYS as usize;
+        let tag = size_of::<Bucket<Atomics>>() / BUCKET_SLOTS as usize;
         [
             tag + size_of::<HalfOpen<Atomics>>(),
             tag + size_of::<Subflow<Atomics>>(),
@@ -514,7 +516,7 @@ impl Tables {
     /// What exists now.
     pub(crate) fn gauges(&self) -> Result<Gauges> {
         let mut sessions = self.windows::<Session<Atomics>>(SESSIONS)?;
-        let slots = self.agreement.buckets(Which::Sessions) * WAYS;
+        let slots = self.agreement.buckets(Which::Sessions) * BUCKET_SLOTS;
         let mut census = Census::new(self.limits()?, now()?, slots);
         sessions.each(|slot, entry| census.session(slot, entry))?;
         self.windows::<Subflow<Atomics>>(SUBFLOWS)?

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use mptcp_common::{
-    counter::{Direction, Fallback, Happening, JoinFailure, ROWS, Report},
+    counter::{Direction, Event, EventKind, Fallback, JoinFailure, ROWS},
     packet::FlowKey,
 };
 use serde_json::{Value, json};
@@ -12,26 +12,26 @@ use crate::source::ends;
 /// A report, with what its numbers mean.
 pub(crate) struct Event<'a> {
     pub(crate) time: Timestamp,
-    pub(crate) report: &'a Report,
+    pub(crate) report: &'a Event,
 }
 
 /// Name in documents, and in words.
-fn names(happening: Happening) -> (&'static str, &'static str) {
-    match happening {
-        Happening::SessionCreated => ("session_created", "session created"),
-        Happening::SessionClosed => ("session_closed", "session closed"),
-        Happening::SubflowJoined => ("subflow_joined", "subflow joined"),
-        Happening::SubflowClosed => ("subflow_closed", "subflow closed"),
-        Happening::JoinRefused => ("join_refused", "join refused"),
-        Happening::AddressAdded => ("address_added", "address added"),
-        Happening::AddressRemoved => ("address_removed", "address removed"),
-        Happening::PriorityChanged => ("priority_changed", "priority changed"),
-        Happening::FellBack => ("fallback", "fallback"),
-        Happening::Reset => ("reset", "reset"),
-        Happening::FastClosed => ("fastclose", "fast close"),
-        Happening::Error => ("error", "error"),
-        Happening::JoinFailed => ("join_failed", "join failed"),
-        Happening::Failed => ("fail", "MP_FAIL"),
+fn names(kind: EventKind) -> (&'static str, &'static str) {
+    match kind {
+        EventKind::SessionCreated => ("session_created", "session created"),
+        EventKind::SessionClosed => ("session_closed", "session closed"),
+        EventKind::SubflowJoined => ("subflow_joined", "subflow joined"),
+        EventKind::SubflowClosed => ("subflow_closed", "subflow closed"),
+        EventKind::JoinRefused => ("join_refused", "join refused"),
+        EventKind::AddressAdded => ("address_added", "address added"),
+        EventKind::AddressRemoved => ("address_removed", "address removed"),
+        EventKind::PriorityChanged => ("priority_changed", "priority changed"),
+        EventKind::FellBack => ("fallback", "fallback"),
+        EventKind::Reset => ("reset", "reset"),
+        EventKind::FastClosed => ("fastclose", "fast close"),
+        EventKind::Error => ("error", "error"),
+        EventKind::JoinFailed => ("join_failed", "join failed"),
+        EventKind::Failed => ("fail", "MP_FAIL"),
     }
 }
 
@@ -79,7 +79,7 @@ fn row(number: u32) -> &'static str {
 
 impl<'a> Event<'a> {
     /// Of a report by the programs' clock, which showed `start` at `offset`; `None` of one that was told before.
-    pub(crate) fn of(report: &'a Report, start: u64, offset: Timestamp) -> Option<Self> {
+    pub(crate) fn of(report: &'a Event, start: u64, offset: Timestamp) -> Option<Self> {
         let age = (report.time as i64).wrapping_sub(start as i64);
         // The programs' clock is a tick behind ours at times.
         if age < -10_000_000 {
@@ -91,29 +91,29 @@ impl<'a> Event<'a> {
 }
 
 impl Event<'_> {
-    fn happening(&self) -> Option<Happening> {
-        Happening::ALL
+    fn kind(&self) -> Option<EventKind> {
+        EventKind::ALL
             .into_iter()
-            .find(|happening| *happening as u32 == self.report.happening)
+            .find(|kind| *kind as u32 == self.report.kind)
     }
 
     /// What the detail says.
     fn detail(&self) -> String {
         let detail = self.report.detail;
-        match self.happening() {
-            Some(Happening::SessionCreated) => format!("version {detail}"),
-            Some(Happening::AddressAdded | Happening::AddressRemoved) => format!("id {detail}"),
-            Some(Happening::PriorityChanged) if detail == 1 => "backup".to_owned(),
-            Some(Happening::PriorityChanged) => "regular".to_owned(),
-            Some(Happening::FellBack) => fallback(detail).to_owned(),
-            Some(Happening::JoinFailed) => join_failure(detail).to_owned(),
-            Some(Happening::Failed) => "sent".to_owned(),
-            Some(Happening::Reset) if detail == 0 => "without MP_TCPRST".to_owned(),
-            Some(Happening::Reset) => REASONS.get(detail as usize - 1).map_or_else(
+        match self.kind() {
+            Some(EventKind::SessionCreated) => format!("version {detail}"),
+            Some(EventKind::AddressAdded | EventKind::AddressRemoved) => format!("id {detail}"),
+            Some(EventKind::PriorityChanged) if detail == 1 => "backup".to_owned(),
+            Some(EventKind::PriorityChanged) => "regular".to_owned(),
+            Some(EventKind::FellBack) => fallback(detail).to_owned(),
+            Some(EventKind::JoinFailed) => join_failure(detail).to_owned(),
+            Some(EventKind::Failed) => "sent".to_owned(),
+            Some(EventKind::Reset) if detail == 0 => "without MP_TCPRST".to_owned(),
+            Some(EventKind::Reset) => REASONS.get(detail as usize - 1).map_or_else(
                 || format!("reason {}", detail - 1),
                 |reason| (*reason).to_owned(),
             ),
-            Some(Happening::JoinRefused | Happening::Error) => row(detail).to_owned(),
+            Some(EventKind::JoinRefused | EventKind::Error) => row(detail).to_owned(),
             _ => String::new(),
         }
     }
@@ -135,9 +135,7 @@ impl Event<'_> {
         let [from, to] = ends(&FlowKey {
             words: self.report.flow,
         });
-        let name = self
-            .happening()
-            .map_or("unknown", |happening| names(happening).1);
+        let name = self.kind().map_or("unknown", |kind| names(kind).1);
         let token = self.token().unwrap_or_else(|| "-".to_owned());
         format!(
             "{:.3} {:8} {:7} {from} > {to}  {name} {}",
@@ -160,7 +158,7 @@ impl Event<'_> {
         json!({
             "schema_version": 1,
             "time": self.time.to_string(),
-            "event": self.happening().map(|happening| names(happening).0),
+            "event": self.kind().map(|kind| names(kind).0),
             "detail": (!detail.is_empty()).then_some(detail),
             "listener_token": self.token(),
             "direction": self.direction(),

@@ -1,7 +1,7 @@
 //! The statistics as JSON, schema version 1 (docs/json.md).
 
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, EXTRAS, Events, Kind, Leaves, ROWS, Row};
+use mptcp_common::counter::{Counters, DirectionCounters, EXTRAS, Kind, Outcomes, ROWS, Row};
 use serde_json::{Map, Value, json};
 
 use super::{lost, passed, table::role_name};
@@ -159,7 +159,7 @@ fn invalid_options(counters: &Counters) -> Map<String, Value> {
             .map(|(reason, count)| ((*reason).to_owned(), (*count).into()))
             .collect()
     };
-    let by_subtype = |events: &Events| -> Map<String, Value> {
+    let by_subtype = |events: &DirectionCounters| -> Map<String, Value> {
         SUBTYPES
             .iter()
             .map(|(nibble, name)| {
@@ -180,9 +180,9 @@ fn invalid_options(counters: &Counters) -> Map<String, Value> {
 
 /// What the packets of each direction did, by the names of docs/maps.md; what they did at all.
 fn events(counters: &Counters) -> Map<String, Value> {
-    let named = |events: &Events| -> Map<String, Value> {
+    let named = |events: &DirectionCounters| -> Map<String, Value> {
         let mut object = named(
-            Events::FIELDS,
+            DirectionCounters::FIELDS,
             bytemuck::cast_slice(std::slice::from_ref(events)),
         );
         // Those of options are in objects of their own.
@@ -218,7 +218,7 @@ pub(crate) fn named(fields: &[Field], mut words: &[u64]) -> Map<String, Value> {
     object
 }
 
-fn subtypes(events: &Events) -> Map<String, Value> {
+fn subtypes(events: &DirectionCounters) -> Map<String, Value> {
     let mut object: Map<_, _> = SUBTYPES
         .iter()
         .map(|(nibble, name)| ((*name).to_owned(), events.option[*nibble].into()))
@@ -247,8 +247,9 @@ pub(crate) fn lost(counters: &Counters, since: Option<Timestamp>, is_capture: bo
 
 /// What became of the frames.
 fn probe(statistics: &Statistics) -> Map<String, Value> {
-    let leaves = bytemuck::cast_slice::<Leaves, u64>(std::slice::from_ref(&statistics.rows.leaves));
-    let mut object: Map<_, _> = Leaves::FIELDS
+    let leaves =
+        bytemuck::cast_slice::<Outcomes, u64>(std::slice::from_ref(&statistics.rows.leaves));
+    let mut object: Map<_, _> = Outcomes::FIELDS
         .iter()
         .zip(leaves)
         .map(|((name, ..), value)| ((*name).to_owned(), Value::from(*value)))

@@ -1,13 +1,13 @@
 //! What a probe lost for want of room, in words.
 
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Events, bounded_sum};
+use mptcp_common::counter::{Counters, DirectionCounters, bounded_sum};
 
 /// What was lost: its further number, what happened in words, its counter and what helps.
 struct Kind {
     name: &'static str,
     what: &'static str,
-    field: fn(&Events) -> u64,
+    field: fn(&DirectionCounters) -> u64,
     next: Next,
 }
 

@@ -1,6 +1,6 @@
 //! What was passed by, in words: that nothing was counted must not read as if there had been nothing.
 
-use mptcp_common::counter::{Counters, Leaves, Protocol};
+use mptcp_common::counter::{Counters, Outcomes, Protocol};
 use serde_json::{Map, Value};
 
 /// Kinds that a sentence names; the others are one number.
@@ -72,7 +72,7 @@ pub(crate) fn note(counters: &Counters) -> Option<String> {
 
 /// All of a reading.
 fn kinds(counters: &Counters) -> Vec<Kind> {
-    let Leaves {
+    let Outcomes {
         vlan_depth,
         fragment,
         ipv6_extensions,
@@ -125,7 +125,7 @@ fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mptcp_common::counter::{Leaf, Passed};
+    use mptcp_common::counter::{Outcome, Passed};
 
     use super::*;
 
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_may_hide_tcp_is_told_from_a_hundredth_on() {
-        let tcp = Leaf::Tcp.into();
+        let tcp = Outcome::Tcp.into();
         let mpls = Passed::from(Protocol::MPLS);
         let at = |mpls_count| note(&counted(&[(tcp, 1000 - mpls_count), (mpls, mpls_count)]));
         assert_eq!(at(10), None);
@@ -170,7 +170,11 @@ mod tests {
                 "1 % of the frames hold no TCP that is read: 11 MPLS (EtherType 0x8847). {MORE}"
             )
         );
-        for leaf in [Leaf::VlanDepth, Leaf::Fragment, Leaf::Ipv6Extensions] {
+        for leaf in [
+            Outcome::VlanDepth,
+            Outcome::Fragment,
+            Outcome::Ipv6Extensions,
+        ] {
             assert!(note(&counted(&[(tcp, 10), (leaf.into(), 1)])).is_some());
         }
         // An IP protocol without a name may be anything.
@@ -195,7 +199,7 @@ mod tests {
                  IS-IS ...), 3 ICMPv6, 2 ARP (EtherType 0x0806). {MORE}"
             )
         );
-        let with_tcp = [&harmless[..], &[(Leaf::Mptcp.into(), 1)]].concat();
+        let with_tcp = [&harmless[..], &[(Outcome::Mptcp.into(), 1)]].concat();
         assert_eq!(note(&counted(&with_tcp)), None);
     }
 
@@ -219,7 +223,7 @@ mod tests {
             (Passed::from(Protocol::UDP), 300),
             (Passed::from(Protocol::VXLAN), 4_000),
             (Passed::from(Protocol(47)), 50_000),
-            (Leaf::Tcp.into(), 7),
+            (Outcome::Tcp.into(), 7),
         ];
         let counters = counted(&frames);
         let object = protocols(&counters);

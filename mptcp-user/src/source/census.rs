@@ -4,8 +4,8 @@
 use mptcp_common::{
     counter::Gauges,
     state::{
-        HalfOpen, HandshakeFacts, Kind, Limits, Session, SessionFacts, Subflow, is_half_open_over,
-        is_session_over, is_subflow_open,
+        HalfOpen, HandshakeFacts, HandshakeKind, Limits, Session, SessionFacts, Subflow,
+        is_half_open_over, is_session_over, is_subflow_open,
     },
     table::{Memory, Word as _},
 };
@@ -55,7 +55,7 @@ impl Census {
     /// The slot and generation of the session that a pending join is for; `None` of any other
     /// handshake.
     pub(crate) fn joins<M: Memory>(&self, entry: &HalfOpen<M>) -> Option<[u32; 2]> {
-        let is_join = entry.kind() == Kind::Join as u32
+        let is_join = entry.kind() == HandshakeKind::Join as u32
             && entry.flags.load() & HandshakeFacts::RESOLVED != 0
             && !is_half_open_over(entry, &self.limits, self.now);
         is_join.then(|| [entry.session.load(), entry.generation.load()])
@@ -78,7 +78,7 @@ impl Census {
 mod tests {
     use mptcp_common::{
         state,
-        table::{self, Atomics, Entry, Table, WAYS},
+        table::{self, Atomics, BUCKET_SLOTS, Entry, Table},
     };
 
     use super::*;
@@ -143,7 +143,11 @@ mod tests {
 
     fn any_handshake<M: Memory>(entry: &HalfOpen<M>, random: &mut Random, slots: u32) {
         entry.tag.store(random.below(9).min(1).into());
-        let kind = [Kind::Capable, Kind::Join, Kind::Stray][random.below(3) as usize];
+        let kind = [
+            HandshakeKind::Capable,
+            HandshakeKind::Join,
+            HandshakeKind::Stray,
+        ][random.below(3) as usize];
         let facts = random.bit(&[HandshakeFacts::RESOLVED]);
         entry.flags.store(HalfOpen::<M>::flags_of(kind, 0, facts));
         entry.session.store(random.below(slots + 1));
@@ -167,7 +171,7 @@ mod tests {
                 Owned::new(200, None),
                 Owned::new(150, None),
             );
-            let slots = sessions.buckets() * WAYS;
+            let slots = sessions.buckets() * BUCKET_SLOTS;
             fill(&sessions, &mut random, any_session::<Atomics>);
             fill(&subflows, &mut random, |entry, random| {
                 any_subflow::<Atomics>(entry, random, slots);

@@ -1,7 +1,7 @@
 //! How what is counted develops, for a report.
 
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Gauges, HookCounts};
+use mptcp_common::counter::{Counters, FexitCounts, Gauges};
 
 /// Points of time that a history has at most: neighbours become one when there are more.
 pub(super) const POINTS: usize = 256;
@@ -25,7 +25,7 @@ pub(crate) struct Point {
     /// What was counted in it.
     pub(crate) counters: Counters,
     /// What failed in it in the kernel's functions.
-    pub(crate) hooks: HookCounts,
+    pub(crate) hooks: FexitCounts,
 }
 
 /// How much went over several ways.

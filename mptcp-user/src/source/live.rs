@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, HookCounts, Role};
+use mptcp_common::counter::{Counters, FexitCounts, Role};
 
 use super::{
     Origin, Recent, Statistics,
@@ -165,9 +165,9 @@ impl Live {
         Ok(statistics)
     }
 
-    fn recent_hooks(&self, reading: &Reading) -> Result<(f64, HookCounts)> {
+    fn recent_hooks(&self, reading: &Reading) -> Result<(f64, FexitCounts)> {
         let (Some(hooks), Some(now)) = (&self.hooks, &reading.hooks) else {
-            return Ok((0.0, HookCounts::default()));
+            return Ok((0.0, FexitCounts::default()));
         };
         // They are removed with the last probe of the namespace, and counted anew then.
         let shown = self.shown.as_ref().filter(|shown| {
@@ -183,7 +183,7 @@ impl Live {
         };
         let (time, last) = last.unwrap_or_else(|| {
             let began = reading.interfaces.iter().map(|interface| interface.since);
-            (began.min().unwrap_or(reading.time), HookCounts::default())
+            (began.min().unwrap_or(reading.time), FexitCounts::default())
         });
         let seconds = reading.time.duration_since(time).as_secs_f64();
         Ok((seconds, since(&now.counts, &last)))

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Extra, Gauges, HookCounts, Kind, Quality, Role, Row};
+use mptcp_common::counter::{Counters, Extra, FexitCounts, Gauges, Kind, Quality, Role, Row};
 
 use crate::{
     failure::{self, Failure},
@@ -104,9 +104,9 @@ pub(crate) struct Statistics {
     /// What was counted since the last display.
     pub(crate) recent: Vec<Recent>,
     /// What failed in the kernel's functions.
-    pub(crate) hooks: HookCounts,
+    pub(crate) hooks: FexitCounts,
     /// The same since the last display, and in how many seconds.
-    pub(crate) recent_hooks: (f64, HookCounts),
+    pub(crate) recent_hooks: (f64, FexitCounts),
 }
 
 /// What kind of source it was.
@@ -139,7 +139,7 @@ pub(crate) struct Recent {
 }
 
 /// The failures of `now` that `earlier` has not; as [`Counters::since`].
-pub(crate) fn since(now: &HookCounts, earlier: &HookCounts) -> HookCounts {
+pub(crate) fn since(now: &FexitCounts, earlier: &FexitCounts) -> FexitCounts {
     std::array::from_fn(|i| {
         let count = now[i]?;
         let earlier = earlier[i].unwrap_or_default();
@@ -161,7 +161,12 @@ impl Statistics {
     }
 
     /// A row of what was counted in some time.
-    pub(crate) fn row_of(&self, row: &Row, counters: &Counters, hooks: &HookCounts) -> Option<u64> {
+    pub(crate) fn row_of(
+        &self,
+        row: &Row,
+        counters: &Counters,
+        hooks: &FexitCounts,
+    ) -> Option<u64> {
         match row.hooks() {
             Some(_) => row.failures(hooks, self.role),
             None => self.total(row, counters),

@@ -1,7 +1,7 @@
 //! What probes count at a moment: read from their maps, or from a log.
 
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Gauges, HookCounts, Role};
+use mptcp_common::counter::{Counters, FexitCounts, Gauges, Role};
 
 use super::{Origin, Recent, Statistics, since};
 
@@ -47,9 +47,9 @@ pub struct Interface {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hooks {
     /// Since each was hooked.
-    pub counts: HookCounts,
+    pub counts: FexitCounts,
     /// The part that `-clearstats` took off.
-    pub cleared: Option<HookCounts>,
+    pub cleared: Option<FexitCounts>,
 }
 
 impl Reading {
@@ -58,7 +58,7 @@ impl Reading {
         &self,
         origin: Origin,
         recent: Vec<Recent>,
-        recent_hooks: (f64, HookCounts),
+        recent_hooks: (f64, FexitCounts),
     ) -> Statistics {
         let mut statistics = Statistics {
             time: Some(self.time),
@@ -74,7 +74,7 @@ impl Reading {
             verifies_checksums: true,
             gauges: self.gauges,
             recent,
-            hooks: HookCounts::default(),
+            hooks: FexitCounts::default(),
             recent_hooks,
         };
         for interface in &self.interfaces {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use mptcp_common::{
-    counter::{Counters, Events},
+    counter::{Counters, DirectionCounters},
     wire::DssFlags,
 };
 use mptcp_tests::{
@@ -508,7 +508,7 @@ impl Opening {
 
 /// Packets with new data.
 fn new_data(counted: &Counters) -> u64 {
-    let new = |events: &Events| {
+    let new = |events: &DirectionCounters| {
         events.dss_with(DssFlags::MAPPING) - events.retransmitted - events.map_duplicate
     };
     new(&counted.rx) + new(&counted.tx)

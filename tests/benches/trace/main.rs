@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::{
-    counter::{Counters, Events},
+    counter::{Counters, DirectionCounters},
     wire::DssFlags,
 };
 use mptcp_tests::{
@@ -236,7 +236,7 @@ fn new_data(counted: &Counters) -> u64 {
 }
 
 /// In both directions.
-fn both(counted: &Counters, events: impl Fn(&Events) -> u64) -> u64 {
+fn both(counted: &Counters, events: impl Fn(&DirectionCounters) -> u64) -> u64 {
     events(&counted.rx) + events(&counted.tx)
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::ProgramInfo;
-use mptcp_common::counter::{Counters, Report};
+use mptcp_common::counter::{Counters, Event};
 use mptcp_testkit::instruction::dump;
 use mptcp_tests::{
     kernel::{Kernel, Program},
@@ -241,7 +241,7 @@ struct Helpers<'a> {
     length: u64,
     /// Entries of the ring that were asked for, and what was submitted.
     entries: u64,
-    submitted: Vec<Report>,
+    submitted: Vec<Event>,
 }
 
 impl Helpers<'_> {

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
     packet::{
-        self, Buffer, DssSegment, Packet, Shape, Work,
+        self, Buffer, DssSegment, FrameClass, Packet, Work,
         hash::{Ends, Hashing, flow_tag},
     },
     wire::{Area, Dss},
@@ -39,9 +39,9 @@ fuzz_target!(|data: &[u8]| {
     let mut work = Work::default();
     let tables = engine(*how);
     let shape = if is_layer_3 {
-        Shape::Layer3
+        FrameClass::Layer3
     } else {
-        packet::judge(&slice, || false, |_| false)
+        packet::classify(&slice, || false, |_| false)
     };
     let secrets = Hashing::new(1, 32);
     let lone = packet::read_dss_in_place(&slice, shape, &buffer, *how & 16 != 0, Some(&secrets))

@@ -5,8 +5,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use mptcp_common::{
-    counter::Report,
-    packet::{self, Buffer, Shape, Work},
+    counter::Event,
+    packet::{self, Buffer, FrameClass, Work},
 };
 use mptcp_fuzz::{engine, packets, role};
 use mptcp_tests::{sessions::invariants, tables};
@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 /// The engine after these packets, what it told, and the time.
-fn run(how: u8, stream: &[u8]) -> (Offline, Vec<Report>, u64) {
+fn run(how: u8, stream: &[u8]) -> (Offline, Vec<Event>, u64) {
     let mut engine = engine(how);
     let mut now = 1_000_000_000_000;
     for packet in packets(stream) {
@@ -58,7 +58,7 @@ fn comes_in(engine: &Offline, bytes: &[u8]) -> Option<bool> {
         is_whole: false,
     };
     let (mut work, mut buffer) = (Work::default(), Buffer::ONE);
-    let found = packet::find_tcp(&frame, engine, Shape::Other, || Some(&mut work));
+    let found = packet::find_tcp(&frame, engine, FrameClass::Other, || Some(&mut work));
     let (header, work) = found.ok()?;
     // One without options has ends as well.
     let _ = mptcp_common::engine::parse(&frame, engine, false, &mut buffer, &header, work);

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::{
     counter::{Counters, EXTRAS, Gauges, ROWS, Role},
-    engine::Policy,
+    engine::SynPolicy,
 };
 use mptcp_tests::{
     differential::Differential,
@@ -251,7 +251,7 @@ fn each_counter_moves_and_has_a_near_miss() -> Result<()> {
 /// `attach --min-mss-v4 1000 --min-mss-v6 1300 --v1-only`
 #[test]
 fn policy_rows_go_by_the_policy() -> Result<()> {
-    let policy = Policy {
+    let policy = SynPolicy {
         min_mss_v4: 1000,
         min_mss_v6: 1300,
         version_0: false,

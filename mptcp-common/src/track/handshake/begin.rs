@@ -1,10 +1,10 @@
 //! SYNs, and what begins on the addresses of a subflow.
 
 use crate::{
-    counter::Events,
+    counter::DirectionCounters,
     packet::{Flow, Work},
     state::{
-        HalfOpen, HandshakeFacts, Kind, Subflow, Tables, is_half_open_over, is_of_flow,
+        HalfOpen, HandshakeFacts, HandshakeKind, Subflow, Tables, is_half_open_over, is_of_flow,
         is_subflow_over,
     },
     table::{self, Memory, Table, Word},
@@ -25,13 +25,13 @@ pub(crate) fn syn<S: Tables>(stages: &S, work: &Work) -> Opens {
     let route = &work.route;
     let now = stages.now();
     let kind = if route.valid.get() & Subtype::MpCapable.bit() != 0 {
-        Kind::Capable
+        HandshakeKind::Capable
     } else if route.valid.get() & Subtype::MpJoin.bit() != 0 {
-        Kind::Join
+        HandshakeKind::Join
     } else {
-        Kind::Stray
+        HandshakeKind::Stray
     };
-    let opens = (kind != Kind::Stray).then_some(kind);
+    let opens = (kind != HandshakeKind::Stray).then_some(kind);
     if route.flow.get() != Flow::HalfOpen as u32 {
         return opens.map(|kind| (kind, None));
     }
@@ -62,7 +62,7 @@ pub(crate) fn syn<S: Tables>(stages: &S, work: &Work) -> Opens {
     if is_of_flow && present == JOIN {
         pending::abandon(stages, entry);
         entry.tag.store(0);
-        if !over && kind == Kind::Join {
+        if !over && kind == HandshakeKind::Join {
             stages.count(route.direction.get(), |events| events.pending_replaced += 1);
         }
     }
@@ -83,7 +83,11 @@ fn syn_again<S: Tables>(stages: &S, work: &Work) {
 
 /// A packet with an option of a handshake once more: `of` says where it counts, by whether that is MP_JOIN.
 #[inline(always)]
-fn again<S: Tables>(stages: &S, work: &Work, of: impl FnOnce(&mut Events, bool) -> &mut u64) {
+fn again<S: Tables>(
+    stages: &S,
+    work: &Work,
+    of: impl FnOnce(&mut DirectionCounters, bool) -> &mut u64,
+) {
     let is_join = match work.route.valid.get() {
         valid if valid & Subtype::MpCapable.bit() != 0 => false,
         valid if valid & Subtype::MpJoin.bit() != 0 => true,
@@ -97,7 +101,7 @@ fn again<S: Tables>(stages: &S, work: &Work, of: impl FnOnce(&mut Events, bool) 
 
 /// Opens an entry.
 #[inline(always)]
-pub(crate) fn open<S: Tables>(stages: &S, work: &Work, kind: Kind, present: Option<u32>) {
+pub(crate) fn open<S: Tables>(stages: &S, work: &Work, kind: HandshakeKind, present: Option<u32>) {
     let now = stages.now();
     let Some(slot) = present.or_else(|| claim(stages, work, now)) else {
         return;
@@ -106,7 +110,7 @@ pub(crate) fn open<S: Tables>(stages: &S, work: &Work, kind: Kind, present: Opti
         return;
     };
     fill(stages, work, entry, kind, now);
-    if kind == Kind::Join {
+    if kind == HandshakeKind::Join {
         join::syn(stages, work, entry, slot);
     }
     entry.tag.store(work.tag);
@@ -187,7 +191,7 @@ fn is_repeated<M: Memory>(work: &Work, subflow: &Subflow<M>, is_syn: bool) -> bo
 fn is_answered<S: Tables>(stages: &S, work: &Work, entry: &HalfOpen<S::Memory>) -> bool {
     let first = entry.flags.load() & HandshakeFacts::OPENER_IS_FIRST != 0;
     entry.tag.load() == work.tag
-        && entry.kind() != Kind::Stray as u32
+        && entry.kind() != HandshakeKind::Stray as u32
         && first == work.packet.sender_is_second
         && answers(stages, work, entry)
 }

@@ -1,7 +1,7 @@
 //! MP_CAPABLE handshakes, behind the SYN (RFC 8684 section 3.1).
 
 use crate::{
-    counter::{Fallback, Happening},
+    counter::{EventKind, Fallback},
     packet::{Next, Work},
     state::{HalfOpen, HandshakeFacts, Tables, WindowOffer},
     table::{Memory, Word},
@@ -19,7 +19,7 @@ pub(crate) fn syn_ack<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
     let direction = work.route.direction.get();
     let facts = entry.flags.load();
     if facts & HandshakeFacts::DROPPED != 0 {
-        tables.report(Happening::FellBack, Fallback::DroppedSyn as u32, 0);
+        tables.emit(EventKind::FellBack, Fallback::DroppedSyn as u32, 0);
         return true;
     }
     let options = work.allowed(tables);
@@ -40,7 +40,7 @@ pub(crate) fn syn_ack<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Me
             Fallback::UnusableSynAck
         };
         tables.count(direction, |events| events.capable_synack_plain += 1);
-        tables.report(Happening::FellBack, tables.forget(why as u32), 0);
+        tables.emit(EventKind::FellBack, tables.opaque(why as u32), 0);
         return true;
     }
     if answered::<T>(entry, &work.packet) {
@@ -76,15 +76,15 @@ pub(crate) fn later<T: Tables>(
         decision(work, entry)
     };
     // At one place each.
-    if tables.forget(completes.into()) != 0 {
+    if tables.opaque(completes.into()) != 0 {
         complete(tables, work, entry);
         return false;
     }
-    let falls_back = tables.forget(falls_back.into()) != 0;
+    let falls_back = tables.opaque(falls_back.into()) != 0;
     if falls_back {
         // The initiator's segment made no session.
         tables.count(entry.direction(), |events| events.fallback_plain_ack += 1);
-        tables.report(Happening::FellBack, Fallback::PlainThirdSegment as u32, 0);
+        tables.emit(EventKind::FellBack, Fallback::PlainThirdSegment as u32, 0);
     }
     falls_back
 }
@@ -142,7 +142,7 @@ fn third<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> (bo
             });
         }
         if wrong {
-            tables.report(Happening::Error, 41, 0);
+            tables.emit(EventKind::Error, 41, 0);
             return NEITHER;
         }
         if version == 1 && capable.mapping().is_none() && packet.payload > 0 {

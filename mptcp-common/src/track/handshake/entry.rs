@@ -3,15 +3,15 @@
 use crate::{
     counter::{Direction, Role},
     packet::{Flow, Packet, Work},
-    state::{HalfOpen, HandshakeFacts, Kind, Tables, WindowOffer, is_half_open_over},
+    state::{HalfOpen, HandshakeFacts, HandshakeKind, Tables, WindowOffer, is_half_open_over},
     table::{self, Memory, Table, Word},
     track::{handshake::pending, release::free, segment::SLACK},
     wire::{CapableFlags, Subtype},
 };
 
-pub(crate) const CAPABLE: u32 = Kind::Capable as u32;
+pub(crate) const CAPABLE: u32 = HandshakeKind::Capable as u32;
 
-pub(crate) const JOIN: u32 = Kind::Join as u32;
+pub(crate) const JOIN: u32 = HandshakeKind::Join as u32;
 
 /// Forgets the handshake of the packet in work.
 #[inline(always)]
@@ -49,7 +49,7 @@ pub(crate) fn fill<T: Tables>(
     tables: &T,
     work: &Work,
     entry: &HalfOpen<T::Memory>,
-    kind: Kind,
+    kind: HandshakeKind,
     now: u64,
 ) {
     entry.tag.store(0);
@@ -59,7 +59,7 @@ pub(crate) fn fill<T: Tables>(
     let mut version = 1;
     let options = work.allowed(tables);
     let mut offer = WindowOffer::NONE;
-    if kind == Kind::Capable {
+    if kind == HandshakeKind::Capable {
         offer = WindowOffer::new(work.packet.window, options.window_scale());
         flags |= HandshakeFacts::SIDES_KNOWN;
         if let Some(capable) = options.capable() {
@@ -77,7 +77,7 @@ pub(crate) fn fill<T: Tables>(
     }
     // Of a stray segment: what it acknowledges, which a reset in answer would name.
     let mut acknowledged = 0;
-    if kind == Kind::Stray {
+    if kind == HandshakeKind::Stray {
         acknowledged = work.packet.acknowledgment;
         let valid = work.route.valid.get();
         if valid & Subtype::Dss.bit() != 0 {

@@ -1,7 +1,7 @@
 //! Joins: an MP_JOIN handshake adds a subflow to a session (RFC 8684 section 3.2).
 
 use crate::{
-    counter::{Happening, JoinFailure},
+    counter::{EventKind, JoinFailure},
     crypto::{self, Hash},
     packet::{Next, Work},
     state::{
@@ -152,7 +152,7 @@ pub fn verify_join<T: Tables>(tables: &T, work: &Work) {
         if by_responder {
             failed(tables, entry, JoinFailure::SynAckHmac);
         } else {
-            tables.report(Happening::Error, 50, 0);
+            tables.emit(EventKind::Error, 50, 0);
         }
     }
     if !by_responder {
@@ -262,7 +262,7 @@ pub(crate) fn later<T: Tables>(
 #[inline(always)]
 fn failed<T: Tables>(tables: &T, entry: &HalfOpen<T::Memory>, why: JoinFailure) {
     let token = session_of_entry(tables, entry).map_or(0, token_of);
-    tables.report(Happening::JoinFailed, why as u32, token);
+    tables.emit(EventKind::JoinFailed, why as u32, token);
 }
 
 /// The join is established; returns false if its session is gone.
@@ -340,5 +340,5 @@ pub(crate) fn reset<T: Tables>(
         }
     });
     let token = session_of_entry(tables, entry).map_or(0, token_of);
-    tables.report(Happening::JoinRefused, tables.forget(row), token);
+    tables.emit(EventKind::JoinRefused, tables.opaque(row), token);
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     packet::{Flow, Work},
-    state::{HalfOpen, HandshakeFacts, Kind, Tables, is_half_open_over},
+    state::{HalfOpen, HandshakeFacts, HandshakeKind, Tables, is_half_open_over},
     table::{Table, Word},
     track::{
         handshake::{
@@ -51,7 +51,7 @@ fn known<S: Tables>(stages: &S, work: &Work) -> Opens {
     }
     let first = entry.flags.load() & HandshakeFacts::OPENER_IS_FIRST != 0;
     let by_opener = first != work.packet.sender_is_second;
-    let kind = stages.forget(entry.kind());
+    let kind = stages.opaque(entry.kind());
     let mut is_over = false;
     match stage {
         Stage::SynAck if by_opener || !answers(stages, work, entry) => {}
@@ -76,7 +76,7 @@ fn known<S: Tables>(stages: &S, work: &Work) -> Opens {
         _ => {}
     }
     // At one place: it is the longest part.
-    if stages.forget(is_over.into()) != 0 {
+    if stages.opaque(is_over.into()) != 0 {
         drop(stages, work, entry);
         count_rest(stages, work);
     }
@@ -87,7 +87,7 @@ fn known<S: Tables>(stages: &S, work: &Work) -> Opens {
 #[inline(always)]
 fn reset<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) -> bool {
     let kind = entry.kind();
-    if kind == Kind::Stray as u32 {
+    if kind == HandshakeKind::Stray as u32 {
         return reset_stray(tables, work, entry, by_opener);
     }
     let is_taken = is_taken::<T>(work, entry, by_opener);

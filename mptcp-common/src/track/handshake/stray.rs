@@ -2,13 +2,13 @@
 
 use crate::{
     packet::{Flow, Work},
-    state::{HalfOpen, HandshakeFacts, Kind, Tables},
+    state::{HalfOpen, HandshakeFacts, HandshakeKind, Tables},
     table::Word,
     wire::{Stage, Subtype, TcpFlags},
 };
 
 /// A kind of entry to open, and the slot if it takes one that the flow has.
-pub(crate) type Opens = Option<(Kind, Option<u32>)>;
+pub(crate) type Opens = Option<(HandshakeKind, Option<u32>)>;
 
 /// A segment with an option, of a flow that nobody knows. Says what it opens.
 #[inline(always)]
@@ -24,7 +24,7 @@ pub(crate) fn stray<S: Tables>(stages: &S, work: &Work) -> Opens {
     stages.count(work.route.direction.get(), |events| {
         events.unknown_flow += n;
     });
-    Some((Kind::Stray, None))
+    Some((HandshakeKind::Stray, None))
 }
 
 /// A flow of stray segments is reset. An answer counts, once: the entry of the flow stays for a while. Returns

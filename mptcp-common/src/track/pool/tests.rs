@@ -9,12 +9,12 @@ use bytemuck::Zeroable;
 
 use super::*;
 use crate::{
-    counter::{Events, Happening, Role},
+    counter::{DirectionCounters, EventKind, Role},
     crypto::Digest,
     packet::hash::{Hashing, Secrets},
     state::{CHUNK_RANGES, HalfOpen, Keys, Limits, PendingJoins, Session, SessionSide, Subflow},
-    table::{Atomics, Bucket, WAYS, buckets_for},
-    verifier::Forget,
+    table::{Atomics, BUCKET_SLOTS, Bucket, buckets_for},
+    verifier::Opaque,
 };
 
 /// Pseudo-random numbers, the same in each run (splitmix64).
@@ -61,7 +61,7 @@ impl<S: Zeroable> Owned<S> {
         let buckets = buckets_for(entries);
         Self {
             tags: (0..buckets).map(|_| Bucket::zeroed()).collect(),
-            slots: (0..buckets * WAYS).map(|_| S::zeroed()).collect(),
+            slots: (0..buckets * BUCKET_SLOTS).map(|_| S::zeroed()).collect(),
         }
     }
 }
@@ -90,7 +90,7 @@ struct Pools {
     nothing: (
         Owned<HalfOpen<Atomics>>,
         Owned<Subflow<Atomics>>,
-        Mutex<Events>,
+        Mutex<DirectionCounters>,
     ),
     hashing: Hashing,
     now: AtomicU64,
@@ -180,12 +180,12 @@ impl Pools {
     }
 }
 
-impl Forget for Pools {
-    fn forget(&self, value: u32) -> u32 {
+impl Opaque for Pools {
+    fn opaque(&self, value: u32) -> u32 {
         value
     }
 
-    fn forget_by(&self, value: u32, _: u64) -> u32 {
+    fn opaque_by(&self, value: u32, _: u64) -> u32 {
         value
     }
 }
@@ -262,9 +262,9 @@ impl Tables for Pools {
         0
     }
 
-    fn report(&self, _: Happening, _: u32, _: u32) {}
+    fn emit(&self, _: EventKind, _: u32, _: u32) {}
 
-    fn events(&self, _: u32) -> impl core::ops::DerefMut<Target = Events> {
+    fn events(&self, _: u32) -> impl core::ops::DerefMut<Target = DirectionCounters> {
         self.nothing.2.lock().expect("nobody holds it")
     }
 }

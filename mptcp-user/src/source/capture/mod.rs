@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use mptcp_common::{
-    counter::{Counters, HookCounts, Leaf, Report, Role},
+    counter::{Counters, Event, FexitCounts, Outcome, Role},
     state::Tables as _,
 };
 use pcap_parser::{
@@ -197,7 +197,7 @@ impl Capture {
     /// Reads as far as it can be read or is wanted, and tells what happens when.
     pub(crate) fn read(
         &mut self,
-        mut tell: impl FnMut(Timestamp, &Report) -> Result<ControlFlow<()>>,
+        mut tell: impl FnMut(Timestamp, &Event) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         loop {
             match self.input.next(|block| self.tally.block(&block))? {
@@ -271,8 +271,8 @@ impl Capture {
             extras: counters,
             has_queues: false,
             verifies_checksums: tally.config.scope.is_verifying,
-            hooks: HookCounts::default(),
-            recent_hooks: (0.0, HookCounts::default()),
+            hooks: FexitCounts::default(),
+            recent_hooks: (0.0, FexitCounts::default()),
             gauges: Some(tally.engine.gauges(times.map_or(0, |times| times.last))),
             recent: vec![Recent { seconds, counters }],
         }
@@ -488,10 +488,10 @@ impl Tally {
         if let Some(watch) = &mut self.watch {
             watch.after(&self.engine);
         }
-        if leaf == Leaf::Truncated && packet.data.len() < packet.length as usize {
+        if leaf == Outcome::Truncated && packet.data.len() < packet.length as usize {
             self.unread.cut += 1;
         }
-        let is_tcp = matches!(leaf, Leaf::Tcp | Leaf::Mptcp);
+        let is_tcp = matches!(leaf, Outcome::Tcp | Outcome::Mptcp);
         // VLAN tags make a frame longer than its MTU says.
         let longest = MTU + if inner.is_layer_3 { 0 } else { 22 };
         let is_oversized = length > longest && link.has_mtu();

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use mptcp_common::{
-    counter::{Counters, Gauges, HookCounts},
+    counter::{Counters, FexitCounts, Gauges},
     state::Tables as _,
     table::{Table as _, Word},
 };
@@ -132,7 +132,7 @@ impl Watch {
                     time: timestamp(self.first + number * self.width),
                     gauges: Some(*gauges),
                     counters: counters.since(&before),
-                    hooks: HookCounts::default(),
+                    hooks: FexitCounts::default(),
                 };
                 before = *counters;
                 point

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, HookCounts, Role, bounded_sum};
+use mptcp_common::counter::{Counters, FexitCounts, Role, bounded_sum};
 
 use super::MOST_NAMES;
 use crate::{
@@ -18,7 +18,7 @@ pub(crate) struct Taken {
     /// By interface.
     pub(crate) interfaces: BTreeMap<String, Recent>,
     /// In how many seconds, and what failed in the kernel's functions.
-    pub(crate) hooks: (f64, HookCounts),
+    pub(crate) hooks: (f64, FexitCounts),
 }
 
 /// Adds up what was counted from reading to reading.
@@ -29,7 +29,7 @@ pub(super) struct Counted {
     time: Option<Timestamp>,
     /// The last that was read of each interface.
     last: BTreeMap<String, Last>,
-    last_hooks: Option<(Timestamp, HookCounts)>,
+    last_hooks: Option<(Timestamp, FexitCounts)>,
     taken: Taken,
 }
 
@@ -76,7 +76,7 @@ impl Counted {
         if let Some(hooks) = &reading.hooks {
             let began = reading.interfaces.iter().map(|interface| interface.since);
             let began = began.min().unwrap_or(reading.time);
-            let (from, last) = self.last_hooks.unwrap_or((began, HookCounts::default()));
+            let (from, last) = self.last_hooks.unwrap_or((began, FexitCounts::default()));
             let counts = since(&hooks.counts, &last);
             self.taken.add_hooks(&(seconds(from, reading.time), counts));
             self.last_hooks = Some((reading.time, hooks.counts));
@@ -106,7 +106,7 @@ impl Taken {
         self.add_hooks(&other.hooks);
     }
 
-    fn add_hooks(&mut self, (more, others): &(f64, HookCounts)) {
+    fn add_hooks(&mut self, (more, others): &(f64, FexitCounts)) {
         let (seconds, counts) = &mut self.hooks;
         *seconds += more;
         add_hooks(counts, others);
@@ -123,7 +123,7 @@ impl Taken {
 }
 
 /// Adds failures, as [`Counters::add`].
-pub(super) fn add_hooks(counts: &mut HookCounts, others: &HookCounts) {
+pub(super) fn add_hooks(counts: &mut FexitCounts, others: &FexitCounts) {
     for (sum, count) in counts.iter_mut().zip(others) {
         *sum = count
             .map(|count| bounded_sum(count, sum.unwrap_or_default()))

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use bytemuck::{NoUninit, Pod, Zeroable as _};
 use jiff::Timestamp;
-use mptcp_common::counter::{Counters, Events, Gauges, KernelHook, Leaves, Protocols, Role};
+use mptcp_common::counter::{
+    Counters, DirectionCounters, FexitHook, Gauges, Outcomes, Protocols, Role,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
@@ -176,10 +178,10 @@ fn counters(counters: &Counters) -> Value {
         protocols,
         frames,
     } = counters;
-    let events = |events: &Events| named(Events::FIELDS, words(events));
+    let events = |events: &DirectionCounters| named(DirectionCounters::FIELDS, words(events));
     json!({
         "frames": frames,
-        "leaves": named(Leaves::FIELDS, words(leaves)),
+        "leaves": named(Outcomes::FIELDS, words(leaves)),
         "protocols": protocols_object(protocols),
         "rx": events(rx),
         "tx": events(tx),
@@ -199,13 +201,17 @@ fn protocols_object(protocols: &Protocols) -> Map<String, Value> {
 
 fn parse_counters(object: &Object<'_>) -> Option<Counters> {
     let events = |name: &str| {
-        let mut events = Events::zeroed();
-        fill(Events::FIELDS, &get(object, name)?, words_mut(&mut events))?;
+        let mut events = DirectionCounters::zeroed();
+        fill(
+            DirectionCounters::FIELDS,
+            &get(object, name)?,
+            words_mut(&mut events),
+        )?;
         Some(events)
     };
-    let mut leaves = Leaves::zeroed();
+    let mut leaves = Outcomes::zeroed();
     fill(
-        Leaves::FIELDS,
+        Outcomes::FIELDS,
         &get(object, "leaves")?,
         words_mut(&mut leaves),
     )?;
@@ -295,7 +301,7 @@ fn parse_gauges(object: &Object<'_>) -> Gauges {
 /// By the names of the functions.
 fn hooks(hooks: &Hooks) -> Value {
     let counts = |counts: &[Option<u64>]| -> Map<String, Value> {
-        KernelHook::ALL
+        FexitHook::ALL
             .iter()
             .zip(counts)
             .filter_map(|(hook, count)| Some((hook.function().to_owned(), (*count)?.into())))
@@ -310,7 +316,7 @@ fn hooks(hooks: &Hooks) -> Value {
 fn parse_hooks(object: &Object<'_>) -> Hooks {
     let counts = |name: &str| {
         let counts: Object<'_> = get(object, name)?;
-        Some(KernelHook::ALL.map(|hook| number(counts.get(hook.function())?)))
+        Some(FexitHook::ALL.map(|hook| number(counts.get(hook.function())?)))
     };
     Hooks {
         counts: counts("counts").unwrap_or_default(),
