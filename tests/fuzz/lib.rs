@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use mptcp_common::counter::Role;
 use mptcp_tests::numbers::Numbers;
-use mptcp_user::offline::{Capacity as Sizes, Config, Offline, Scope};
+use mptcp_user::offline::{Capacity, Config, Offline, Scope};
 
 /// Where the packets are seen.
 pub fn role(how: u8) -> Role {
@@ -26,7 +26,7 @@ pub fn config(how: u8) -> Config {
             is_checking: how & 4 != 0,
             ..config.scope
         },
-        sizes: Sizes {
+        sizes: Capacity {
             sessions: 16,
             subflows: 32,
             handshakes: 16,

@@ -1,14 +1,12 @@
 //! A machine for eBPF programs as the kernel's verifier left them: it runs one instruction by
 //! instruction, and keeps what that touched.
 //!
-//! Such a program is no longer quite what the standard describes
-//! (Documentation/bpf/standardization/instruction-set.rst of the kernel). Lookups in arrays are
-//! instructions that compute an address, calls of the program's own functions have their distance in
-//! the offset, and there is a twelfth register.
+//! Besides what the testkit says of such instructions, there is a twelfth register.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use mptcp_testkit::instruction::{FRAME, Instruction};
 
 /// More instructions than any packet takes: the program does not end.
 const LIMIT: u64 = 10_000_000;
@@ -17,22 +15,10 @@ const STACK: u64 = 512;
 const CALLS: usize = 8;
 /// Where the stack lies. A pointer to a function's stack comes from its end.
 const STACK_START: u64 = 1 << 60;
-/// The register with the end of the function's stack.
-const FRAME: usize = 10;
 /// Bytes of a cache line.
 pub const LINE: u64 = 64;
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
-
-/// An instruction.
-#[derive(Clone, Copy, Debug)]
-struct Instruction {
-    code: u8,
-    destination: usize,
-    source: usize,
-    offset: i16,
-    immediate: i32,
-}
 
 /// A program.
 #[derive(Clone, Debug)]
@@ -41,14 +27,7 @@ pub struct Code(Vec<Instruction>);
 impl Code {
     /// Of the kernel's dump: words of 8 bytes.
     pub fn new(bytes: &[u8]) -> Self {
-        let instruction = |[code, registers, a, b, c, d, e, f]: &[u8; 8]| Instruction {
-            code: *code,
-            destination: usize::from(registers & 0xf),
-            source: usize::from(registers >> 4),
-            offset: i16::from_le_bytes([*a, *b]),
-            immediate: i32::from_le_bytes([*c, *d, *e, *f]),
-        };
-        Self(bytes.as_chunks().0.iter().map(instruction).collect())
+        Self(Instruction::all(bytes))
     }
 
     fn get(&self, at: usize) -> Result<Instruction> {
@@ -56,13 +35,9 @@ impl Code {
         instruction.with_context(|| format!("there is no instruction {at}"))
     }
 
-    /// What a lookup in an array begins with: r1 += offset of its values in the kernel's struct;
-    /// r0 = *(u32 *)(r2 + 0).
+    /// What a lookup in an array begins with.
     fn lookup(&self, at: usize) -> Option<i32> {
-        let (a, b) = (self.0.get(at)?, self.0.get(at + 1)?);
-        let is_lookup = (a.code, a.destination) == (0x07, 1)
-            && (b.code, b.destination, b.source, b.offset) == (0x61, 0, 2, 0);
-        is_lookup.then_some(a.immediate)
+        self.0.get(at)?.lookup(*self.0.get(at + 1)?)
     }
 
     /// Where the values of an array lie in the kernel's struct, in bytes.

@@ -10,21 +10,22 @@ use mptcp_common::{
 };
 
 use crate::{
+    conversation::Conversation,
+    differential::{A, B, Differential, value},
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK, option},
     numbers::Numbers,
-    talk::{A, B, Talk, Twins, value},
 };
 
 /// A session that is at one of several points of its life.
-pub fn begin<'a>(twins: &'a mut Twins, numbers: &mut Numbers) -> Result<Talk<'a>> {
-    twins.wait(Duration::from_secs(numbers.below(30)))?;
+pub fn begin<'a>(engines: &'a mut Differential, numbers: &mut Numbers) -> Result<Conversation<'a>> {
+    engines.wait(Duration::from_secs(numbers.below(30)))?;
     let mut talk = match numbers.below(9) {
-        0 => Talk::new(twins),
-        1 => Talk::established(twins)?,
-        2 => Talk::version_0(twins),
-        3 => Talk::checksummed(twins)?,
-        4..=6 => Talk::joined(twins)?,
-        _ => Talk::confirmed(twins)?,
+        0 => Conversation::new(engines),
+        1 => Conversation::established(engines)?,
+        2 => Conversation::version_0(engines),
+        3 => Conversation::checksummed(engines)?,
+        4..=6 => Conversation::joined(engines)?,
+        _ => Conversation::confirmed(engines)?,
     };
     talk.timestamps = numbers.one_in(2);
     talk.short_numbers = [numbers.one_in(3), numbers.one_in(3)];
@@ -36,7 +37,7 @@ pub fn begin<'a>(twins: &'a mut Twins, numbers: &mut Numbers) -> Result<Talk<'a>
 
 /// One packet or a few, of a session that is in any state.
 pub fn act(
-    talk: &mut Talk<'_>,
+    talk: &mut Conversation<'_>,
     numbers: &mut Numbers,
     last: &mut Option<(usize, Frame)>,
 ) -> Result<()> {
@@ -170,7 +171,7 @@ pub fn act(
 /// A mapping that spans segments, some of which are lost, repeated, changed or longer than they should be, or have
 /// others between them.
 fn mapping_in_parts(
-    talk: &mut Talk<'_>,
+    talk: &mut Conversation<'_>,
     numbers: &mut Numbers,
     flow: usize,
     from: usize,
@@ -214,7 +215,12 @@ fn mapping_in_parts(
 }
 
 /// Data in any order, so that there are many ranges with gaps between them.
-fn scattered(talk: &mut Talk<'_>, numbers: &mut Numbers, flow: usize, from: usize) -> Result<()> {
+fn scattered(
+    talk: &mut Conversation<'_>,
+    numbers: &mut Numbers,
+    flow: usize,
+    from: usize,
+) -> Result<()> {
     let (count, first) = (10 + numbers.below(70), talk.dsn[from]);
     for _ in 0..count {
         let dsn = first.wrapping_add(50 * numbers.below(2 * count));

@@ -7,9 +7,10 @@ use anyhow::Result;
 use mptcp_user::offline::Config;
 
 use crate::{
+    conversation::Conversation,
+    differential::{A, B, Differential},
     frame::{ACK, FIN, RST, dss_checksum, option, payload},
     record::Record,
-    talk::{A, B, Talk, Twins},
 };
 
 /// Its packets, always the same.
@@ -17,10 +18,10 @@ use crate::{
 /// # Errors
 /// Only if the engine, which reads along, fails.
 pub fn packets() -> Result<Vec<Record>> {
-    let mut twins = Twins::alone(Config::default());
-    twins.record();
+    let mut engines = Differential::alone(Config::default());
+    engines.record();
     for checksums in [false, true] {
-        let mut talk = Talk::version_0(&mut twins);
+        let mut talk = Conversation::version_0(&mut engines);
         if checksums {
             talk.capable_flags |= 0x80;
         }
@@ -71,7 +72,7 @@ pub fn packets() -> Result<Vec<Record>> {
         }
         talk.wait(Duration::from_secs(1))?;
     }
-    let mut packets = twins.take_recorded();
+    let mut packets = engines.take_recorded();
     for (i, packet) in (0..).zip(&mut packets) {
         packet.nanoseconds += i * 1_000_000;
     }
@@ -80,7 +81,13 @@ pub fn packets() -> Result<Vec<Record>> {
 
 /// A DSS whose DATA_ACK and data sequence number have this many bytes, of the next bytes, or of a
 /// DATA_FIN alone.
-fn dss(talk: &Talk<'_>, from: usize, [ack, map]: [u16; 2], length: u16, fin: bool) -> Vec<u8> {
+fn dss(
+    talk: &Conversation<'_>,
+    from: usize,
+    [ack, map]: [u16; 2],
+    length: u16,
+    fin: bool,
+) -> Vec<u8> {
     let of = |number: u64, bytes: u16| number.to_be_bytes()[8 - usize::from(bytes)..].to_vec();
     let flag = |bytes: u16, present: u8| match bytes {
         0 => 0,
@@ -106,7 +113,7 @@ fn dss(talk: &Talk<'_>, from: usize, [ack, map]: [u16; 2], length: u16, fin: boo
 
 /// ADD_ADDR has the version of IP and no HMAC, with and without a port; REMOVE_ADDR has one
 /// identifier or several.
-fn addresses(talk: &mut Talk<'_>) -> Result<()> {
+fn addresses(talk: &mut Conversation<'_>) -> Result<()> {
     let port = 5001_u16.to_be_bytes();
     let v6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 9];
     for (id, version, address, port) in [
@@ -125,7 +132,7 @@ fn addresses(talk: &mut Talk<'_>) -> Result<()> {
 }
 
 /// A mapping whose checksum is wrong, MP_FAIL on the reset that answers it, and a fast close.
-fn violent_end(talk: &mut Talk<'_>, flow: usize) -> Result<()> {
+fn violent_end(talk: &mut Conversation<'_>, flow: usize) -> Result<()> {
     let (dsn, ..) = talk.map(flow, A, 40);
     let mut options = talk.dss_with_checksum(flow, A, 40, false);
     options[26] ^= 1;

@@ -10,13 +10,15 @@ use mptcp_common::{
     state::Limits,
 };
 use mptcp_tests::{
+    conversation::Conversation,
+    coverage::of_bounds,
+    differential::{A, B, Differential, value},
     frame::{ACK, RST, SYN, option},
     kernel::{Kernel, host},
     net::Namespace,
     sessions::invariants,
-    talk::{A, B, Talk, Twins},
 };
-use mptcp_user::offline::{Capacity as Sizes, Config};
+use mptcp_user::offline::{Capacity, Config};
 use nix::{
     net::if_::if_nametoindex,
     sched::{CpuSet, sched_setaffinity},
@@ -47,12 +49,12 @@ struct Established {
 /// Establishes sessions in a kernel, and prepares rounds of data of 100 bytes each way, each
 /// acknowledging what came in the round before.
 fn establish(kernel: &mut Kernel, sessions: usize, rounds: usize) -> Result<Established> {
-    let mut twins = Twins::new(Config::default())?;
+    let mut engines = Differential::new(Config::default())?;
     let mut all = Established {
         rounds: (0..rounds).map(|_| [Vec::new(), Vec::new()]).collect(),
     };
     for _ in 0..sessions {
-        let mut talk = Talk::new(&mut twins);
+        let mut talk = Conversation::new(&mut engines);
         let opening = [
             (A, SYN, talk.capable_syn()),
             (B, SYN | ACK, talk.capable_syn_ack()),
@@ -160,16 +162,16 @@ fn a_flood_of_forged_handshakes_moves_no_session() -> Result<()> {
 /// A subflow that finds no room is none, whether it was joined or the first.
 #[test]
 fn a_full_table_of_subflows_says_so() -> Result<()> {
-    let sizes = Sizes {
+    let sizes = Capacity {
         sessions: 256,
         subflows: 1,
         handshakes: 256,
-        ..Sizes::default()
+        ..Capacity::default()
     };
-    let mut twins = Twins::new(Config { sizes, ..host() })?;
+    let mut engines = Differential::new(Config { sizes, ..host() })?;
     let mut counted = Counters::default();
     for _ in 0..20 {
-        let talk = Talk::joined(&mut twins)?;
+        let talk = Conversation::joined(&mut engines)?;
         counted.add(&talk.counted);
         invariants(&counted, &talk.gauges(), host().role)?;
     }
@@ -185,10 +187,10 @@ fn a_full_table_of_subflows_says_so() -> Result<()> {
 /// lost.
 #[test]
 fn a_token_of_two_hosts_leads_to_the_listener() -> Result<()> {
-    let mut twins = Twins::new(host())?;
-    let key = Talk::established(&mut twins)?.keys[A];
-    let listens = |twins: &mut Twins| -> Result<Counters> {
-        let mut talk = Talk::new(twins);
+    let mut engines = Differential::new(host())?;
+    let key = Conversation::established(&mut engines)?.keys[A];
+    let listens = |engines: &mut Differential| -> Result<Counters> {
+        let mut talk = Conversation::new(engines);
         talk.keys[B] = key;
         talk.dsn = [A, B].map(|side| talk.idsn(side).wrapping_add(1));
         talk.handshake()?;
@@ -197,18 +199,18 @@ fn a_token_of_two_hosts_leads_to_the_listener() -> Result<()> {
         talk.join(A, 5)?;
         Ok(talk.counted)
     };
-    let second = listens(&mut twins)?;
+    let second = listens(&mut engines)?;
     ensure!(all(&second, |e| e.join_created) == 1);
     ensure!(all(&second, |e| e.lost_sessions + e.join_token_unknown) == 0);
     ensure!(all(&second, |e| e.join_hmac + e.join_synack_hmac) == 0);
-    let third = listens(&mut twins)?;
+    let third = listens(&mut engines)?;
     ensure!(all(&third, |e| e.lost_sessions) == 1);
     ensure!(all(&third, |e| e.join_created) == 0);
     // Over, it is nobody's.
-    twins.wait(Duration::from_secs(3601))?;
-    let fourth = listens(&mut twins)?;
+    engines.wait(Duration::from_secs(3601))?;
+    let fourth = listens(&mut engines)?;
     ensure!(all(&fourth, |e| e.join_created) == 1);
-    twins.compare_tables()
+    engines.compare_tables()
 }
 
 /// Both directions of the same sessions at once, from two CPUs, and from one.
@@ -265,11 +267,11 @@ fn two_cpus_fill_different_places() -> Result<()> {
     const ROUNDS: usize = 400;
     // Of the 14 places in the smallest table.
     const SESSIONS: usize = 5;
-    let sizes = Sizes {
+    let sizes = Capacity {
         sessions: 1,
         subflows: 1,
         handshakes: 256,
-        ..Sizes::default()
+        ..Capacity::default()
     };
     // On a host the answers would go out.
     let config = Config {
@@ -277,12 +279,12 @@ fn two_cpus_fill_different_places() -> Result<()> {
         ..Config::default()
     };
     let mut kernel = Kernel::with(config)?;
-    let mut twins = Twins::alone(Config::default());
+    let mut engines = Differential::alone(Config::default());
     for round in 1..=ROUNDS {
         let mut sides = [Vec::new(), Vec::new()];
         for frames in &mut sides {
             for _ in 0..SESSIONS {
-                frames.extend(life(&mut Talk::new(&mut twins))?);
+                frames.extend(life(&mut Conversation::new(&mut engines))?);
             }
         }
         kernel.set_clock(round as u64 * 4000 * 1_000_000_000)?;
@@ -321,7 +323,7 @@ fn two_cpus_fill_different_places() -> Result<()> {
 }
 
 /// A session's handshake, a packet of data, and its acknowledgment.
-fn life(talk: &mut Talk<'_>) -> Result<Vec<Vec<u8>>> {
+fn life(talk: &mut Conversation<'_>) -> Result<Vec<Vec<u8>>> {
     let mut frames = Vec::new();
     for (from, flags, options) in [
         (A, SYN, talk.capable_syn()),
@@ -343,50 +345,46 @@ fn life(talk: &mut Talk<'_>) -> Result<Vec<Vec<u8>>> {
 /// More sessions than there is room for: those that are there stay, the rest is counted as lost.
 #[test]
 fn a_full_table_evicts_nothing() -> Result<()> {
-    let sizes = Sizes {
+    let sizes = Capacity {
         sessions: 64,
         subflows: 128,
         handshakes: 64,
-        ..Sizes::default()
+        ..Capacity::default()
     };
-    let mut twins = Twins::new(Config { sizes, ..host() })?;
+    let mut engines = Differential::new(Config { sizes, ..host() })?;
     let mut created = Counters::default();
     for _ in 0..500 {
-        created.add(&Talk::established(&mut twins)?.counted);
+        created.add(&Conversation::established(&mut engines)?.counted);
     }
     let lost = all(&created, |e| e.lost_sessions);
-    let gauges = twins.gauges();
+    let gauges = engines.gauges();
     ensure!(lost > 0 && created.state_loss() >= lost, "{created:?}");
     ensure!(gauges.sessions == 500 - lost, "{gauges:?}, {lost} lost");
     ensure!(gauges.sessions >= u64::from(sizes.sessions));
     ensure!(all(&created, |e| e.session_created) == 500);
-    // RssfEr is the stand-in for an entry that could not be made.
-    let row = mptcp_user::statistics::ROWS
-        .iter()
-        .find(|row| row.short == "RssfEr");
-    let total = row
-        .context("a row")?
-        .total(&created, Some(&gauges), host().role);
-    ensure!(total == Some(lost));
+    // It is the stand-in for an entry that could not be made.
+    let [not_made] = of_bounds("a_full_table_evicts_nothing")?;
+    ensure!(value(not_made, &created, &gauges, host().role)? == Some(lost));
     // All of them idle for longer than the limit: there is room again.
-    twins.wait(Duration::from_secs(3601))?;
-    ensure!(twins.gauges().sessions == 0);
-    let again = Talk::established(&mut twins)?.counted;
-    ensure!(all(&again, |e| e.lost_sessions) == 0 && twins.gauges().sessions == 1);
+    engines.wait(Duration::from_secs(3601))?;
+    ensure!(engines.gauges().sessions == 0);
+    let again = Conversation::established(&mut engines)?.counted;
+    ensure!(all(&again, |e| e.lost_sessions) == 0 && engines.gauges().sessions == 1);
     Ok(())
 }
 
 /// Limits that nobody has by default.
 #[test]
 fn rows_of_limits_that_were_set() -> Result<()> {
+    let [threshold, data_fin, fastclose] = of_bounds("rows_of_limits_that_were_set")?;
     let limits = Limits {
         threshold: 2,
         passive_close_refused: 1,
         ..Limits::DEFAULT
     };
-    let mut twins = Twins::new(Config { limits, ..host() })?;
+    let mut engines = Differential::new(Config { limits, ..host() })?;
     for (pending, wanted) in [(2, Some(0)), (3, Some(1))] {
-        let mut talk = Talk::confirmed(&mut twins)?;
+        let mut talk = Conversation::confirmed(&mut engines)?;
         for id in 1..=pending {
             let flow = talk.join_until_ack(A, id)?;
             if id == pending {
@@ -394,21 +392,21 @@ fn rows_of_limits_that_were_set() -> Result<()> {
             }
         }
         ensure!(
-            talk.value("JoinThEr")? == wanted,
+            talk.value(threshold)? == wanted,
             "{pending}: {:?}",
-            talk.value("JoinThEr")?
+            talk.value(threshold)?
         );
         for flow in 1..pending {
             talk.send(flow.into(), B, RST, &[], 0)?;
         }
     }
     for (on, wanted) in [(1, Some(1)), (0, Some(0))] {
-        let mut talk = Talk::joined(&mut twins)?;
+        let mut talk = Conversation::joined(&mut engines)?;
         talk.prio(1, A, true)?;
         talk.data_fin(on, A)?;
         let key = talk.keys[B];
         talk.fastclose(on, A, key)?;
-        ensure!(talk.value("DFpasveEr")? == wanted && talk.value("FCpasvEr")? == wanted);
+        ensure!(talk.value(data_fin)? == wanted && talk.value(fastclose)? == wanted);
     }
     Ok(())
 }
@@ -416,10 +414,10 @@ fn rows_of_limits_that_were_set() -> Result<()> {
 /// What depends on time, on both sides of the limit.
 #[test]
 fn times_are_kept() -> Result<()> {
-    let mut twins = Twins::new(host())?;
+    let mut engines = Differential::new(host())?;
     // An option so long after the close belongs to nothing.
     for (seconds, wanted) in [(1, Some(0)), (3, Some(1))] {
-        let mut talk = Talk::confirmed(&mut twins)?;
+        let mut talk = Conversation::confirmed(&mut engines)?;
         talk.close(0)?;
         talk.clear();
         talk.wait(Duration::from_secs(seconds))?;
@@ -429,15 +427,15 @@ fn times_are_kept() -> Result<()> {
     }
     // A reset answers an option that was not allowed a moment ago.
     for (milliseconds, wanted) in [(100, Some(1)), (300, Some(0))] {
-        let mut talk = Talk::confirmed(&mut twins)?;
+        let mut talk = Conversation::confirmed(&mut engines)?;
         talk.send(0, A, ACK, &[30, 3, 0x90, 0], 0)?;
         talk.wait(Duration::from_millis(milliseconds))?;
         talk.send(0, B, RST, &[], 0)?;
         ensure!(talk.value("OptRstEr")? == wanted, "after {milliseconds} ms");
     }
     // A join that nobody answers is pending for 75 s, a session without subflows waits for 60 s.
-    let before = twins.gauges();
-    let mut talk = Talk::confirmed(&mut twins)?;
+    let before = engines.gauges();
+    let mut talk = Conversation::confirmed(&mut engines)?;
     talk.join_until_ack(A, 5)?;
     talk.reset(0, A, 0)?;
     let now = talk.gauges();
@@ -454,6 +452,7 @@ fn times_are_kept() -> Result<()> {
 /// The stand-ins for steering: a handshake, or a join, that came in at another queue.
 #[test]
 fn other_receive_queues_are_told_apart() -> Result<()> {
+    let [sessions, subflows] = of_bounds("other_receive_queues_are_told_apart")?;
     let namespace = Namespace::new("queues")?;
     // IPv6 sends packets of its own, which the program would count along.
     namespace.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
@@ -462,10 +461,10 @@ fn other_receive_queues_are_told_apart() -> Result<()> {
         namespace.ip(&format!("link set {interface} up"))?;
     }
     namespace.enter(|| {
-        let mut twins = Twins::new(host())?;
-        twins.attach("q0", if_nametoindex("q0")?)?;
+        let mut engines = Differential::new(host())?;
+        engines.attach("q0", if_nametoindex("q0")?)?;
         for (queue, steered) in [(2, Some(1)), (1, Some(0))] {
-            let mut talk = Talk::new(&mut twins);
+            let mut talk = Conversation::new(&mut engines);
             talk.use_queue(1);
             let (syn, syn_ack, ack) = (
                 talk.capable_syn(),
@@ -476,9 +475,9 @@ fn other_receive_queues_are_told_apart() -> Result<()> {
             talk.send(0, B, SYN | ACK, &syn_ack, 0)?;
             talk.use_queue(queue);
             talk.send(0, A, ACK, &ack, 0)?;
-            ensure!(talk.value("ConSter")? == steered, "queue {queue}");
+            ensure!(talk.value(sessions)? == steered, "queue {queue}");
             talk.join_until_ack(A, 5)?;
-            ensure!(talk.value("SFsteer")? == steered, "a join at queue {queue}");
+            ensure!(talk.value(subflows)? == steered, "a join at queue {queue}");
         }
         Ok(())
     })
@@ -488,8 +487,8 @@ fn other_receive_queues_are_told_apart() -> Result<()> {
 #[test]
 fn a_clock_that_is_behind_ends_nothing() -> Result<()> {
     const TICK: Duration = Duration::from_millis(10);
-    let mut twins = Twins::new(host())?;
-    let mut talk = Talk::new(&mut twins);
+    let mut engines = Differential::new(host())?;
+    let mut talk = Conversation::new(&mut engines);
     let (syn, syn_ack, ack) = (
         talk.capable_syn(),
         talk.capable_syn_ack(),
@@ -517,8 +516,8 @@ fn a_clock_that_is_behind_ends_nothing() -> Result<()> {
 fn without_tracking_no_table_is_touched() -> Result<()> {
     let mut config = host();
     config.scope.is_tracking = false;
-    let mut twins = Twins::new(config)?;
-    let talk = Talk::confirmed(&mut twins)?;
+    let mut engines = Differential::new(config)?;
+    let talk = Conversation::confirmed(&mut engines)?;
     let counted = &talk.counted;
     ensure!(counted.rx.capable_syn == 1 && counted.rx.dss() == 1 && counted.tx.dss() == 1);
     for events in [&counted.rx, &counted.tx, &counted.unknown] {

@@ -10,13 +10,14 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::counter::{Counters, Gauges, Role};
 use mptcp_tests::{
+    conversation::Conversation,
+    differential::{A, B, Differential, value},
     files::Directory,
     frame::{ACK, SYN, SYN_ACK, option},
     kernel::host,
     net::output,
     probe::{command, recorded},
     record::{PCAP, pcap},
-    talk::{A, B, Talk, Twins, value},
 };
 use mptcp_user::offline::Config;
 use serde_json::Value;
@@ -323,12 +324,12 @@ fn the_program_in_the_kernel_counts_them() -> Result<()> {
             };
             configure(&mut config);
             // For all cases: their programs take a second to load.
-            let mut twins = Twins::new(config)?;
+            let mut engines = Differential::new(config)?;
             for case in CASES
                 .iter()
                 .filter(|case| case.is_limited == (config.limits.threshold != 0))
             {
-                let told = run(case, &mut twins, role).with_context(|| case.file)?;
+                let told = run(case, &mut engines, role).with_context(|| case.file)?;
                 wrong.extend(
                     told.into_iter()
                         .map(|what| format!("{}: {what}", case.file)),
@@ -341,10 +342,10 @@ fn the_program_in_the_kernel_counts_them() -> Result<()> {
 }
 
 /// The numbers of a case that are wrong.
-fn run(case: &Case, twins: &mut Twins, role: Role) -> Result<Vec<String>> {
+fn run(case: &Case, engines: &mut Differential, role: Role) -> Result<Vec<String>> {
     // Until what others left is over: they have the same addresses and keys.
-    twins.wait(Duration::from_secs(3 * 3600))?;
-    let before = twins.gauges();
+    engines.wait(Duration::from_secs(3 * 3600))?;
+    let before = engines.gauges();
     ensure!(before == Gauges::default(), "{before:?} are left");
     let mut counted = Counters::default();
     let mut then = None;
@@ -353,17 +354,17 @@ fn run(case: &Case, twins: &mut Twins, role: Role) -> Result<Vec<String>> {
             .nanoseconds
             .saturating_sub(then.unwrap_or(frame.nanoseconds));
         then = Some(frame.nanoseconds);
-        twins.wait(Duration::from_nanos(passed))?;
+        engines.wait(Duration::from_nanos(passed))?;
         let ingress = frame.ingress || role == Role::Middlebox;
-        counted.add(&twins.frame(&frame.bytes, ingress)?);
+        counted.add(&engines.frame(&frame.bytes, ingress)?);
     }
-    twins.compare_tables()?;
+    engines.compare_tables()?;
     let is_known = match case.place {
         Place::Listener => true,
         Place::Initiator => role == Role::Host,
         Place::Middlebox => role == Role::Middlebox,
     };
-    let gauges = twins.gauges();
+    let gauges = engines.gauges();
     let mut wrong = Vec::new();
     for (name, wanted) in case.numbers.iter().filter(|_| is_known) {
         let number = value(name, &counted, &gauges, role)?;
@@ -377,9 +378,9 @@ fn run(case: &Case, twins: &mut Twins, role: Role) -> Result<Vec<String>> {
 /// Failures that no reset of a listener ends, of packets made here: what is told of them, and of near misses nothing.
 #[test]
 fn failures_without_a_reset_are_told() -> Result<()> {
-    type Story = fn(&mut Talk<'_>) -> Result<()>;
+    type Story = fn(&mut Conversation<'_>) -> Result<()>;
     /// A join whose SYN/ACK is changed, and its third segment.
-    fn join(talk: &mut Talk<'_>, change: u8, third: Option<Vec<u8>>) -> Result<()> {
+    fn join(talk: &mut Conversation<'_>, change: u8, third: Option<Vec<u8>>) -> Result<()> {
         let flow = talk.flow();
         let syn = talk.join_syn_option(flow, A);
         let mut syn_ack = talk.join_syn_ack_option(flow, B);
@@ -408,11 +409,11 @@ fn failures_without_a_reset_are_told() -> Result<()> {
     ];
     let directory = Directory::new()?;
     for (wanted, story) in stories {
-        let mut twins = Twins::alone(Config::default());
-        twins.record();
-        let mut talk = Talk::confirmed(&mut twins)?;
+        let mut engines = Differential::alone(Config::default());
+        engines.record();
+        let mut talk = Conversation::confirmed(&mut engines)?;
         story(&mut talk)?;
-        let file = directory.write("story.pcap", pcap(PCAP, 1, &twins.take_recorded()))?;
+        let file = directory.write("story.pcap", pcap(PCAP, 1, &engines.take_recorded()))?;
         let told = output(command(&["events", "--log-file"]).arg(&file))?;
         let failures: Vec<_> = told
             .lines()

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use mptcp_common::table::BUCKET_SLOTS;
 use mptcp_tests::{
     capture::Capture,
-    net::{Family, Namespace, Pair, close, output, transfer, wait_until},
+    net::{Attached as _, Family, Namespace, Pair, close, output, transfer, wait_until},
     oracle::ON_THE_WIRE,
     probe::{Probe, binary, failure, options, total},
     tables,

@@ -4,8 +4,9 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use mptcp_common::counter::{
-    Counters, DirectionCounters, FexitHook, LAYOUT_VERSION, Outcomes, Protocols, Role,
+use mptcp_common::{
+    counter::Counters, counter::DirectionCounters, counter::FexitHook, counter::LAYOUT_VERSION,
+    counter::Outcomes, counter::Protocols, counter::Role,
 };
 use mptcp_tests::document::check;
 use mptcp_user::statistics::{EXTRAS, ROWS};

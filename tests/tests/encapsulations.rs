@@ -19,7 +19,7 @@ use mptcp_tests::{
     record::{self, PCAP, Record, pcap},
     tshark::{differences, event, options},
 };
-use mptcp_user::offline::{Capacity as Sizes, Config, Offline, Slice};
+use mptcp_user::offline::{Capacity, Config, Offline, Slice};
 
 const DSS: [u8; 8] = [30, 8, 0x20, 0x01, 0, 0, 0, 9];
 /// EtherTypes of tags in front of a frame.
@@ -28,11 +28,11 @@ const TAGS: [&[u16]; 3] = [&[], &[0x8100], &[0x88a8, 0x8100]];
 /// An engine for few packets, made quickly.
 fn config() -> Config {
     Config {
-        sizes: Sizes {
+        sizes: Capacity {
             sessions: 64,
             subflows: 64,
             handshakes: 64,
-            ranges: Sizes::default().ranges,
+            ranges: Capacity::default().ranges,
         },
         ..host()
     }

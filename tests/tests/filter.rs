@@ -12,13 +12,14 @@ use anyhow::{Context as _, Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions};
 use mptcp_common::{packet::Buffer, state::Tables as _, table};
 use mptcp_tests::{
+    conversation::Conversation,
+    differential::{A, B, Differential},
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK},
     kernel::{Kernel, host},
     net::{Family, Pair, mptcp_socket, transfer},
     packet::packet_socket,
     probe::{Probe, total},
     record::Record,
-    talk::{A, B, Talk, Twins},
 };
 use mptcp_user::offline::Offline;
 use serde_json::Value;
@@ -145,9 +146,9 @@ fn pass(engine: &mut Offline, record: &Record) {
 #[test]
 fn a_flow_with_the_tag_of_a_subflow_does_not_end_it() -> Result<()> {
     for (flags, is_new) in [(RST | ACK, false), (FIN | ACK, false), (SYN, true)] {
-        let mut twins = Twins::alone(host());
-        twins.record();
-        let mut talk = Talk::new(&mut twins);
+        let mut engines = Differential::alone(host());
+        engines.record();
+        let mut talk = Conversation::new(&mut engines);
         talk.handshake()?;
         talk.data(0, A, 100)?;
         talk.ack(0, B)?;
@@ -162,7 +163,7 @@ fn a_flow_with_the_tag_of_a_subflow_does_not_end_it() -> Result<()> {
             let options = talk.capable_syn_ack();
             talk.send(0, B, SYN_ACK, &options, 0)?;
         }
-        let mut records = twins.take_recorded();
+        let mut records = engines.take_recorded();
         let last = records.split_off(records.len() - 1 - usize::from(is_new));
         for is_other in [false, true] {
             let mut engine = Offline::new(host());

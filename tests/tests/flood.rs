@@ -5,18 +5,19 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use mptcp_common::counter::{Counters, DirectionCounters};
 use mptcp_tests::{
+    conversation::Conversation,
+    differential::{A, B, Differential},
     frame::{ACK, RST, SYN, SYN_ACK},
     kernel::host,
     numbers::Numbers,
-    talk::{A, B, Talk, Twins},
 };
-use mptcp_user::offline::{Capacity as Sizes, Config};
+use mptcp_user::offline::{Capacity, Config};
 
 /// Frames, and who sends them.
 type Frames = Vec<(usize, Vec<u8>)>;
 
 /// The three segments of a handshake.
-fn handshake(talk: &mut Talk<'_>) -> Result<Frames> {
+fn handshake(talk: &mut Conversation<'_>) -> Result<Frames> {
     let mut frames = Vec::new();
     for (from, flags, options) in [
         (A, SYN, talk.capable_syn()),
@@ -30,7 +31,7 @@ fn handshake(talk: &mut Talk<'_>) -> Result<Frames> {
 }
 
 /// Data of the initiator, and its acknowledgment.
-fn exchange(talk: &mut Talk<'_>) -> Result<Frames> {
+fn exchange(talk: &mut Conversation<'_>) -> Result<Frames> {
     let map = talk.map(0, A, 100);
     let options = talk.dss(A, Some(map), false);
     let data = talk.frame(0, A, ACK, &options, 100).bytes();
@@ -41,10 +42,10 @@ fn exchange(talk: &mut Talk<'_>) -> Result<Frames> {
     Ok(vec![(A, data), (B, ack)])
 }
 
-fn run(twins: &mut Twins, frames: &Frames) -> Result<Counters> {
+fn run(engines: &mut Differential, frames: &Frames) -> Result<Counters> {
     let mut sum = Counters::default();
     for (from, frame) in frames {
-        sum.add(&twins.frame(frame, *from == A)?);
+        sum.add(&engines.frame(frame, *from == A)?);
     }
     Ok(sum)
 }
@@ -62,33 +63,33 @@ fn all(counters: &Counters, field: fn(&DirectionCounters) -> u64) -> u64 {
 #[test]
 fn forged_sessions_displace_no_real_one() -> Result<()> {
     const REAL: usize = 1000;
-    let sizes = Sizes {
+    let sizes = Capacity {
         sessions: 2000,
         subflows: 4000,
-        ..Sizes::default()
+        ..Capacity::default()
     };
     let config = Config {
         sizes,
         ..Config::default()
     };
-    let mut twins = Twins::new(config)?;
+    let mut engines = Differential::new(config)?;
     // What makes the frames.
-    let mut maker = Twins::alone(Config::default());
+    let mut maker = Differential::alone(Config::default());
     let mut real = Vec::new();
     for _ in 0..REAL {
-        let mut talk = Talk::new(&mut maker);
+        let mut talk = Conversation::new(&mut maker);
         let opening = handshake(&mut talk)?;
         real.push((opening, exchange(&mut talk)?, exchange(&mut talk)?));
     }
     let mut sum = Counters::default();
     for (opening, first, _) in &real {
-        sum.add(&run(&mut twins, opening)?);
+        sum.add(&run(&mut engines, opening)?);
         for _ in 0..20 {
-            let forged = handshake(&mut Talk::new(&mut maker))?;
-            sum.add(&run(&mut twins, &forged)?);
-            twins.wait(Duration::from_micros(100))?;
+            let forged = handshake(&mut Conversation::new(&mut maker))?;
+            sum.add(&run(&mut engines, &forged)?);
+            engines.wait(Duration::from_micros(100))?;
         }
-        sum.add(&run(&mut twins, first)?);
+        sum.add(&run(&mut engines, first)?);
     }
     ensure!(all(&sum, |e| e.session_created) == 21 * REAL as u64);
     ensure!(all(&sum, |e| e.lost_sessions) > 10_000);
@@ -96,18 +97,18 @@ fn forged_sessions_displace_no_real_one() -> Result<()> {
     // Each is followed: what it sends is new, and what it sends again is known.
     let (mut new, mut again) = (Counters::default(), Counters::default());
     for (_, _, second) in &real {
-        new.add(&run(&mut twins, second)?);
-        again.add(&run(&mut twins, second)?);
+        new.add(&run(&mut engines, second)?);
+        again.add(&run(&mut engines, second)?);
     }
     ensure!(all(&new, |e| e.fresh_data_ack) == REAL as u64);
     ensure!(all(&new, |e| e.retransmitted) == 0);
     ensure!(all(&again, |e| e.retransmitted) == REAL as u64);
     // Half a minute later, the forged ones are gone.
-    twins.wait(Duration::from_secs(31))?;
+    engines.wait(Duration::from_secs(31))?;
     ensure!(
-        twins.gauges().sessions == REAL as u64,
+        engines.gauges().sessions == REAL as u64,
         "{} sessions",
-        twins.gauges().sessions
+        engines.gauges().sessions
     );
     Ok(())
 }
@@ -115,15 +116,15 @@ fn forged_sessions_displace_no_real_one() -> Result<()> {
 /// On a host, what answers a SYN that came in goes out: nobody elsewhere makes a session alone.
 #[test]
 fn nobody_makes_a_session_of_a_host_from_outside() -> Result<()> {
-    let mut twins = Twins::new(host())?;
-    let mut maker = Twins::alone(Config::default());
+    let mut engines = Differential::new(host())?;
+    let mut maker = Differential::alone(Config::default());
     for _ in 0..100 {
-        for (_, frame) in handshake(&mut Talk::new(&mut maker))? {
-            let counted = twins.frame(&frame, true)?;
+        for (_, frame) in handshake(&mut Conversation::new(&mut maker))? {
+            let counted = engines.frame(&frame, true)?;
             ensure!(all(&counted, |e| e.session_created) == 0);
         }
     }
-    ensure!(twins.gauges().sessions == 0);
+    ensure!(engines.gauges().sessions == 0);
     Ok(())
 }
 
@@ -131,11 +132,11 @@ fn nobody_makes_a_session_of_a_host_from_outside() -> Result<()> {
 #[test]
 fn blind_resets_take_no_session() -> Result<()> {
     for config in [host(), Config::default()] {
-        let mut twins = Twins::new(config)?;
+        let mut engines = Differential::new(config)?;
         let mut numbers = Numbers::new(7 << 32);
         let mut frames = Vec::new();
         for _ in 0..100 {
-            let talk = Talk::joined(&mut twins)?;
+            let talk = Conversation::joined(&mut engines)?;
             for flow in 0..2 {
                 for from in [A, B] {
                     let next = talk.flows[flow].next[from];
@@ -143,7 +144,7 @@ fn blind_resets_take_no_session() -> Result<()> {
                 }
             }
         }
-        let before = twins.gauges();
+        let before = engines.gauges();
         let mut sum = Counters::default();
         for _ in 0..50_000 {
             let (frame, next) = &frames[numbers.below(frames.len() as u64) as usize];
@@ -157,9 +158,13 @@ fn blind_resets_take_no_session() -> Result<()> {
                 forged.flags |= ACK;
             }
             // Whoever is elsewhere: it comes in.
-            sum.add(&twins.frame(&forged.bytes(), true)?);
+            sum.add(&engines.frame(&forged.bytes(), true)?);
         }
-        ensure!(twins.gauges() == before, "{before:?} {:?}", twins.gauges());
+        ensure!(
+            engines.gauges() == before,
+            "{before:?} {:?}",
+            engines.gauges()
+        );
         let taken = all(&sum, |e| e.option_reset + e.map_reset + e.plain_ack_reset);
         ensure!(taken == 0 && all(&sum, |e| e.not_taken) > 49_000);
     }

@@ -20,7 +20,7 @@ use aya::{
 };
 use mptcp_tests::{
     frame::{ACK, Frame, option},
-    net::{Family, Namespace, Pair, wait_until},
+    net::{Attached as _, Family, Namespace, Pair, wait_until},
     packet::packet_socket,
     probe::Probe,
 };

@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
-    net::{Family, Namespace, Pair, close, output, outputs, run, transfer, wait, wait_until},
+    net::{
+        Attached as _, Family, Namespace, Pair, close, output, outputs, run, transfer, wait,
+        wait_until,
+    },
     probe::{Probe, total},
     witness::Seen,
 };

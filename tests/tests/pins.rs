@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use mptcp_tests::{
     files::Directory,
-    net::{Family, Namespace, Pair, finished, output, run, transfer, wait},
+    net::{Attached as _, Family, Namespace, Pair, finished, output, run, transfer, wait},
     numbers::Numbers,
     probe::{Probe, binary},
 };

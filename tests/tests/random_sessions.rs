@@ -14,29 +14,30 @@ use std::env;
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::counter::{Counters, Gauges, Role};
 use mptcp_tests::{
+    conversation::Conversation,
+    differential::{A, B, Differential},
     exact::{self, Again, Packet},
     frame::ACK,
     kernel::host,
     numbers::Numbers,
     sessions::{act, begin, invariants},
-    talk::{A, B, Talk, Twins},
 };
-use mptcp_user::offline::{Capacity as Sizes, Config};
+use mptcp_user::offline::{Capacity, Config};
 
-fn sequences(mut twins: Twins, role: Role, seed: u64) -> Result<()> {
+fn sequences(mut engines: Differential, role: Role, seed: u64) -> Result<()> {
     /// In each of two roles: about 1,110,000 frames.
     const COUNT: u64 = 50_000;
     let count = match env::var("MPTCP_SEQUENCES") {
         Ok(count) => count.parse().context("MPTCP_SEQUENCES is a number")?,
         // Several times as slow, and each compared with itself alone.
-        Err(_) if twins.is_cutting() || twins.is_forged() => COUNT / 10,
+        Err(_) if engines.is_cutting() || engines.is_forged() => COUNT / 10,
         Err(_) => COUNT,
     };
     let mut sum = Counters::default();
     for i in 0..count {
         let mut numbers = Numbers::new(seed + i);
         let context = || format!("sequence {i} of seed {seed}");
-        let mut talk = begin(&mut twins, &mut numbers).with_context(context)?;
+        let mut talk = begin(&mut engines, &mut numbers).with_context(context)?;
         let mut last = None;
         for _ in 0..2 + numbers.below(12) {
             act(&mut talk, &mut numbers, &mut last).with_context(context)?;
@@ -48,21 +49,24 @@ fn sequences(mut twins: Twins, role: Role, seed: u64) -> Result<()> {
             Gauges::default()
         };
         invariants(&sum, &gauges, role).with_context(context)?;
-        twins.check_forged().with_context(context)?;
+        engines.check_forged().with_context(context)?;
         // The tables hold what became of many sequences.
-        if !twins.is_cutting() && (i % 50 == 0 || i + 1 == count) {
-            twins.compare_tables().with_context(context)?;
+        if !engines.is_cutting() && (i % 50 == 0 || i + 1 == count) {
+            engines.compare_tables().with_context(context)?;
         }
     }
-    let forged = twins.check_forged()?;
-    eprintln!("{} frames, {forged} forged ones beside them", twins.frames);
-    ensure!(count < 1000 || forged != 0 || !twins.is_forged());
+    let forged = engines.check_forged()?;
+    eprintln!(
+        "{} frames, {forged} forged ones beside them",
+        engines.frames
+    );
+    ensure!(count < 1000 || forged != 0 || !engines.is_forged());
     // With buffers of several packets.
-    ensure!(count < 1000 || twins.is_forged() || sum.frames > twins.frames);
+    ensure!(count < 1000 || engines.is_forged() || sum.frames > engines.frames);
     ensure!(
         count < 1000
-            || twins.is_cutting()
-            || twins.is_forged()
+            || engines.is_cutting()
+            || engines.is_forged()
             || [
                 sum.rx.retransmitted,
                 sum.rx.join_validated + sum.tx.join_validated,
@@ -79,7 +83,7 @@ fn sequences(mut twins: Twins, role: Role, seed: u64) -> Result<()> {
 }
 
 /// Few enough that entries are taken over while the test runs.
-const SIZES: Sizes = Sizes {
+const SIZES: Capacity = Capacity {
     sessions: 256,
     subflows: 512,
     handshakes: 128,
@@ -98,7 +102,7 @@ fn on_a_host() -> Result<()> {
         sizes: SIZES,
         ..host()
     };
-    sequences(Twins::new(checking(config))?, Role::Host, 1 << 32)
+    sequences(Differential::new(checking(config))?, Role::Host, 1 << 32)
 }
 
 #[test]
@@ -107,20 +111,28 @@ fn on_a_middlebox() -> Result<()> {
         sizes: SIZES,
         ..Config::default()
     };
-    sequences(Twins::new(checking(config))?, Role::Middlebox, 2 << 32)
+    sequences(
+        Differential::new(checking(config))?,
+        Role::Middlebox,
+        2 << 32,
+    )
 }
 
 #[test]
 fn a_buffer_counts_as_its_packets_do() -> Result<()> {
-    sequences(Twins::cutting(host()), Role::Host, 3 << 32)?;
-    sequences(Twins::cutting(Config::default()), Role::Middlebox, 4 << 32)
+    sequences(Differential::cutting(host()), Role::Host, 3 << 32)?;
+    sequences(
+        Differential::cutting(Config::default()),
+        Role::Middlebox,
+        4 << 32,
+    )
 }
 
 #[test]
 fn forged_packets_are_packets_and_nothing_else() -> Result<()> {
-    sequences(Twins::forged(checking(host()))?, Role::Host, 5 << 32)?;
+    sequences(Differential::forged(checking(host()))?, Role::Host, 5 << 32)?;
     sequences(
-        Twins::forged(checking(Config::default()))?,
+        Differential::forged(checking(Config::default()))?,
         Role::Middlebox,
         6 << 32,
     )
@@ -134,11 +146,11 @@ fn data_sent_again_counts_exactly() -> Result<()> {
     const SEQUENCES: u64 = 20;
     let mut sum = Again::default();
     for role in [host(), Config::default()] {
-        let mut twins = Twins::new(role)?;
+        let mut engines = Differential::new(role)?;
         for i in 0..SEQUENCES {
-            sent_again(&mut twins, &mut Numbers::new((5 << 32) + i), &mut sum)
+            sent_again(&mut engines, &mut Numbers::new((5 << 32) + i), &mut sum)
                 .with_context(|| format!("sequence {i}"))?;
-            twins
+            engines
                 .compare_tables()
                 .with_context(|| format!("sequence {i}"))?;
         }
@@ -151,12 +163,12 @@ fn data_sent_again_counts_exactly() -> Result<()> {
     Ok(())
 }
 
-fn sent_again(twins: &mut Twins, numbers: &mut Numbers, sum: &mut Again) -> Result<()> {
-    twins.record();
+fn sent_again(engines: &mut Differential, numbers: &mut Numbers, sum: &mut Again) -> Result<()> {
+    engines.record();
     let mut talk = if numbers.one_in(8) {
-        Talk::confirmed(twins)?
+        Conversation::confirmed(engines)?
     } else {
-        Talk::joined(twins)?
+        Conversation::joined(engines)?
     };
     let mut acknowledged = talk.dsn[A];
     let mut last = None;
@@ -195,7 +207,7 @@ fn sent_again(twins: &mut Twins, numbers: &mut Numbers, sum: &mut Again) -> Resu
         }
     }
     let counted = talk.counted;
-    let packets: Vec<_> = twins
+    let packets: Vec<_> = engines
         .take_recorded()
         .into_iter()
         .map(|record| Packet {
@@ -226,7 +238,7 @@ fn sent_again(twins: &mut Twins, numbers: &mut Numbers, sum: &mut Again) -> Resu
 
 /// The bytes of a mapping, in one packet or in two.
 fn send_in_parts(
-    talk: &mut Talk<'_>,
+    talk: &mut Conversation<'_>,
     numbers: &mut Numbers,
     flow: usize,
     map: (u64, u32, u16),

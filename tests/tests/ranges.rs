@@ -31,7 +31,7 @@ use mptcp_tests::{
     packet::packet_socket,
     probe::{Probe, recorded},
 };
-use mptcp_user::offline::{Capacity as Sizes, Config, Offline};
+use mptcp_user::offline::{Capacity, Config, Offline};
 use serde_json::Value;
 use socket2::Socket;
 
@@ -54,7 +54,7 @@ fn events(events: &DirectionCounters) -> Again {
 }
 
 /// What an engine counts of packets.
-fn engine(packets: &[Packet], sizes: Sizes) -> Counters {
+fn engine(packets: &[Packet], sizes: Capacity) -> Counters {
     let mut engine = Offline::new(Config { sizes, ..host() });
     for packet in packets {
         engine.frame(&packet.frame(), buffer(packet), packet.nanoseconds);
@@ -69,8 +69,8 @@ fn buffer(packet: &Packet) -> Buffer {
     }
 }
 
-fn small(ranges: u32) -> Sizes {
-    Sizes {
+fn small(ranges: u32) -> Capacity {
+    Capacity {
         sessions: 64,
         subflows: 64,
         handshakes: 64,

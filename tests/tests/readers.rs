@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{Family, Namespace, Pair, close, output, outputs, transfer, wait_until},
+    net::{Attached as _, Family, Namespace, Pair, close, output, outputs, transfer, wait_until},
     probe::{Probe, total},
 };
 use nix::{

@@ -3,13 +3,14 @@
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::counter::Role;
 use mptcp_tests::{
+    conversation::Conversation,
+    differential::{A, Differential},
     files::Directory,
     frame::SYN,
     kernel::host,
     net::{Family, Namespace, Pair, close, output, outputs, transfer, wait_until},
     probe::{Probe, command, read_in_part, total},
     record::{PCAP, pcap},
-    talk::{A, Talk, Twins},
     tun::Tun,
 };
 use mptcp_user::offline::Config;
@@ -106,27 +107,27 @@ fn a_session_and_its_subflows() -> Result<()> {
 #[test]
 fn many_sessions_are_counted_exactly() -> Result<()> {
     const SESSIONS: u64 = 1500;
-    let mut twins = Twins::alone(Config {
+    let mut engines = Differential::alone(Config {
         role: Role::Middlebox,
         ..host()
     });
-    twins.record();
+    engines.record();
     for number in 0..SESSIONS {
         match number % 5 {
             0 => {
-                Talk::joined(&mut twins)?;
+                Conversation::joined(&mut engines)?;
             }
             1 => {
-                let mut talk = Talk::confirmed(&mut twins)?;
+                let mut talk = Conversation::confirmed(&mut engines)?;
                 let flow = talk.flow();
                 let syn = talk.join_syn_option(flow, A);
                 talk.send(flow, A, SYN, &syn, 0)?;
             }
             2 => {
-                Talk::established(&mut twins)?.reset(0, A, 0)?;
+                Conversation::established(&mut engines)?.reset(0, A, 0)?;
             }
             _ => {
-                let mut talk = Talk::established(&mut twins)?;
+                let mut talk = Conversation::established(&mut engines)?;
                 talk.data(0, A, 1 + number as u16 % 1000)?;
             }
         }
@@ -135,7 +136,7 @@ fn many_sessions_are_counted_exactly() -> Result<()> {
     let mut tun = Tun::new(&namespace, "t0")?;
     let probe = Probe::new(&namespace);
     probe.run(&["attach", "-i", "t0", "--role", "middlebox"])?;
-    let records = twins.take_recorded();
+    let records = engines.take_recorded();
     for record in &records {
         tun.send(&record.bytes[14..])?;
     }
@@ -145,7 +146,7 @@ fn many_sessions_are_counted_exactly() -> Result<()> {
         Ok(stat["source"]["frames"].as_u64() >= Some(records.len() as u64))
     })?;
 
-    let gauges = twins.gauges();
+    let gauges = engines.gauges();
     ensure!(gauges.sessions == SESSIONS && gauges.pending == SESSIONS / 5);
     ensure!(
         gauges.subflows == SESSIONS && gauges.alone == SESSIONS / 5,
@@ -270,16 +271,16 @@ fn selected(probe: &Probe, all: &[Value]) -> Result<()> {
 fn more_sessions_than_a_table_holds() -> Result<()> {
     const SESSIONS: usize = 12_000;
     const TABLES: usize = 2;
-    let mut twins = Twins::alone(Config {
+    let mut engines = Differential::alone(Config {
         role: Role::Middlebox,
         ..Config::default()
     });
-    twins.record();
+    engines.record();
     for _ in 0..SESSIONS {
-        Talk::established(&mut twins)?;
+        Conversation::established(&mut engines)?;
     }
     let files = Directory::new()?;
-    let capture = files.write("many.pcap", pcap(PCAP, 1, &twins.take_recorded()))?;
+    let capture = files.write("many.pcap", pcap(PCAP, 1, &engines.take_recorded()))?;
     let listing = |arguments: &[&str]| {
         let mut listing = command(&["sessions", "--max-sessions", "60000"]);
         listing.args(["--log-file", &capture]).args(arguments);

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{Namespace, veth, wait, wait_until},
+    net::{Attached as _, Namespace, veth, wait, wait_until},
     probe::Probe,
 };
 use nix::fcntl::{Flock, FlockArg};

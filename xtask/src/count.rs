@@ -3,10 +3,10 @@
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
+use mptcp_testkit::figures::{Figures, Guard};
 use serde_json::Value;
 
 use crate::{
-    guard::{Figures, Guard},
     setup,
     shell::{self, cargo, run as quietly, step},
 };

@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: a real MPTCP session of two subflows, counted and captured.
 
 use std::{
-    env, fs,
+    fs,
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -9,11 +9,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use mptcp_testkit::{
+    net::{Namespace, SERVER_INTERFACES},
+    probe::Probe,
+    process::Running,
+};
 use serde_json::Value;
 
 use crate::{
-    net::{Network, Running, SERVER_INTERFACES, inside},
-    probe::Probe,
+    network::Network,
     setup,
     shell::{self, show},
 };
@@ -31,10 +35,11 @@ pub(crate) fn run() -> Result<()> {
 
 fn demonstrate(directory: &Path, binary: &Path) -> Result<()> {
     let network = Network::new()?;
-    let probe = Probe::new(binary, &network.server);
+    let probe = Probe::of(binary, network.server());
     eprintln!(
         "==> two hosts on this machine, {} and {}",
-        network.client, network.server
+        network.client().name(),
+        network.server().name()
     );
     show(
         probe
@@ -48,7 +53,7 @@ fn demonstrate(directory: &Path, binary: &Path) -> Result<()> {
         let path = directory.join(format!("demo-c{i}.pcap"));
         // An earlier demo's would look as if the capture had begun.
         let _ = fs::remove_file(&path);
-        let mut command = inside(&network.client, "tcpdump");
+        let mut command = network.client().command("tcpdump");
         command.args([
             "-i",
             &format!("c{i}"),
@@ -67,7 +72,7 @@ fn demonstrate(directory: &Path, binary: &Path) -> Result<()> {
         wait_for(path)?;
     }
     eprintln!("==> {BYTES} bytes over MPTCP, the second subflow joins on the way");
-    network.transfer(&env::current_exe()?, BYTES)?;
+    network.transfer(BYTES)?;
     // The last segments of the subflows' ends.
     thread::sleep(Duration::from_millis(500));
     let mut seen = Seen::default();
@@ -76,7 +81,7 @@ fn demonstrate(directory: &Path, binary: &Path) -> Result<()> {
         seen.add(path)?;
     }
 
-    let mibs = run_in(&network.server, "cat", "/proc/net/netstat")?;
+    let mibs = run_in(network.server(), "cat", "/proc/net/netstat")?;
     show(&mut probe.command(&["stat", "--full-values"]))?;
     let stat: Value = serde_json::from_str(&shell::run(
         &mut probe.command(&["stat", "--output", "json"]),
@@ -93,8 +98,8 @@ fn demonstrate(directory: &Path, binary: &Path) -> Result<()> {
 }
 
 /// Runs a program in a namespace.
-fn run_in(namespace: &str, program: &str, argument: &str) -> Result<String> {
-    shell::run(inside(namespace, program).arg(argument))
+fn run_in(namespace: &Namespace, program: &str, argument: &str) -> Result<String> {
+    shell::run(namespace.command(program).arg(argument))
 }
 
 /// A counter of the kernel's MPTCP, from /proc/net/netstat.
@@ -140,7 +145,7 @@ impl Seen {
             let to_server = line
                 .split(" > ")
                 .nth(1)
-                .is_some_and(|to| to.contains(".2.5001:"));
+                .is_some_and(|to| to.contains(".2.5000:"));
             let options = if to_server {
                 &mut self.rx
             } else {

@@ -12,19 +12,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use mptcp_testkit::{forced::ROWS, net::SERVER_INTERFACES, probe::Probe, process::Running};
 use nix::libc;
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{
-    net::{Network, Running, SERVER_INTERFACES, inside},
-    probe::Probe,
-    shell::run,
-    smoke::json,
-};
+use crate::{network::Network, shell::run, smoke::json};
 
-/// Rows that hooks feed, and the number of them.
-const ROWS: [&str; 5] = ["SfMemEr", "SesMemEr", "SfPcbEr", "MpcbEr", "PktMemEr"];
+/// How many hooks there are.
 const HOOKS: usize = 8;
 
 /// Functions that fail when they are asked to, in the place of those that cannot be made to: where a
@@ -46,7 +41,7 @@ const JOINS: u64 = 7;
 /// them. Failures that concern the whole machine are forced in a virtual one.
 pub(crate) fn check(binary: &Path, program: &Path, is_virtual: bool) -> Result<String> {
     let network = Network::new()?;
-    let probe = Probe::new(binary, &network.server);
+    let probe = Probe::of(binary, network.server());
     let [first, second] = SERVER_INTERFACES;
     let attach = |interface: &str, substitutes: &[&str]| -> Result<usize> {
         let mut command = probe.command(&["attach", "-i", interface]);
@@ -64,7 +59,7 @@ pub(crate) fn check(binary: &Path, program: &Path, is_virtual: bool) -> Result<S
     ensure!(count == HOOKS, "{text}");
     ensure!(rows(&probe)? == [Some(0); 5], "{:?}", rows(&probe)?);
     if is_virtual {
-        let calls = calls(&network, program)?;
+        let calls = calls(&network)?;
         ensure!(calls == CALLS, "the functions were called {calls:?} times");
         // Where nothing fails, nothing counts.
         ensure!(rows(&probe)? == [Some(0); 5], "{:?}", rows(&probe)?);
@@ -87,8 +82,8 @@ pub(crate) fn check(binary: &Path, program: &Path, is_virtual: bool) -> Result<S
         let count = attach(interface, &SUBSTITUTES)?;
         ensure!(count == HOOKS, "{count} substitutes are attached");
     }
-    for namespace in [&network.server, &network.client] {
-        run(inside(namespace, program).arg("fail"))?;
+    for namespace in [network.server(), network.client()] {
+        run(namespace.command(program).arg("fail"))?;
     }
     // The client's do not count; nor where a listener has to be MPTCP's do those of TCP.
     let all = MPTCP_ACCEPTS + TCP_ACCEPTS;
@@ -97,23 +92,23 @@ pub(crate) fn check(binary: &Path, program: &Path, is_virtual: bool) -> Result<S
     run(&mut probe.command(&["stat", "-clearstats", "basic"]))?;
     ensure!(rows(&probe)? == [Some(0); 5], "{:?}", rows(&probe)?);
     detach(first)?;
-    run(inside(&network.server, program).arg("fail"))?;
+    run(network.server().command(program).arg("fail"))?;
     ensure!(rows(&probe)? == wanted, "{:?}", rows(&probe)?);
     detach(second)?;
     ensure!(
-        !probe.pins.exists(),
+        !probe.pins().exists(),
         "detach leaves {}",
-        probe.pins.display()
+        probe.pins().display()
     );
     Ok(text)
 }
 
 /// How often one transfer calls functions that compilers might have put in the place of a call, where
 /// no hook would see them: a listener, a session, a join.
-fn calls(network: &Network, program: &Path) -> Result<[(&'static str, usize); 5]> {
+fn calls(network: &Network) -> Result<[(&'static str, usize); 5]> {
     let definitions = CALLS.map(|(name, _)| format!("p:{name} {name} seen=\\1:s32"));
     let trace = Trace::new(&definitions)?;
-    network.transfer(program, 200_000)?;
+    network.transfer(200_000)?;
     let events = trace.events()?;
     Ok(CALLS.map(|(name, _)| {
         let calls = events.iter().filter(|(event, _)| event == name);
@@ -131,7 +126,7 @@ const CALLS: [(&str, usize); 5] = [
 ];
 
 /// How many hooks are attached; the others have to say why they are not.
-fn attached(probe: &Probe<'_>) -> Result<usize> {
+fn attached(probe: &Probe) -> Result<usize> {
     let status = json(&mut probe.command(&["status", "--output", "json"]))?;
     let hooks = status["interfaces"][0]["hooks"]
         .as_array()
@@ -148,7 +143,7 @@ fn attached(probe: &Probe<'_>) -> Result<usize> {
 }
 
 /// The rows' numbers.
-fn rows(probe: &Probe<'_>) -> Result<[Option<u64>; 5]> {
+fn rows(probe: &Probe) -> Result<[Option<u64>; 5]> {
     let stat = json(&mut probe.command(&["stat", "--output", "json"]))?;
     Ok(ROWS.map(|row| stat["counters"][row]["total"].as_u64()))
 }
@@ -198,7 +193,7 @@ fn starve(network: &Network, program: &Path) -> Result<u64> {
         "p:create inet_create protocol=$arg3:s32",
         "r:created inet_create error=$retval:s32",
     ])?;
-    run(inside(&network.server, program).arg("starve"))?;
+    run(network.server().command(program).arg("starve"))?;
     // A session's socket makes that of its first subflow, on kernels before 6.5.
     let mut under_way = Vec::new();
     let mut refused = 0;
@@ -246,7 +241,9 @@ fn press(network: &Network, program: &Path) -> Result<u64> {
     let usual = fs::read_to_string(limits)?;
     let trace = Trace::new(&["r:sent mptcp_sendmsg_frag result=$retval:s32"])?;
     let mut transfer = Running::start(
-        inside(&network.server, program)
+        network
+            .server()
+            .command(program)
             .arg("press")
             .stdout(Stdio::piped()),
     )?;

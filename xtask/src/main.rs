@@ -4,22 +4,18 @@ mod bench;
 mod count;
 mod demo;
 mod fuzz;
-mod guard;
 mod hooks;
 mod install;
-mod net;
-mod probe;
+mod network;
 mod setup;
 mod shell;
 mod smoke;
 mod test;
 mod toolchain;
 mod trace;
-mod traffic;
-mod translated;
 mod vm;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -91,12 +87,6 @@ enum Command {
         #[arg(long, default_value = "/usr/local")]
         prefix: PathBuf,
     },
-    /// An MPTCP server that takes one connection, echoes its length and ends
-    #[command(hide = true)]
-    Serve { address: SocketAddr },
-    /// An MPTCP client that sends bytes in two parts
-    #[command(hide = true)]
-    Send { address: SocketAddr, bytes: usize },
     /// Kernel functions that fail
     #[command(hide = true)]
     Fail,
@@ -130,8 +120,6 @@ fn main() -> ExitCode {
         Command::Fuzz { target, time } => fuzz::run(target, time),
         Command::Vm { update } => vm::run(update),
         Command::Install { prefix } => install::run(&prefix),
-        Command::Serve { address } => traffic::serve(address),
-        Command::Send { address, bytes } => traffic::send(address, bytes),
         Command::Fail => hooks::fail(),
         Command::Starve => hooks::starve_here(),
         Command::Press => hooks::press_here(),

@@ -9,14 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use mptcp_testkit::{net::SERVER_INTERFACES, probe::Probe, process::Running, translated};
 use serde_json::Value;
 
-use crate::{
-    net::{Network, Running, SERVER_INTERFACES, inside},
-    probe::Probe,
-    shell::run,
-    translated,
-};
+use crate::{network::Network, shell::run};
 
 /// The most instructions that the verifier may look at, per program.
 const BUDGET: u64 = 400_000;
@@ -36,8 +32,8 @@ pub(crate) struct Loaded {
     pub(crate) figures: [u64; FIGURES],
 }
 
-/// Runs everything with `binary`, and `program` (this one) for traffic.
-pub(crate) fn check(binary: &Path, program: &Path) -> Result<Vec<Loaded>> {
+/// Runs everything with `binary`.
+pub(crate) fn check(binary: &Path) -> Result<Vec<Loaded>> {
     let mut loaded = Vec::new();
     for mode in [
         ["--xdp", "auto"],
@@ -45,7 +41,7 @@ pub(crate) fn check(binary: &Path, program: &Path) -> Result<Vec<Loaded>> {
         ["--xdp", "off"],
         ["--role", "middlebox"],
     ] {
-        for found in check_mode(binary, program, mode).with_context(|| mode.join(" "))? {
+        for found in check_mode(binary, mode).with_context(|| mode.join(" "))? {
             if !loaded.contains(&found) {
                 loaded.push(found);
             }
@@ -62,9 +58,9 @@ pub(crate) fn check(binary: &Path, program: &Path) -> Result<Vec<Loaded>> {
     Ok(loaded)
 }
 
-fn check_mode(binary: &Path, program: &Path, mode: [&str; 2]) -> Result<Vec<Loaded>> {
+fn check_mode(binary: &Path, mode: [&str; 2]) -> Result<Vec<Loaded>> {
     let network = Network::new()?;
-    let probe = Probe::new(binary, &network.server);
+    let probe = Probe::of(binary, network.server());
     // With a log level that nothing is logged at, the loader stays until it is killed. With so many subflows the
     // filter, which is one value, is longer than what kmalloc gives (4 MiB).
     let [first, second] = SERVER_INTERFACES;
@@ -84,18 +80,20 @@ fn check_mode(binary: &Path, program: &Path, mode: [&str; 2]) -> Result<Vec<Load
     let mut loader = Running::start(attach.args(options))?;
     programs.extend(wait_until_counting(2, &mut status)?);
     loader.kill()?;
-    network.transfer(program, 200_000)?;
+    network.transfer(200_000)?;
     let stat = json(&mut probe.command(&["stat", "--output", "json"]))?;
     check_counts(&stat)?;
     run(&mut probe.command(&["detach", "-i", first, second]))?;
     ensure!(
-        !probe.pins.exists(),
+        !probe.pins().exists(),
         "detach leaves {}",
-        probe.pins.display()
+        probe.pins().display()
     );
     for direction in ["ingress", "egress"] {
-        let filters =
-            run(inside(&network.server, "tc").args(["filter", "show", "dev", first, direction]))?;
+        let filters = run(network
+            .server()
+            .command("tc")
+            .args(["filter", "show", "dev", first, direction]))?;
         ensure!(
             filters.trim().is_empty(),
             "detach leaves a filter on {direction}: {filters}"

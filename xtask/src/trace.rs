@@ -3,11 +3,11 @@
 use std::iter;
 
 use anyhow::{Context as _, Result};
+use mptcp_testkit::figures::{Figures, Guard};
 use serde_json::Value;
 
 use crate::{
     bench::Output,
-    guard::{Figures, Guard},
     setup,
     shell::{self, cargo, run as quietly, step},
 };

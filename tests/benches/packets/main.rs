@@ -21,7 +21,7 @@ use mptcp_tests::{
     frame::Frame,
     kernel::{Clock, Kernel, host},
 };
-use mptcp_user::offline::{Capacity as Sizes, Config, Scope};
+use mptcp_user::offline::{Capacity, Config, Scope};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
@@ -161,11 +161,11 @@ fn config(sessions: u32, is_tracking: bool, is_verifying: bool) -> Config {
             is_verifying,
             is_checking: true,
         },
-        sizes: Sizes {
+        sizes: Capacity {
             sessions,
             subflows: 2 * sessions,
             handshakes: 16384,
-            ..Sizes::default()
+            ..Capacity::default()
         },
         ..host()
     }

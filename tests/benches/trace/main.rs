@@ -15,10 +15,11 @@ use mptcp_common::{
     wire::DssFlags,
 };
 use mptcp_tests::{
+    conversation::Conversation,
+    differential::{A, B, Differential},
     frame::{ACK, Frame, SYN},
     kernel::{Clock, Kernel, Of, Program, host},
     record::Record,
-    talk::{A, B, Talk, Twins},
 };
 use mptcp_user::offline::{Config, Scope};
 use nix::{
@@ -98,18 +99,18 @@ fn main() -> Result<()> {
 
 /// All lines; none if the clock moved under one of their packets.
 fn rows(layout: &Layout) -> Result<Option<Vec<Value>>> {
-    let mut twins = Twins::alone(config(true));
+    let mut engines = Differential::alone(config(true));
     let mut rows = Vec::new();
     for of in [Of::One, Of::Several] {
-        rows.extend(rows_of(layout, of, &mut twins)?);
+        rows.extend(rows_of(layout, of, &mut engines)?);
     }
     Ok(rows.into_iter().collect())
 }
 
 /// Those of programs for one interface, or for several.
-fn rows_of(layout: &Layout, of: Of, twins: &mut Twins) -> Result<Vec<Option<Value>>> {
-    let mut tracking = Subject::new(layout, config(true), of, twins)?;
-    let mut untracked = Subject::new(layout, config(false), of, twins)?;
+fn rows_of(layout: &Layout, of: Of, engines: &mut Differential) -> Result<Vec<Option<Value>>> {
+    let mut tracking = Subject::new(layout, config(true), of, engines)?;
+    let mut untracked = Subject::new(layout, config(false), of, engines)?;
     let mut rows = Vec::new();
     for hook in [Program::XdpIngress, Program::TcEgress] {
         for (name, frame, counted) in nobodys() {
@@ -119,10 +120,10 @@ fn rows_of(layout: &Layout, of: Of, twins: &mut Twins) -> Result<Vec<Option<Valu
             };
             rows.push(tracking.line(name, counted, vec![packet])?);
         }
-        let data = life(twins, hook, DATA)?;
+        let data = life(engines, hook, DATA)?;
         rows.push(untracked.line("DSS data, --no-track", new_data, data)?);
         for (last, name, counted) in LIFE {
-            let packets = life(twins, hook, last)?;
+            let packets = life(engines, hook, last)?;
             rows.push(tracking.line(name, counted, packets)?);
         }
     }
@@ -191,9 +192,9 @@ fn nobodys() -> [(&'static str, Frame, Counted); 14] {
 
 /// The packets of a new session up to one that passes at a hook; those that its receiver sends pass at
 /// the other.
-fn life(twins: &mut Twins, hook: Program, last: usize) -> Result<Vec<Packet>> {
-    twins.record();
-    let mut talk = Talk::new(twins);
+fn life(engines: &mut Differential, hook: Program, last: usize) -> Result<Vec<Packet>> {
+    engines.record();
+    let mut talk = Conversation::new(engines);
     talk.timestamps = true;
     talk.handshake()?;
     for _ in 0..2 {
@@ -208,7 +209,7 @@ fn life(twins: &mut Twins, hook: Program, last: usize) -> Result<Vec<Packet>> {
     for _ in 0..2 {
         talk.send(0, A, ACK, &options, PAYLOAD.into())?;
     }
-    let mut records = twins.take_recorded();
+    let mut records = engines.take_recorded();
     records.truncate(last + 1);
     let sender = records.last().context("no packets")?.ingress;
     let other = if hook == Program::XdpIngress {
@@ -249,7 +250,7 @@ struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     /// With sessions that have sent data, which was acknowledged.
-    fn new(layout: &'a Layout, config: Config, of: Of, twins: &mut Twins) -> Result<Self> {
+    fn new(layout: &'a Layout, config: Config, of: Of, engines: &mut Differential) -> Result<Self> {
         let kernel = match of {
             Of::One => Kernel::load(config, Clock::Real)?,
             Of::Several => Kernel::load_set(config, Clock::Real)?,
@@ -257,7 +258,7 @@ impl<'a> Subject<'a> {
         let mut probe = Probe::new(kernel)?;
         let mut last = None;
         for _ in 0..SESSIONS {
-            for packet in life(twins, Program::TcEgress, 4)? {
+            for packet in life(engines, Program::TcEgress, 4)? {
                 probe.pass(&packet)?;
                 last = Some(packet);
             }

@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::ProgramInfo;
 use mptcp_common::counter::{Counters, Event};
+use mptcp_testkit::instruction::dump;
 use mptcp_tests::{
-    files::Directory,
     kernel::{Kernel, Program},
     machine::{self, Code, Executed, Memory},
     net,
@@ -58,14 +58,7 @@ struct Translated {
 
 impl Translated {
     fn new(info: &ProgramInfo) -> Result<Self> {
-        let directory = Directory::new()?;
-        let file = directory.file("program");
-        let id = info.id().to_string();
-        net::run(
-            "bpftool",
-            &["prog", "dump", "xlated", "id", &id, "file", &file],
-        )?;
-        let code = Code::new(&fs::read(file)?);
+        let code = Code::new(&dump(info.id().into())?);
         Ok(Self {
             jiffies: code.variable()?,
             code,

@@ -8,9 +8,9 @@ use libfuzzer_sys::fuzz_target;
 use mptcp_common::counter::Counters;
 use mptcp_fuzz::{config, role};
 use mptcp_tests::{
+    differential::Differential,
     numbers::Numbers,
     sessions::{act, begin, invariants},
-    talk::Twins,
 };
 
 /// Sessions that one input makes at most.
@@ -31,11 +31,11 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn run(how: u8, course: &[u8]) -> Result<(Counters, Vec<u8>)> {
-    let mut twins = Twins::alone(config(how));
+    let mut engines = Differential::alone(config(how));
     let mut numbers = Numbers::given(course);
     let mut sum = Counters::default();
     for _ in 0..SESSIONS {
-        let mut talk = begin(&mut twins, &mut numbers)?;
+        let mut talk = begin(&mut engines, &mut numbers)?;
         let mut last = None;
         for _ in 0..ACTS {
             if !numbers.has_given() || numbers.one_in(16) {
@@ -49,5 +49,5 @@ fn run(how: u8, course: &[u8]) -> Result<(Counters, Vec<u8>)> {
             break;
         }
     }
-    Ok((sum, twins.tables()))
+    Ok((sum, engines.tables()))
 }

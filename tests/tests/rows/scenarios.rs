@@ -1,21 +1,22 @@
 //! Each row that needs state: a scenario that moves it by exactly the expected amount, and a near
-//! miss that does not. Every packet is run through the kernel program and through the user-space
-//! engine, which have to agree; then again in the middlebox role, where the same packets are seen
-//! on their way.
+//! miss that does not. Every packet is run through the user-space engine and, as root, through the
+//! kernel program, which have to agree; then again in the middlebox role, where the same packets are
+//! seen on their way.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mptcp_tests::{
+    conversation::{Conversation, fastclose_option},
+    differential::{A, B, Differential},
     frame::{ACK, FIN, RST, SYN, SYN_ACK, option},
     kernel::host,
-    talk::{A, B, Talk, Twins, fastclose_option},
 };
 use mptcp_user::offline::Config;
 use mptcp_user::statistics::ROWS;
 
 /// What moves a row, or nearly does.
-type Story = fn(&mut Twins) -> Result<Talk<'_>>;
+type Story = fn(&mut Differential) -> Result<Conversation<'_>>;
 
 pub(crate) struct Scenario {
     pub(crate) row: &'static str,
@@ -44,60 +45,67 @@ const fn s(
 }
 
 /// SYN and SYN/ACK only.
-fn half_open(twins: &mut Twins) -> Result<Talk<'_>> {
-    let mut talk = Talk::new(twins);
+fn half_open(engines: &mut Differential) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::new(engines);
     let (syn, syn_ack) = (talk.capable_syn(), talk.capable_syn_ack());
     talk.send(0, A, SYN, &syn, 0)?;
     talk.send(0, B, SYN_ACK, &syn_ack, 0)?;
     Ok(talk)
 }
 
-fn established(twins: &mut Twins) -> Result<Talk<'_>> {
-    Talk::established(twins)
+fn established(engines: &mut Differential) -> Result<Conversation<'_>> {
+    Conversation::established(engines)
 }
 
-fn version_0(twins: &mut Twins) -> Result<Talk<'_>> {
-    let mut talk = Talk::version_0(twins);
+fn version_0(engines: &mut Differential) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::version_0(engines);
     talk.handshake()?;
     Ok(talk)
 }
 
-fn joined(twins: &mut Twins) -> Result<Talk<'_>> {
-    Talk::joined(twins)
+fn joined(engines: &mut Differential) -> Result<Conversation<'_>> {
+    Conversation::joined(engines)
 }
 
 /// A join up to its third segment.
-fn join_asked(twins: &mut Twins) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn join_asked(engines: &mut Differential) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     talk.join_until_ack(A, 5)?;
     Ok(talk)
 }
 
 /// A join whose third segment is answered by a reset.
-fn join_refused(twins: &mut Twins) -> Result<Talk<'_>> {
-    let mut talk = join_asked(twins)?;
+fn join_refused(engines: &mut Differential) -> Result<Conversation<'_>> {
+    let mut talk = join_asked(engines)?;
     talk.reset(1, B, 3)?;
     Ok(talk)
 }
 
 /// A closed session.
-fn closed(twins: &mut Twins) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn closed(engines: &mut Differential) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     talk.close(0)?;
     Ok(talk)
 }
 
 /// The third segment with this change.
-fn third(twins: &mut Twins, change: fn(&mut Talk<'_>) -> (Vec<u8>, usize)) -> Result<Talk<'_>> {
-    let mut talk = half_open(twins)?;
+fn third(
+    engines: &mut Differential,
+    change: fn(&mut Conversation<'_>) -> (Vec<u8>, usize),
+) -> Result<Conversation<'_>> {
+    let mut talk = half_open(engines)?;
     let (options, payload) = change(&mut talk);
     talk.send(0, A, ACK, &options, payload)?;
     Ok(talk)
 }
 
 /// A SYN of a join with this token, answered by a reset or not at all.
-fn join_with_token(twins: &mut Twins, token: Option<u32>, reset: bool) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn join_with_token(
+    engines: &mut Differential,
+    token: Option<u32>,
+    reset: bool,
+) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     let flow = talk.flow();
     let mut syn = talk.join_syn_option(flow, A);
     if let Some(token) = token {
@@ -111,7 +119,10 @@ fn join_with_token(twins: &mut Twins, token: Option<u32>, reset: bool) -> Result
 }
 
 /// Clears what the preparation counted, then goes on.
-fn then<'a>(mut talk: Talk<'a>, act: impl FnOnce(&mut Talk<'a>) -> Result<()>) -> Result<Talk<'a>> {
+fn then<'a>(
+    mut talk: Conversation<'a>,
+    act: impl FnOnce(&mut Conversation<'a>) -> Result<()>,
+) -> Result<Conversation<'a>> {
     talk.clear();
     act(&mut talk)?;
     Ok(talk)
@@ -119,7 +130,7 @@ fn then<'a>(mut talk: Talk<'a>, act: impl FnOnce(&mut Talk<'a>) -> Result<()>) -
 
 /// Sends data of 100 bytes with a mapping made by `map` of the right one.
 fn mapped(
-    talk: &mut Talk<'_>,
+    talk: &mut Conversation<'_>,
     flow: usize,
     payload: usize,
     map: impl FnOnce((u64, u32, u16)) -> (u64, u32, u16),
@@ -131,8 +142,8 @@ fn mapped(
 }
 
 /// A FIN long before what was acknowledged, and then 3 MB.
-fn forged_fin(twins: &mut Twins) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn forged_fin(engines: &mut Differential) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     let right = talk.flows[0];
     talk.flows[0].next[A] = right.next[A].wrapping_sub(900_000_000);
     talk.send(0, A, ACK | FIN, &[], 0)?;
@@ -145,8 +156,8 @@ fn forged_fin(twins: &mut Twins) -> Result<Talk<'_>> {
 }
 
 /// A join that is reset on its way, so far from the responder's next number, and goes on.
-fn blind_reset(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn blind_reset(engines: &mut Differential, offset: u32) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     let flow = talk.flow();
     let (syn, syn_ack) = (
         talk.join_syn_option(flow, A),
@@ -166,8 +177,8 @@ fn blind_reset(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
 
 /// A join that is not answered, and another of its identifier some seconds later, from the same addresses and in
 /// their place.
-fn asked_again(twins: &mut Twins, seconds: u64) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn asked_again(engines: &mut Differential, seconds: u64) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     let first = talk.flow();
     let mut syn = talk.join_syn_option(first, A);
     syn[3] = 5;
@@ -187,16 +198,16 @@ fn asked_again(twins: &mut Twins, seconds: u64) -> Result<Talk<'_>> {
 }
 
 /// A segment with an option of a flow that nobody knows.
-fn stray(twins: &mut Twins) -> Result<Talk<'_>> {
-    let mut talk = Talk::new(twins);
+fn stray(engines: &mut Differential) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::new(engines);
     talk.flows[0].next[B] += 10_000;
     talk.ack(0, A)?;
     Ok(talk)
 }
 
 /// A session whose SYN had data that was taken (TCP Fast Open), and that SYN again, so far from its number.
-fn fast_open(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
-    let mut talk = Talk::new(twins);
+fn fast_open(engines: &mut Differential, offset: u32) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::new(engines);
     let (syn, syn_ack, ack) = (
         talk.capable_syn(),
         talk.capable_syn_ack(),
@@ -211,8 +222,8 @@ fn fast_open(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
 }
 
 /// An acknowledgment whose number is so far ahead of the next.
-fn ahead(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn ahead(engines: &mut Differential, offset: u32) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     talk.ack(0, B)?;
     talk.clear();
     talk.flows[0].next[A] = talk.flows[0].next[A].wrapping_add(offset);
@@ -221,8 +232,8 @@ fn ahead(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
 }
 
 /// A segment that is not in order and acknowledges what is so far ahead of what was sent.
-fn acknowledging(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn acknowledging(engines: &mut Differential, offset: u32) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     talk.ack(0, B)?;
     talk.ack(0, A)?;
     talk.clear();
@@ -233,7 +244,7 @@ fn acknowledging(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
 }
 
 /// A segment of somebody who knows the addresses and ports of the second subflow, and no number.
-fn blind(talk: &mut Talk<'_>, flags: u8) -> Result<()> {
+fn blind(talk: &mut Conversation<'_>, flags: u8) -> Result<()> {
     let flows = talk.flows.clone();
     talk.flows[1].next = talk.flows[1].next.map(|next| next.wrapping_add(1 << 29));
     talk.send(1, A, flags, &[], 0)?;
@@ -243,12 +254,12 @@ fn blind(talk: &mut Talk<'_>, flags: u8) -> Result<()> {
 
 /// A segment that ends a subflow, at exactly the next number, with a checksum made of the right one.
 fn ending(
-    twins: &mut Twins,
+    engines: &mut Differential,
     flags: u8,
     payload: usize,
     checksum: fn(u16) -> u16,
-) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     talk.clear();
     let mut frame = talk.frame(0, A, flags, &[], payload);
     let bytes = frame.ip();
@@ -259,9 +270,9 @@ fn ending(
 }
 
 /// A reset behind an extension header, whose checksum is not of the addresses in the IP header.
-fn ending_routed(twins: &mut Twins) -> Result<Talk<'_>> {
+fn ending_routed(engines: &mut Differential) -> Result<Conversation<'_>> {
     const AUTHENTICATION: u8 = 51;
-    let mut talk = Talk::confirmed(twins)?;
+    let mut talk = Conversation::confirmed(engines)?;
     let mut frame = talk.frame(0, A, RST, &[], 0);
     // The length of the header, in words less 2, and what is in it.
     frame.extensions = vec![(AUTHENTICATION, [&[1][..], &[0; 10]].concat())];
@@ -271,8 +282,8 @@ fn ending_routed(twins: &mut Twins) -> Result<Talk<'_>> {
 }
 
 /// Both ends go on from numbers that nobody saw, for longer than two seconds.
-fn resumed(twins: &mut Twins) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn resumed(engines: &mut Differential) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     talk.ack(0, B)?;
     talk.wait(Duration::from_secs(3))?;
     talk.clear();
@@ -288,7 +299,7 @@ fn resumed(twins: &mut Twins) -> Result<Talk<'_>> {
 }
 
 /// The SYN of a join on the addresses of the second subflow, so far from that one's.
-fn rejoin(talk: &mut Talk<'_>, offset: u32) -> Result<()> {
+fn rejoin(talk: &mut Conversation<'_>, offset: u32) -> Result<()> {
     let isn = talk.flows[1].isn[A].wrapping_add(offset);
     talk.flows[1].next[A] = isn;
     let syn = talk.join_syn_option(1, A);
@@ -297,15 +308,15 @@ fn rejoin(talk: &mut Talk<'_>, offset: u32) -> Result<()> {
 }
 
 /// What answers it.
-fn rejoin_answer(talk: &mut Talk<'_>) -> Result<()> {
+fn rejoin_answer(talk: &mut Conversation<'_>) -> Result<()> {
     let syn_ack = talk.join_syn_ack_option(1, B);
     talk.send(1, B, SYN_ACK, &syn_ack, 0)?;
     Ok(())
 }
 
 /// An answer to the SYN that is changed.
-fn answered(twins: &mut Twins, change: fn(&mut [u8])) -> Result<Talk<'_>> {
-    let mut talk = Talk::new(twins);
+fn answered(engines: &mut Differential, change: fn(&mut [u8])) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::new(engines);
     let (syn, mut syn_ack) = (talk.capable_syn(), talk.capable_syn_ack());
     change(&mut syn_ack);
     talk.send(0, A, SYN, &syn, 0)?;
@@ -314,8 +325,11 @@ fn answered(twins: &mut Twins, change: fn(&mut [u8])) -> Result<Talk<'_>> {
 }
 
 /// A DSS of the initiator in the place of its key, with an announcement or data, and what the listener answers.
-fn keyless(twins: &mut Twins, answer: fn(&mut Talk<'_>) -> (u8, Vec<u8>)) -> Result<Talk<'_>> {
-    let mut talk = half_open(twins)?;
+fn keyless(
+    engines: &mut Differential,
+    answer: fn(&mut Conversation<'_>) -> (u8, Vec<u8>),
+) -> Result<Conversation<'_>> {
+    let mut talk = half_open(engines)?;
     let dss = talk.dss(A, Some(talk.map(0, A, 9)), false);
     talk.send(0, A, ACK, &dss, 9)?;
     talk.dsn[A] += 9;
@@ -329,11 +343,11 @@ type Map = (u64, u32, u16);
 
 /// 100 bytes with a mapping made by `map` of the right one, and what the listener answers.
 fn mapped_badly(
-    twins: &mut Twins,
+    engines: &mut Differential,
     map: fn(Map) -> Map,
-    answer: fn(&Talk<'_>) -> Vec<u8>,
-) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+    answer: fn(&Conversation<'_>) -> Vec<u8>,
+) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     talk.clear();
     mapped(&mut talk, 0, 100, map)?;
     let options = answer(&talk);
@@ -342,14 +356,17 @@ fn mapped_badly(
 }
 
 /// A DATA_ACK of so many bytes beyond what was mapped.
-fn data_ack(talk: &Talk<'_>, beyond: u64) -> Vec<u8> {
+fn data_ack(talk: &Conversation<'_>, beyond: u64) -> Vec<u8> {
     let ack = (talk.dsn[A] + beyond).to_be_bytes();
     option(2, 0, &[&[3][..], &ack].concat())
 }
 
 /// Two DSS in one segment, each of half its bytes, and what the listener answers.
-fn mapped_twice(twins: &mut Twins, answer: fn(&Talk<'_>) -> Vec<u8>) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn mapped_twice(
+    engines: &mut Differential,
+    answer: fn(&Conversation<'_>) -> Vec<u8>,
+) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     talk.short_numbers = [true; 2];
     let (dsn, ssn, _) = talk.map(0, A, 50);
     let halves =
@@ -362,8 +379,12 @@ fn mapped_twice(twins: &mut Twins, answer: fn(&Talk<'_>) -> Vec<u8>) -> Result<T
 
 /// The first data of a session, mapped by MP_CAPABLE with a checksum or without, whether or not checksums were agreed
 /// on.
-fn capable_data(twins: &mut Twins, is_agreed: bool, has_checksum: bool) -> Result<Talk<'_>> {
-    let mut talk = Talk::new(twins);
+fn capable_data(
+    engines: &mut Differential,
+    is_agreed: bool,
+    has_checksum: bool,
+) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::new(engines);
     if is_agreed {
         talk.capable_flags |= 0x80;
     }
@@ -379,8 +400,12 @@ fn capable_data(twins: &mut Twins, is_agreed: bool, has_checksum: bool) -> Resul
 }
 
 /// A reset so far from the next number, with an MP_FASTCLOSE or alone.
-fn forged_reset(twins: &mut Twins, offset: u32, has_fastclose: bool) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn forged_reset(
+    engines: &mut Differential,
+    offset: u32,
+    has_fastclose: bool,
+) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     let right = talk.flows[0];
     talk.flows[0].next[A] = right.next[A].wrapping_add(offset);
     let options = if has_fastclose {
@@ -394,8 +419,8 @@ fn forged_reset(twins: &mut Twins, offset: u32, has_fastclose: bool) -> Result<T
 }
 
 /// Data that a subflow has sent, once more on it with another mapping, after so many other mappings.
-fn remapped(twins: &mut Twins, others: u32) -> Result<Talk<'_>> {
-    let mut talk = Talk::joined(twins)?;
+fn remapped(engines: &mut Differential, others: u32) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::joined(engines)?;
     let (dsn, ..) = talk.map(0, A, 100);
     talk.data(0, A, 100)?;
     for _ in 0..others {
@@ -409,12 +434,12 @@ fn remapped(twins: &mut Twins, others: u32) -> Result<Talk<'_>> {
 /// Data that one subflow has sent, once more on the same or on the other one, after so many mappings of each in turn.
 /// All that was sent may be acknowledged each time, and then be as much as that.
 fn in_turn(
-    twins: &mut Twins,
+    engines: &mut Differential,
     others: u32,
     [first, second]: [usize; 2],
     acknowledged: Option<u16>,
-) -> Result<Talk<'_>> {
-    let mut talk = Talk::joined(twins)?;
+) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::joined(engines)?;
     let (dsn, ..) = talk.map(first, A, 100);
     talk.data(first, A, 100)?;
     for _ in 0..others {
@@ -434,8 +459,8 @@ fn in_turn(
 
 /// Data that a session sent before it had another subflow, once more on the first or on the other one, after so many
 /// mappings of each in turn.
-fn before_join(twins: &mut Twins, others: u32, second: usize) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn before_join(engines: &mut Differential, others: u32, second: usize) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     let (dsn, ..) = talk.map(0, A, 100);
     talk.data(0, A, 100)?;
     for _ in 0..20 {
@@ -456,8 +481,8 @@ fn before_join(twins: &mut Twins, others: u32, second: usize) -> Result<Talk<'_>
 
 /// Four joins whose handshakes are not ended; so many seconds later two more, and a reset of the first of those that may
 /// be pending.
-fn crowded(twins: &mut Twins, seconds: u64) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn crowded(engines: &mut Differential, seconds: u64) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     for id in 1..=4 {
         talk.join_until_ack(A, id)?;
     }
@@ -470,8 +495,8 @@ fn crowded(twins: &mut Twins, seconds: u64) -> Result<Talk<'_>> {
 }
 
 /// A join that nobody answers, and the end of its session by a reset with MP_FASTCLOSE, or of nothing.
-fn left_alone(twins: &mut Twins, ends: bool) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn left_alone(engines: &mut Differential, ends: bool) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     let flow = talk.flow();
     let syn = talk.join_syn_option(flow, A);
     talk.send(flow, A, SYN, &syn, 0)?;
@@ -483,8 +508,8 @@ fn left_alone(twins: &mut Twins, ends: bool) -> Result<Talk<'_>> {
 }
 
 /// Data mapped by MP_CAPABLE to so many bytes, and a segment without an option.
-fn no_length(twins: &mut Twins, length: u8) -> Result<Talk<'_>> {
-    let mut talk = Talk::established(twins)?;
+fn no_length(engines: &mut Differential, length: u8) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::established(engines)?;
     let mut options = talk.capable_ack();
     options[1] += 2;
     options.extend([0, length]);
@@ -494,8 +519,8 @@ fn no_length(twins: &mut Twins, length: u8) -> Result<Talk<'_>> {
 }
 
 /// 5,000 bytes of which 4,000 were acknowledged, and a reset so far from the next number.
-fn reset_at(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
-    let mut talk = Talk::confirmed(twins)?;
+fn reset_at(engines: &mut Differential, offset: u32) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(engines)?;
     talk.data(0, A, 4000)?;
     talk.ack(0, B)?;
     talk.data(0, A, 1000)?;
@@ -506,8 +531,8 @@ fn reset_at(twins: &mut Twins, offset: u32) -> Result<Talk<'_>> {
 }
 
 /// An announcement of the listener, its HMAC wrong or right; then data mapped by MP_CAPABLE.
-fn first_mapped(twins: &mut Twins, wrong: bool) -> Result<Talk<'_>> {
-    let mut talk = Talk::established(twins)?;
+fn first_mapped(engines: &mut Differential, wrong: bool) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::established(engines)?;
     let mut announcement = talk.add_addr_option(B, 9);
     announcement[15] ^= u8::from(wrong);
     talk.send(0, B, ACK, &announcement, 0)?;
@@ -519,7 +544,7 @@ fn first_mapped(twins: &mut Twins, wrong: bool) -> Result<Talk<'_>> {
 }
 
 /// The same segment as the last one, which had 100 bytes.
-fn again(talk: &mut Talk<'_>, flow: usize, options: &[u8]) -> Result<()> {
+fn again(talk: &mut Conversation<'_>, flow: usize, options: &[u8]) -> Result<()> {
     talk.flows[flow].next[A] -= 100;
     talk.send(flow, A, ACK, options, 100)?;
     Ok(())
@@ -529,60 +554,60 @@ fn again(talk: &mut Talk<'_>, flow: usize, options: &[u8]) -> Result<()> {
 pub(crate) const SCENARIOS: &[Scenario] = &[
     s("TotSess", 1, established, half_open, "the third segment is missing"),
     s("TotV1Sess", 1, established, version_0, "version 0"),
-    s("subCon", 1, |t| then(Talk::confirmed(t)?, |t| { t.join(A, 5)?; Ok(()) }),
-        |t| then(Talk::confirmed(t)?, |t| { t.join_until_ack(A, 5)?; Ok(()) }), "the fourth segment is missing"),
-    s("subCon", 1, |t| then(Talk::confirmed(t)?, |t| { t.join(B, 5)?; Ok(()) }),
-        |t| then(Talk::confirmed(t)?, |t| { t.join_until_ack(B, 5)?; Ok(()) }), "the same of the listener"),
+    s("subCon", 1, |t| then(Conversation::confirmed(t)?, |t| { t.join(A, 5)?; Ok(()) }),
+        |t| then(Conversation::confirmed(t)?, |t| { t.join_until_ack(A, 5)?; Ok(()) }), "the fourth segment is missing"),
+    s("subCon", 1, |t| then(Conversation::confirmed(t)?, |t| { t.join(B, 5)?; Ok(()) }),
+        |t| then(Conversation::confirmed(t)?, |t| { t.join_until_ack(B, 5)?; Ok(()) }), "the same of the listener"),
     s("subCon", 1, established, half_open, "the third segment is missing"),
     s("CurSess", 1, established, closed, "closed"),
-    s("CurSess", 1, |t| { let mut t = Talk::confirmed(t)?; let key = t.keys[A]; t.fastclose(0, A, key)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; let key = t.keys[B]; t.fastclose(0, A, key)?; Ok(t) }, "the right key ends it"),
+    s("CurSess", 1, |t| { let mut t = Conversation::confirmed(t)?; let key = t.keys[A]; t.fastclose(0, A, key)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; let key = t.keys[B]; t.fastclose(0, A, key)?; Ok(t) }, "the right key ends it"),
     s("CurV1Sess", 1, established, version_0, "version 0"),
     s("CurSF", 2, joined, |t| { let mut t = closed(t)?; t.clear(); Ok(t) }, "closed"),
-    s("CurSF", 1, |t| { let mut t = Talk::joined(t)?; t.reset(1, A, 0)?; Ok(t) },
-        |t| { let mut t = Talk::established(t)?; t.reset(0, A, 0)?; Ok(t) }, "each is reset"),
+    s("CurSF", 1, |t| { let mut t = Conversation::joined(t)?; t.reset(1, A, 0)?; Ok(t) },
+        |t| { let mut t = Conversation::established(t)?; t.reset(0, A, 0)?; Ok(t) }, "each is reset"),
     s("CurSF", 1, |t| reset_at(t, 1 << 29), |t| reset_at(t, 0), "far from what was sent"),
     s("CurSF", 1, |t| reset_at(t, 0_u32.wrapping_sub(1001)), |t| reset_at(t, 0_u32.wrapping_sub(1000)), "the byte before was acknowledged"),
     s("PendSF", 1, join_asked, join_refused, "refused"),
     s("PendSF", 1, |t| join_with_token(t, None, false), joined, "established"),
-    s("SessNoSF", 1, |t| { let mut t = Talk::confirmed(t)?; t.reset(0, A, 0)?; Ok(t) }, closed, "both DATA_FIN were acknowledged"),
+    s("SessNoSF", 1, |t| { let mut t = Conversation::confirmed(t)?; t.reset(0, A, 0)?; Ok(t) }, closed, "both DATA_FIN were acknowledged"),
     s("SessNoSF", 1, |t| { let mut t = forged_fin(t)?; t.reset(0, A, 0)?; Ok(t) }, forged_fin, "a FIN that nobody takes holds nothing up"),
     s("ConReq", 1, established, half_open, "the third segment is missing"),
-    s("FinalACK", 1, |t| { let mut t = Talk::established(t)?; let o = t.capable_ack(); t.send(0, A, ACK, &o, 0)?; Ok(t) },
+    s("FinalACK", 1, |t| { let mut t = Conversation::established(t)?; let o = t.capable_ack(); t.send(0, A, ACK, &o, 0)?; Ok(t) },
         half_open, "once per subflow"),
     s("SFFACK", 1, |t| { let mut t = join_asked(t)?; let o = t.join_ack_option(1, A); t.send(1, A, ACK, &o, 0)?; Ok(t) },
         |t| join_with_token(t, None, false), "once per join"),
     s("FACKVald", 1, |t| blind_reset(t, 1 << 29), |t| blind_reset(t, 0), "the reset of somebody else"),
     s("FACKVald", 1, joined, join_refused, "refused"),
-    s("FACKVald", 1, joined, |t| { let mut t = Talk::confirmed(t)?; let f = t.flow(); let (s, a) = (t.join_syn_option(f, A), t.join_syn_ack_option(f, B));
+    s("FACKVald", 1, joined, |t| { let mut t = Conversation::confirmed(t)?; let f = t.flow(); let (s, a) = (t.join_syn_option(f, A), t.join_syn_ack_option(f, B));
         t.send(f, A, SYN, &s, 0)?; t.send(f, B, SYN_ACK, &a, 0)?; t.send(f, B, ACK, &[], 0)?; Ok(t) }, "no third segment"),
-    s("TotSFRep", 1, |t| then(Talk::joined(t)?, |t| { rejoin(t, 77_777)?; rejoin_answer(t) }),
-        |t| then(Talk::joined(t)?, |t| { rejoin(t, 0)?; rejoin_answer(t) }), "the same SYN once more"),
-    s("TotSFRep", 1, |t| then(Talk::joined(t)?, |t| { rejoin(t, 77_777)?; rejoin_answer(t) }),
-        |t| then(Talk::joined(t)?, |t| rejoin(t, 77_777)), "nobody answers the SYN"),
-    s("CurSF", 2, |t| then(Talk::joined(t)?, |t| rejoin(t, 77_777)),
-        |t| then(Talk::joined(t)?, |t| { rejoin(t, 77_777)?; rejoin_answer(t)?; t.reset(0, A, 0)?; Ok(()) }), "the other end answers the SYN"),
+    s("TotSFRep", 1, |t| then(Conversation::joined(t)?, |t| { rejoin(t, 77_777)?; rejoin_answer(t) }),
+        |t| then(Conversation::joined(t)?, |t| { rejoin(t, 0)?; rejoin_answer(t) }), "the same SYN once more"),
+    s("TotSFRep", 1, |t| then(Conversation::joined(t)?, |t| { rejoin(t, 77_777)?; rejoin_answer(t) }),
+        |t| then(Conversation::joined(t)?, |t| rejoin(t, 77_777)), "nobody answers the SYN"),
+    s("CurSF", 2, |t| then(Conversation::joined(t)?, |t| rejoin(t, 77_777)),
+        |t| then(Conversation::joined(t)?, |t| { rejoin(t, 77_777)?; rejoin_answer(t)?; t.reset(0, A, 0)?; Ok(()) }), "the other end answers the SYN"),
     s("PendRep", 1, |t| then(join_with_token(t, None, false)?, |t| { t.flows[1].next[A] += 5000; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(()) }),
         |t| then(join_with_token(t, None, false)?, |t| { t.flows[1].next[A] -= 1; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(()) }), "the same SYN once more"),
-    s("PendRep", 1, |t| { let mut t = Talk::confirmed(t)?; for id in 1..=5 { t.join_until_ack(A, id)?; } t.send(1, B, RST, &[], 0)?; t.send(2, B, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; for id in 1..=5 { t.join_until_ack(A, id)?; } t.send(5, B, RST, &[], 0)?; Ok(t) }, "the fifth is reset itself"),
-    s("PendRep", 1, |t| { let mut t = Talk::confirmed(t)?; for id in 1..=5 { t.join_until_ack(A, id)?; } t.send(1, B, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; for id in 1..=4 { t.join_until_ack(A, id)?; } t.send(1, B, RST, &[], 0)?; Ok(t) }, "four may be pending"),
-    s("SFfrhACK", 1, |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 50)?; t.ack(0, A)?; t.ack(0, A)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.ack(0, A)?; Ok(t) }, "acknowledges nothing new"),
-    s("SFfrhACK", 1, |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 50)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, A)?; t.ack(0, A)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, A)?; Ok(t) }, "a FIN is no data"),
-    s("SFfrhACK", 1, |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 50)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, B)?; t.ack(0, A)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, B)?; t.ack(0, A)?; Ok(t) }, "nor is it if more came behind it"),
-    s("SFfrhACK", 1, |t| then(Talk::confirmed(t)?, |t| { t.data(0, B, 50)?; t.ack(0, A)?; Ok(()) }),
-        |t| then(Talk::confirmed(t)?, |t| { let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.data(0, B, 50)?; t.ack(0, A)?; Ok(()) }), "a fallback"),
+    s("PendRep", 1, |t| { let mut t = Conversation::confirmed(t)?; for id in 1..=5 { t.join_until_ack(A, id)?; } t.send(1, B, RST, &[], 0)?; t.send(2, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; for id in 1..=5 { t.join_until_ack(A, id)?; } t.send(5, B, RST, &[], 0)?; Ok(t) }, "the fifth is reset itself"),
+    s("PendRep", 1, |t| { let mut t = Conversation::confirmed(t)?; for id in 1..=5 { t.join_until_ack(A, id)?; } t.send(1, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; for id in 1..=4 { t.join_until_ack(A, id)?; } t.send(1, B, RST, &[], 0)?; Ok(t) }, "four may be pending"),
+    s("SFfrhACK", 1, |t| { let mut t = Conversation::confirmed(t)?; t.data(0, B, 50)?; t.ack(0, A)?; t.ack(0, A)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.ack(0, A)?; Ok(t) }, "acknowledges nothing new"),
+    s("SFfrhACK", 1, |t| { let mut t = Conversation::confirmed(t)?; t.data(0, B, 50)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, A)?; t.ack(0, A)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, A)?; Ok(t) }, "a FIN is no data"),
+    s("SFfrhACK", 1, |t| { let mut t = Conversation::confirmed(t)?; t.data(0, B, 50)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, B)?; t.ack(0, A)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.send(0, B, ACK | FIN, &[], 0)?; t.ack(0, B)?; t.ack(0, A)?; Ok(t) }, "nor is it if more came behind it"),
+    s("SFfrhACK", 1, |t| then(Conversation::confirmed(t)?, |t| { t.data(0, B, 50)?; t.ack(0, A)?; Ok(()) }),
+        |t| then(Conversation::confirmed(t)?, |t| { let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.data(0, B, 50)?; t.ack(0, A)?; Ok(()) }), "a fallback"),
     s("TotFB", 1, |t| third(t, |_| (vec![], 0)), established, "the third segment has the option"),
-    s("TotFB", 1, |t| { let mut t = Talk::established(t)?; t.send(0, A, ACK, &[], 10)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[], 0)?; Ok(t) }, "fully established"),
-    s("TotFB", 1, |t| { let mut t = Talk::established(t)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::established(t)?; t.data(0, B, 50)?; t.send(0, A, RST | ACK, &[], 0)?; Ok(t) }, "a reset is no plain ACK"),
-    s("TotFB", 1, |t| { let mut t = Talk::established(t)?; let f = t.flows[0]; t.flows[0].next[A] += 1 << 29; t.reset(0, A, 0)?; t.flows[0] = f; t.send(0, A, ACK, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::established(t)?; let f = t.flows[0]; t.flows[0].next[A] += 1 << 29; t.reset(0, A, 0)?; t.flows[0] = f; t.ack(0, A)?; Ok(t) }, "a reset that nobody takes says nothing"),
+    s("TotFB", 1, |t| { let mut t = Conversation::established(t)?; t.send(0, A, ACK, &[], 10)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.send(0, A, ACK, &[], 0)?; Ok(t) }, "fully established"),
+    s("TotFB", 1, |t| { let mut t = Conversation::established(t)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::established(t)?; t.data(0, B, 50)?; t.send(0, A, RST | ACK, &[], 0)?; Ok(t) }, "a reset is no plain ACK"),
+    s("TotFB", 1, |t| { let mut t = Conversation::established(t)?; let f = t.flows[0]; t.flows[0].next[A] += 1 << 29; t.reset(0, A, 0)?; t.flows[0] = f; t.send(0, A, ACK, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::established(t)?; let f = t.flows[0]; t.flows[0].next[A] += 1 << 29; t.reset(0, A, 0)?; t.flows[0] = f; t.ack(0, A)?; Ok(t) }, "a reset that nobody takes says nothing"),
     s("InfSet", 1, |t| no_length(t, 0), |t| no_length(t, 9), "an MP_CAPABLE of no length is an infinite mapping too"),
     s("InfMapFg", 1, |t| no_length(t, 0), |t| no_length(t, 9), "in MP_CAPABLE"),
     // A session exists when the listener has answered.
@@ -618,199 +643,201 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     s("CurSF", 1, |t| forged_reset(t, 10u32.wrapping_neg(), false), |t| forged_reset(t, 0, false), "one before it is too old"),
     s("FCRcvEr", 1, |t| forged_reset(t, 0, true), |t| forged_reset(t, 10, true), "a fast close in the window is challenged"),
     // Data sent again: by TCP, by MPTCP on the same subflow, on another.
-    s("RemapSubflow", 1, |t| remapped(t, 0), |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) }, "on another subflow"),
-    s("RemapSubflow", 1, |t| remapped(t, 5), |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, "by TCP"),
+    s("RemapSubflow", 1, |t| remapped(t, 0), |t| { let mut t = Conversation::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) }, "on another subflow"),
+    s("RemapSubflow", 1, |t| remapped(t, 5), |t| { let mut t = Conversation::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, "by TCP"),
     s("RemapSubflow", 1, |t| in_turn(t, 20, [0, 0], None), |t| in_turn(t, 20, [0, 1], None), "on another subflow, 20 mappings of each later"),
     s("RemapSubflow", 1, |t| in_turn(t, 100, [1, 1], None), |t| in_turn(t, 100, [1, 0], None), "on another subflow, 100 mappings of each later"),
     s("RemapSubflow", 1, |t| in_turn(t, 14, [0, 0], Some(40_000)), |t| in_turn(t, 15, [0, 0], Some(40_000)), "more than 1 MiB was acknowledged since, and the subflow went on at 15 other places"),
     s("RemapSubflow", 1, |t| in_turn(t, 40, [0, 0], Some(10)), |t| in_turn(t, 15, [0, 0], Some(40_000)), "more than 1 MiB was acknowledged since"),
     s("RemapSubflow", 1, |t| before_join(t, 0, 0), |t| before_join(t, 0, 1), "from before the session had the other subflow"),
     s("RemapSubflow", 1, |t| before_join(t, 40, 0), |t| before_join(t, 40, 1), "from before the session had the other subflow, 40 mappings of each later"),
-    s("RetxSubflow", 1, |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, |t| remapped(t, 0), "with a mapping of its own"),
+    s("RetxSubflow", 1, |t| { let mut t = Conversation::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, |t| remapped(t, 0), "with a mapping of its own"),
     s("Reinject", 1, |t| in_turn(t, 20, [1, 0], None), |t| in_turn(t, 20, [1, 1], None), "onto the subflow that had it, 20 mappings of each later"),
-    s("Reinject", 1, |t| { let mut t = Talk::joined(t)?; t.data(1, A, 100)?; mapped(&mut t, 0, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) }, |t| remapped(t, 0), "onto the subflow that had it"),
+    s("Reinject", 1, |t| { let mut t = Conversation::joined(t)?; t.data(1, A, 100)?; mapped(&mut t, 0, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) }, |t| remapped(t, 0), "onto the subflow that had it"),
     s("PendRep", 1, |t| crowded(t, 0), |t| crowded(t, 76), "joins whose time is over are pending no longer"),
     // A gauge asks whether its session lives.
     s("PendSF", 1, |t| left_alone(t, false), |t| left_alone(t, true), "of a session that is over"),
     s("TotFBtx", 1, |t| { let mut t = first_mapped(t, true)?; t.send(0, B, ACK, &[], 0)?; Ok(t) },
         |t| { let mut t = first_mapped(t, false)?; t.send(0, B, ACK, &[], 0)?; Ok(t) }, "an announcement with a right HMAC says as much as a DATA_ACK"),
-    s("InfMapFg", 1, |t| then(Talk::confirmed(t)?, |t| { let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(()) }),
-        |t| then(Talk::joined(t)?, |t| { let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(()) }), "another subflow, and no MP_FAIL"),
-    s("InfSet", 1, |t| { let mut t = Talk::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.send(0, A, ACK, &o, 10)?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(t) }, "another subflow"),
-    s("REMAddr", 2, |t| { let mut t = Talk::joined(t)?; t.add_addr(0, A, 9)?; t.remove_addr(0, A, &[5, 9])?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[9])?; Ok(t) }, "never announced"),
-    s("REMAddr", 1, |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[5])?; t.remove_addr(0, A, &[5])?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.add_addr(0, B, 9)?; t.remove_addr(0, A, &[9])?; Ok(t) }, "the other side's identifier"),
-    s("FreshAck", 1, |t| then(Talk::confirmed(t)?, |t| { t.data(0, B, 50)?; t.ack(0, A)?; t.ack(0, A)?; Ok(()) }),
-        |t| then(Talk::confirmed(t)?, |t| { t.ack(0, A)?; Ok(()) }), "the same DATA_ACK"),
-    s("FreshAck", 1, |t| then(Talk::joined(t)?, |t| { t.data(0, B, 50)?; t.ack(0, A)?; t.ack(1, A)?; Ok(()) }),
-        |t| then(Talk::confirmed(t)?, |t| { t.dsn[B] += 1000; t.ack(0, A)?; t.dsn[B] -= 1000; Ok(()) }), "beyond what was sent"),
-    s("ClrBkup", 1, |t| { let mut t = Talk::joined(t)?; t.prio(1, A, true)?; t.prio(1, A, false)?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.prio(1, A, false)?; Ok(t) }, "it was no backup"),
-    s("TxFin", 1, |t| { let mut t = Talk::joined(t)?; t.data_fin(0, B)?; t.dsn[B] -= 1; t.data_fin(1, B)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 1)?; Ok(t) }, "no flag F"),
-    s("RxFin", 1, |t| { let mut t = Talk::joined(t)?; t.data_fin(0, A)?; t.dsn[A] -= 1; t.data_fin(1, A)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK | FIN, &[], 0)?; Ok(t) }, "a FIN of TCP"),
-    s("SfFin", 1, closed, |t| { let mut t = Talk::confirmed(t)?; t.data_fin(0, B)?; Ok(t) }, "a FIN of data"),
+    s("InfMapFg", 1, |t| then(Conversation::confirmed(t)?, |t| { let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(()) }),
+        |t| then(Conversation::joined(t)?, |t| { let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(()) }), "another subflow, and no MP_FAIL"),
+    s("InfSet", 1, |t| { let mut t = Conversation::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.send(0, A, ACK, &o, 10)?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(t) }, "another subflow"),
+    s("REMAddr", 2, |t| { let mut t = Conversation::joined(t)?; t.add_addr(0, A, 9)?; t.remove_addr(0, A, &[5, 9])?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.remove_addr(0, A, &[9])?; Ok(t) }, "never announced"),
+    s("REMAddr", 1, |t| { let mut t = Conversation::joined(t)?; t.remove_addr(0, A, &[5])?; t.remove_addr(0, A, &[5])?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.add_addr(0, B, 9)?; t.remove_addr(0, A, &[9])?; Ok(t) }, "the other side's identifier"),
+    s("FreshAck", 1, |t| then(Conversation::confirmed(t)?, |t| { t.data(0, B, 50)?; t.ack(0, A)?; t.ack(0, A)?; Ok(()) }),
+        |t| then(Conversation::confirmed(t)?, |t| { t.ack(0, A)?; Ok(()) }), "the same DATA_ACK"),
+    s("FreshAck", 1, |t| then(Conversation::joined(t)?, |t| { t.data(0, B, 50)?; t.ack(0, A)?; t.ack(1, A)?; Ok(()) }),
+        |t| then(Conversation::confirmed(t)?, |t| { t.dsn[B] += 1000; t.ack(0, A)?; t.dsn[B] -= 1000; Ok(()) }), "beyond what was sent"),
+    s("ClrBkup", 1, |t| { let mut t = Conversation::joined(t)?; t.prio(1, A, true)?; t.prio(1, A, false)?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.prio(1, A, false)?; Ok(t) }, "it was no backup"),
+    s("TxFin", 1, |t| { let mut t = Conversation::joined(t)?; t.data_fin(0, B)?; t.dsn[B] -= 1; t.data_fin(1, B)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.data(0, B, 1)?; Ok(t) }, "no flag F"),
+    s("RxFin", 1, |t| { let mut t = Conversation::joined(t)?; t.data_fin(0, A)?; t.dsn[A] -= 1; t.data_fin(1, A)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.send(0, A, ACK | FIN, &[], 0)?; Ok(t) }, "a FIN of TCP"),
+    s("SfFin", 1, closed, |t| { let mut t = Conversation::confirmed(t)?; t.data_fin(0, B)?; Ok(t) }, "a FIN of data"),
     s("CookieEr", 1, |t| third(t, |t| { let mut o = t.capable_ack(); o[19] ^= 1; (o, 0) }), established, "the listener's key"),
     s("CookieEr", 1, |t| third(t, |t| { t.flows[0].next[B] += 1 << 24; (t.capable_ack(), 0) }), established, "what was sent"),
-    s("CookieEr", 1, |t| { let mut t = Talk::version_0(t); let (a, b, mut c) = (t.capable_syn(), t.capable_syn_ack(), t.capable_ack()); c[4] ^= 1;
+    s("CookieEr", 1, |t| { let mut t = Conversation::version_0(t); let (a, b, mut c) = (t.capable_syn(), t.capable_syn_ack(), t.capable_ack()); c[4] ^= 1;
         t.send(0, A, SYN, &a, 0)?; t.send(0, B, SYN_ACK, &b, 0)?; t.send(0, A, ACK, &c, 0)?; Ok(t) }, version_0, "the initiator's key (v0)"),
-    s("CookieEr", 1, |t| { let mut t = Talk::new(t); let o = t.capable_ack(); t.send(0, A, ACK, &o, 0)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::new(t); let o = t.capable_ack(); t.send(0, A, ACK, &o, 0)?; Ok(t) }, "no reset"),
+    s("CookieEr", 1, |t| { let mut t = Conversation::new(t); let o = t.capable_ack(); t.send(0, A, ACK, &o, 0)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::new(t); let o = t.capable_ack(); t.send(0, A, ACK, &o, 0)?; Ok(t) }, "no reset"),
     s("TokenEr", 1, |t| join_with_token(t, Some(1), true), |t| join_with_token(t, Some(1), false), "no reset"),
     s("TokenEr", 1, |t| join_with_token(t, Some(2), true), |t| join_with_token(t, None, true), "the token is known"),
-    s("AddrIdEr", 1, |t| { let mut t = Talk::joined(t)?; t.join_until_ack(A, 5)?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.join_until_ack(A, 6)?; Ok(t) }, "another identifier"),
-    s("AddrIdEr", 1, |t| { let mut t = Talk::joined(t)?; t.join_until_ack(A, 5)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.join_until_ack(A, 0)?; Ok(t) }, "identifier 0 counts elsewhere"),
-    s("AddrIdEr", 1, |t| { let mut t = Talk::joined(t)?; t.join_until_ack(A, 5)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; let f = t.join_until_ack(A, 5)?; t.reset(f, B, 3)?; t.join_until_ack(A, 5)?; Ok(t) }, "the one before was refused"),
+    s("AddrIdEr", 1, |t| { let mut t = Conversation::joined(t)?; t.join_until_ack(A, 5)?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.join_until_ack(A, 6)?; Ok(t) }, "another identifier"),
+    s("AddrIdEr", 1, |t| { let mut t = Conversation::joined(t)?; t.join_until_ack(A, 5)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.join_until_ack(A, 0)?; Ok(t) }, "identifier 0 counts elsewhere"),
+    s("AddrIdEr", 1, |t| { let mut t = Conversation::joined(t)?; t.join_until_ack(A, 5)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; let f = t.join_until_ack(A, 5)?; t.reset(f, B, 3)?; t.join_until_ack(A, 5)?; Ok(t) }, "the one before was refused"),
     s("AddrIdEr", 1, |t| { let mut t = join_asked(t)?; t.join_until_ack(A, 5)?; Ok(t) },
         |t| { let mut t = join_asked(t)?; t.flows[1].next[A] += 5000; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(t) }, "it takes the place of the one before"),
     s("AddrIdEr", 1, |t| asked_again(t, 60), |t| asked_again(t, 100), "the one before was forgotten"),
     s("MaxsfEr", 1, join_refused, |t| { let mut t = join_asked(t)?; t.reset(1, B, 0)?; Ok(t) }, "no limit and no such reason"),
-    s("MaxsfEr", 1, |t| { let mut t = Talk::confirmed(t)?; for id in 1..4 { t.join(A, id)?; } let f = t.join_until_ack(A, 9)?; t.send(f, B, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; for id in 1..4 { t.join(A, id)?; } t.join(A, 9)?; Ok(t) }, "accepted"),
-    s("FBJoinEr", 1, |t| { let mut t = Talk::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.join_until_ack(A, 5)?; Ok(t) },
+    s("MaxsfEr", 1, |t| { let mut t = Conversation::confirmed(t)?; for id in 1..4 { t.join(A, id)?; } let f = t.join_until_ack(A, 9)?; t.send(f, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; for id in 1..4 { t.join(A, id)?; } t.join(A, 9)?; Ok(t) }, "accepted"),
+    s("FBJoinEr", 1, |t| { let mut t = Conversation::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.join_until_ack(A, 5)?; Ok(t) },
         join_asked, "no fallback"),
-    s("InMACEr", 1, |t| { let mut t = Talk::confirmed(t)?; let f = t.flow(); let (s, a, mut k) = (t.join_syn_option(f, A), t.join_syn_ack_option(f, B), t.join_ack_option(f, A));
+    s("InMACEr", 1, |t| { let mut t = Conversation::confirmed(t)?; let f = t.flow(); let (s, a, mut k) = (t.join_syn_option(f, A), t.join_syn_ack_option(f, B), t.join_ack_option(f, A));
         k[23] ^= 1; t.send(f, A, SYN, &s, 0)?; t.send(f, B, SYN_ACK, &a, 0)?; t.send(f, A, ACK, &k, 0)?; t.send(f, A, ACK, &k, 0)?; Ok(t) }, joined, "the right HMAC"),
-    s("OptSesEr", 1, |t| { let mut t = Talk::new(t); t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::new(t); t.ack(0, A)?; Ok(t) }, "no reset"),
-    s("OptSesEr", 1, |t| { let mut t = Talk::new(t); for _ in 0..2 { t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; } Ok(t) },
-        |t| { let mut t = Talk::new(t); for _ in 0..2 { t.ack(0, A)?; t.send(0, B, RST | ACK, &[], 0)?; } Ok(t) }, "once per flow; who knows the connection acknowledges"),
-    s("OptSesEr", 1, |t| { let mut t = Talk::new(t); t.ack(0, A)?; t.flows[0].next[B] += 500; t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::new(t); t.ack(0, A)?; t.flows[0].next[B] += 500; t.send(0, B, RST, &[], 0)?; Ok(t) }, "no segment asked for that number"),
+    s("UnknownFlow", 1, |t| { let mut t = Conversation::new(t); t.ack(0, A)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.clear(); t.ack(0, A)?; Ok(t) }, "its handshake was seen"),
+    s("OptSesEr", 1, |t| { let mut t = Conversation::new(t); t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::new(t); t.ack(0, A)?; Ok(t) }, "no reset"),
+    s("OptSesEr", 1, |t| { let mut t = Conversation::new(t); for _ in 0..2 { t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; } Ok(t) },
+        |t| { let mut t = Conversation::new(t); for _ in 0..2 { t.ack(0, A)?; t.send(0, B, RST | ACK, &[], 0)?; } Ok(t) }, "once per flow; who knows the connection acknowledges"),
+    s("OptSesEr", 1, |t| { let mut t = Conversation::new(t); t.ack(0, A)?; t.flows[0].next[B] += 500; t.ack(0, A)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::new(t); t.ack(0, A)?; t.flows[0].next[B] += 500; t.send(0, B, RST, &[], 0)?; Ok(t) }, "no segment asked for that number"),
     s("OptSesEr", 1, |t| { let mut t = stray(t)?; t.flows[0].next[B] -= 500; t.send(0, B, RST, &[], 0)?; t.flows[0].next[B] += 500; t.send(0, B, RST, &[], 0)?; Ok(t) },
         |t| { let mut t = stray(t)?; t.flows[0].next[B] -= 500; t.send(0, B, RST, &[], 0)?; Ok(t) }, "of a segment before, without an option"),
     s("OptSesEr", 1, |t| { let mut t = stray(t)?; t.flows[0].next[B] -= 500; t.ack(0, A)?; t.flows[0].next[B] += 500; t.send(0, B, RST, &[], 0)?; Ok(t) },
         |t| { let mut t = stray(t)?; t.flows[0].next[B] -= 500; t.ack(0, A)?; t.flows[0].next[B] += 1 << 30; t.send(0, B, RST, &[], 0)?; Ok(t) }, "segments in another order ask for no more"),
-    s("REMEr", 1, |t| { let mut t = Talk::confirmed(t)?; let mut o = t.add_addr_option(A, 9); o[15] ^= 1; t.send(0, A, ACK, &o, 0)?; t.remove_addr(0, A, &[9])?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.add_addr(0, A, 9)?; t.remove_addr(0, A, &[9])?; Ok(t) }, "announced with the right HMAC"),
-    s("REMEr", 1, |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[9])?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[5])?; t.remove_addr(0, A, &[5])?; Ok(t) }, "a repetition"),
-    s("OptRstEr", 1, |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[30, 3, 0x90, 0], 0)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.send(0, B, RST, &[], 0)?; Ok(t) }, "no bad option"),
-    s("OptRstEr", 1, |t| { let mut t = Talk::confirmed(t)?; t.reset(0, B, 1)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.reset(0, B, 5)?; Ok(t) }, "the reason"),
-    s("RemSlfEr", 1, |t| { let mut t = Talk::joined(t)?; t.remove_addr(1, A, &[5])?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.remove_addr(0, A, &[5])?; Ok(t) }, "on another subflow"),
+    s("REMEr", 1, |t| { let mut t = Conversation::confirmed(t)?; let mut o = t.add_addr_option(A, 9); o[15] ^= 1; t.send(0, A, ACK, &o, 0)?; t.remove_addr(0, A, &[9])?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.add_addr(0, A, 9)?; t.remove_addr(0, A, &[9])?; Ok(t) }, "announced with the right HMAC"),
+    s("REMEr", 1, |t| { let mut t = Conversation::joined(t)?; t.remove_addr(0, A, &[9])?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.remove_addr(0, A, &[5])?; t.remove_addr(0, A, &[5])?; Ok(t) }, "a repetition"),
+    s("OptRstEr", 1, |t| { let mut t = Conversation::confirmed(t)?; t.send(0, A, ACK, &[30, 3, 0x90, 0], 0)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.send(0, B, RST, &[], 0)?; Ok(t) }, "no bad option"),
+    s("OptRstEr", 1, |t| { let mut t = Conversation::confirmed(t)?; t.reset(0, B, 1)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.reset(0, B, 5)?; Ok(t) }, "the reason"),
+    s("RemSlfEr", 1, |t| { let mut t = Conversation::joined(t)?; t.remove_addr(1, A, &[5])?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.remove_addr(0, A, &[5])?; Ok(t) }, "on another subflow"),
     s("LenEr", 1, |t| third(t, |t| (t.capable_ack(), 10)), |t| third(t, |t| (t.capable_ack(), 0)), "payload"),
-    s("LenEr", 1, |t| { let mut t = Talk::joined(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; let f = option(6, 0, &[0; 9]); t.send(0, B, ACK, &f, 0)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(t) }, "MP_FAIL came before"),
-    s("TotPArst", 1, |t| { let mut t = Talk::established(t)?; t.ack(0, B)?; t.join(A, 5)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::established(t)?; t.ack(0, B)?; t.join(A, 5)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; Ok(t) }, "no reset"),
-    s("TotPArst", 1, |t| { let mut t = Talk::joined(t)?; t.data(1, B, 50)?; t.send(1, A, ACK, &[], 0)?; t.send(1, B, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.ack(1, A)?; t.data(1, B, 50)?; t.send(1, A, ACK, &[], 0)?; t.send(1, B, RST, &[], 0)?; Ok(t) }, "a DATA_ACK came there before"),
-    s("TotPArst", 1, |t| { let mut t = Talk::joined(t)?; let o = t.join_ack_option(1, A); t.send(1, A, ACK, &o, 0)?; t.send(1, A, ACK, &[], 0)?; t.send(1, B, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.send(1, A, ACK, &[], 0)?; t.ack(1, A)?; t.send(1, B, RST, &[], 0)?; Ok(t) }, "a DATA_ACK came behind it"),
-    s("FCRcvEr", 1, |t| { let mut t = Talk::confirmed(t)?; let o = fastclose_option(t.keys[B]); t.send(0, A, RST, &o, 0)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; let o = fastclose_option(t.keys[B]); t.flows[0].next[A] += 1 << 29; t.send(0, A, RST, &o, 0)?; Ok(t) }, "on a reset that nobody takes"),
-    s("FCRcvEr", 1, |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[B]; t.fastclose(0, A, k)?; t.fastclose(0, A, k)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[A]; t.fastclose(0, A, k)?; Ok(t) }, "the sender's key"),
-    s("FCkeyEr", 1, |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[A]; t.fastclose(0, A, k)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; let k = t.keys[B]; t.fastclose(0, A, k)?; Ok(t) }, "the receiver's key"),
-    s("NomapEr", 1, |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[], 50)?; t.ack(0, B)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[], 50)?; Ok(t) }, "not acknowledged"),
-    s("NomapEr", 1, |t| { let mut t = Talk::confirmed(t)?; t.send(0, A, ACK, &[], 50)?; t.ack(0, B)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; let m = t.map(0, A, 100); t.send(0, A, ACK, &[], 50)?; let o = t.dss(A, Some(m), false); t.send(0, A, ACK, &o, 50)?; t.ack(0, B)?; Ok(t) }, "its mapping came later"),
-    s("MrDataEr", 1, |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 101, |m| m)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |m| m)?; Ok(t) }, "as much as the mapping says"),
-    s("MrDataEr", 1, |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 50, |m| m)?; t.send(0, A, ACK, &[], 51)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 50, |m| m)?; t.send(0, A, ACK, &[], 50)?; Ok(t) }, "the rest of the mapping"),
+    s("LenEr", 1, |t| { let mut t = Conversation::joined(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; let f = option(6, 0, &[0; 9]); t.send(0, B, ACK, &f, 0)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; Ok(t) }, "MP_FAIL came before"),
+    s("TotPArst", 1, |t| { let mut t = Conversation::established(t)?; t.ack(0, B)?; t.join(A, 5)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::established(t)?; t.ack(0, B)?; t.join(A, 5)?; t.data(0, B, 50)?; t.send(0, A, ACK, &[], 0)?; Ok(t) }, "no reset"),
+    s("TotPArst", 1, |t| { let mut t = Conversation::joined(t)?; t.data(1, B, 50)?; t.send(1, A, ACK, &[], 0)?; t.send(1, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.ack(1, A)?; t.data(1, B, 50)?; t.send(1, A, ACK, &[], 0)?; t.send(1, B, RST, &[], 0)?; Ok(t) }, "a DATA_ACK came there before"),
+    s("TotPArst", 1, |t| { let mut t = Conversation::joined(t)?; let o = t.join_ack_option(1, A); t.send(1, A, ACK, &o, 0)?; t.send(1, A, ACK, &[], 0)?; t.send(1, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.send(1, A, ACK, &[], 0)?; t.ack(1, A)?; t.send(1, B, RST, &[], 0)?; Ok(t) }, "a DATA_ACK came behind it"),
+    s("FCRcvEr", 1, |t| { let mut t = Conversation::confirmed(t)?; let o = fastclose_option(t.keys[B]); t.send(0, A, RST, &o, 0)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; let o = fastclose_option(t.keys[B]); t.flows[0].next[A] += 1 << 29; t.send(0, A, RST, &o, 0)?; Ok(t) }, "on a reset that nobody takes"),
+    s("FCRcvEr", 1, |t| { let mut t = Conversation::confirmed(t)?; let k = t.keys[B]; t.fastclose(0, A, k)?; t.fastclose(0, A, k)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; let k = t.keys[A]; t.fastclose(0, A, k)?; Ok(t) }, "the sender's key"),
+    s("FCkeyEr", 1, |t| { let mut t = Conversation::confirmed(t)?; let k = t.keys[A]; t.fastclose(0, A, k)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; let k = t.keys[B]; t.fastclose(0, A, k)?; Ok(t) }, "the receiver's key"),
+    s("NomapEr", 1, |t| { let mut t = Conversation::confirmed(t)?; t.send(0, A, ACK, &[], 50)?; t.ack(0, B)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.send(0, A, ACK, &[], 50)?; Ok(t) }, "not acknowledged"),
+    s("NomapEr", 1, |t| { let mut t = Conversation::confirmed(t)?; t.send(0, A, ACK, &[], 50)?; t.ack(0, B)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; let m = t.map(0, A, 100); t.send(0, A, ACK, &[], 50)?; let o = t.dss(A, Some(m), false); t.send(0, A, ACK, &o, 50)?; t.ack(0, B)?; Ok(t) }, "its mapping came later"),
+    s("MrDataEr", 1, |t| { let mut t = Conversation::confirmed(t)?; mapped(&mut t, 0, 101, |m| m)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; mapped(&mut t, 0, 100, |m| m)?; Ok(t) }, "as much as the mapping says"),
+    s("MrDataEr", 1, |t| { let mut t = Conversation::confirmed(t)?; mapped(&mut t, 0, 50, |m| m)?; t.send(0, A, ACK, &[], 51)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; mapped(&mut t, 0, 50, |m| m)?; t.send(0, A, ACK, &[], 50)?; Ok(t) }, "the rest of the mapping"),
     s("MrDataEr", 1, |t| third(t, |t| { let mut o = t.capable_ack(); o[1] = 22; o.extend([0, 8]); (o, 9) }),
         |t| third(t, |t| { let mut o = t.capable_ack(); o[1] = 22; o.extend([0, 0]); (o, 9) }), "of no length"),
-    s("InMapEr", 1, |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |(d, s, l)| (d, s + 500, l))?; t.send(0, B, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |m| m)?; t.send(0, B, RST, &[], 0)?; Ok(t) }, "a mapping of what it carries"),
-    s("InMapEr", 1, |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |(d, s, l)| (d + (1 << 33), s, l))?; t.send(0, B, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; mapped(&mut t, 0, 100, |(d, s, l)| (d + (1 << 33), s, l))?; Ok(t) }, "no reset"),
-    s("DupmapEr", 1, |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 200)), false); t.send(0, A, ACK, &o, 100)?; t.send(0, A, ACK, &o, 100)?; Ok(t) }, "new bytes of it"),
-    s("SfnEr", 1, |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 50, s, l))?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) }, "all of it again"),
-    s("BadMapEr", 1, |t| { let mut t = Talk::confirmed(t)?; let m = t.map(0, A, 100); let o = t.dss(A, Some(m), false); t.send(0, A, ACK, &o, 100)?; let o = t.dss(A, Some((m.0 + 5, m.1, m.2)), false); again(&mut t, 0, &o)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; let m = t.map(0, A, 100); let o = t.dss(A, Some(m), false); t.send(0, A, ACK, &o, 100)?; let o = t.dss(A, Some((m.0 + 5, m.1 + 5, m.2 - 5)), false); again(&mut t, 0, &o)?; Ok(t) }, "the same bytes to the same data"),
-    s("RetxEr", 1, |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; t.data(1, A, 100)?; Ok(t) }, "new data"),
-    s("RetxEr", 1, |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 200)), false); t.send(0, A, ACK, &o, 100)?; t.send(0, A, ACK, &o, 100)?; Ok(t) }, "the next part of the mapping"),
-    s("PktSfEr", 1, |t| { let mut t = Talk::new(t); t.ack(0, B)?; t.send(0, A, RST, &[], 0)?; Ok(t) },
-        |t| { let mut t = Talk::new(t); t.ack(0, B)?; Ok(t) }, "no reset"),
+    s("InMapEr", 1, |t| { let mut t = Conversation::confirmed(t)?; mapped(&mut t, 0, 100, |(d, s, l)| (d, s + 500, l))?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; mapped(&mut t, 0, 100, |m| m)?; t.send(0, B, RST, &[], 0)?; Ok(t) }, "a mapping of what it carries"),
+    s("InMapEr", 1, |t| { let mut t = Conversation::confirmed(t)?; mapped(&mut t, 0, 100, |(d, s, l)| (d + (1 << 33), s, l))?; t.send(0, B, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; mapped(&mut t, 0, 100, |(d, s, l)| (d + (1 << 33), s, l))?; Ok(t) }, "no reset"),
+    s("DupmapEr", 1, |t| { let mut t = Conversation::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 200)), false); t.send(0, A, ACK, &o, 100)?; t.send(0, A, ACK, &o, 100)?; Ok(t) }, "new bytes of it"),
+    s("SfnEr", 1, |t| { let mut t = Conversation::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 50, s, l))?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) }, "all of it again"),
+    s("BadMapEr", 1, |t| { let mut t = Conversation::confirmed(t)?; let m = t.map(0, A, 100); let o = t.dss(A, Some(m), false); t.send(0, A, ACK, &o, 100)?; let o = t.dss(A, Some((m.0 + 5, m.1, m.2)), false); again(&mut t, 0, &o)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; let m = t.map(0, A, 100); let o = t.dss(A, Some(m), false); t.send(0, A, ACK, &o, 100)?; let o = t.dss(A, Some((m.0 + 5, m.1 + 5, m.2 - 5)), false); again(&mut t, 0, &o)?; Ok(t) }, "the same bytes to the same data"),
+    s("RetxEr", 1, |t| { let mut t = Conversation::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.data(0, A, 100)?; t.data(1, A, 100)?; Ok(t) }, "new data"),
+    s("RetxEr", 1, |t| { let mut t = Conversation::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 200)), false); t.send(0, A, ACK, &o, 100)?; t.send(0, A, ACK, &o, 100)?; Ok(t) }, "the next part of the mapping"),
+    s("PktSfEr", 1, |t| { let mut t = Conversation::new(t); t.ack(0, B)?; t.send(0, A, RST, &[], 0)?; Ok(t) },
+        |t| { let mut t = Conversation::new(t); t.ack(0, B)?; Ok(t) }, "no reset"),
     s("V1DataPriorToKey", 1, |t| third(t, |t| (t.dss(A, Some(t.map(0, A, 9)), false), 9)),
         |t| third(t, |t| { let mut o = t.capable_ack(); o[1] = 22; o.extend([0, 9]); (o, 9) }), "the key comes with it"),
     // Numbers beyond the table.
-    s("MPSYNretx", 1, |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; t.raw(A, &f)?; Ok(t) },
-        |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; Ok(t) }, "once"),
-    s("MPSYNretx", 1, |t| { let mut t = Talk::established(t)?; t.flows[0].next[A] = t.flows[0].isn[A]; let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; Ok(t) },
-        |t| { let mut t = Talk::established(t)?; t.flows[0].next[A] += 77_777; let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; Ok(t) }, "another connection"),
+    s("MPSYNretx", 1, |t| { let mut t = Conversation::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; t.raw(A, &f)?; Ok(t) },
+        |t| { let mut t = Conversation::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; Ok(t) }, "once"),
+    s("MPSYNretx", 1, |t| { let mut t = Conversation::established(t)?; t.flows[0].next[A] = t.flows[0].isn[A]; let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; Ok(t) },
+        |t| { let mut t = Conversation::established(t)?; t.flows[0].next[A] += 77_777; let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; Ok(t) }, "another connection"),
     s("MPSYNretx", 1, |t| fast_open(t, 0), |t| fast_open(t, 77_777), "another connection, after one that began with data"),
     s("CurSF", 1, |t| fast_open(t, 0), |t| { let mut t = fast_open(t, 77_777)?; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) }, "the SYN of a fast open once more ends nothing"),
     s("CurSF", 1, |t| fast_open(t, 77_777), |t| { let mut t = fast_open(t, 77_777)?; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) }, "a SYN that nobody answers ends nothing"),
-    s("SYNACKretx", 1, |t| { let mut t = Talk::established(t)?; t.flows[0].next[B] = t.flows[0].isn[B]; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) },
-        |t| { let mut t = Talk::established(t)?; t.flows[0].next[B] += 77_777; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) }, "another number"),
-    s("JoinSYNretx", 1, |t| { let mut t = Talk::joined(t)?; t.flows[1].next[A] = t.flows[1].isn[A]; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.flows[1].next[A] += 77_777; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(t) }, "another connection"),
-    s("JoinSynackRetx", 1, |t| { let mut t = Talk::joined(t)?; t.flows[1].next[B] = t.flows[1].isn[B]; let o = t.join_syn_ack_option(1, B); t.send(1, B, SYN_ACK, &o, 0)?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.flows[1].next[B] += 77_777; let o = t.join_syn_ack_option(1, B); t.send(1, B, SYN_ACK, &o, 0)?; Ok(t) }, "another number"),
-    s("NoMpcSynack", 1, |t| { let mut t = Talk::new(t); let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; t.send(0, B, SYN_ACK, &[], 0)?; Ok(t) }, half_open, "with the option"),
-    s("MpcBlackhole", 1, |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; let f = t.frame(0, A, SYN, &[], 0); t.raw(A, &f)?; Ok(t) },
-        |t| { let mut t = Talk::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; t.raw(A, &f)?; Ok(t) }, "with the option"),
-    s("AddAddrMacEr", 1, |t| { let mut t = Talk::confirmed(t)?; let mut o = t.add_addr_option(A, 9); o[15] ^= 1; t.send(0, A, ACK, &o, 0)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.add_addr(0, A, 9)?; Ok(t) }, "the right HMAC"),
-    s("JoinSynackMacEr", 1, |t| { let mut t = Talk::confirmed(t)?; let f = t.flow(); let (s, mut a) = (t.join_syn_option(f, A), t.join_syn_ack_option(f, B)); a[4] ^= 1;
+    s("SYNACKretx", 1, |t| { let mut t = Conversation::established(t)?; t.flows[0].next[B] = t.flows[0].isn[B]; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) },
+        |t| { let mut t = Conversation::established(t)?; t.flows[0].next[B] += 77_777; let o = t.capable_syn_ack(); t.send(0, B, SYN_ACK, &o, 0)?; Ok(t) }, "another number"),
+    s("JoinSYNretx", 1, |t| { let mut t = Conversation::joined(t)?; t.flows[1].next[A] = t.flows[1].isn[A]; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.flows[1].next[A] += 77_777; let o = t.join_syn_option(1, A); t.send(1, A, SYN, &o, 0)?; Ok(t) }, "another connection"),
+    s("JoinSynackRetx", 1, |t| { let mut t = Conversation::joined(t)?; t.flows[1].next[B] = t.flows[1].isn[B]; let o = t.join_syn_ack_option(1, B); t.send(1, B, SYN_ACK, &o, 0)?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.flows[1].next[B] += 77_777; let o = t.join_syn_ack_option(1, B); t.send(1, B, SYN_ACK, &o, 0)?; Ok(t) }, "another number"),
+    s("NoMpcSynack", 1, |t| { let mut t = Conversation::new(t); let o = t.capable_syn(); t.send(0, A, SYN, &o, 0)?; t.send(0, B, SYN_ACK, &[], 0)?; Ok(t) }, half_open, "with the option"),
+    s("MpcBlackhole", 1, |t| { let mut t = Conversation::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; let f = t.frame(0, A, SYN, &[], 0); t.raw(A, &f)?; Ok(t) },
+        |t| { let mut t = Conversation::new(t); let o = t.capable_syn(); let f = t.frame(0, A, SYN, &o, 0); t.raw(A, &f)?; t.raw(A, &f)?; Ok(t) }, "with the option"),
+    s("AddAddrMacEr", 1, |t| { let mut t = Conversation::confirmed(t)?; let mut o = t.add_addr_option(A, 9); o[15] ^= 1; t.send(0, A, ACK, &o, 0)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.add_addr(0, A, 9)?; Ok(t) }, "the right HMAC"),
+    s("JoinSynackMacEr", 1, |t| { let mut t = Conversation::confirmed(t)?; let f = t.flow(); let (s, mut a) = (t.join_syn_option(f, A), t.join_syn_ack_option(f, B)); a[4] ^= 1;
         t.send(f, A, SYN, &s, 0)?; t.send(f, B, SYN_ACK, &a, 0)?; Ok(t) }, joined, "the right HMAC"),
-    s("MPFAILresp", 1, |t| { let mut t = Talk::confirmed(t)?; let f = option(6, 0, &[0; 9]); t.send(0, A, ACK, &f, 0)?; t.send(0, B, ACK, &f, 0)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; let f = option(6, 0, &[0; 9]); t.send(0, A, ACK, &f, 0)?; Ok(t) }, "not answered"),
-    s("DataFinOnBackup", 1, |t| { let mut t = Talk::joined(t)?; t.prio(1, A, true)?; t.data_fin(1, A)?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.prio(1, A, true)?; t.data_fin(0, A)?; Ok(t) }, "on the other"),
-    s("CksumEr", 1, |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[100], 100, |o| o[26] ^= 1)?; Ok(t) },
-        |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[100], 100, |_| {})?; Ok(t) }, "the right checksum"),
-    s("CksumEr", 1, |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[33, 1, 600], 634, |o| o[27] ^= 1)?; Ok(t) },
-        |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[33, 1, 600], 634, |_| {})?; Ok(t) }, "the same over three segments, two at odd places"),
-    s("CksumEr", 1, |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[100], 100, |o| o[26] ^= 1)?; t.flows[0].next[A] -= 100; summed(&mut t, &[100], 100, |o| o[26] ^= 1)?; Ok(t) },
-        |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[50], 100, |o| o[26] ^= 1)?; Ok(t) }, "sent twice counts once; half of it is not judged"),
-    s("CksumEr", 1, |t| { let mut t = Talk::checksummed(t)?; let mut o = t.dss_with_checksum(0, A, 1, true); o[26] ^= 1; t.send(0, A, ACK, &o, 0)?; Ok(t) },
-        |t| { let mut t = Talk::checksummed(t)?; t.data_fin(0, A)?; Ok(t) }, "of a DATA_FIN alone"),
+    s("MPFAILresp", 1, |t| { let mut t = Conversation::confirmed(t)?; let f = option(6, 0, &[0; 9]); t.send(0, A, ACK, &f, 0)?; t.send(0, B, ACK, &f, 0)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; let f = option(6, 0, &[0; 9]); t.send(0, A, ACK, &f, 0)?; Ok(t) }, "not answered"),
+    s("DataFinOnBackup", 1, |t| { let mut t = Conversation::joined(t)?; t.prio(1, A, true)?; t.data_fin(1, A)?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.prio(1, A, true)?; t.data_fin(0, A)?; Ok(t) }, "on the other"),
+    s("CksumEr", 1, |t| { let mut t = Conversation::checksummed(t)?; summed(&mut t, &[100], 100, |o| o[26] ^= 1)?; Ok(t) },
+        |t| { let mut t = Conversation::checksummed(t)?; summed(&mut t, &[100], 100, |_| {})?; Ok(t) }, "the right checksum"),
+    s("CksumEr", 1, |t| { let mut t = Conversation::checksummed(t)?; summed(&mut t, &[33, 1, 600], 634, |o| o[27] ^= 1)?; Ok(t) },
+        |t| { let mut t = Conversation::checksummed(t)?; summed(&mut t, &[33, 1, 600], 634, |_| {})?; Ok(t) }, "the same over three segments, two at odd places"),
+    s("CksumEr", 1, |t| { let mut t = Conversation::checksummed(t)?; summed(&mut t, &[100], 100, |o| o[26] ^= 1)?; t.flows[0].next[A] -= 100; summed(&mut t, &[100], 100, |o| o[26] ^= 1)?; Ok(t) },
+        |t| { let mut t = Conversation::checksummed(t)?; summed(&mut t, &[50], 100, |o| o[26] ^= 1)?; Ok(t) }, "sent twice counts once; half of it is not judged"),
+    s("CksumEr", 1, |t| { let mut t = Conversation::checksummed(t)?; let mut o = t.dss_with_checksum(0, A, 1, true); o[26] ^= 1; t.send(0, A, ACK, &o, 0)?; Ok(t) },
+        |t| { let mut t = Conversation::checksummed(t)?; t.data_fin(0, A)?; Ok(t) }, "of a DATA_FIN alone"),
     s("CksumEr", 1, |t| first_data(t, 1), |t| first_data(t, 0), "of data with MP_CAPABLE"),
-    s("CksumEr", 1, |t| { let mut t = Talk::checksummed(t)?; let o = t.dss_with_checksum(0, A, 101, false); t.send(0, A, ACK, &with_fin(o), 100)?; Ok(t) },
-        |t| { let mut t = Talk::checksummed(t)?; let o = t.dss_with_checksum(0, A, 101, true); t.send(0, A, ACK, &o, 100)?; Ok(t) }, "the DATA_FIN is in the length, and is no byte"),
+    s("CksumEr", 1, |t| { let mut t = Conversation::checksummed(t)?; let o = t.dss_with_checksum(0, A, 101, false); t.send(0, A, ACK, &with_fin(o), 100)?; Ok(t) },
+        |t| { let mut t = Conversation::checksummed(t)?; let o = t.dss_with_checksum(0, A, 101, true); t.send(0, A, ACK, &o, 100)?; Ok(t) }, "the DATA_FIN is in the length, and is no byte"),
     s("CksumEr", 1, |t| contradicted(t, 1, 1), |t| contradicted(t, 0, 1), "another mapping of the same bytes changes nothing of the first"),
     s("CsumVerified", 1, |t| contradicted(t, 0, 1), |t| contradicted(t, 1, 1), "of two that map the same bytes, the first"),
     s("CsumVerified", 1, |t| contradicted(t, 0, 7), |t| contradicted(t, 0, 8), "eight mappings later it is forgotten"),
     s("CksumEr", 1, |t| overlapped(t, [1, 0]), |t| overlapped(t, [0, 1]), "bytes that are mapped belong to no other mapping"),
     s("CksumEr", 1, |t| announced(t, 1), |t| announced(t, 0), "the checksum of a mapping that is announced is not that of the data beside it"),
-    s("CsumVerified", 2, |t| { let mut t = Talk::checksummed(t)?; t.clear(); t.data(0, A, 40_000)?; t.data(0, B, 1)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.clear(); t.data(0, A, 40_000)?; Ok(t) }, "no checksums"),
-    s("CsumUnverified", 1, |t| { let mut t = Talk::checksummed(t)?; let (o, map) = (t.dss_with_checksum(0, A, 300, false), 100); t.send(0, A, ACK, &o, map)?; t.flows[0].next[A] += 100; t.send(0, A, ACK, &o, map)?; t.dsn[A] += 300; t.data(0, A, 10)?; Ok(t) },
-        |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[100, 100, 100], 300, |_| {})?; t.data(0, A, 10)?; Ok(t) }, "the middle was not seen"),
-    s("CsumUnverified", 1, |t| { let mut t = Talk::checksummed(t)?; let o = t.dss_with_checksum(0, A, 300, false); t.send(0, A, ACK, &o, 100)?; t.dsn[A] += 100; t.data(0, A, 100)?; t.send(0, A, ACK, &o, 100)?; Ok(t) },
-        |t| { let mut t = Talk::checksummed(t)?; summed(&mut t, &[100, 100, 100], 300, |_| {})?; Ok(t) }, "one that another cuts in two counts once"),
-    s("OptAfterFallback", 1, |t| { let mut t = Talk::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.ack(0, A)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.ack(0, A)?; Ok(t) }, "no fallback"),
-    s("Reinject", 1, |t| { let mut t = Talk::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, "on the same subflow"),
+    s("CsumVerified", 2, |t| { let mut t = Conversation::checksummed(t)?; t.clear(); t.data(0, A, 40_000)?; t.data(0, B, 1)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.clear(); t.data(0, A, 40_000)?; Ok(t) }, "no checksums"),
+    s("CsumUnverified", 1, |t| { let mut t = Conversation::checksummed(t)?; let (o, map) = (t.dss_with_checksum(0, A, 300, false), 100); t.send(0, A, ACK, &o, map)?; t.flows[0].next[A] += 100; t.send(0, A, ACK, &o, map)?; t.dsn[A] += 300; t.data(0, A, 10)?; Ok(t) },
+        |t| { let mut t = Conversation::checksummed(t)?; summed(&mut t, &[100, 100, 100], 300, |_| {})?; t.data(0, A, 10)?; Ok(t) }, "the middle was not seen"),
+    s("CsumUnverified", 1, |t| { let mut t = Conversation::checksummed(t)?; let o = t.dss_with_checksum(0, A, 300, false); t.send(0, A, ACK, &o, 100)?; t.dsn[A] += 100; t.data(0, A, 100)?; t.send(0, A, ACK, &o, 100)?; Ok(t) },
+        |t| { let mut t = Conversation::checksummed(t)?; summed(&mut t, &[100, 100, 100], 300, |_| {})?; Ok(t) }, "one that another cuts in two counts once"),
+    s("OptAfterFallback", 1, |t| { let mut t = Conversation::confirmed(t)?; let (d, s, _) = t.map(0, A, 0); let o = t.dss(A, Some((d, s, 0)), false); t.send(0, A, ACK, &o, 10)?; t.ack(0, A)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.ack(0, A)?; Ok(t) }, "no fallback"),
+    s("Reinject", 1, |t| { let mut t = Conversation::joined(t)?; t.data(0, A, 100)?; mapped(&mut t, 1, 100, |(d, s, l)| (d - 100, s, l))?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; let o = t.dss(A, Some(t.map(0, A, 100)), false); t.send(0, A, ACK, &o, 100)?; again(&mut t, 0, &o)?; Ok(t) }, "on the same subflow"),
     s("NotTaken", 1, |t| ahead(t, 65536), |t| ahead(t, 65535), "the last number of the window"),
     s("NotTaken", 1, |t| ahead(t, (1_u32 << 20).wrapping_neg() - 1), |t| ahead(t, (1_u32 << 20).wrapping_neg()), "as old as a segment that comes again may be"),
     s("NotTaken", 1, |t| acknowledging(t, 65536), |t| acknowledging(t, 65535), "the other end may have sent it, where the probe does not see it"),
-    s("NotTaken", 2, |t| { let mut t = Talk::joined(t)?; blind(&mut t, RST)?; blind(&mut t, RST | ACK)?; Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.send(1, A, RST, &[], 0)?; Ok(t) }, "a reset at exactly the next number"),
-    s("CurSF", 2, |t| { let mut t = Talk::joined(t)?; for flags in [RST, RST | ACK, FIN | ACK, SYN, SYN_ACK, ACK] { blind(&mut t, flags)?; } Ok(t) },
-        |t| { let mut t = Talk::joined(t)?; t.send(1, A, RST, &[], 0)?; t.send(0, A, RST, &[], 0)?; Ok(t) }, "resets, FINs and SYNs of somebody else"),
+    s("NotTaken", 2, |t| { let mut t = Conversation::joined(t)?; blind(&mut t, RST)?; blind(&mut t, RST | ACK)?; Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.send(1, A, RST, &[], 0)?; Ok(t) }, "a reset at exactly the next number"),
+    s("CurSF", 2, |t| { let mut t = Conversation::joined(t)?; for flags in [RST, RST | ACK, FIN | ACK, SYN, SYN_ACK, ACK] { blind(&mut t, flags)?; } Ok(t) },
+        |t| { let mut t = Conversation::joined(t)?; t.send(1, A, RST, &[], 0)?; t.send(0, A, RST, &[], 0)?; Ok(t) }, "resets, FINs and SYNs of somebody else"),
     s("FreshAck", 1, |t| { let mut t = resumed(t)?; t.clear(); t.data(0, A, 100)?; t.ack(0, B)?; Ok(t) },
         |t| { let mut t = resumed(t)?; t.clear(); t.data(0, A, 100)?; Ok(t) }, "what they say then is heard again"),
     s("NotTaken", 1, |t| ending(t, RST, 0, |right| right ^ 1), |t| ending(t, RST, 0, |right| right), "a reset with the right checksum"),
     s("NotTaken", 1, |t| ending(t, FIN | ACK, 33, |right| right.wrapping_sub(1)), |t| ending(t, FIN | ACK, 33, |right| right), "a FIN with data and the right checksum"),
     s("CurSF", 1, |t| ending(t, RST, 0, |right| right ^ 1), ending_routed, "behind a routing header the checksum is of other addresses"),
     s("CurSF", 1, |t| ending(t, RST | ACK, 0, |right| right.swap_bytes() ^ 0x100), |t| ending(t, RST | ACK, 0, |right| right), "the right checksum"),
-    s("DataAckBad", 1, |t| { let mut t = Talk::confirmed(t)?; t.dsn[B] += 1000; t.ack(0, A)?; Ok(t) },
-        |t| { let mut t = Talk::confirmed(t)?; t.data(0, B, 1000)?; t.ack(0, A)?; Ok(t) }, "of what was sent"),
+    s("DataAckBad", 1, |t| { let mut t = Conversation::confirmed(t)?; t.dsn[B] += 1000; t.ack(0, A)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; t.data(0, B, 1000)?; t.ack(0, A)?; Ok(t) }, "of what was sent"),
 ];
 
 /// Segments of `parts` bytes, of one mapping with a checksum: the DSS of all of them after a change.
 fn summed(
-    talk: &mut Talk<'_>,
+    talk: &mut Conversation<'_>,
     parts: &[usize],
     length: u16,
     change: fn(&mut Vec<u8>),
@@ -824,7 +851,7 @@ fn summed(
 }
 
 /// A DSS that maps the next bytes to data further on than they are, with the right checksum of that.
-fn elsewhere(talk: &mut Talk<'_>, further: u64, length: u16) -> Vec<u8> {
+fn elsewhere(talk: &mut Conversation<'_>, further: u64, length: u16) -> Vec<u8> {
     talk.dsn[A] += further;
     let options = talk.dss_with_checksum(0, A, length, false);
     talk.dsn[A] -= further;
@@ -833,8 +860,8 @@ fn elsewhere(talk: &mut Talk<'_>, further: u64, length: u16) -> Vec<u8> {
 
 /// Half of a mapping, whose checksum is `off` from the right one; the same bytes again some times, each time
 /// mapped to other data; the other half.
-fn contradicted(twins: &mut Twins, off: u8, times: u64) -> Result<Talk<'_>> {
-    let mut talk = Talk::checksummed(twins)?;
+fn contradicted(engines: &mut Differential, off: u8, times: u64) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::checksummed(engines)?;
     talk.clear();
     let mut options = talk.dss_with_checksum(0, A, 100, false);
     options[27] ^= off;
@@ -855,8 +882,8 @@ fn contradicted(twins: &mut Twins, off: u8, times: u64) -> Result<Talk<'_>> {
 
 /// Half of a mapping; the other half, which a mapping of its own maps to other data. Their checksums are
 /// `off` from the right ones.
-fn overlapped(twins: &mut Twins, off: [u8; 2]) -> Result<Talk<'_>> {
-    let mut talk = Talk::checksummed(twins)?;
+fn overlapped(engines: &mut Differential, off: [u8; 2]) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::checksummed(engines)?;
     talk.clear();
     let mut options = talk.dss_with_checksum(0, A, 100, false);
     options[27] ^= off[0];
@@ -869,8 +896,8 @@ fn overlapped(twins: &mut Twins, off: [u8; 2]) -> Result<Talk<'_>> {
 
 /// A mapping without its bytes, and the bytes with the next mapping, whose checksum is `off` from the right
 /// one; then the bytes of that one.
-fn announced(twins: &mut Twins, off: u8) -> Result<Talk<'_>> {
-    let mut talk = Talk::checksummed(twins)?;
+fn announced(engines: &mut Differential, off: u8) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::checksummed(engines)?;
     talk.clear();
     let first = talk.dss_with_checksum(0, A, 100, false);
     talk.send(0, A, ACK, &first, 0)?;
@@ -885,8 +912,8 @@ fn announced(twins: &mut Twins, off: u8) -> Result<Talk<'_>> {
 }
 
 /// The first data of a session with checksums, mapped by MP_CAPABLE; `off` from the right one.
-fn first_data(twins: &mut Twins, off: u8) -> Result<Talk<'_>> {
-    let mut talk = Talk::new(twins);
+fn first_data(engines: &mut Differential, off: u8) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::new(engines);
     talk.capable_flags |= 0x80;
     talk.handshake()?;
     let dss = talk.dss_with_checksum(0, A, 35, false);
@@ -906,7 +933,7 @@ fn with_fin(mut dss: Vec<u8>) -> Vec<u8> {
 
 fn run(mut config: Config) -> Result<()> {
     config.scope.is_checking = true;
-    let mut twins = Twins::new(config)?;
+    let mut engines = Differential::as_permitted(config)?;
     let mut failures = Vec::new();
     for Scenario {
         row,
@@ -917,8 +944,8 @@ fn run(mut config: Config) -> Result<()> {
     } in SCENARIOS
     {
         for (story, wanted, what) in [(moves, *by, "moves"), (near_miss, 0, "near miss")] {
-            let gauges = twins.gauges();
-            let talk = story(&mut twins).with_context(|| format!("{row}, {what} ({because})"))?;
+            let gauges = engines.gauges();
+            let talk = story(&mut engines).with_context(|| format!("{row}, {what} ({because})"))?;
             let is_gauge = ROWS.iter().any(|known| {
                 known.short == *row && known.kind == mptcp_user::statistics::RowKind::Gauge
             });
@@ -926,7 +953,8 @@ fn run(mut config: Config) -> Result<()> {
                 continue;
             };
             let moved = if is_gauge {
-                let before = mptcp_tests::talk::value(row, &talk.counted, &gauges, config.role)?;
+                let before =
+                    mptcp_tests::differential::value(row, &talk.counted, &gauges, config.role)?;
                 value - before.unwrap_or_default()
             } else {
                 value

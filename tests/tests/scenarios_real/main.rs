@@ -14,8 +14,12 @@ mod healthy;
 mod scene;
 mod seeded;
 
-use anyhow::Result;
-use mptcp_tests::net::Family;
+use anyhow::{Result, ensure};
+use mptcp_tests::{
+    coverage::{EVENTS, in_scenario},
+    net::Family,
+    oracle::EXCEPTIONS,
+};
 
 use self::{broken::*, closing::*, forged::*, healthy::*, scene::*, seeded::*};
 
@@ -25,9 +29,12 @@ macro_rules! on_path {
         mod $module {
             use super::*;
 
+            /// The scenarios on this path.
+            pub(super) const NAMES: &[&str] = &[$(stringify!($scenario)),*];
+
             $(#[test]
             fn $scenario() -> Result<()> {
-                super::$scenario($path)
+                in_scenario(stringify!($scenario), || super::$scenario($path))
             })*
         }
     };
@@ -106,3 +113,22 @@ on_path!(
     an_old_session
     an_old_session_in_full_flow
 );
+
+/// What the documents name as a witness is a scenario that runs.
+#[test]
+fn every_scenario_that_is_named_runs() -> Result<()> {
+    let names = [
+        over_ipv4::NAMES,
+        through_a_router::NAMES,
+        over_ipv6::NAMES,
+        that_was_there_over_ipv4::NAMES,
+        that_was_there_over_ipv6::NAMES,
+    ]
+    .concat();
+    let exceptions = EXCEPTIONS.iter().flat_map(|exception| exception.scenarios);
+    let events = EVENTS.iter().map(|(_, scenario)| scenario);
+    for scenario in exceptions.chain(events) {
+        ensure!(names.contains(scenario), "there is no scenario {scenario}");
+    }
+    Ok(())
+}

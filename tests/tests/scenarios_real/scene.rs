@@ -5,6 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, fmt::Display, net::IpAddr, time:
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     capture::Capture,
+    coverage::check_scenario,
     net::{CLIENT_INTERFACES, Family, Namespace, Pair, SERVER_INTERFACES, transfer},
     oracle::{Exception, GAUGES, LAWS},
     probe::{Probe, recorded, total},
@@ -434,6 +435,7 @@ impl Scene {
         broken: &[(Place, &str)],
         wanted: &[(Place, &str, u64)],
     ) -> Result<()> {
+        check_scenario(wanted.iter().map(|(_, rows, value)| (*rows, *value)))?;
         self.pair.settle()?;
         let accounts = [self.account(Client)?, self.account(Server)?];
         let mut verdict = Verdict::default();

@@ -72,10 +72,7 @@ fn check() -> Result<(String, Vec<Loaded>)> {
             .with_context(|| format!("cannot load {}", path.display()))?;
     }
     let (binary, program) = (Path::new(BINARY), Path::new(PROGRAM));
-    Ok((
-        hooks::check(binary, program, true)?,
-        smoke::check(binary, program)?,
-    ))
+    Ok((hooks::check(binary, program, true)?, smoke::check(binary)?))
 }
 
 /// Did the guest's kernel get as far as to run the first process?

@@ -14,11 +14,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use mptcp_testkit::figures::{Figures, Guard};
 
 pub(crate) use self::guest::init;
 use self::kernel::Kernel;
 use crate::{
-    guard::{Figures, Guard},
     hooks, setup, shell,
     smoke::{self, Loaded},
 };
@@ -131,7 +131,7 @@ fn here(binary: &Path, program: &Path) -> Result<Report> {
     Ok(Report {
         kernel: smoke::kernel(),
         hooks: hooks::check(binary, program, false)?,
-        loaded: smoke::check(binary, program)?,
+        loaded: smoke::check(binary)?,
     })
 }
 

@@ -1,34 +1,42 @@
 //! Figures that do not grow unseen: tables in tests/data, and what is measured beside them.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
-
-use crate::shell;
 
 /// By how many percent a figure may exceed what the table says.
 const SLACK: u64 = 10;
 
 /// Figures by what they are of: the lines of a table.
-pub(crate) type Figures = BTreeMap<String, Vec<u64>>;
+pub type Figures = BTreeMap<String, Vec<u64>>;
 
 /// A table of figures.
-pub(crate) struct Guard {
+#[derive(Clone, Copy, Debug)]
+pub struct Guard {
     /// Its file, in tests/data.
-    pub(crate) file: &'static str,
+    pub file: &'static str,
     /// What it is of, and then what the figures are.
-    pub(crate) columns: &'static [&'static str],
+    pub columns: &'static [&'static str],
     /// What writes it anew.
-    pub(crate) update: &'static str,
+    pub update: &'static str,
 }
 
 impl Guard {
     fn path(&self) -> PathBuf {
-        shell::root().join("tests/data").join(self.file)
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../data")
+            .join(self.file)
     }
 
-    /// What the table says.
-    pub(crate) fn read(&self) -> Result<Figures> {
+    /// Returns what the table says.
+    ///
+    /// # Errors
+    /// If a line is none.
+    pub fn read(&self) -> Result<Figures> {
         let path = self.path();
         self.parse(&fs::read_to_string(&path).unwrap_or_default())
             .with_context(|| format!("cannot make sense of {}", path.display()))
@@ -46,7 +54,10 @@ impl Guard {
     }
 
     /// Writes the table anew.
-    pub(crate) fn write(&self, figures: &Figures) -> Result<()> {
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, figures: &Figures) -> Result<()> {
         let mut text = self.columns.join("\t") + "\n";
         for (name, figures) in figures {
             let cells = figures.iter().map(u64::to_string);
@@ -59,8 +70,11 @@ impl Guard {
         Ok(())
     }
 
-    /// Fails where something has grown, or is on one side only.
-    pub(crate) fn compare(&self, known: &Figures, measured: &Figures) -> Result<()> {
+    /// Holds what was measured against the table.
+    ///
+    /// # Errors
+    /// If something has grown, or is on one side only.
+    pub fn compare(&self, known: &Figures, measured: &Figures) -> Result<()> {
         let mut failures = Vec::new();
         for name in known.keys().filter(|name| !measured.contains_key(*name)) {
             failures.push(format!("{name}: in the table, and was not measured"));

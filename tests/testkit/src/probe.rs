@@ -12,11 +12,15 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::net::{Namespace, finished, output, wait};
+use crate::{
+    net::Namespace,
+    process::{finished, output, wait},
+};
 
 /// `mptcp-user` with a pin directory of its own; what it attached goes when this is dropped.
 #[derive(Debug)]
 pub struct Probe {
+    binary: PathBuf,
     pins: PathBuf,
     namespace: String,
 }
@@ -26,7 +30,7 @@ pub fn binary() -> PathBuf {
     if let Some(path) = env::var_os("MPTCP_USER") {
         return path.into();
     }
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
     ["release", "debug"]
         .map(|profile| target.join(profile).join("mptcp-user"))
         .into_iter()
@@ -49,12 +53,18 @@ pub fn recorded(file: impl AsRef<Path>, arguments: &[&str]) -> Result<Value> {
 }
 
 impl Probe {
-    /// For a namespace.
+    /// For a namespace, of the binary under test.
     pub fn new(namespace: &Namespace) -> Self {
+        Self::of(binary(), namespace)
+    }
+
+    /// For a namespace, of this binary.
+    pub fn of(binary: impl Into<PathBuf>, namespace: &Namespace) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let pins = format!("/sys/fs/bpf/mptcp-test-{}-{number}", std::process::id());
         Self {
+            binary: binary.into(),
             pins: pins.into(),
             namespace: namespace.name().to_owned(),
         }
@@ -67,8 +77,8 @@ impl Probe {
 
     /// The command, with pin directory and namespace set.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = command(arguments);
-        command.arg("--pin-dir").arg(&self.pins);
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).arg("--pin-dir").arg(&self.pins);
         command.arg("--netns").arg(&self.namespace);
         command
     }
@@ -112,8 +122,9 @@ impl Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         if self.pins.exists() {
-            let mut command = command(&["detach", "--all"]);
-            let _ = finished(command.arg("--pin-dir").arg(&self.pins));
+            let mut command = Command::new(&self.binary);
+            command.args(["detach", "--all", "--pin-dir"]);
+            let _ = finished(command.arg(&self.pins));
         }
     }
 }

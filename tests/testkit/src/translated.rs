@@ -1,64 +1,27 @@
 //! What is in a program as the kernel's verifier left it: what it calls, and how deep its stack gets.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::shell::run;
+use crate::instruction::{FRAME, Instruction, dump};
 
 /// What is counted, by its names.
-pub(crate) const COUNTS: [&str; 3] = ["stack_bytes", "helper_calls", "map_lookups"];
+pub const COUNTS: [&str; 3] = ["stack_bytes", "helper_calls", "map_lookups"];
 
 /// The kernel rounds each function's stack up to so many bytes, where it has a JIT. Older ones take 32,
 /// and so does this, which is never less.
 const STACK_UNIT: u32 = 32;
 
-/// The register that points to the end of a function's stack.
-const FRAME: u8 = 10;
-
-/// Counts of a loaded program: bytes on the stack of the deepest chain of calls, calls of the kernel's
+/// Returns counts of a loaded program: bytes on the stack of the deepest chain of calls, calls of the kernel's
 /// helpers, and lookups in arrays, which are no calls any more.
-pub(crate) fn counts(program: u64) -> Result<[u64; COUNTS.len()]> {
-    let file = std::env::temp_dir().join(format!("mptcp-program-{program}"));
-    run(Command::new("bpftool")
-        .args(["prog", "dump", "xlated", "id", &program.to_string(), "file"])
-        .arg(&file))?;
-    let bytes = fs::read(&file)?;
-    fs::remove_file(&file)?;
-    let code = Code::new(&bytes);
+///
+/// # Errors
+/// If it cannot be had, or calls itself.
+pub fn counts(program: u64) -> Result<[u64; COUNTS.len()]> {
+    let code = Code::new(&dump(program)?);
     let [helper_calls, map_lookups] = code.calls();
     Ok([code.stack()?.into(), helper_calls, map_lookups])
-}
-
-/// An instruction (Documentation/bpf/standardization/instruction-set.rst of the kernel).
-#[derive(Clone, Copy)]
-struct Instruction {
-    code: u8,
-    destination: u8,
-    source: u8,
-    offset: i16,
-    immediate: i32,
-}
-
-impl Instruction {
-    fn new([code, registers, a, b, c, d, e, f]: [u8; 8]) -> Self {
-        Self {
-            code,
-            destination: registers & 0xf,
-            source: registers >> 4,
-            offset: i16::from_le_bytes([a, b]),
-            immediate: i32::from_le_bytes([c, d, e, f]),
-        }
-    }
-
-    fn is_call(self) -> bool {
-        self.code == 0x85
-    }
-
-    /// A call of a function of the same program, at so many instructions behind the next one.
-    fn function(self) -> Option<i16> {
-        (self.is_call() && self.source == 1).then_some(self.offset)
-    }
 }
 
 struct Code {
@@ -69,11 +32,9 @@ struct Code {
 impl Code {
     fn new(bytes: &[u8]) -> Self {
         let mut instructions = BTreeMap::new();
-        let mut words = bytes.as_chunks().0.iter().enumerate();
-        while let Some((at, word)) = words.next() {
-            let instruction = Instruction::new(*word);
-            // A load of 64 bits.
-            if instruction.code == 0x18 {
+        let mut words = Instruction::all(bytes).into_iter().enumerate();
+        while let Some((at, instruction)) = words.next() {
+            if instruction.is_wide() {
                 words.next();
             }
             instructions.insert(at, instruction);
@@ -84,14 +45,9 @@ impl Code {
     /// Calls of helpers, and lookups in arrays.
     fn calls(&self) -> [u64; 2] {
         let all = || self.instructions.values();
-        // What the kernel makes of a lookup begins so: r1 += offset of the array's values;
-        // r0 = *(u32 *)(r2 + 0).
-        let is_lookup = |(a, b): &(&Instruction, &Instruction)| {
-            (a.code, a.destination) == (0x07, 1)
-                && (b.code, b.destination, b.source, b.offset) == (0x61, 0, 2, 0)
-        };
         let helpers = all().filter(|each| each.is_call() && each.function().is_none());
-        let lookups = all().zip(all().skip(1)).filter(is_lookup);
+        let pairs = all().zip(all().skip(1));
+        let lookups = pairs.filter(|(a, b)| a.lookup(**b).is_some());
         [helpers.count() as u64, lookups.count() as u64]
     }
 
@@ -131,7 +87,7 @@ impl Code {
         let mut deepest = 0;
         // Registers that are the frame's end.
         let mut is_frame = [false; 16];
-        is_frame[usize::from(FRAME)] = true;
+        is_frame[FRAME] = true;
         for (_, instruction) in self.instructions.range(start..end) {
             let Instruction {
                 code,
@@ -140,7 +96,7 @@ impl Code {
                 offset,
                 immediate,
             } = *instruction;
-            let (to, from) = (usize::from(destination), usize::from(source));
+            let (to, from) = (destination, source);
             // By the class of the instruction: load; store of a constant and of a register; a copy;
             // an addition; other arithmetic.
             let lowest = match (code & 7, code) {
