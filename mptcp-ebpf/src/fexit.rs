@@ -34,7 +34,7 @@ static HOOK: Global<u32> = Global::new(0);
 /// Inode number of the network namespace.
 #[unsafe(no_mangle)]
 static NAMESPACE: Global<u32> = Global::new(0);
-/// Does the function return a pointer, or an error number?
+/// 1 if the function returns a pointer, 0 if an error number.
 #[unsafe(no_mangle)]
 static RETURNS_POINTER: Global<u8> = Global::new(0);
 /// Which argument is a `struct sock *` or, where [`SOCK_NET`] is [`NONE`], a `struct net *`.
@@ -89,7 +89,7 @@ fn has_failed(ctx: &FExitContext) -> bool {
     }
 }
 
-/// In this network namespace, and for MPTCP?
+/// Returns true in this network namespace, and for MPTCP.
 #[inline(always)]
 fn is_counted(ctx: &FExitContext) -> Option<bool> {
     let owner = argument(ctx, OWNER.load())?;

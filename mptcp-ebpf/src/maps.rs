@@ -284,7 +284,7 @@ pub(crate) fn chunk() -> Option<*mut u8> {
     only(&PAYLOAD).map(|bytes| bytes.cast())
 }
 
-/// Is the clock a test's?
+/// Returns true if the clock is a test's.
 #[inline(always)]
 pub(crate) fn is_test() -> bool {
     TEST_CLOCK.load() != 0
@@ -299,7 +299,7 @@ pub(crate) fn role() -> Role {
     }
 }
 
-/// Do frames begin with the IP header?
+/// Returns true if frames begin with the IP header.
 #[inline(always)]
 pub(crate) fn is_layer_3() -> bool {
     LAYER_3.load() != 0
@@ -352,13 +352,13 @@ impl Secrets for Loaded {
     }
 }
 
-/// Does nobody follow this flow? Where no flow is followed, the filter is empty.
+/// Returns true if nobody follows this flow. Where no flow is followed, the filter is empty.
 #[inline(always)]
 pub(crate) fn is_untracked(ends: &Ends) -> bool {
     state::is_untracked(&Subflows, &Loaded, ends)
 }
 
-/// Are flows followed?
+/// Returns true if flows are followed.
 #[inline(always)]
 pub(crate) fn is_tracking() -> bool {
     TRACK.load() != 0

@@ -38,8 +38,8 @@ impl Packet {
     }
 }
 
-/// How many of `packets` packets of `size` bytes, the first of which begins with the data sequence number
-/// `start`, begin in the `length` numbers from `first` on?
+/// Returns how many of `packets` packets of `size` bytes, the first of which begins with the data sequence number
+/// `start`, begin in the `length` numbers from `first` on.
 #[inline(always)]
 pub(crate) fn packets_from(start: u64, size: u32, packets: u32, first: u64, length: u32) -> u32 {
     let first = first.wrapping_sub(start);

@@ -63,7 +63,7 @@ impl Mapping {
 pub(crate) enum MappingMatch {
     /// Nothing like it.
     New = 0,
-    /// The same was there.
+    /// It was there.
     Same = 1,
     /// Bytes of the subflow that it maps were mapped to other data.
     Altered = 2,

@@ -31,32 +31,23 @@ pub fn checksum<T: Tables>(tables: &T, work: &Work) {
     let (own, check) = announced(&segment);
     let subflow_side = segment.own_side();
     if packet.payload == 0 {
-        let dss = &segment.work.dss;
-        // A DATA_FIN by itself: its number, expanded, is the session's last one.
-        if dss.data_length == 1 {
-            let dsn = segment.session.sides[segment.side & 1]
-                .fin
-                .load()
-                .wrapping_sub(1);
-            judge(&segment, 0, dsn, dss.subflow_sequence, 1, check);
-        }
-        return;
+        return lone_data_fin(&segment, check);
     }
     let relative = packet.sequence.wrapping_sub(subflow_side.base.load());
     let end = relative.wrapping_add(packet.payload);
     let state = &segment.subflow.sums[segment.side & 1];
     let (reached, facts) = (state.next.load(), state.facts.load());
     let is_open = facts & SumFacts::OPEN != 0;
-    let open = if is_open {
-        subflow_side.numbered(facts >> NUMBER)
-    } else {
-        Mapping::NONE
+    let numbered = |is_there: bool, number: u32| {
+        if is_there {
+            subflow_side.numbered(number)
+        } else {
+            Mapping::NONE
+        }
     };
-    let new = if segment.work.route.next.get() & Next::NEW_MAPPING != 0 {
-        subflow_side.numbered(subflow_side.newest.load())
-    } else {
-        Mapping::NONE
-    };
+    let open = numbered(is_open, facts >> NUMBER);
+    let is_new = segment.work.route.next.get() & Next::NEW_MAPPING != 0;
+    let new = numbered(is_new, subflow_side.newest.load());
     let map = if open.holds(relative) {
         open
     } else if own.holds(relative) {
@@ -93,18 +84,13 @@ pub fn checksum<T: Tables>(tables: &T, work: &Work) {
         return;
     }
     let earlier = if starts { 0 } else { state.sum.load() };
-    let folded = u16::from_be(checksum::fold(payload) as u16);
-    // From an odd place on, each byte lies in the other half of its word.
-    let is_odd = relative.wrapping_sub(map.ssn) & 1 != 0;
-    let words = if is_odd { folded.swap_bytes() } else { folded };
+    let words = words(payload, relative.wrapping_sub(map.ssn));
     let total = tables.opaque(earlier + u32::from(words));
     // As Linux: what the first segment that has it says.
-    let check = if continues && facts & SumFacts::KNOWN != 0 {
-        facts & (SumFacts::OPEN - 1)
-    } else if own == map {
-        check
-    } else {
-        0
+    let check = match own == map {
+        _ if continues && facts & SumFacts::KNOWN != 0 => facts & (SumFacts::OPEN - 1),
+        true => check,
+        false => 0,
     };
     state.next.store(end);
     if end == map_end {
@@ -119,6 +105,35 @@ pub fn checksum<T: Tables>(tables: &T, work: &Work) {
             subflow_side.number_of(map)
         };
         state.facts.store(check | SumFacts::OPEN | number << NUMBER);
+    }
+}
+
+/// A DATA_FIN without payload: its number, expanded, is the session's last one.
+#[inline(always)]
+fn lone_data_fin<T: Tables>(segment: &SubflowSegment<'_, T>, check: u32) {
+    let dss = &segment.work.dss;
+    if dss.data_length == 1 {
+        let fin = segment.session.sides[segment.side & 1].fin.load();
+        judge(
+            segment,
+            0,
+            fin.wrapping_sub(1),
+            dss.subflow_sequence,
+            1,
+            check,
+        );
+    }
+}
+
+/// Returns the sum of a payload that begins so many bytes behind the first of its mapping: from an odd place on, each
+/// byte lies in the other half of its word.
+#[inline(always)]
+fn words(payload: u64, offset: u32) -> u16 {
+    let folded = u16::from_be(checksum::fold(payload) as u16);
+    if offset & 1 != 0 {
+        folded.swap_bytes()
+    } else {
+        folded
     }
 }
 

@@ -40,8 +40,8 @@ impl FastPath {
     }
 }
 
-/// Is the packet in work the next data in order of an established subflow, or an acknowledgment of what was
-/// sent on it? Then `next_segment` has done all that [`established`](super::established()) would, for a third of
+/// Returns true if the packet in work is the next data in order of an established subflow, or an acknowledgment of what
+/// was sent on it. Then `next_segment` has done all that [`established`](super::established()) would, for a third of
 /// the cost. It is what most packets are.
 #[inline(always)]
 pub fn take_fast_path<T: Tables>(tables: &T, work: &Work) -> bool {
@@ -70,7 +70,7 @@ pub fn take_fast_path<T: Tables>(tables: &T, work: &Work) -> bool {
     true
 }
 
-/// The same of a packet that is not in work; nothing is counted.
+/// Takes the fast path with a packet that is not in work; nothing is counted.
 ///
 /// `dss` is all that its options are, but for a timestamp. `tag` is the flow's.
 #[inline(always)]
@@ -92,8 +92,8 @@ pub fn fast_path<T: Tables>(tables: &T, packet: &Packet, dss: &Dss, tag: u64) ->
     next_segment(tables, packet, dss, subflow, session, side)
 }
 
-/// Can this packet be the next data in order, all of it mapped by the DSS that it comes with, or an acknowledgment,
-/// and nothing else new?
+/// Returns true if this packet can be the next data in order, all of it mapped by the DSS that it comes with, or an
+/// acknowledgment, and nothing else new.
 #[inline(always)]
 fn may_be_next(packet: &Packet, dss: &Dss) -> bool {
     const DSS: u8 = DssFlags::ACK | DssFlags::MAPPING;
@@ -110,7 +110,7 @@ fn may_be_next(packet: &Packet, dss: &Dss) -> bool {
     }
 }
 
-/// Is it? Then it is taken into account. `session` is the slot of the subflow's.
+/// Says whether it is, and takes it into account. `session` is the slot of the subflow's.
 #[inline(always)]
 fn next_segment<T: Tables>(
     tables: &T,
@@ -287,8 +287,7 @@ fn next_ack<T: Tables>(
     FastPath(taken)
 }
 
-/// The same of one packet that [`fast_path`](crate::track::fast_path) knew: it has neither a checksum nor a
-/// FIN.
+/// Counts one packet that took the [`fast_path`]: it has neither a checksum nor a FIN.
 #[inline(always)]
 pub fn count_fast_path(
     packet: &Packet,

@@ -27,7 +27,7 @@ pub(crate) fn ask_range<T: Tables>(
     segment.work.route.ask(stage);
 }
 
-/// The same of data that was sent in so many packets, of which `again` lie in the ranges of the session, and of its
+/// Asks for the stage for data that was sent in so many packets, of which `again` lie in the ranges of the session, and of its
 /// mapping.
 #[inline(always)]
 pub(crate) fn ask_sent<T: Tables>(

@@ -1,5 +1,5 @@
-//! What each subflow of a session with several has mapped: where data is sent again with a new mapping, was that on the
-//! same subflow, or on another?
+//! What each subflow of a session with several has mapped: where data is sent again with a new mapping, that says
+//! whether it was on the same subflow or on another.
 //!
 //! A subflow remembers its last mappings one by one. What older ones covered, it remembers as *runs*: data whose mappings
 //! followed each other, which is up to where another subflow went on. The last of them are in the subflow. An older one
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl RunSearch {
-    /// Are there chunks that were not looked at?
+    /// Returns true if there are chunks that were not looked at.
     #[inline(always)]
     pub(crate) fn has_chunks(&self) -> bool {
         self.at.get() < CHUNKS

@@ -53,7 +53,7 @@ impl<'a, T: Tables> SubflowSegment<'a, T> {
         self.work.route.direction.get()
     }
 
-    /// Sets a fact of this side; was it new?
+    /// Sets a fact of this side; returns true if it was new.
     #[inline(always)]
     pub(crate) fn first(&self, fact: u32) -> bool {
         let fact = fact << self.side;
@@ -61,20 +61,20 @@ impl<'a, T: Tables> SubflowSegment<'a, T> {
         self.subflow.flags.load() & fact == 0 && self.subflow.flags.or(fact) & fact == 0
     }
 
-    /// The same of the session.
+    /// Sets a fact of this side of the session; returns true if it was new.
     #[inline(always)]
     pub(crate) fn first_of_session(&self, fact: u32) -> bool {
         let fact = fact << self.side;
         self.session.flags.load() & fact == 0 && self.session.flags.or(fact) & fact == 0
     }
 
-    /// Is a fact of this side set?
+    /// Returns true if a fact of this side is set.
     #[inline(always)]
     pub(crate) fn is(&self, fact: u32) -> bool {
         self.subflow.flags.load() & fact << self.side != 0
     }
 
-    /// Is a fact of the other side set?
+    /// Returns true if a fact of the other side is set.
     #[inline(always)]
     pub(crate) fn is_other(&self, fact: u32) -> bool {
         self.subflow.flags.load() & fact << (self.side ^ 1) != 0
@@ -118,7 +118,7 @@ impl<'a, T: Tables> SubflowSegment<'a, T> {
         self.work.route.valid.get() & subtype.bit() != 0
     }
 
-    /// Has the segment nothing but what its receiver has acknowledged?
+    /// Returns true if the segment has nothing but what its receiver has acknowledged.
     #[inline(always)]
     pub(crate) fn is_old(&self) -> bool {
         self.work.route.next.get() & Next::OLD != 0

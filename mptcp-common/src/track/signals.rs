@@ -64,7 +64,7 @@ fn add_addr<T: Tables>(segment: &SubflowSegment<'_, T>) {
     }
 }
 
-/// Is the HMAC of this announcement right, or not known to be wrong?
+/// Returns true if the HMAC of this announcement is right, or not known to be wrong.
 #[inline(always)]
 fn is_announced<T: Tables>(segment: &SubflowSegment<'_, T>, option: &AddAddr<'_>) -> bool {
     if !option.is_v1() {

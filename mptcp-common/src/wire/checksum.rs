@@ -23,8 +23,8 @@ pub fn sum(bytes: &[u8]) -> u32 {
     fold(words.sum())
 }
 
-/// Is `checksum` right for a mapping of `length` bytes (DATA_FIN included) whose payload adds up to
-/// `payload`?
+/// Returns true if `checksum` is right for a mapping of `length` bytes (DATA_FIN included) whose payload adds up to
+/// `payload`.
 #[inline(always)]
 pub const fn is_right(payload: u32, dsn: u64, ssn: u32, length: u32, checksum: u32) -> bool {
     let header = (dsn >> 32) + (dsn & 0xffff_ffff) + ssn as u64 + length as u64;

@@ -207,8 +207,8 @@ impl Dss {
         (self.ends(first, at + words, 2, length) && tail & 0xffff == NOPS).then_some(self)
     }
 
-    /// Does the option end so many `words` behind its first, less a `fill` in bytes, and the area with
-    /// them?
+    /// Returns true if the option ends so many `words` behind its first, less a `fill` in bytes, and the area with
+    /// them.
     #[inline(always)]
     fn ends(&self, first: usize, words: usize, fill: u32, length: u32) -> bool {
         let bytes = words as u32 * 4;
