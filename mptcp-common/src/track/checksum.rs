@@ -61,7 +61,7 @@ pub fn checksum<T: Tables>(tables: &T, work: &Work) {
     if after(reached, relative) {
         // Sent before, or out of order and given up.
         if new.length > 0 && after(reached, new.ssn) {
-            segment.count(|events| events.checksum_unverified += 1);
+            give_up(&segment);
         }
         return;
     }
@@ -71,13 +71,13 @@ pub fn checksum<T: Tables>(tables: &T, work: &Work) {
     let continues = is_same && relative == reached;
     if is_open && !is_same || new != map && new.holds(relative) {
         // The bytes that an earlier mapping lacks were not seen, or those of a later one belong to it.
-        segment.count(|events| events.checksum_unverified += 1);
+        give_up(&segment);
     }
     let payload = segment.work.payload_sum.get();
     if !(starts || continues) || payload == UNREAD || after(end, map_end) {
         // One that began before what is known was counted when it was given up for another.
         if is_same || starts || new == map || !after(reached, map.ssn) {
-            segment.count(|events| events.checksum_unverified += 1);
+            give_up(&segment);
         }
         state.facts.store(0);
         state.next.store(map_end);
@@ -87,25 +87,38 @@ pub fn checksum<T: Tables>(tables: &T, work: &Work) {
     let words = words(payload, relative.wrapping_sub(map.ssn));
     let total = tables.opaque(earlier + u32::from(words));
     // As Linux: what the first segment that has it says.
-    let check = match own == map {
-        _ if continues && facts & SumFacts::KNOWN != 0 => facts & (SumFacts::OPEN - 1),
-        true => check,
-        false => 0,
+    let check = if continues && facts & SumFacts::KNOWN != 0 {
+        facts & (SumFacts::OPEN - 1)
+    } else {
+        check * u32::from(own == map)
     };
     state.next.store(end);
     if end == map_end {
         state.facts.store(0);
-        let fin = u32::from(check & SumFacts::FIN != 0);
-        judge(&segment, total, map.dsn, map.ssn, map.length + fin, check);
+        judge_mapping(&segment, total, map, check);
     } else {
         state.sum.store(checksum::fold(total.into()));
+        let same = facts >> NUMBER;
         let number = if continues {
-            facts >> NUMBER
+            same
         } else {
             subflow_side.number_of(map)
         };
         state.facts.store(check | SumFacts::OPEN | number << NUMBER);
     }
+}
+
+/// Counts a mapping that cannot be verified.
+#[inline(always)]
+fn give_up<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    segment.count(|events| events.checksum_unverified += 1);
+}
+
+/// Counts a mapping of payload whose bytes were all seen.
+#[inline(always)]
+fn judge_mapping<T: Tables>(segment: &SubflowSegment<'_, T>, sum: u32, map: Mapping, check: u32) {
+    let fin = u32::from(check & SumFacts::FIN != 0);
+    judge(segment, sum, map.dsn, map.ssn, map.length + fin, check);
 }
 
 /// A DATA_FIN without payload: its number, expanded, is the session's last one.
