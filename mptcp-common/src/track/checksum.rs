@@ -38,16 +38,7 @@ pub fn checksum<T: Tables>(tables: &T, work: &Work) {
     let state = &segment.subflow.sums[segment.side & 1];
     let (reached, facts) = (state.next.load(), state.facts.load());
     let is_open = facts & SumFacts::OPEN != 0;
-    let numbered = |is_there: bool, number: u32| {
-        if is_there {
-            subflow_side.numbered(number)
-        } else {
-            Mapping::NONE
-        }
-    };
-    let open = numbered(is_open, facts >> NUMBER);
-    let is_new = segment.work.route.next.get() & Next::NEW_MAPPING != 0;
-    let new = numbered(is_new, subflow_side.newest.load());
+    let (open, new) = open_and_new(&segment, facts);
     let map = if open.holds(relative) {
         open
     } else if own.holds(relative) {
@@ -106,6 +97,22 @@ pub fn checksum<T: Tables>(tables: &T, work: &Work) {
         };
         state.facts.store(check | SumFacts::OPEN | number << NUMBER);
     }
+}
+
+/// Returns the mapping that is being added up, by the facts of the sum, and the one that the packet has announced.
+#[inline(always)]
+fn open_and_new<T: Tables>(segment: &SubflowSegment<'_, T>, facts: u32) -> (Mapping, Mapping) {
+    let subflow_side = segment.own_side();
+    let numbered = |is_there: bool, number: u32| {
+        if is_there {
+            subflow_side.numbered(number)
+        } else {
+            Mapping::NONE
+        }
+    };
+    let open = numbered(facts & SumFacts::OPEN != 0, facts >> NUMBER);
+    let is_new = segment.work.route.next.get() & Next::NEW_MAPPING != 0;
+    (open, numbered(is_new, subflow_side.newest.load()))
 }
 
 /// Counts a mapping that cannot be verified.
