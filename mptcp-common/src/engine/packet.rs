@@ -72,37 +72,44 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> O
     }
     // Also one that the handshake has just made.
     if route.flow.get() == Flow::SUBFLOW && !track::take_fast_path(stages, work) {
-        stages.established();
-        let mut asked = route.next.get();
-        if asked & Next::ACCEPT != 0 {
-            stages.accept();
-            if route.next.get() & Next::ACCEPTED != 0 {
-                stages.established();
-            } else {
-                stages.refuse();
-            }
-            asked = route.next.get();
-        }
-        if asked & (Next::MAPPED_RANGES | Next::SENT_RANGES | Next::RUNS) != 0 {
-            stages.insert_ranges();
-        }
-        if asked & Next::CHECKSUM != 0 {
-            sum(false);
-            stages.checksum();
-            asked = route.next.get();
-        }
-        if asked & Next::SIGNALS != 0 {
-            stages.signals();
-            asked = route.next.get();
-        }
-        if asked & Next::CLOSE != 0 {
-            stages.close();
-        }
+        follow(stages, work, sum);
     }
     if seen == 0 {
         Outcome::Tcp
     } else {
         Outcome::Mptcp
+    }
+}
+
+/// A packet of a subflow that takes the slow path.
+#[inline(always)]
+fn follow<S: Stages>(stages: &S, work: &Work, sum: impl Fn(bool)) {
+    let route = &work.route;
+    stages.established();
+    let mut asked = route.next.get();
+    if asked & Next::ACCEPT != 0 {
+        stages.accept();
+        if route.next.get() & Next::ACCEPTED != 0 {
+            stages.established();
+        } else {
+            stages.refuse();
+        }
+        asked = route.next.get();
+    }
+    if asked & (Next::MAPPED_RANGES | Next::SENT_RANGES | Next::RUNS) != 0 {
+        stages.insert_ranges();
+    }
+    if asked & Next::CHECKSUM != 0 {
+        sum(false);
+        stages.checksum();
+        asked = route.next.get();
+    }
+    if asked & Next::SIGNALS != 0 {
+        stages.signals();
+        asked = route.next.get();
+    }
+    if asked & Next::CLOSE != 0 {
+        stages.close();
     }
 }
 

@@ -46,8 +46,8 @@ pub fn accept<T: Tables>(tables: &T, work: &Work) {
     learn(segment, reception == TRUSTED);
 }
 
-/// Does the segment in work end something, so that its TCP checksum has to be looked at: a FIN or a reset that comes in,
-/// of one packet, and with the addresses that the checksum is of?
+/// Returns true if the segment in work ends something, so that its TCP checksum has to be looked at: a FIN or a reset
+/// that comes in, of one packet, and with the addresses that the checksum is of.
 #[inline(always)]
 pub fn ends<T: Tables>(tables: &T, work: &Work) -> bool {
     work.packet.flags.any(TcpFlags::FIN | TcpFlags::RST)

@@ -45,7 +45,7 @@ pub struct PresentSubflow {
     pub flow: FlowKey,
     /// Address identifiers.
     pub ids: [u8; 2],
-    /// Opened by an MP_JOIN?
+    /// True if it was opened by an MP_JOIN.
     pub is_join: bool,
     /// Facts of [`SubflowFacts`], of each end.
     pub facts: [u32; 2],
@@ -143,7 +143,7 @@ fn tag<T: Shared>(tables: &T, flow: &FlowKey) -> u64 {
     flow_tag(tables.secrets(), &Ends::of(flow, !flow.is_ipv4()))
 }
 
-/// Have the programs seen the handshake of this subflow begin?
+/// Returns true if the programs have seen the handshake of this subflow begin.
 fn has_begun<T: Shared>(tables: &T, subflow: &PresentSubflow) -> bool {
     let tag = tag(tables, &subflow.flow);
     table::find(tables.half_opens(), tag)

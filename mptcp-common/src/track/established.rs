@@ -76,7 +76,7 @@ pub fn established<T: Tables>(tables: &T, work: &Work) {
     }
 }
 
-/// Has the segment data, or a DATA_ACK?
+/// Returns true if the segment has data, or a DATA_ACK.
 #[inline(always)]
 fn speaks<T: Tables>(segment: &SubflowSegment<'_, T>) -> bool {
     segment.work.packet.payload != 0

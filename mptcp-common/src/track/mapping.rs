@@ -68,7 +68,7 @@ pub(crate) fn announced<T: Tables>(segment: &SubflowSegment<'_, T>) -> Announced
     }
 }
 
-/// Is a mapping's checksum there if and only if checksums were agreed on (RFC 8684 section 3.3)?
+/// Checks that a mapping's checksum is there if and only if checksums were agreed on (RFC 8684 section 3.3).
 #[inline(always)]
 fn check_presence<T: Tables>(segment: &SubflowSegment<'_, T>, has_checksum: bool) {
     let is_agreed = segment.session.flags.load() & SessionFacts::CHECKSUM != 0;
@@ -210,7 +210,7 @@ fn infinite<T: Tables>(segment: &SubflowSegment<'_, T>, is_bad: bool) {
     }
 }
 
-/// A mapping of some bytes: is it one that is known, or does it contradict one?
+/// A mapping of some bytes: one that is known, or that contradicts one, or a new one.
 #[inline(always)]
 fn mapping<T: Tables>(segment: &SubflowSegment<'_, T>, map: Mapping) {
     segment.first(SubflowFacts::MAPPED);
@@ -296,7 +296,7 @@ fn new_mapping<T: Tables>(segment: &SubflowSegment<'_, T>, map: Mapping) {
     }
 }
 
-/// A mapping that came after bytes without any: are these its own?
+/// A mapping that came after bytes without any: these may be its own.
 #[inline(always)]
 fn map_late<M: Memory>(subflow_side: &SubflowSide<M>, map: Mapping) {
     let base = subflow_side.base.load();

@@ -14,14 +14,14 @@ use crate::{
 /// as near as that.
 const REACH: u64 = 1 << 30;
 
-/// Can data with this number be on its way, or have been?
+/// Returns true if data with this number can be on its way, or have been.
 #[inline(always)]
 pub(crate) fn is_within_reach<T: Tables>(segment: &SubflowSegment<'_, T>, start: u64) -> bool {
     let next = segment.session.sides[segment.side & 1].next[SENT].load();
     start.wrapping_sub(next).wrapping_add(REACH) <= 2 * REACH
 }
 
-/// Is this data older than what is known of a session that did not begin before the probe's eyes?
+/// Returns true if this data is older than what is known of a session that did not begin before the probe's eyes.
 #[inline(always)]
 pub(crate) fn is_older<T: Tables>(segment: &SubflowSegment<'_, T>, start: u64) -> bool {
     let side = &segment.session.sides[segment.side & 1];
@@ -29,7 +29,7 @@ pub(crate) fn is_older<T: Tables>(segment: &SubflowSegment<'_, T>, start: u64) -
         && after_64(side.idsn.load(), start)
 }
 
-/// Payload: of which mapping is it, and was it sent before?
+/// Finds the mapping of the payload, and whether it was sent before.
 ///
 /// Bytes are judged, and not segments: one that has a mapping of its own may have bytes that lie outside.
 #[inline(always)]
@@ -82,7 +82,7 @@ pub(crate) fn payload<T: Tables>(segment: &SubflowSegment<'_, T>, own: Mapping) 
 }
 
 /// Data of a mapping, `length` bytes of it from the data sequence number `start` on, which end `behind` bytes
-/// behind the segment's first: was it sent before?
+/// behind the segment's first: counts it if it was sent before.
 #[inline(always)]
 fn sent<T: Tables>(
     segment: &SubflowSegment<'_, T>,

@@ -60,7 +60,7 @@ enum Met {
 }
 
 impl RangeSearch {
-    /// Are there chunks that were not looked at?
+    /// Returns true if there are chunks that were not looked at.
     #[inline(always)]
     pub(crate) fn has_chunks(&self) -> bool {
         self.at.get() < self.chunks.get()

@@ -20,7 +20,7 @@ pub fn taken(tags: &impl Table) -> u32 {
     table::entries(tags).count() as u32
 }
 
-/// Is a table with so many buckets worth a [`sweep`], of whose places these are taken?
+/// Returns true if a table with so many buckets, of whose places these are taken, is worth a [`sweep`].
 pub fn is_worth_it(buckets: u32, taken: u32) -> bool {
     taken > buckets * BUCKET_SLOTS / ENOUGH
 }

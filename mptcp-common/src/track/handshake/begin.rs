@@ -170,7 +170,7 @@ pub(crate) fn begins<S: Tables>(stages: &S, work: &Work, is_syn: bool) -> bool {
 /// More data than this no SYN has: a segment's.
 const MAX_SYN_DATA: u32 = 1 << 14;
 
-/// Is this the SYN or the SYN/ACK of the subflow once more?
+/// Returns true if this is the SYN or the SYN/ACK of the subflow once more.
 #[inline(always)]
 fn is_repeated<M: Memory>(work: &Work, subflow: &Subflow<M>, is_syn: bool) -> bool {
     let sequence = work.packet.sequence;
@@ -186,7 +186,7 @@ fn is_repeated<M: Memory>(work: &Work, subflow: &Subflow<M>, is_syn: bool) -> bo
     }
 }
 
-/// Does this SYN/ACK answer the SYN of a handshake on the addresses of a subflow?
+/// Returns true if this SYN/ACK answers the SYN of a handshake on the addresses of a subflow.
 #[inline(always)]
 fn is_answered<S: Tables>(stages: &S, work: &Work, entry: &HalfOpen<S::Memory>) -> bool {
     let first = entry.flags.load() & HandshakeFacts::OPENER_IS_FIRST != 0;

@@ -115,7 +115,7 @@ pub(crate) fn fill<T: Tables>(
     entry.set_offer(offer);
 }
 
-/// What a SYN/ACK says of sequence numbers, to any kind of handshake. Is it the same once more?
+/// Remembers what a SYN/ACK says of sequence numbers, to any kind of handshake. Returns true if it came before.
 #[inline(always)]
 pub(crate) fn answered<T: Tables>(entry: &HalfOpen<T::Memory>, packet: &Packet) -> bool {
     let repeated = entry.flags.load() & HandshakeFacts::ANSWERED != 0

@@ -19,7 +19,7 @@ use crate::{
     wire::{Key, MpJoin, Nonce, Segment, Stage, Subtype, TcpFlags, after},
 };
 
-/// Which session does an MP_JOIN SYN name, and which side sent it?
+/// Finds the session that an MP_JOIN SYN names, and the side that sent it.
 #[inline(always)]
 pub fn lookup_join<T: Tables>(tables: &T, work: &Work) {
     work.route.session.set(0);
@@ -280,7 +280,7 @@ fn complete<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> 
 /// MP_TCPRST reasons "lack of resources" and "administratively prohibited" (RFC 8684 section 3.6).
 const REFUSALS: [u8; 2] = [2, 3];
 
-/// Does a join that is reset make room for a newer one?
+/// Returns true if a join that is reset makes room for a newer one.
 #[inline(always)]
 fn is_replaced<T: Tables>(tables: &T, entry: &HalfOpen<T::Memory>) -> bool {
     let flags = entry.flags.load();

@@ -97,7 +97,7 @@ fn reset<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, by_ope
     is_taken
 }
 
-/// Does the other end take the reset in work for one of this handshake (RFC 9293 sections 3.10.7.3 and 4)?
+/// Returns true if the other end takes the reset in work for one of this handshake (RFC 9293 sections 3.10.7.3 and 4).
 #[inline(always)]
 fn is_taken<T: Tables>(work: &Work, entry: &HalfOpen<T::Memory>, by_opener: bool) -> bool {
     let packet = &work.packet;
