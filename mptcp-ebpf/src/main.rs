@@ -100,12 +100,7 @@ fn tc_egress_set(ctx: TcContext) -> i32 {
 /// on several interfaces with a link-layer header.
 #[inline(always)]
 fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
-    let counters = if SET {
-        maps::counters_of(frame.0.interface())
-    } else {
-        maps::counters()
-    };
-    let Some(counters) = counters else {
+    let Some(counters) = counters::<B, SET>(frame) else {
         return;
     };
     let mut buffer = frame.0.buffer(ingress);
@@ -126,10 +121,26 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     let frame = &InPlace(frame.0.hidden());
     let counters = verifier::hidden(counters);
     let is_tracking = maps::is_tracking();
-    // Neither fast path logs.
+    // Twice, since each needs but a part of what is read. Neither logs.
     let is_logging = level_enabled(Level::Debug);
-    if !is_logging && observe_in_place(frame, counters, shape, &buffer, is_tracking, ingress) {
-        return;
+    let secrets = Some(&maps::Loaded);
+    if !is_logging && is_tracking {
+        if let Some(data) = packet::read_dss_in_place(frame, shape, &buffer, true, secrets) {
+            if count_fast_path(counters, ingress, &data) {
+                return;
+            }
+        } else if let Some(ack) = packet::read_ack_in_place(frame, shape, &buffer, secrets)
+            && count_fast_path(counters, ingress, &ack)
+        {
+            return;
+        }
+    } else if !is_logging
+        && let Some(alone) =
+            packet::read_dss_in_place(frame, shape, &buffer, false, None::<&maps::Loaded>)
+    {
+        let events = begin(counters, ingress, None);
+        engine::count_dss_segment(&alone.packet, &alone.dss, events);
+        return end(counters);
     }
     let verifier = Verifier::of(counters.frames);
     let found = packet::find_tcp(frame, &verifier, shape, maps::work);
@@ -167,34 +178,13 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     counters.leaves.add(leaf, work.packet.packets.into());
 }
 
-/// Counts the segments that nearly all are, read in place; returns false for another one.
+/// The counters of a frame's interface.
 #[inline(always)]
-fn observe_in_place<B: Bytes>(
-    frame: &InPlace<B>,
-    counters: &mut Counters,
-    shape: FrameClass,
-    buffer: &Buffer,
-    is_tracking: bool,
-    ingress: bool,
-) -> bool {
-    if !is_tracking {
-        let secrets = None::<&maps::Loaded>;
-        let Some(segment) = packet::read_dss_in_place(frame, shape, buffer, false, secrets) else {
-            return false;
-        };
-        let events = begin(counters, ingress, None);
-        engine::count_dss_segment(&segment.packet, &segment.dss, events);
-        end(counters);
-        return true;
-    }
-    // Twice, since each needs but a part of what is read.
-    let secrets = Some(&maps::Loaded);
-    if let Some(data) = packet::read_dss_in_place(frame, shape, buffer, true, secrets) {
-        count_fast_path(counters, ingress, &data)
-    } else if let Some(ack) = packet::read_ack_in_place(frame, shape, buffer, secrets) {
-        count_fast_path(counters, ingress, &ack)
+fn counters<B: Bytes, const SET: bool>(frame: &InPlace<B>) -> Option<&'static mut Counters> {
+    if SET {
+        maps::counters_of(frame.0.interface())
     } else {
-        false
+        maps::counters()
     }
 }
 
