@@ -339,12 +339,13 @@ impl Differential {
 
 /// Without what a buffer cannot tell: it is added up as a whole, so that one of which some was sent before is not
 /// verified; and where some of its data was mapped before on the same subflow, and some on another, not which of its
-/// packets that is.
+/// packets that is; nor what packets of it say that have nothing but acknowledged bytes, which is not heard of these alone.
 fn without_bounds(mut counters: Counters) -> Counters {
     for events in [&mut counters.rx, &mut counters.tx, &mut counters.unknown] {
         events.checksum_verified = 0;
         events.checksum_unverified = 0;
         events.checksum_failed = 0;
+        events.data_ack_beyond = 0;
         events.reinjected += std::mem::take(&mut events.remapped);
     }
     counters

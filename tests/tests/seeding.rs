@@ -8,9 +8,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use mptcp_tests::{
+    frame::{ACK, FIN, Frame, RST, option},
     net::{Family, Pair, close, finished, transfer},
+    numbers::Numbers,
+    packet::packet_socket,
     probe::{Probe, total},
 };
 use nix::sys::resource::{Resource, setrlimit};
@@ -156,6 +159,66 @@ fn sessions_on_other_interfaces_are_left_alone() -> Result<()> {
     transfer(&client, &server, 10_000)?;
     ensure!(total(&probe.stat(&[])?, "CurSess")? == 1);
     close(client, server)
+}
+
+/// Sessions that are silent since they were adopted: who knows addresses and ports ends none, and their own end is seen.
+#[test]
+fn nobody_ends_what_was_adopted() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 10_000)?;
+    transfer(&server, &client, 10_000)?;
+    pair.settle()?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0"])?;
+    ensure!(followed(&probe)? == (1, 1));
+    let ends = [client.local_addr()?, client.peer_addr()?];
+    let ends = ends.map(|end| end.as_socket());
+    let [Some(from), Some(to)] = ends else {
+        bail!("no addresses");
+    };
+    let wire = pair.client.enter(|| packet_socket("c0"))?;
+    let mac = pair.server.mac("s0")?;
+    let infinite = option(2, 0, &[&[4][..], &[0, 0, 0, 1, 0, 0, 0, 1, 0, 0]].concat());
+    let fastclose = option(7, 0, &[0; 9]);
+    let mut numbers = Numbers::new(1);
+    let rows = |probe: &Probe| -> Result<Vec<u64>> {
+        let stat = probe.stat(&[])?;
+        let rows = ["TotFB", "InfSet", "FCRcvEr", "FCkeyEr", "RxFin", "CurSF"];
+        rows.iter().map(|row| total(&stat, row)).collect()
+    };
+    let before = rows(&probe)?;
+    for (flags, options) in [
+        (RST, &[][..]),
+        (RST | ACK, &[]),
+        (FIN | ACK, &[]),
+        (ACK, &infinite),
+        (ACK, &fastclose),
+    ] {
+        for _ in 0..20 {
+            let frame = Frame {
+                ports: [from.port(), to.port()],
+                sequence: numbers.next() as u32,
+                acknowledgment: numbers.next() as u32,
+                ..Frame::new(flags, options, usize::from(flags == ACK))
+            };
+            // The host drops it: what changes is the probe's error.
+            let frame = Frame {
+                checksum: (flags == ACK).then_some(0x1234),
+                ..frame
+            };
+            wire.send(&frame.addressed(mac, [from.ip(), to.ip()], 64))?;
+        }
+    }
+    thread::sleep(Duration::from_millis(200));
+    ensure!(followed(&probe)? == (1, 1), "{:?}", followed(&probe)?);
+    let after = rows(&probe)?;
+    ensure!(after == before, "{before:?} {after:?}");
+    // The peer ends it first, with numbers that the probe has not seen.
+    close(client, server)?;
+    pair.settle()?;
+    ensure!(followed(&probe)? == (0, 0), "{:?}", followed(&probe)?);
+    Ok(())
 }
 
 /// A probe for the time of a command adopts too.

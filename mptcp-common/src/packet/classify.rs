@@ -61,7 +61,46 @@ pub fn classify<F: Frame>(
     // EtherType, then the IP header's first byte.
     let kind: u32 = head.get(12);
     if kind & word([0xff, 0xff, 0xff, 0]) == word([0x08, 0x00, 0x45, 0]) {
-        return ipv4(frame, &head, is_uncounted, is_untracked);
+        const FRAGMENT_BITS: u32 = word([0x3f, 0xff, 0, 0]);
+        const PROTOCOL_BITS: u32 = word([0, 0, 0, 0xff]);
+        // Fragment, time to live, protocol.
+        let fields: u32 = head.get(20);
+        let kept = fields & (FRAGMENT_BITS | PROTOCOL_BITS);
+        if kept != word([0, 0, 0, TCP]) {
+            if kept == word([0, 0, 0, UDP]) {
+                return FrameClass::Done(udp(head.get(IPV4_END + 2)));
+            }
+            if fields & FRAGMENT_BITS != 0 || kept == word([0, 0, 0, AUTHENTICATION]) {
+                return FrameClass::Other;
+            }
+            return FrameClass::NotTcp(Protocol(head.get::<u8>(23).into()));
+        }
+        let length = u32::from(u16::from_be(head.get(16)));
+        let is_bare = match head.get::<u8>(46) >> 4 {
+            5 => length >= 40,
+            8 => length >= 52 && has_timestamp(frame, IPV4_END + 20),
+            _ => false,
+        };
+        // Its length is right: nothing of it is needed behind this.
+        if is_bare {
+            if !is_uncounted() {
+                let ends = Ends {
+                    addresses: mapped(head.get(26), head.get(30)),
+                    // By themselves: that takes less than to part them.
+                    ports: [head.get::<u16>(34).into(), head.get::<u16>(36).into()],
+                    ipv6: false,
+                };
+                if is_untracked(&ends) {
+                    return FrameClass::Done(Outcome::Tcp.into());
+                }
+            }
+            return FrameClass::Ipv4;
+        }
+        return if length < 20 {
+            FrameClass::Other
+        } else {
+            FrameClass::Ipv4
+        };
     }
     if kind & word([0xff, 0xff, 0xf0, 0]) == word([0x86, 0xdd, 0x60, 0]) {
         return ipv6(frame, &head, is_uncounted, is_untracked);
@@ -75,56 +114,6 @@ pub fn classify<F: Frame>(
 /// Bytes as they lie in memory.
 const fn word(bytes: [u8; 4]) -> u32 {
     u32::from_ne_bytes(bytes)
-}
-
-/// Classifies IPv4 without options.
-#[inline(always)]
-fn ipv4<F: Frame>(
-    frame: &F,
-    head: &impl View,
-    is_uncounted: impl Fn() -> bool,
-    is_untracked: impl Fn(&Ends) -> bool,
-) -> FrameClass {
-    const FRAGMENT_BITS: u32 = word([0x3f, 0xff, 0, 0]);
-    const PROTOCOL_BITS: u32 = word([0, 0, 0, 0xff]);
-    // Fragment, time to live, protocol.
-    let fields: u32 = head.get(20);
-    let kept = fields & (FRAGMENT_BITS | PROTOCOL_BITS);
-    if kept != word([0, 0, 0, TCP]) {
-        if kept == word([0, 0, 0, UDP]) {
-            return FrameClass::Done(udp(head.get(IPV4_END + 2)));
-        }
-        if fields & FRAGMENT_BITS != 0 || kept == word([0, 0, 0, AUTHENTICATION]) {
-            return FrameClass::Other;
-        }
-        return FrameClass::NotTcp(Protocol(head.get::<u8>(23).into()));
-    }
-    let length = u32::from(u16::from_be(head.get(16)));
-    let is_bare = match head.get::<u8>(46) >> 4 {
-        5 => length >= 40,
-        8 => length >= 52 && has_timestamp(frame, IPV4_END + 20),
-        _ => false,
-    };
-    // Its length is right: nothing of it is needed behind this.
-    if is_bare {
-        if !is_uncounted() {
-            let ends = Ends {
-                addresses: mapped(head.get(26), head.get(30)),
-                // By themselves: that takes less than to part them.
-                ports: [head.get::<u16>(34).into(), head.get::<u16>(36).into()],
-                ipv6: false,
-            };
-            if is_untracked(&ends) {
-                return FrameClass::Done(Outcome::Tcp.into());
-            }
-        }
-        return FrameClass::Ipv4;
-    }
-    if length < 20 {
-        FrameClass::Other
-    } else {
-        FrameClass::Ipv4
-    }
 }
 
 /// Classifies IPv6.

@@ -54,16 +54,20 @@ impl Work {
         Options::new(&self.area, &self.found, set, verifier)
     }
 
-    /// Returns true if the TCP checksum is right, by the sum of the segment; also if not all of it was there, and if it is what the own
-    /// machine writes for its hardware to complete: the sum of the pseudo-header (RFC 9293 section 3.1) alone.
+    /// Returns true if the TCP checksum is right, by the sum of the segment; also if it is what the own machine writes for its hardware to
+    /// complete: the sum of the pseudo-header (RFC 9293 section 3.1) alone; and where a header may have changed the
+    /// addresses that it is of. Not if the segment goes on elsewhere, or is said to be longer than its frame.
     #[inline(always)]
     pub(crate) fn is_intact(&self) -> bool {
         const TCP: u16 = 6;
         let segment = self.payload_sum.get();
-        if segment == UNREAD {
+        let packet = &self.packet;
+        if segment == UNREAD || packet.is_fragment {
+            return false;
+        }
+        if packet.is_extended {
             return true;
         }
-        let packet = &self.packet;
         let length = packet.payload + (packet.payload_at - packet.header_at);
         let words = &self.flow.words;
         let halves = |word: u64| (word & 0xffff_ffff) + (word >> 32);

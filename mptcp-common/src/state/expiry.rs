@@ -8,7 +8,7 @@ use crate::{
         session::{Session, SessionFacts},
         subflow::{Subflow, SubflowFacts},
     },
-    table::{Memory, Word},
+    table::{Memory, STAYS, Word},
 };
 
 /// Time from then to now. A CPU's clock can be a tick behind another's, which wrote `then`: that is no
@@ -40,23 +40,18 @@ pub fn is_half_open_over<M: Memory>(entry: &HalfOpen<M>, limits: &Limits, now: u
 /// whoever forges handshakes cannot keep the tables full.
 const PROVISIONAL_TIME: u64 = 30 * SECOND;
 
-/// 1 if nothing but the handshake was seen of this subflow, the first of its session, else 0. Without branches: for each
-/// place of a bucket, the verifier would go both ways.
+/// Returns 1 if the session of this subflow, its first, is provisional, else 0. Without branches: for each place of a
+/// bucket, the verifier would go both ways.
 #[inline(always)]
 pub(crate) fn provisional<M: Memory>(entry: &Subflow<M>) -> u64 {
-    const SHOWN: u32 =
-        SubflowFacts::JOINED | SubflowFacts::CONFIRMED | SubflowFacts::CONFIRMED << 1;
-    let shown = u64::from(entry.flags.load() & SHOWN)
-        | entry.sides[0].bytes.load()
-        | entry.sides[1].bytes.load();
-    // Of one that was there before the probe, no handshake was seen.
-    is_zero(shown) & (is_zero(entry.created.load()) ^ 1)
+    u64::from((entry.flags.load() / SubflowFacts::PROVISIONAL) & 1)
 }
 
-/// 1 for 0, else 0.
+/// Returns the rank of an entry where the table is full, the lowest first: provisional ones, the oldest first. The others
+/// stay.
 #[inline(always)]
-fn is_zero(number: u64) -> u64 {
-    (number | number.wrapping_neg()) >> 63 ^ 1
+pub(crate) fn rank(provisional: u64, created: u64) -> u64 {
+    STAYS - provisional.wrapping_mul(STAYS - created)
 }
 
 /// For how long an entry lives without packets.

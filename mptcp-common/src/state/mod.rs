@@ -25,7 +25,7 @@ pub mod tokens;
 
 pub use self::census::census;
 pub use self::chunk::{CHUNK_RANGES, CHUNKS, RangeChunk, chunks_for};
-pub(crate) use self::expiry::{HOLD_TIME, REPLACE_TIME, TICK, provisional, since, ticks};
+pub(crate) use self::expiry::{HOLD_TIME, REPLACE_TIME, TICK, provisional, rank, since, ticks};
 pub use self::expiry::{
     is_chunk_free, is_half_open_over, is_session_over, is_subflow_open, is_subflow_over,
 };

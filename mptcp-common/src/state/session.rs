@@ -127,8 +127,11 @@ impl SessionFacts {
     pub const ADOPTED: u32 = 1 << 22;
     /// Nobody says which of its ends is the initiator.
     pub const ROLES_UNKNOWN: u32 = 1 << 23;
-    /// Nothing but the handshake was seen: neither data nor a DATA_ACK.
+    /// Nothing but the handshake was seen: neither data nor a DATA_ACK. Past a router, where both ends may be forged, also
+    /// what one of them says within 10 seconds, until the other has acknowledged data.
     pub const PROVISIONAL: u32 = 1 << 24;
+    /// Per side: the first that it said on a subflow had a DATA_ACK of 8 bytes.
+    pub const LONG: u32 = 1 << 25;
 }
 
 impl<M: Memory> Entry for Session<M> {

@@ -103,7 +103,8 @@ pub struct Subflow<M: Memory> {
     /// See [`SubflowFacts`].
     pub flags: M::W32,
     /// Address identifiers: side 0 in the lowest byte, side 1 in the next. Above them the window scales, 4 bits
-    /// each, and the facts [`SubflowFacts::NUMBERS`] and [`SubflowFacts::WINDOW`].
+    /// each, and the facts [`SubflowFacts::NUMBERS`], [`SubflowFacts::WINDOW`] and
+    /// [`SubflowFacts::TOLD`].
     pub ids: M::W32,
     /// When a packet was seen last.
     pub last_seen: M::W64,
@@ -164,6 +165,8 @@ impl SubflowFacts {
     pub const MAPPED: u32 = 1 << 24;
     /// Closed.
     pub const CLOSED: u32 = 1 << 26;
+    /// The first of a session, while that is [`provisional`](super::SessionFacts::PROVISIONAL).
+    pub const PROVISIONAL: u32 = 1 << 27;
     /// Per side: a checksum was there against the negotiation, or was missing.
     pub const CHECKSUM_ODD: u32 = 1 << 28;
     /// Per side: the sequence numbers of what it sends are known, from the handshake or, of a
@@ -176,6 +179,8 @@ impl SubflowFacts {
     pub const NUMBERS: u32 = 1 << 24;
     /// In `ids`, per side: the window that it offers is known.
     pub const WINDOW: u32 = 1 << 26;
+    /// In `ids`, per side: this host's kernel says which number comes next of it. What its own segments say counts more.
+    pub const TOLD: u32 = 1 << 28;
 }
 
 impl<M: Memory> Entry for Subflow<M> {

@@ -8,10 +8,10 @@
 use crate::{
     counter::Role,
     packet::{Next, Packet, Work},
-    state::{SubflowFacts, SubflowSide, TICK, Tables, since, ticks},
+    state::{SessionFacts, SubflowFacts, SubflowSide, TICK, Tables, since, ticks},
     table::{Memory, Word},
     track::segment::SubflowSegment,
-    wire::{Stage, TcpFlags, after},
+    wire::{DssFlags, Stage, Subtype, TcpFlags, after},
 };
 
 /// No window is larger (RFC 7323 section 2.3).
@@ -21,7 +21,7 @@ const LARGEST_WINDOW: u32 = 1 << 30;
 const OLD_DATA: u32 = 1 << 20;
 
 /// Does the receiver take the segment in work, of an established subflow? Then it is [`Next::ACCEPTED`]; if it has
-/// acknowledged all of it, it is [`Next::OLD`] too, and what it says is not heard again.
+/// acknowledged all of it, it is [`Next::OLD`] too, and what it says is not heard.
 #[inline(always)]
 pub fn accept<T: Tables>(tables: &T, work: &Work) {
     let Some(segment) = &SubflowSegment::new(tables, work) else {
@@ -36,25 +36,35 @@ pub fn accept<T: Tables>(tables: &T, work: &Work) {
     // What a host sends is true.
     let is_own = tables.role() == Role::Host && !packet.ingress;
     let reception = if is_own { TRUSTED } else { judge(segment) };
-    let reception = tables.opaque(reception);
-    match reception {
-        REFUSED => return,
-        OLD => segment.work.route.ask(Next::OLD),
-        _ => {}
+    match tables.opaque(reception) {
+        REFUSED => {}
+        OLD => {
+            // Of its options, a mapping says whose data it is. That of MP_CAPABLE came before.
+            let mut maps = Subtype::Dss.bit();
+            if segment.is(SubflowFacts::CONFIRMED) {
+                maps |= Subtype::MpCapable.bit();
+            }
+            let route = &segment.work.route;
+            if segment.session.flags.load() & SessionFacts::FALLBACK == 0 {
+                route.seen.set(Subtype::Dss.bit());
+            }
+            route.valid.set(route.valid.get() & maps);
+            route.ask(Next::OLD | Next::ACCEPTED);
+        }
+        reception => {
+            segment.work.route.ask(Next::ACCEPTED);
+            learn(segment, reception == TRUSTED);
+        }
     }
-    segment.work.route.ask(Next::ACCEPTED);
-    learn(segment, reception == TRUSTED);
 }
 
 /// Returns true if the segment in work ends something, so that its TCP checksum has to be looked at: a FIN or a reset
-/// that comes in, of one packet, and with the addresses that the checksum is of.
+/// that comes in, of one packet.
 #[inline(always)]
 pub fn ends<T: Tables>(tables: &T, work: &Work) -> bool {
     work.packet.flags.any(TcpFlags::FIN | TcpFlags::RST)
         && work.packet.ingress
         && work.packet.packets == 1
-        && !work.packet.is_fragment
-        && !work.packet.is_extended
         && tables.checks_segments()
 }
 
@@ -109,6 +119,13 @@ const OLD: u32 = 2;
 
 const REFUSED: u32 = 3;
 
+/// Returns true if the segment is one of the side that this host has, by where the first SYN came from.
+#[inline(always)]
+fn is_own_side<T: Tables>(segment: &SubflowSegment<'_, T>) -> bool {
+    let listens = segment.session.flags.load() & SessionFacts::LISTENER_HERE != 0;
+    u32::from(listens) == segment.side as u32
+}
+
 /// Says which of these a segment is.
 #[inline(always)]
 fn judge<T: Tables>(segment: &SubflowSegment<'_, T>) -> u32 {
@@ -116,13 +133,29 @@ fn judge<T: Tables>(segment: &SubflowSegment<'_, T>) -> u32 {
     let (subflow_side, other) = (segment.own_side(), segment.peer_side());
     let (facts, known) = (segment.subflow.flags.load(), segment.subflow.ids.load());
     let sequence = packet.sequence;
-    if known & SubflowFacts::NUMBERS << segment.side == 0 {
+    let is_host = segment.tables.role() == Role::Host;
+    // What a host sends goes out.
+    if is_host && is_own_side(segment) {
+        return REFUSED;
+    }
+    let have = known | known >> (SubflowFacts::TOLD / SubflowFacts::NUMBERS).trailing_zeros();
+    let have = have & SubflowFacts::NUMBERS << segment.side;
+    if have == 0 && !is_host {
         return TAKEN;
     }
     let (acked, next) = (subflow_side.acked.load(), subflow_side.next.load());
     let fin = u32::from(facts & SubflowFacts::FIN << segment.side != 0);
-    if sequence == next || sequence == next.wrapping_add(fin) {
+    if have != 0 && (sequence == next || sequence == next.wrapping_add(fin)) {
         return TRUSTED;
+    }
+    let both = SubflowFacts::NUMBERS << segment.side | SubflowFacts::WINDOW << (segment.side ^ 1);
+    if is_host && known & both != both {
+        // Until the host has said what it takes next, and how much, nobody is believed at any other number.
+        return if packet.flags.any(TcpFlags::RST) {
+            REFUSED
+        } else {
+            OLD
+        };
     }
     if packet.flags.any(TcpFlags::RST) {
         // Behind what was acknowledged, where the rest is on its way.
@@ -144,13 +177,18 @@ fn judge<T: Tables>(segment: &SubflowSegment<'_, T>) -> u32 {
     if known & SubflowFacts::NUMBERS << (segment.side ^ 1) != 0 {
         // What the other end has sent or, where not all of that was seen, may have sent.
         let sent = other.next.load().wrapping_add(1);
+        let acknowledged = other.acked.load();
         let acknowledgment = packet.acknowledgment;
         let may_send = if known & SubflowFacts::WINDOW << segment.side != 0 {
             subflow_side.window_end.load()
         } else {
             sent.wrapping_add(LARGEST_WINDOW)
         };
-        if after(acknowledgment, sent) && after(acknowledgment, may_send) {
+        // Nor one that is older than all that its sender offered to take (RFC 5961 section 5.2).
+        let oldest = may_send.wrapping_sub(acknowledged).max(OLD_DATA);
+        if after(acknowledgment, sent) && after(acknowledgment, may_send)
+            || acknowledged.wrapping_sub(acknowledgment) as i32 > oldest as i32
+        {
             return REFUSED;
         }
     }
@@ -213,17 +251,45 @@ pub fn refuse<T: Tables>(tables: &T, work: &Work) {
     resume(segment);
 }
 
+/// Returns true if the segment has a DATA_ACK near those that were seen of its sender. Whoever knows no numbers does not guess 8
+/// bytes. 4 bytes are believed of a sender that never sent more, and near by. A session that fell back has no more to
+/// say.
+#[inline(always)]
+fn knows_data<T: Tables>(segment: &SubflowSegment<'_, T>) -> bool {
+    let facts = segment.session.flags.load();
+    let is_known = facts & SessionFacts::KNOWN << (segment.side ^ 1) != 0;
+    if facts & SessionFacts::FALLBACK != 0 || !is_known {
+        return true;
+    }
+    let dss = &segment.work.dss;
+    let is_long = dss.flags().all(DssFlags::ACK_8);
+    if !segment.has(Subtype::Dss)
+        || !dss.flags().all(DssFlags::ACK)
+        || (!is_long && facts & SessionFacts::LONG << segment.side != 0)
+    {
+        return false;
+    }
+    let highest = segment.session.sides[segment.side & 1].data_ack.load();
+    let distance = dss.data_ack_near(highest).wrapping_sub(highest);
+    let reach = if is_long { 1 << 32 } else { 1 << 24 };
+    distance.wrapping_add(reach) <= 2 * reach
+}
+
 /// Of a segment that is not taken: do both ends go on from other numbers than those that were seen? Packets may have
 /// gone past the probe for a while. Then the subflow is followed anew, as one that was there before the probe.
 ///
-/// A forger can imitate that where both ends are silent and do not answer what he sends (RFC 9293 has them answer
-/// each segment that they do not take).
+/// Each of these segments has to know the session's data too. A host's own segments are always taken: the window that
+/// they offer leads to where its peer is.
 #[inline(always)]
 fn resume<T: Tables>(segment: &SubflowSegment<'_, T>) {
     const BEGAN: u32 = 48;
     const SIDES: u64 = 3;
     let packet = &segment.work.packet;
-    if packet.flags.any(TcpFlags::RST) || !packet.flags.any(TcpFlags::ACK) {
+    if packet.flags.any(TcpFlags::RST)
+        || !packet.flags.any(TcpFlags::ACK)
+        || segment.tables.role() == Role::Host
+        || !knows_data(segment)
+    {
         return;
     }
     let (at, at_peer) = (16 + 16 * segment.side as u32, 32 - 16 * segment.side as u32);

@@ -5,7 +5,7 @@ use crate::{
     packet::Next,
     state::{MAPPED, SessionFacts, SubflowFacts, Tables, raise},
     table::Word,
-    track::segment::SubflowSegment,
+    track::segment::{SubflowSegment, settle},
     wire::{Dss, DssFlags, Subtype, TcpFlags, after, after_64},
 };
 
@@ -44,6 +44,9 @@ pub(crate) fn acknowledge<T: Tables>(segment: &SubflowSegment<'_, T>) {
         return;
     }
     other.acked.store(reached);
+    if segment.session.flags.load() & SessionFacts::PROVISIONAL != 0 {
+        settle(segment);
+    }
     if segment.work.route.next.get() & Next::FALLEN_BACK == 0 {
         segment.count(|events| events.fresh_ack += 1);
     }

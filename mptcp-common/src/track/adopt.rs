@@ -51,6 +51,8 @@ pub struct PresentSubflow {
     pub facts: [u32; 2],
     /// TCP sequence numbers of relative number 0; 0 where not known.
     pub bases: [u32; 2],
+    /// Scales of the windows that each end offers, where they are known.
+    pub scales: Option<[u8; 2]>,
 }
 
 /// What became of something that was there.
@@ -136,6 +138,26 @@ pub fn subflow<T: Shared>(
         Some(()) => Adoption::Adopted,
         None => Adoption::Lost,
     }
+}
+
+/// Tells which number the peer sends next on a subflow that was adopted, this host's end of the flow first. The programs
+/// may know it better by now.
+pub fn tell<T: Shared>(tables: &T, flow: &FlowKey, next: u32) {
+    let found = table::find(tables.subflows(), tag(tables, flow));
+    let Some(entry) = found.and_then(|slot| tables.subflows().slot(slot)) else {
+        return;
+    };
+    let listens = entry.flags.load() & SubflowFacts::FIRST_IS_LISTENER != 0;
+    // As in `fill_subflow`.
+    let peer = usize::from(flow.is_reversed() == listens);
+    let known = (SubflowFacts::NUMBERS | SubflowFacts::TOLD) << peer;
+    if entry.created.load() != 0 || entry.ids.load() & known != 0 {
+        return;
+    }
+    entry.sides[peer].next.store(next);
+    entry.sides[peer].acked.store(next);
+    fence(Release);
+    entry.ids.or(SubflowFacts::TOLD << peer);
 }
 
 /// The tag of a flow.
@@ -287,9 +309,16 @@ fn fill_subflow<M: Memory>(entry: &Subflow<M>, present: &PresentSubflow, here: u
     }
     reset_sums(entry);
     let [id, peers] = present.ids.map(u32::from);
+    let scales = match present.scales {
+        Some([own, peers]) => {
+            (u32::from(own) << (4 * here) | u32::from(peers) << (4 * (here ^ 1)))
+                << SubflowFacts::SCALE
+        }
+        None => UNKNOWN_SCALES,
+    };
     entry
         .ids
-        .store(id << (8 * here) | peers << (8 * (here ^ 1)) | UNKNOWN_SCALES);
+        .store(id << (8 * here) | peers << (8 * (here ^ 1)) | scales);
     entry.resumed.store(0);
     entry.created.store(0);
     entry.last_seen.store(now);

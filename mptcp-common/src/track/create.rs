@@ -6,7 +6,7 @@ use crate::{
     packet::{Flow, Work, hash::Secrets},
     state::{
         HalfOpen, HandshakeFacts, HandshakeKind, Session, SessionFacts, Subflow, SubflowFacts,
-        Tables, Tokens, is_session_over, is_subflow_over, key_of, provisional, reset_session,
+        Tables, Tokens, is_session_over, is_subflow_over, key_of, provisional, rank, reset_session,
         reset_side, reset_subflow_side, reset_sums,
     },
     table::{self, Bucket, Memory, Table, Word},
@@ -81,11 +81,8 @@ fn create_session<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory
         }
         // The oldest gives way of which nothing but the handshake was seen.
         slot = table::evict_settled(tables.sessions(), work.tag, |session| {
-            if session.flags.load() & SessionFacts::PROVISIONAL != 0 {
-                session.created.load()
-            } else {
-                table::STAYS
-            }
+            let provisional = (session.flags.load() / SessionFacts::PROVISIONAL) & 1;
+            rank(provisional.into(), session.created.load())
         });
     }
     let slot = tables.opaque(slot?);
@@ -174,11 +171,7 @@ pub fn open_subflow<T: Tables>(tables: &T, work: &Work) {
     .or_else(|| {
         // As for sessions.
         table::evict_settled(tables.subflows(), tag, |subflow| {
-            if provisional(subflow) != 0 {
-                subflow.created.load()
-            } else {
-                table::STAYS
-            }
+            rank(provisional(subflow), subflow.created.load())
         })
     }) else {
         return lose();
@@ -224,6 +217,9 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
     let is_join = entry.kind() == HandshakeKind::Join as u32;
     let mut flags = (opener ^ opener_is_first ^ 1) & SubflowFacts::FIRST_IS_LISTENER;
     flags |= SubflowFacts::FOLLOWED | SubflowFacts::FOLLOWED << 1;
+    if !is_join {
+        flags |= SubflowFacts::PROVISIONAL;
+    }
     if facts & HandshakeFacts::KEYLESS != 0 {
         // What it has sent so far was not taken into account.
         flags &= !(SubflowFacts::FOLLOWED << opener);
@@ -289,6 +285,9 @@ fn end_alone<T: Tables>(tables: &T, slot: u32, session: &Session<T::Memory>) {
     };
     let is_its = first.generation.load() == session.generation.load();
     if is_its && first.session.load() == slot {
+        // Who joins knows the keys.
+        session.flags.and(!SessionFacts::PROVISIONAL);
+        first.flags.and(!SubflowFacts::PROVISIONAL);
         for (number, side) in first.alone.iter().zip(&session.sides) {
             // 0 says that there is none.
             number.store((side.highest.load() as u32).max(1));

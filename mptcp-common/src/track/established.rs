@@ -1,7 +1,7 @@
 //! Packets of subflows whose handshake is complete: data, mappings and acknowledgments.
 
 use crate::{
-    counter::{EventKind, Fallback},
+    counter::{EventKind, Fallback, Role},
     packet::Next,
     packet::Work,
     state::{Mapping, SessionFacts, SubflowFacts, Tables, is_of_flow, since, ticks},
@@ -11,7 +11,7 @@ use crate::{
         acknowledge::{acknowledge, data_ack},
         mapping::{announce, announced},
         payload::payload,
-        segment::{SubflowSegment, touch},
+        segment::{SubflowSegment, settle, touch},
     },
     wire::{DssFlags, Stage, Subtype, TcpFlags, after},
 };
@@ -43,14 +43,14 @@ pub fn established<T: Tables>(tables: &T, work: &Work) {
     bump(&subflow_side.packets, segment.n());
     bump(&subflow_side.bytes, work.packet.payload.into());
     if session.flags.load() & SessionFacts::PROVISIONAL != 0 && speaks(&segment) {
-        session.flags.and(!SessionFacts::PROVISIONAL);
+        settle(&segment);
     }
     if session.flags.load() & SessionFacts::FALLBACK == 0 {
         if work.route.seen.get() & !work.route.valid.get() & !Subtype::Experimental.bit() != 0 {
             subflow_side.bad_option.store(ticks(segment.now));
         }
         data(&segment);
-        if work.route.seen.get() & !Subtype::Dss.bit() != 0 && !segment.is_old() {
+        if work.route.seen.get() & !Subtype::Dss.bit() != 0 {
             work.route.ask(Next::SIGNALS);
         }
     } else {
@@ -63,6 +63,9 @@ pub fn established<T: Tables>(tables: &T, work: &Work) {
         work.route.ask(Next::CLOSE);
         return;
     }
+    if tables.opaque(segment.old()) != 0 {
+        return;
+    }
     acknowledge(&segment);
     let facts = subflow.flags.load();
     let end = work.packet.sequence.wrapping_add(work.packet.payload);
@@ -71,17 +74,23 @@ pub fn established<T: Tables>(tables: &T, work: &Work) {
         subflow_side.next.store(end);
     }
     const BOTH: u32 = SubflowFacts::FIN_ACKED | SubflowFacts::FIN_ACKED << 1;
-    if (segment.flags().any(TcpFlags::FIN) && !segment.is_old()) || facts & BOTH == BOTH {
+    if segment.flags().any(TcpFlags::FIN) || facts & BOTH == BOTH {
         work.route.ask(Next::CLOSE);
     }
 }
 
-/// Returns true if the segment has data, or a DATA_ACK.
+/// Returns true if the segment has data, or a DATA_ACK, that says that there is a session. One of the ends has to be a host that does not
+/// lie, or they have to go on for some time; else what they say is believed when it is acknowledged.
 #[inline(always)]
 fn speaks<T: Tables>(segment: &SubflowSegment<'_, T>) -> bool {
-    segment.work.packet.payload != 0
-        || (segment.has(Subtype::Dss) && segment.work.dss.flags().all(DssFlags::ACK))
+    let says = segment.work.packet.payload != 0
+        || (segment.has(Subtype::Dss) && segment.work.dss.flags().all(DssFlags::ACK));
+    let age = since(segment.session.created.load(), segment.now);
+    says && (segment.tables.role() == Role::Host || age > FLOOD_TIME) && !segment.is_old()
 }
+
+/// Nobody forges sessions for so long only to have them seen.
+const FLOOD_TIME: u64 = 10_000_000_000;
 
 /// An option on a subflow that was closed.
 #[inline(always)]
@@ -108,7 +117,9 @@ fn after_close<T: Tables>(segment: &SubflowSegment<'_, T>) {
 #[inline(always)]
 fn data<T: Tables>(segment: &SubflowSegment<'_, T>) {
     let packet = &segment.work.packet;
-    if segment.has(Subtype::Dss) && segment.work.dss.flags().all(DssFlags::ACK) {
+    let old = segment.old();
+    let acks = u32::from(segment.work.dss.flags().0 & DssFlags::ACK) & !old;
+    if segment.has(Subtype::Dss) && acks != 0 {
         segment.first(SubflowFacts::CONFIRMED);
         data_ack(segment, &segment.work.dss);
     }
@@ -117,22 +128,31 @@ fn data<T: Tables>(segment: &SubflowSegment<'_, T>) {
     }
     const MAPS: u32 = Subtype::Dss.bit() | Subtype::MpCapable.bit();
     let mut map = Mapping::NONE;
+    let mut is_disputed = 0;
     if segment.work.route.valid.get() & MAPS != 0 {
         let announced = announced(segment);
         if segment.tables.opaque(announced.is_there) != 0 {
             map = announce(segment, &announced);
+            // What comes again has the mapping that it had.
+            is_disputed = old & u32::from(map.length == 0);
         }
     }
     let map = map.forgotten(segment.tables);
     // The third segment of the handshake is not yet a word.
     const THIRD: u32 = Subtype::MpCapable.bit() | Subtype::MpJoin.bit();
-    if segment.work.route.valid.get() & THIRD == 0 {
-        segment.first(SubflowFacts::SPOKEN);
+    if segment.work.route.valid.get() & THIRD | old == 0 && segment.first(SubflowFacts::SPOKEN) {
+        let long = (segment.work.dss.flags().0 & DssFlags::ACK_8) >> 1;
+        let is_long = u32::from(long) & u32::from(segment.has(Subtype::Dss));
+        segment
+            .session
+            .flags
+            .or((SessionFacts::LONG * is_long) << segment.side);
     }
     // An infinite mapping has just ended all mappings.
     let facts = segment.session.flags.load();
     let is_mapped = facts & SessionFacts::FALLBACK == 0 && segment.is(SubflowFacts::FOLLOWED);
-    if packet.payload > 0 && !packet.is_fragment && is_mapped {
+    let is_disputed = segment.tables.opaque(is_disputed) != 0;
+    if packet.payload > 0 && !packet.is_fragment && is_mapped && !is_disputed {
         payload(segment, map);
         if facts & SessionFacts::CHECKSUM != 0 && segment.tables.verifies_checksums() {
             segment.work.route.ask(Next::CHECKSUM);

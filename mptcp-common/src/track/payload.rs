@@ -63,7 +63,7 @@ pub(crate) fn payload<T: Tables>(segment: &SubflowSegment<'_, T>, own: Mapping) 
         if !own.holds(end) && subflow_side.mapping_of(end).length == 0 {
             let mapped = skipped.wrapping_add(room);
             let packets = packet.packets_behind(mapped);
-            if own.length == 0 {
+            if own.length | segment.old() == 0 {
                 segment.count(|events| events.more_data += u64::from(packets));
             }
             from = if bare == 0 { mapped } else { 0 };

@@ -3,7 +3,7 @@
 use crate::{
     counter::{DirectionCounters, EventKind},
     packet::{Next, Work, opposite},
-    state::{Session, Subflow, SubflowSide, Tables},
+    state::{Session, SessionFacts, Subflow, SubflowFacts, SubflowSide, Tables},
     table::{Table, Word},
     track::release::token_of,
     wire::{Allowed, Subtype, TcpFlags},
@@ -124,6 +124,12 @@ impl<'a, T: Tables> SubflowSegment<'a, T> {
         self.work.route.next.get() & Next::OLD != 0
     }
 
+    /// Returns 1 if it has, else 0, for the verifier's sake: it goes both ways of a branch.
+    #[inline(always)]
+    pub(crate) fn old(&self) -> u32 {
+        (self.work.route.next.get() / Next::OLD) & 1
+    }
+
     #[inline(always)]
     pub(crate) fn flags(&self) -> TcpFlags {
         self.work.packet.flags
@@ -136,6 +142,13 @@ pub(crate) fn touch<W: Word<u64>>(last_seen: &W, now: u64) {
     if last_seen.load() != now {
         last_seen.store(now);
     }
+}
+
+/// The session is more than its handshake.
+#[inline(always)]
+pub(crate) fn settle<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    segment.session.flags.and(!SessionFacts::PROVISIONAL);
+    segment.subflow.flags.and(!SubflowFacts::PROVISIONAL);
 }
 
 /// How far a number that a packet names may lie beyond what was seen of the other end: packets overtake each other,

@@ -69,7 +69,21 @@ pub(crate) async fn adopt(
             adopt_session(tables, &session, &[], now, &mut adopted);
         }
     }
+    if adopted.subflows != 0 {
+        tell_next_numbers(tables).await?;
+    }
     Ok(adopted)
+}
+
+/// Tells which numbers come next from the peers of subflows that were adopted. The kernel is asked once more: what came
+/// before they were adopted went past the programs.
+async fn tell_next_numbers(tables: &FullTables) -> Result<()> {
+    for subflow in &Sockets::list().await?.subflows {
+        if let Some(next) = subflow.next() {
+            adopt::tell(tables, &flow(subflow.ends[0], subflow.ends[1]), next);
+        }
+    }
+    Ok(())
 }
 
 fn adopt_session(
@@ -177,6 +191,7 @@ fn of_subflow(
         is_join: socket.flags & flag::CAPABLE_REMOTE == 0,
         facts,
         bases: [0, socket.peer_base],
+        scales: socket.connection.map(|connection| connection.scales),
     }
 }
 

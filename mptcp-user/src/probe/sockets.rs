@@ -124,6 +124,28 @@ pub(crate) struct SubflowSocket {
     pub(crate) flags: u32,
     /// The peer's TCP sequence number that has relative number 0.
     pub(crate) peer_base: u32,
+    /// What the kernel says of the connection, where it does.
+    pub(crate) connection: Option<Connection>,
+}
+
+/// Numbers of a TCP connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection {
+    /// Scales of the windows that this host offers, and its peer.
+    pub(crate) scales: [u8; 2],
+    /// How many sequence numbers came in order behind the SYN, a FIN's own included.
+    pub(crate) received: u32,
+}
+
+impl Connection {
+    /// Of a `struct tcp_info`.
+    fn of(info: &[u8]) -> Option<Self> {
+        let scales = *info.get(6)?;
+        Some(Self {
+            scales: [scales >> 4, scales & 15],
+            received: u64_at(info, 128)? as u32,
+        })
+    }
 }
 
 /// The sockets that there are.
@@ -272,6 +294,10 @@ impl SubflowSocket {
         let number = |kind| u32_at(&attribute(&info, kind)?, 0);
         let byte = |kind| attribute(&info, kind)?.first().copied();
         let flags = number(FLAGS)?;
+        let connection = socket.nlas.iter().find_map(|attribute| match attribute {
+            Nla::TcpInfo(info) => Connection::of(info.as_slice()),
+            _ => None,
+        });
         // Else it fell back in its handshake, and was none.
         (flags & (flag::CAPABLE_REMOTE | flag::JOIN_REMOTE) != 0).then_some(Self {
             ends: ends(socket),
@@ -280,7 +306,18 @@ impl SubflowSocket {
             ids: [byte(ID_LOC)?, byte(ID_REM)?],
             flags,
             peer_base: number(SSN_OFFSET)?,
+            connection,
         })
+    }
+}
+
+impl SubflowSocket {
+    /// The number that its peer sends next, a FIN's own not included; `None` where the kernel does not say.
+    pub(crate) fn next(&self) -> Option<u32> {
+        let has_fin = matches!(self.state, TcpState::CloseWait | TcpState::Closing);
+        let received = self.connection?.received.wrapping_sub(has_fin.into());
+        let first = self.peer_base.wrapping_add(1);
+        (self.peer_base != 0).then_some(first.wrapping_add(received))
     }
 }
 

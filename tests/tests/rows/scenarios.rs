@@ -298,6 +298,55 @@ fn resumed(engines: &mut Differential) -> Result<Conversation<'_>> {
     Ok(talk)
 }
 
+/// What a segment of nothing but acknowledged bytes, or one that is new, says of the other end's data.
+fn acknowledging_from(twins: &mut Differential, offset: u32) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(twins)?;
+    talk.data(0, B, 50)?;
+    talk.clear();
+    talk.flows[0].next[A] = talk.flows[0].next[A].wrapping_add(offset);
+    talk.ack(0, A)?;
+    Ok(talk)
+}
+
+/// Bytes that were acknowledged, once more with a mapping so far from their own.
+fn old_data(twins: &mut Differential, offset: u64) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(twins)?;
+    let (dsn, ssn, _) = talk.map(0, A, 100);
+    for _ in 0..10 {
+        talk.data(0, A, 100)?;
+    }
+    talk.ack(0, B)?;
+    talk.clear();
+    let options = talk.dss(A, Some((dsn.wrapping_add(offset), ssn, 100)), false);
+    talk.flows[0].next[A] -= 1000;
+    talk.send(0, A, ACK, &options, 100)?;
+    Ok(talk)
+}
+
+/// As [`resumed`], of somebody who knows no data sequence numbers; the session itself goes on behind him.
+fn taken_over(twins: &mut Differential) -> Result<Conversation<'_>> {
+    let mut talk = Conversation::confirmed(twins)?;
+    talk.ack(0, B)?;
+    talk.wait(Duration::from_secs(3))?;
+    let right = (talk.flows.clone(), talk.dsn);
+    talk.flows[0].next = talk.flows[0].next.map(|next| next.wrapping_add(1 << 29));
+    talk.dsn = talk.dsn.map(|dsn| dsn.wrapping_add(1 << 40));
+    for _ in 0..3 {
+        for from in [A, B] {
+            // Also what is said to be of the host comes in.
+            for options in [talk.dss(from, None, false), Vec::new()] {
+                let frame = talk.frame(0, from, ACK, &options, 0);
+                talk.raw(A, &frame)?;
+            }
+        }
+        talk.wait(Duration::from_millis(1500))?;
+    }
+    (talk.flows, talk.dsn) = right;
+    talk.clear();
+    talk.data(0, A, 100)?;
+    Ok(talk)
+}
+
 /// The SYN of a join on the addresses of the second subflow, so far from that one's.
 fn rejoin(talk: &mut Conversation<'_>, offset: u32) -> Result<()> {
     let isn = talk.flows[1].isn[A].wrapping_add(offset);
@@ -827,6 +876,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         |t| { let mut t = Conversation::joined(t)?; t.send(1, A, RST, &[], 0)?; t.send(0, A, RST, &[], 0)?; Ok(t) }, "resets, FINs and SYNs of somebody else"),
     s("FreshAck", 1, |t| { let mut t = resumed(t)?; t.clear(); t.data(0, A, 100)?; t.ack(0, B)?; Ok(t) },
         |t| { let mut t = resumed(t)?; t.clear(); t.data(0, A, 100)?; Ok(t) }, "what they say then is heard again"),
+    s("NotTaken", 1, |t| acknowledging(t, (1_u32 << 20).wrapping_neg() - 1), |t| acknowledging(t, (1_u32 << 20).wrapping_neg()), "as old as an acknowledgment that was overtaken may be"),
+    s("FreshAck", 1, |t| acknowledging_from(t, 0), |t| acknowledging_from(t, 700_u32.wrapping_neg()), "its receiver drops what it has acknowledged"),
+    s("SFfrhACK", 1, |t| acknowledging_from(t, 0), |t| acknowledging_from(t, 700_u32.wrapping_neg()), "its receiver drops what it has acknowledged"),
+    s("RetxEr", 1, |t| old_data(t, 0), |t| old_data(t, 5000_u64.wrapping_neg()), "old bytes have the mapping that they had, also one that is forgotten"),
+    s("FreshAck", 1, |t| { let mut t = taken_over(t)?; t.ack(0, B)?; Ok(t) }, taken_over, "nobody takes a silent session over who does not know its data"),
+    s("NotTaken", 1, |t| { let mut t = Conversation::confirmed(t)?; let mut f = t.frame(0, A, RST, &[], 8); f.fragment = 0x2000; t.raw(A, &f)?; Ok(t) },
+        |t| { let mut t = Conversation::confirmed(t)?; let f = t.frame(0, A, RST, &[], 8); t.raw(A, &f)?; Ok(t) }, "the checksum of a fragment cannot be looked at"),
     s("NotTaken", 1, |t| ending(t, RST, 0, |right| right ^ 1), |t| ending(t, RST, 0, |right| right), "a reset with the right checksum"),
     s("NotTaken", 1, |t| ending(t, FIN | ACK, 33, |right| right.wrapping_sub(1)), |t| ending(t, FIN | ACK, 33, |right| right), "a FIN with data and the right checksum"),
     s("CurSF", 1, |t| ending(t, RST, 0, |right| right ^ 1), ending_routed, "behind a routing header the checksum is of other addresses"),
