@@ -1,8 +1,8 @@
 //! Packet sockets: frames in and out of an interface, as they are.
 
-use std::{io, os::fd::AsRawFd as _, time::Duration};
+use std::{io, os::fd::AsRawFd as _, thread, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::libc;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -35,6 +35,25 @@ pub fn packet_socket(interface: &str) -> Result<Socket> {
     socket.set_recv_buffer_size(8 << 20)?;
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     Ok(socket)
+}
+
+/// Sends a frame, once the interface has room for it.
+///
+/// # Errors
+/// If it has none for a second, or another reason.
+pub fn send(socket: &Socket, frame: &[u8]) -> Result<()> {
+    for _ in 0..1000 {
+        match socket.send(frame) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            result => {
+                ensure!(result? == frame.len(), "a frame was cut");
+                return Ok(());
+            }
+        }
+    }
+    bail!("the interface has no room for a frame")
 }
 
 /// Sends a frame, of more than a page, as a socket buffer of which only the first `linear` bytes

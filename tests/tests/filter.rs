@@ -17,7 +17,7 @@ use mptcp_tests::{
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK},
     kernel::{Kernel, host},
     net::{Family, Pair, mptcp_socket, transfer},
-    packet::packet_socket,
+    packet::{packet_socket, send},
     probe::{Probe, total},
     record::Record,
 };
@@ -84,7 +84,7 @@ fn a_filter_is_empty_again_after_a_flood() -> Result<()> {
         pair.client.enter(|| {
             let socket = packet_socket("c0")?;
             flood(groups, 100, |frame| {
-                socket.send(frame)?;
+                send(&socket, frame)?;
                 Ok(())
             })
         })

@@ -23,7 +23,7 @@ use mptcp_tests::{
     frame::{ACK, FIN, Frame, RST, SYN, SYN_ACK, option},
     net::{Family, LIMIT, Namespace, Pair, transfer, wait_until},
     numbers::Numbers,
-    packet::packet_socket,
+    packet::{packet_socket, send},
     probe::{Probe, total},
 };
 use mptcp_user::offline::{Config, Offline};
@@ -535,7 +535,7 @@ impl Scene {
             Receiver::Next => self.next[wire],
         };
         let bytes = frame.addressed(to, addresses, ttl);
-        ensure!(self.wires[wire].send(&bytes)? == bytes.len());
+        send(&self.wires[wire], &bytes)?;
         Ok(bytes)
     }
 

@@ -28,7 +28,7 @@ use mptcp_tests::{
     exact::{self, Again, Packet},
     kernel::{Kernel, Program, host},
     net::{Family, Namespace, Pair, close, transfer, veth, wait_until},
-    packet::packet_socket,
+    packet::{packet_socket, send},
     probe::{Probe, recorded},
 };
 use mptcp_user::offline::{Capacity, Config, Offline};
@@ -518,7 +518,7 @@ fn status_tells_of_the_pool() -> Result<()> {
     here.enter(|| {
         let socket = packet_socket("h0")?;
         for (packet, i) in packets[..end].iter().zip(1..) {
-            socket.send(&packet.frame())?;
+            send(&socket, &packet.frame())?;
             if i % 100 == 0 {
                 thread::sleep(Duration::from_millis(1));
             }

@@ -13,7 +13,7 @@ use mptcp_tests::{
     frame::{ACK, FIN, Frame, RST, option},
     net::{Family, Pair, close, finished, transfer},
     numbers::Numbers,
-    packet::packet_socket,
+    packet::{packet_socket, send},
     probe::{Probe, total},
 };
 use nix::sys::resource::{Resource, setrlimit};
@@ -207,7 +207,7 @@ fn nobody_ends_what_was_adopted() -> Result<()> {
                 checksum: (flags == ACK).then_some(0x1234),
                 ..frame
             };
-            wire.send(&frame.addressed(mac, [from.ip(), to.ip()], 64))?;
+            send(&wire, &frame.addressed(mac, [from.ip(), to.ip()], 64))?;
         }
     }
     thread::sleep(Duration::from_millis(200));
