@@ -295,11 +295,11 @@ pub(crate) extern "C" fn keep_oldest(
     state::has_kept_oldest(subflow, session, sender as usize).into()
 }
 
-/// So many reports a second and CPU, so that a flood drowns nobody: of sessions that are known, and of others, which
+/// So many events a second and CPU, so that a flood drowns nobody: of sessions that are known, and of others, which
 /// cost nobody a handshake.
 const MAX_REPORTS: u64 = 1000;
 
-/// Puts a report in the ring.
+/// Puts an event in the ring.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn emit_event(
@@ -323,11 +323,11 @@ pub(crate) extern "C" fn emit_event(
     let made = if token == 0 { of_others } else { of_sessions };
     made.set(made.get() + 1);
     let is_allowed = made.get() <= MAX_REPORTS || maps::is_test();
-    // What follows finds the packet anew, and writes a report word by word: less is held on the stack, which is
+    // What follows finds the packet anew, and writes an event word by word: less is held on the stack, which is
     // scarce behind `established`.
     if is_allowed && let Some(mut entry) = maps::REPORTS.reserve::<Event>(0) {
         let report = entry.as_mut_ptr();
-        // SAFETY: the entry is as large as a report and aligned as one, and nobody else sees it yet. Each field is
+        // SAFETY: the entry is as large as an event and aligned as one, and nobody else sees it yet. Each field is
         // written.
         unsafe {
             (&raw mut (*report).time).write(time);

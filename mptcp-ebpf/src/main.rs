@@ -1,4 +1,4 @@
-//! The kernel side: gather the headers of a frame, let the engine count, pass the frame.
+//! The kernel side: parse the headers of a frame, let the engine count, pass the frame.
 //!
 //! Three programs, and three for interfaces that are attached together; one body. What is decided about MPTCP is
 //! decided in `mptcp-common`; here are only the access to frames ([`frame`]) and the tables ([`kernel`], over [`maps`]).
@@ -151,8 +151,8 @@ fn observe<B: Bytes, const SET: bool>(frame: &InPlace<B>, ingress: bool) {
     buffer.queue = frame.0.queue();
     buffer.segment_size = frame.0.segment_size();
     let kernel = Kernel::with(counters, work, verifier);
-    let gathered = engine::parse(frame, &kernel, is_tracking, &mut buffer, &header, work);
-    if let Err(leaf) = gathered {
+    let parsed = engine::parse(frame, &kernel, is_tracking, &mut buffer, &header, work);
+    if let Err(leaf) = parsed {
         return pass(counters, leaf.into(), &buffer);
     }
     counters.frames += u64::from(work.packet.packets);

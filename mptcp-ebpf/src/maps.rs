@@ -129,7 +129,7 @@ pub(crate) static TOKENS: Array<Bucket<Maps>> = Array::with_max_entries(1, BPF_F
 #[map]
 pub(crate) static KEYS: Array<Keys<Maps>> = Array::with_max_entries(1, 0);
 
-/// What [`Tables::report`](mptcp_common::state::Tables::report) tells: a quarter of a megabyte of it.
+/// What [`Tables::emit`](mptcp_common::state::Tables::emit) tells: a quarter of a megabyte of it.
 #[map]
 pub(crate) static REPORTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 

@@ -27,7 +27,7 @@ pub struct Differential {
     /// `None` where user space is alone.
     kernel: Option<Kernel>,
     offline: Offline,
-    /// The same without short ways.
+    /// The engine without fast paths.
     long: Offline,
     /// The same where each buffer is cut into its packets, as on the wire, in [`Differential::cutting`].
     wire: Option<Offline>,
@@ -198,7 +198,7 @@ impl Differential {
         let long = self.long.counters();
         ensure!(
             sum == long && reports == self.long.take_reports(),
-            "the short way and the long one differ: {:?}",
+            "the fast path and the slow one differ: {:?}",
             differences(&sum, &long)
         );
         if is_real && let Some(forger) = &mut self.forger {
@@ -285,7 +285,7 @@ impl Differential {
         tables::check_filter(&self.offline)?;
         ensure!(
             tables::bytes(&self.offline) == tables::bytes(&self.long),
-            "the short way and the long one leave different tables"
+            "the fast path and the slow one leave different tables"
         );
         let kernel = self.kernel.as_ref().context("no kernel")?;
         kernel.compare_tables(&self.offline)

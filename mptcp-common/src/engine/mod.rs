@@ -1,6 +1,6 @@
 //! One packet in, counts out.
 //!
-//! The engine sees a packet that was already gathered: addresses, TCP header, option area. It is
+//! The engine sees a packet that was already parsed: addresses, TCP header, option area. It is
 //! the same code in the kernel, over BPF maps, and in user space. A packet is **located** (whose
 //! flow is it?), its options are **found**, its direction follows from both, its options are
 //! **counted** by themselves, and what they mean to their session is **tracked**.

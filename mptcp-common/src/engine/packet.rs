@@ -1,9 +1,4 @@
-//! One packet in, counts out.
-//!
-//! The engine sees a packet that was already gathered: addresses, TCP header, option area. It is
-//! the same code in the kernel, over BPF maps, and in user space. A packet is **located** (whose
-//! flow is it?), its options are **found**, its direction follows from both, its options are
-//! **counted** by themselves, and what they mean to their session is **tracked**.
+//! The order of the stages that a packet goes through.
 
 use crate::{
     counter::{Direction, Outcome, Role},

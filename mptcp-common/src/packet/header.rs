@@ -53,7 +53,7 @@ impl Header {
         self.protocol == TCP
     }
 
-    /// Of a frame that is [`FrameClass::Ipv4`](super::Shape::Ipv4).
+    /// Of a frame that is [`FrameClass::Ipv4`](super::FrameClass::Ipv4).
     #[inline(always)]
     pub(crate) fn ipv4(head: &impl View) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Header {
         }
     }
 
-    /// Of a frame that is [`FrameClass::Ipv6`](super::Shape::Ipv6).
+    /// Of a frame that is [`FrameClass::Ipv6`](super::FrameClass::Ipv6).
     #[inline(always)]
     pub(crate) fn ipv6(head: &impl View) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! From a frame to the numbers of its TCP header and its option area.
 //!
-//! [`classify`] looks at the first bytes of every frame. [`read_dss_in_place`] reads the segments
+//! [`classify`](classify()) looks at the first bytes of every frame. [`read_dss_in_place`] reads the segments
 //! that nearly all are where they lie; [`find_tcp`] walks the headers of any other.
 
 mod buffer;

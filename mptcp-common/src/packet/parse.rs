@@ -7,10 +7,9 @@
 
 use crate::{
     counter::{Outcome, Passed, Protocol},
-    packet::frame::View,
     packet::{
         classify::FrameClass,
-        frame::{Buffer, Frame},
+        frame::{Buffer, Frame, View},
         header::{
             AUTHENTICATION, FRAGMENT, HEAD, Header, MAX_OFFSET, TCP, UDP, Unknown, bounded,
             is_extension, mapped,
@@ -27,8 +26,8 @@ const MAX_EXTENSIONS: u32 = 8;
 
 /// Finds the TCP header; `Err` for a frame without one.
 ///
-/// `shape` is what [`classify`](super::judge) said, and not that it is done. `work` gets the packet in work, which is asked for when there may be one.
-/// The addresses go there.
+/// `shape` is what [`classify`](super::classify()) said, and not that it is done. `work` gets the packet in work, which is
+/// asked for when there may be one. The addresses go there.
 #[inline(always)]
 pub fn find_tcp<'a, F: Frame>(
     frame: &F,

@@ -147,15 +147,15 @@ impl Offline {
         self.now.set(now.max(1));
         // To be changed while tables are read, and too long to be copied.
         let mut held = std::mem::replace(&mut self.work, Rc::clone(&self.blank));
-        let gathered = match Rc::get_mut(&mut held) {
-            Some(work) => self.gather(frame, scope, &mut buffer, work),
+        let parsed = match Rc::get_mut(&mut held) {
+            Some(work) => self.parse(frame, scope, &mut buffer, work),
             // Nobody else has it.
             None => Err(Outcome::NotTcp.into()),
         };
         self.work = held;
         let packets = buffer.count();
         self.counters.get_mut().frames += packets;
-        let leaf = match gathered {
+        let leaf = match parsed {
             Ok(()) => engine::packet(self, scope.is_tracking, |is_segment| {
                 self.sum(frame.bytes(), is_segment);
             }),
@@ -169,7 +169,7 @@ impl Offline {
     }
 
     /// Finds headers and options.
-    fn gather<F: Frame>(
+    fn parse<F: Frame>(
         &self,
         frame: F,
         scope: Scope,

@@ -1,4 +1,4 @@
-//! Handshakes: from the SYN to the segment that proves that both ends speak MPTCP.
+//! Packets of a handshake that is known, and what decides which handshake a packet is of.
 
 use crate::{
     packet::{Flow, Work},
