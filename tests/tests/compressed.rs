@@ -218,6 +218,37 @@ fn a_frame_of_lz4_that_ends_between_two_blocks_is_cut_off() -> Result<()> {
     )
 }
 
+/// A decoder is made anew for each part, which takes a thousand times as long as the bytes of an empty one.
+#[test]
+fn a_file_of_nothing_but_parts_is_refused() -> Result<()> {
+    let file = fs::read(own().join("session.pcap"))?;
+    let plain = stat(own().join("session.pcap"), &[])?;
+    let directory = Directory::new()?;
+    // A frame that lz4 skips.
+    let skipped = [&[0x53, 0x2a, 0x4d, 0x18, 4, 0, 0, 0][..], b"abcd"].concat();
+    let empty = [
+        ("bzip2", packed("bzip2", &[])?),
+        ("lz4", packed("lz4", &[])?),
+        ("lz4", skipped),
+    ];
+    for (program, part) in empty {
+        let whole = packed(program, &file)?;
+        let few = [&whole[..], &part.repeat(900)].concat();
+        let read = stat(directory.write("few", few)?, &[])?;
+        same(program, &plain, &read)?;
+        let many = [&whole[..], &part.repeat(300_000)].concat();
+        let (_, reason) = broken(&directory.write("many", many)?)?;
+        ensure!(reason.contains("takes too long to unpack"), "{reason}");
+        let cut = [&whole[..], &part[..part.len() - 1]].concat();
+        let (_, reason) = broken(&directory.write("cut", cut)?)?;
+        ensure!(reason.contains("data is cut off"), "{program}: {reason}");
+    }
+    // Small parts that hold data are no more than their bytes.
+    let small: Result<Vec<_>> = file.chunks(97).map(|part| packed("bzip2", part)).collect();
+    let read = stat(directory.write("small", small?.concat())?, &[])?;
+    same("small", &plain, &read)
+}
+
 #[test]
 fn what_is_not_unpacked_is_named() -> Result<()> {
     let file = fs::read(own().join("basic.pcap"))?;

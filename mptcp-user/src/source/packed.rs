@@ -1,13 +1,13 @@
 //! Compressed files, known by their first bytes.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     mem,
 };
 
-use bzip2::read::MultiBzDecoder;
+use bzip2::bufread::BzDecoder;
 use flate2::read::MultiGzDecoder;
-use lz4_flex::frame::FrameDecoder;
+use lz4_flex::frame::{self, FrameDecoder};
 use lzma_rust2::XzReader;
 
 /// Bytes that tell all formats apart.
@@ -61,10 +61,10 @@ const FORMATS: [Format; 13] = [
         )))
     }),
     Format::read(b"BZh", "bzip2", "bzip2 -dc", |file| {
-        Ok(Box::new(MultiBzDecoder::new(file)))
+        Ok(Box::new(Parts::<BzDecoder<_>>::new(file)))
     }),
     Format::read(&[0x04, 0x22, 0x4d, 0x18], "lz4", "lz4 -dc", |file| {
-        Ok(Box::new(Lz4::Between(Rest::new(file))))
+        Ok(Box::new(Parts::<FrameDecoder<_>>::new(file)))
     }),
     Format::known(&[0x02, 0x21, 0x4c, 0x18], "lz4 (legacy)", "lz4 -dc"),
     Format::known(&[0x5d, 0x00, 0x00], "lzma", "xz -dc"),
@@ -159,45 +159,140 @@ impl Format {
                 self.command
             ),
             io::ErrorKind::UnexpectedEof => format!("its {name} data is cut off"),
+            io::ErrorKind::QuotaExceeded => format!(
+                "its {name} data is in {error}, which takes too long to unpack; `{}` does it",
+                self.command
+            ),
             _ => format!("its {name} data is damaged: {error}"),
         };
         io::Error::new(kind, text)
     }
 }
 
-/// Frames of lz4 one behind the other. Their decoder says nothing of a frame that ends between two of its blocks, and
-/// takes what it made for one frame for the next.
-enum Lz4<R: Read> {
-    /// In a frame.
-    Within(Box<FrameDecoder<Rest<R>>>),
-    /// In front of a frame, or behind all.
-    Between(Rest<R>),
+/// A part of a file that is unpacked by itself: a frame of lz4, a stream of bzip2.
+trait Part: Read + Sized {
+    type Source: Read;
+
+    fn begin(rest: Rest<Self::Source>) -> Self;
+
+    fn end(self) -> Rest<Self::Source>;
+
+    /// Returns how long a part is that holds nothing to unpack, if that is why it could not be read.
+    fn skipped(_error: &io::Error) -> Option<u64> {
+        None
+    }
+}
+
+impl<R: Read> Part for FrameDecoder<Rest<R>> {
+    type Source = R;
+
+    fn begin(rest: Rest<R>) -> Self {
+        Self::new(rest)
+    }
+
+    fn end(self) -> Rest<R> {
+        self.into_inner()
+    }
+
+    fn skipped(error: &io::Error) -> Option<u64> {
+        match error.get_ref()?.downcast_ref()? {
+            frame::Error::SkippableFrame(length) => Some(u64::from(*length)),
+            _ => None,
+        }
+    }
+}
+
+impl<R: Read> Part for BzDecoder<Rest<R>> {
+    type Source = R;
+
+    fn begin(rest: Rest<R>) -> Self {
+        Self::new(rest)
+    }
+
+    fn end(self) -> Rest<R> {
+        self.into_inner()
+    }
+}
+
+/// Parts one behind the other. The decoder of lz4 says nothing of a frame that ends between two of its blocks, and
+/// takes what it made for one frame for the next; that of bzip2 takes megabytes anew for each stream, however short.
+struct Parts<P: Part> {
+    place: Place<P>,
+    count: u64,
+    unpacked: u64,
+}
+
+enum Place<P: Part> {
+    Within(Box<P>),
+    /// In front of a part, or behind all.
+    Between(Rest<P::Source>),
     /// For a moment, or behind an error.
     Nowhere,
 }
 
-impl<R: Read> Read for Lz4<R> {
+/// So many parts may be short.
+const SHORT_PARTS: u64 = 1000;
+/// Beyond those, a part for so many bytes.
+const BYTES_OF_PART: u64 = 1 << 12;
+
+impl<P: Part> Parts<P> {
+    fn new(file: P::Source) -> Self {
+        Self {
+            place: Place::Between(Rest::new(file)),
+            count: 0,
+            unpacked: 0,
+        }
+    }
+
+    /// Counts a part, and refuses a file that has no purpose but to keep its reader busy.
+    fn count(&mut self) -> io::Result<()> {
+        self.count += 1;
+        if self.count > SHORT_PARTS + self.unpacked / BYTES_OF_PART {
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                format!("{} parts of {} bytes in all", self.count, self.unpacked),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl<P: Part> Read for Parts<P> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match mem::replace(self, Self::Nowhere) {
-                Self::Nowhere => return Ok(0),
-                Self::Between(mut rest) => {
+            match mem::replace(&mut self.place, Place::Nowhere) {
+                Place::Nowhere => return Ok(0),
+                Place::Between(mut rest) => {
                     if rest.reader.fill_buf()?.is_empty() {
                         return Ok(0);
                     }
-                    *self = Self::Within(Box::new(FrameDecoder::new(rest)));
+                    self.count()?;
+                    self.place = Place::Within(Box::new(P::begin(rest)));
                 }
-                Self::Within(mut frame) => {
-                    let length = frame.read(buffer)?;
+                Place::Within(mut part) => {
+                    let length = match part.read(buffer) {
+                        Ok(length) => length,
+                        Err(error) => {
+                            let skipped = P::skipped(&error).ok_or(error)?;
+                            let mut rest = part.end();
+                            if io::copy(&mut (&mut rest).take(skipped), &mut io::sink())? < skipped
+                            {
+                                return Err(io::ErrorKind::UnexpectedEof.into());
+                            }
+                            self.place = Place::Between(rest);
+                            continue;
+                        }
+                    };
                     if length > 0 || buffer.is_empty() {
-                        *self = Self::Within(frame);
+                        self.unpacked += length as u64;
+                        self.place = Place::Within(part);
                         return Ok(length);
                     }
-                    let rest = frame.into_inner();
+                    let rest = part.end();
                     if rest.is_over {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
-                    *self = Self::Between(rest);
+                    self.place = Place::Between(rest);
                 }
             }
         }
@@ -216,6 +311,16 @@ impl<R: Read> Rest<R> {
             reader: BufReader::new(file),
             is_over: false,
         }
+    }
+}
+
+impl<R: Read> BufRead for Rest<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.reader.fill_buf()
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.reader.consume(length);
     }
 }
 

@@ -21,6 +21,8 @@ use crate::{
 
 /// Bytes that are read at once; more than any record of a pcap file has.
 const BUFFER: usize = 1 << 19;
+/// As many of a capture behind the first: there may be many, and short ones. A longer record makes it grow.
+const BUFFER_BEHIND: usize = 1 << 15;
 /// The largest snap length of libpcap.
 const LONGEST_PACKET: u64 = 1 << 18;
 /// No block of a pcapng file is longer.
@@ -74,6 +76,8 @@ pub(super) struct Input {
     source: Rc<RefCell<Source>>,
     /// Of the capture that is being read.
     blocks: Box<dyn PcapReaderIterator>,
+    /// Bytes that they read at once.
+    buffer: usize,
     /// Where in the file that begins.
     begin: u64,
     is_pcapng: bool,
@@ -92,7 +96,7 @@ struct Head {
 
 impl Head {
     /// Reads it, or says why it cannot be read.
-    fn read(source: &Rc<RefCell<Source>>) -> Result<Self, Notice> {
+    fn read(source: &Rc<RefCell<Source>>, buffer: usize) -> Result<Self, Notice> {
         const NO_CAPTURE: &str =
             "it is no capture in pcap or pcapng format, and no log of mptcp-user record";
         const CUT: &str = "it ends in the middle of its header";
@@ -127,9 +131,10 @@ impl Head {
         source.borrow_mut().put_back(&head);
         // Both read the head, which is there, and are content with it.
         let blocks: Result<Box<dyn PcapReaderIterator>, _> = if is_pcapng {
-            PcapNGReader::new(BUFFER, bytes).map(|reader| Box::new(reader) as _)
+            PcapNGReader::new(buffer.max(2 * length.min(LONGEST_HEAD)), bytes)
+                .map(|reader| Box::new(reader) as _)
         } else {
-            LegacyPcapReader::new(BUFFER, bytes).map(|reader| Box::new(reader) as _)
+            LegacyPcapReader::new(buffer, bytes).map(|reader| Box::new(reader) as _)
         };
         let blocks = blocks.map_err(|_| Notice::new(NO_CAPTURE))?;
         Ok(Self {
@@ -166,11 +171,12 @@ impl Input {
     /// Reads the head of a capture.
     pub(super) fn new(bytes: Box<dyn Read>, bar: ProgressBar) -> Result<Self> {
         let source = Rc::new(RefCell::new(Source::new(bytes)));
-        let head =
-            Head::read(&source).map_err(|reason| reason.into_failure(FailureKind::Failed))?;
+        let head = Head::read(&source, BUFFER)
+            .map_err(|reason| reason.into_failure(FailureKind::Failed))?;
         Ok(Self {
             source,
             blocks: head.blocks,
+            buffer: BUFFER,
             begin: 0,
             is_pcapng: head.is_pcapng,
             is_big_endian: head.is_big_endian,
@@ -242,8 +248,9 @@ impl Input {
     fn begin_another(&mut self) -> Result<(), Notice> {
         let at = self.at();
         self.source.borrow_mut().put_back(self.blocks.data());
-        let head = Head::read(&self.source)?;
+        let head = Head::read(&self.source, BUFFER_BEHIND)?;
         self.blocks = head.blocks;
+        self.buffer = BUFFER_BEHIND;
         self.is_pcapng = head.is_pcapng;
         self.is_big_endian = head.is_big_endian;
         self.begin = at;
@@ -275,7 +282,7 @@ impl Input {
         if self.blocks.reader_exhausted() {
             return Some(self.broken("it ends in the middle of a record"));
         }
-        if wanted > BUFFER as u64 / 2 {
+        if wanted > self.buffer as u64 / 2 {
             self.blocks.grow(2 * wanted as usize);
         }
         self.refill()
