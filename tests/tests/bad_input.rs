@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{Family, Namespace, Pair, close, output, outputs, transfer},
+    net::{Family, Namespace, Pair, output, outputs, session},
     probe::{Probe, binary, command, failure, total, unread},
 };
 use tempfile::NamedTempFile;
@@ -31,13 +31,6 @@ fn says(text: &str, words: &[&str]) -> Result<()> {
         "a panic: {text}"
     );
     Ok(())
-}
-
-/// One session from client to server.
-fn session(pair: &Pair) -> Result<()> {
-    let (client, server) = pair.connect()?;
-    transfer(&client, &server, 20_000)?;
-    close(client, server)
 }
 
 /// Runs a script in a mount namespace of its own, with the binary as $0 and arguments behind.

@@ -1,83 +1,12 @@
 //! `mptcp-user events`: what happens to real sessions is told as it happens, in order.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    process::{Child, Stdio},
-    sync::mpsc,
-    thread,
-};
-
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{Family, LIMIT, Pair, close, transfer, wait_until},
+    net::{Family, Pair, close, transfer},
     probe::Probe,
-};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+    running::watch,
 };
 use serde_json::Value;
-
-/// A running `mptcp-user events`, and what it has printed.
-struct Watch {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Watch {
-    fn start(probe: &Probe, arguments: &[&str]) -> Result<Self> {
-        let mut child = probe
-            .command(&[&["events"], arguments].concat())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let out = child.stdout.take().context("no output")?;
-        let (send, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                if send.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        // Until it has locked the ring.
-        let pid = child.id().to_string();
-        wait_until(|| {
-            let locks = fs::read_to_string("/proc/locks")?;
-            Ok(locks
-                .lines()
-                .any(|lock| lock.split_whitespace().nth(4) == Some(&pid)))
-        })?;
-        Ok(Self { child, lines })
-    }
-
-    /// The lines up to one that says this.
-    fn until(&self, last: &str) -> Result<Vec<String>> {
-        let mut lines = Vec::new();
-        while !lines
-            .last()
-            .is_some_and(|line: &String| line.contains(last))
-        {
-            let line = self.lines.recv_timeout(LIMIT);
-            lines.push(line.with_context(|| format!("no {last} in {lines:?}"))?);
-        }
-        Ok(lines)
-    }
-
-    fn interrupt(mut self) -> Result<()> {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT)?;
-        let status = self.child.wait()?;
-        ensure!(status.success(), "{status}");
-        Ok(())
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Events by name and detail.
 fn told(lines: &[String]) -> Result<Vec<(String, Option<String>)>> {
@@ -102,7 +31,7 @@ fn the_life_of_a_session() -> Result<()> {
     transfer(&client, &server, 10_000)?;
     close(client, server)?;
     pair.settle()?;
-    let watch = Watch::start(&probe, &["--output", "jsonl"])?;
+    let mut watch = watch(&probe, &["--output", "jsonl"])?;
     let said = probe.fails(4, &["events"])?;
     ensure!(said.contains("somebody else watches"), "{said}");
 
@@ -120,7 +49,7 @@ fn the_life_of_a_session() -> Result<()> {
     transfer(&client, &server, 10_000)?;
     close(client, server)?;
 
-    let told = told(&watch.until("session_closed")?)?;
+    let told = told(&watch.lines_until("session_closed")?)?;
     let first = |event: &str, detail: Option<&str>| {
         told.iter()
             .position(|(e, d)| e == event && (detail.is_none() || d.as_deref() == detail))
@@ -146,12 +75,13 @@ fn so_many_and_no_more() -> Result<()> {
     let said = probe.fails(1, &["events"])?;
     ensure!(said.contains("mptcp-user attach"), "{said}");
     probe.run(&["attach", "-i", "s0"])?;
-    let mut watch = Watch::start(&probe, &["--count", "1"])?;
+    let mut watch = watch(&probe, &["--count", "1"])?;
     let (client, server) = pair.connect()?;
     transfer(&client, &server, 1_000)?;
     let status = watch.child.wait()?;
     ensure!(status.success(), "{status}");
-    let lines: Vec<_> = watch.lines.iter().collect();
+    let out = watch.out()?;
+    let lines: Vec<_> = out.lines().collect();
     ensure!(lines.len() == 1, "{lines:?}");
     let client_end = format!("[{}]:", pair.client_address(0));
     ensure!(

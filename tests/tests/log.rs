@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
     files::Directory,
-    net::{Family, Namespace, Pair, close, output, outputs, transfer, wait, wait_until},
+    net::{Family, Namespace, Pair, close, output, outputs, session, wait, wait_until},
     probe::{Probe, binary, command, failure, total, unread},
 };
 use nix::{
@@ -35,13 +35,6 @@ fn hosts() -> Result<(Pair, Probe)> {
     let probe = Probe::new(&pair.server);
     probe.run(&["attach", "-i", "s0", "s1"])?;
     Ok((pair, probe))
-}
-
-fn session(pair: &Pair) -> Result<()> {
-    let (client, server) = pair.connect()?;
-    transfer(&client, &server, 20_000)?;
-    close(client, server)?;
-    pair.settle()
 }
 
 /// One reading.

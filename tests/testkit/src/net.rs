@@ -423,6 +423,17 @@ pub fn transfer(mut from: &Socket, mut to: &Socket, bytes: usize) -> Result<()> 
     })
 }
 
+/// A session of its own, of 20,000 bytes, until the kernel has ended it.
+///
+/// # Errors
+/// If it fails.
+pub fn session(pair: &Pair) -> Result<()> {
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 20_000)?;
+    close(client, server)?;
+    pair.settle()
+}
+
 /// Ends a connection from both sides, and waits for the ends.
 pub fn close(mut client: Socket, mut server: Socket) -> Result<()> {
     client.shutdown(Shutdown::Write)?;

@@ -3,14 +3,13 @@
 //! The kernel makes them right: a firewall in the sender's output changes them, visible on the
 //! wire.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
-use mptcp_tests::net::{close, transfer};
-use socket2::{Domain, Protocol, Socket, Type};
+use mptcp_tests::{
+    net::{close, transfer},
+    raw::RawJoin,
+};
 
 use super::scene::*;
 
@@ -133,36 +132,13 @@ pub(crate) fn a_fast_close_with_a_wrong_key(path: Path) -> Result<()> {
 
 /// Sends an MP_JOIN SYN with a token that nobody has, from no socket.
 fn forge_join(scene: &Scene) -> Result<()> {
-    let (from, to) = (scene.address(Client, 0), scene.address(Server, 0));
-    // Ports, sequence number, no acknowledgment, 8 words, SYN, window, checksum, urgent pointer.
-    let mut tcp = vec![
-        0x9c, 0x41, 0x13, 0x88, 0, 0, 0x10, 0, 0, 0, 0, 0, 0x80, 0x02, 0xff, 0xff,
-    ];
-    tcp.extend([0; 4]);
-    tcp.extend([30, 12, 0x10, 7, 0xde, 0xad, 0xbe, 0xef, 1, 2, 3, 4]);
-    let sum = checksum(&[octets(from), octets(to), tcp.clone()], tcp.len());
-    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-    scene.host(Client).enter(|| {
-        let domain = Domain::for_address(SocketAddr::new(to, 0));
-        let socket = Socket::new(domain, Type::RAW, Some(Protocol::TCP))?;
-        socket.send_to(&tcp, &SocketAddr::new(to, 0).into())?;
-        Ok(())
-    })
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
-/// Of TCP: of addresses and segment, and of its length and protocol.
-fn checksum(parts: &[Vec<u8>], length: usize) -> u16 {
-    let words = parts.iter().flat_map(|part| part.chunks(2));
-    let sum: u32 = words.map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum();
-    let sum = sum + length as u32 + 6;
-    !((sum & 0xffff) + (sum >> 16)) as u16
+    let join = RawJoin {
+        from: SocketAddr::new(scene.address(Client, 0), 40001),
+        to: SocketAddr::new(scene.address(Server, 0), 5000),
+    };
+    scene
+        .host(Client)
+        .enter(|| join.send(&join.socket()?, 0xdead_beef))
 }
 
 pub(crate) fn a_join_with_a_token_of_no_session(path: Path) -> Result<()> {
