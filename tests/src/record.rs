@@ -165,7 +165,7 @@ pub fn pcapng(is_big_endian: bool, interfaces: &[Interface], records: &[Record])
     }
     for (number, record) in records.iter().enumerate() {
         let interface = interfaces[number % interfaces.len()];
-        let time = record.nanoseconds as i128 - i128::from(interface.offset) * 1_000_000_000;
+        let time = i128::from(record.nanoseconds) - i128::from(interface.offset) * 1_000_000_000;
         let exponent = u32::from(interface.resolution & 0x7f);
         let base = if interface.resolution & 0x80 == 0 {
             10

@@ -125,7 +125,7 @@ pub fn act(
             talk.add_addr(flow, from, numbers.below(6) as u8)?;
         }
         19 => {
-            let ids: Vec<u8> = (0..1 + numbers.below(4))
+            let ids: Vec<u8> = (0..=numbers.below(4))
                 .map(|_| numbers.below(8) as u8)
                 .collect();
             talk.remove_addr(flow, from, &ids)?;

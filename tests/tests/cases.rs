@@ -344,7 +344,7 @@ fn the_program_in_the_kernel_counts_them() -> Result<()> {
 /// The numbers of a case that are wrong.
 fn run(case: &Case, engines: &mut Differential, role: Role) -> Result<Vec<String>> {
     // Until what others left is over: they have the same addresses and keys.
-    engines.wait(Duration::from_secs(3 * 3600))?;
+    engines.wait(Duration::from_hours(3))?;
     let before = engines.gauges();
     ensure!(before == Gauges::default(), "{before:?} are left");
     let mut counted = Counters::default();

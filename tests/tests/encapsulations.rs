@@ -550,7 +550,7 @@ fn random(numbers: &mut Numbers) -> Vec<u8> {
         protocol: PROTOCOLS[pick(12)],
         ports: [40000, PORTS[pick(6)]],
         ip_options: vec![1; 4 * pick(3)],
-        fragment: if pick(10) == 0 { 1 } else { 0 },
+        fragment: u16::from(pick(10) == 0),
         ..dss()
     };
     let mut bytes = frame.bytes();

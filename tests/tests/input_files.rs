@@ -552,7 +552,7 @@ fn ppp_changes_nothing() -> Result<()> {
             read["probe"]
         );
         // Cut off within the header, or behind it.
-        for length in 0..header.len() + 1 {
+        for length in 0..=header.len() {
             let mut record = record(header);
             record.bytes.truncate(length);
             let file = directory.write("cut.pcap", pcap(PCAP, link_type, &[record]))?;

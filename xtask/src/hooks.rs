@@ -251,7 +251,7 @@ fn press(network: &Network, program: &Path) -> Result<u64> {
     fs::write(limits, "1 1 1")?;
     thread::sleep(2 * READ_LATER);
     fs::write(limits, usual)?;
-    transfer.wait(Duration::from_secs(60))?;
+    transfer.wait(Duration::from_mins(1))?;
     let refused = |(_, result): &(String, i32)| *result == -libc::ENOMEM;
     Ok(trace
         .events()?

@@ -250,7 +250,7 @@ impl Dss {
     /// Returns true if bits are set that mean nothing.
     #[inline(always)]
     pub fn has_reserved_bits(&self) -> bool {
-        self.head & (0x0f00 | DssFlags::RESERVED as u32) != 0
+        self.head & (0x0f00 | u32::from(DssFlags::RESERVED)) != 0
     }
 
     /// Checks that this is a DSS that belongs on `segment`.

@@ -123,7 +123,9 @@ impl Lost {
     fn read(&self) -> Vec<Loss> {
         let mut sum = Counters::default();
         for counters in self.probes.iter().filter_map(|probe| probe.read().ok()) {
-            counters.iter().for_each(|cpu| sum.add(cpu));
+            for cpu in &*counters {
+                sum.add(cpu);
+            }
         }
         losses(&sum, self.probes.iter().map(Probe::since).min(), false)
     }

@@ -50,6 +50,10 @@ pub(crate) enum FexitReason {
     Other(Errno),
 }
 
+#[allow(
+    clippy::enum_glob_use,
+    reason = "tables of reasons, of which each line names one"
+)]
 use FexitReason::*;
 
 impl FexitReason {

@@ -154,11 +154,12 @@ fn qualities(statistics: &Statistics) -> String {
 
 /// Returns a table's text, without the blanks that fill its last column.
 pub(crate) fn lines(table: &Table) -> String {
-    table
-        .to_string()
-        .lines()
-        .map(|line| format!("{}\n", line.trim_end()))
-        .collect()
+    let mut text = String::new();
+    for line in table.to_string().lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// Returns a table without lines, numbers to the right.

@@ -47,7 +47,7 @@ const HOST: &str = "6.18";
 
 /// A guest prints this before each line that is meant for the host.
 const MARK: &str = "@@ ";
-const TIMEOUT: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_mins(5);
 
 pub(crate) fn run(update: bool) -> Result<()> {
     if shell::became_root("the smoke test makes network namespaces, which")? {

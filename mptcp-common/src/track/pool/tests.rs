@@ -513,7 +513,7 @@ fn an_empty_chunk_is_handed_on_and_taken_again() {
     let pools = Pools::new(6);
     let range = |i: u64| (10 + 20 * i, 20 + 20 * i);
     let fill = |slot| {
-        (0..)
+        (0..u64::MAX)
             .take_while(|i| {
                 let (start, end) = range(*i);
                 pools.insert(slot, 0, 0, start, end) != Relation::Lost
