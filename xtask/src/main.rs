@@ -6,6 +6,7 @@ mod demo;
 mod fuzz;
 mod hooks;
 mod install;
+mod lint;
 mod network;
 mod setup;
 mod shell;
@@ -37,6 +38,8 @@ enum Command {
     },
     /// Build, and show the probe counting a real MPTCP transfer (root)
     Demo,
+    /// Check formatting, lints, documentation of items, spelling and dependencies
+    Lint,
     /// Check formatting and lints, and run every test (root)
     Test,
     /// Measure what the programs cost per packet (root)
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Setup { all } => setup::run(all),
         Command::Demo => demo::run(),
+        Command::Lint => lint::run(),
         Command::Test => test::run(),
         Command::Bench {
             output,

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use crate::{
     bench::Output,
-    count, fuzz, setup,
-    shell::{self, cargo, show, step},
+    count, fuzz, lint, setup,
+    shell::{self, cargo, show},
     trace, vm,
 };
 
@@ -20,12 +20,8 @@ pub(crate) fn run() -> Result<()> {
     }
     let start = Instant::now();
     setup::run(true)?;
-    step("check formatting", &mut cargo("fmt --all --check"))?;
     let binary = shell::release_binary()?;
-    step(
-        "check lints",
-        &mut cargo("clippy --workspace --exclude mptcp-ebpf --all-targets -- -D warnings"),
-    )?;
+    lint::run()?;
     eprintln!("==> tests");
     show(cargo("test --no-fail-fast").env("MPTCP_USER", &binary))?;
     count::run(false)?;

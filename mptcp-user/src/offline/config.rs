@@ -34,7 +34,7 @@ pub struct Config {
     /// What tags are made with. Nobody outside can aim at a bucket of tables that only live while a
     /// file is read, so that it need not be secret.
     pub seed: u64,
-    /// See [`Tables::fast_path_enabled`].
+    /// See [`Tables::fast_path_enabled`](mptcp_common::state::Tables::fast_path_enabled).
     pub fast_path_enabled: bool,
 }
 

@@ -219,7 +219,7 @@ impl Offline {
         })
     }
 
-    /// Returns the filter that subflows and handshakes share (see [`Table::cell`]).
+    /// Returns the filter that subflows and handshakes share (see [`Table::cell`](mptcp_common::table::Table::cell)).
     pub fn filter(&self) -> &[AtomicU64] {
         self.subflows.filter.as_deref().unwrap_or_default()
     }
