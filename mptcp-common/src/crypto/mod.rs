@@ -116,6 +116,14 @@ pub struct Derived {
 }
 
 /// Token and initial data sequence number of a key (RFC 8684 sections 3.1 and 3.2).
+///
+/// ```
+/// use mptcp_common::{crypto::{Digest, Hash, derive}, wire::Key};
+///
+/// let derived = derive(&mut Digest::default(), Hash::Sha256, Key(0x0102_0304_0506_0708));
+/// assert_eq!(derived.token, 0x66840dda);
+/// assert_eq!(derived.idsn, 0xf5a101d3d29d6f72);
+/// ```
 #[inline(always)]
 pub fn derive(work: &mut impl Compress, hash: Hash, key: Key) -> Derived {
     let digest = work.digest();

@@ -177,6 +177,17 @@ impl WalkEnd {
 ///
 /// As the kernel's `mptcp_get_options` and `tcp_parse_options` do, the walk ends at an EOL, at a
 /// length below 2 and at an option that runs past the end: what stands behind is padding.
+///
+/// ```
+/// use mptcp_common::{verifier::Plain, wire::{Area, walk}};
+///
+/// // Two NOPs, a timestamp, and an option of kind 30 that is longer than the area.
+/// let area = Area::from_bytes(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 30, 20, 0x20, 0]);
+/// let mut kinds = Vec::new();
+/// let end = walk(&area, 16, &Plain, |option| kinds.push(option.kind()));
+/// assert_eq!(kinds, [8]);
+/// assert_eq!((end.kind, end.at, end.length), (30, 12, 20));
+/// ```
 #[inline(always)]
 pub fn walk<'a>(
     area: &'a Area,

@@ -76,6 +76,20 @@ impl DssFlags {
 ///
 /// Read by [`read`](Self::read) where an option stands, and by [`read_in_place`](Self::read_in_place) of nearly every
 /// segment, whose option area holds nothing else; mptcp-common/tests/dss.rs holds the two equal.
+///
+/// ```
+/// use mptcp_common::wire::{Area, Dss, RawOption, Segment, TcpFlags};
+///
+/// // Kind 30, 18 bytes, subtype 2; DATA_ACK and data sequence number of 4 bytes each; checksum.
+/// let bytes = [
+///     30, 18, 0x20, 0x05, 0, 0, 0, 9, 0, 0, 1, 0, 0, 0, 0, 1, 0x05, 0xdc,
+/// ];
+/// let area = Area::from_bytes(&[&bytes[..], &[0xab, 0xcd]].concat());
+///
+/// let dss = Dss::read(&RawOption::new(&area, 0, 20));
+/// assert_eq!((dss.data_ack, dss.data_sequence), (9, 0x100));
+/// assert_eq!((dss.subflow_sequence, dss.data_length), (1, 1500));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Dss {

@@ -46,6 +46,23 @@ pub enum JoinForm {
 }
 
 /// An MP_JOIN option that was checked.
+///
+/// ```
+/// use mptcp_common::wire::{Area, MpJoin, RawOption, Segment, TcpFlags};
+///
+/// // Kind 30, 12 bytes, subtype 1 with the backup flag, address identifier 7, token and nonce.
+/// let bytes = [30, 12, 0x11, 7, 0xde, 0xad, 0xbe, 0xef, 0, 0, 0, 1];
+/// let area = Area::from_bytes(&bytes);
+/// let option = RawOption::new(&area, 0, 12);
+/// let syn = Segment { flags: TcpFlags(TcpFlags::SYN), has_payload: false };
+///
+/// let join = MpJoin::parse(option, syn).expect("12 bytes are right on a SYN");
+/// assert_eq!((join.token(), join.address_id(), join.backup()), (0xdead_beef, 7, true));
+///
+/// // A SYN/ACK has an HMAC of 64 bits as well: 16 bytes.
+/// let syn_ack = Segment { flags: TcpFlags(TcpFlags::SYN | TcpFlags::ACK), ..syn };
+/// assert!(MpJoin::parse(option, syn_ack).is_err());
+/// ```
 #[derive(Clone, Copy)]
 pub struct MpJoin<'a>(RawOption<'a>);
 
