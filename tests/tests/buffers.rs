@@ -25,16 +25,13 @@ use serde_json::Value;
 use socket2::Socket;
 
 /// What a buffer cannot tell: checksums are added up over it as a whole; of a few of its packets that were sent before,
-/// whether that was on this subflow. The queue is that of the interface, and no property of the packet. Which of two
-/// acknowledgments is the first depends on the order, and between two places several CPUs are at work.
-const BOUNDS: [&str; 7] = [
+/// whether that was on this subflow. The queue is that of the interface, and no property of the packet.
+const BOUNDS: [&str; 5] = [
     "checksum_verified",
     "checksum_unverified",
     "checksum_failed",
     "capable_steered",
     "join_steered",
-    "fresh_ack",
-    "fresh_data_ack",
 ];
 
 /// What depends on the order of packets of different subflows, where they carry parts of the same data. Between the
