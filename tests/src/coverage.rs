@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Rows that crafted packets move in tests/tests/bounds.rs, and the test.
+/// Rows that crafted packets move in tests/tests/bounds, and the test.
 pub const BOUNDS: &[(&str, &[&str])] = &[
     ("a_full_table_evicts_nothing", &["RssfEr"]),
     (
@@ -48,7 +48,7 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("TcpRstProhibitedTx", "a_join_that_is_refused"),
 ];
 
-/// Returns the rows that a test of tests/tests/bounds.rs has to move.
+/// Returns the rows that a test of tests/tests/bounds has to move.
 ///
 /// # Errors
 /// If it has another number of them.

@@ -31,7 +31,7 @@ fn packets(row: &str) -> Vec<String> {
         })
         .collect();
     if tried.is_empty() && BOUNDS.iter().any(|(_, rows)| rows.contains(&row)) {
-        tried.push("tests/tests/bounds.rs".to_owned());
+        tried.push("tests/tests/bounds".to_owned());
     }
     tried
 }
