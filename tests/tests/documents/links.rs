@@ -92,7 +92,7 @@ impl Document {
 }
 
 /// What a heading is called in links, as GitHub and GitLab name it.
-fn anchor(heading: &str) -> String {
+pub(super) fn anchor(heading: &str) -> String {
     heading
         .trim()
         .to_lowercase()

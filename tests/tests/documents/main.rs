@@ -1,17 +1,14 @@
 //! The generated parts of the documents say what the code says. `UPDATE_DOCS=1 cargo test -p
 //! mptcp-tests --test documents` writes them anew. What documents and comments point to exists.
 
+mod counters;
 mod links;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use anyhow::{Context as _, Result, ensure};
-use mptcp_common::{
-    counter::Counters, counter::DirectionCounters, counter::FexitHook, counter::LAYOUT_VERSION,
-    counter::Outcomes, counter::Protocols, counter::Role,
-};
+use mptcp_common::counter::{Counters, DirectionCounters, LAYOUT_VERSION, Outcomes, Protocols};
 use mptcp_tests::document::check;
-use mptcp_user::statistics::{EXTRAS, ROWS};
 
 /// What `cargo xtask trace` counts, as `--update` writes it.
 const PATHS: &str = include_str!("../../data/paths.tsv");
@@ -47,72 +44,6 @@ fn maps() -> Result<()> {
     fields(&mut text, Protocols::FIELDS, "");
     text.push('\n');
     check("maps.md", &text)
-}
-
-/// A formula, in words for readers: what the source says in short is written out.
-fn formula(source: &str) -> String {
-    let short = source.replace("c.", "").replace("g.", "");
-    let short = match short.split_once(".saturating_sub(") {
-        Some((from, what)) => format!("{from} - {}", what.trim_end_matches(')')),
-        None => short,
-    };
-    match short
-        .strip_prefix("all!(")
-        .and_then(|rest| rest.strip_suffix(')'))
-    {
-        Some(field) => format!("`{field}` of all directions"),
-        None => format!("`{short}`"),
-    }
-}
-
-#[test]
-fn counters() -> Result<()> {
-    let mut text = String::from(
-        "\n| # | label | short | NITRO | host | middlebox | made of |\n|---|---|---|---|---|---|---|\n",
-    );
-    for row in &ROWS {
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {} |",
-            row.number,
-            row.label,
-            row.short,
-            row.nitro,
-            row.quality(Role::Host).name(),
-            row.quality(Role::Middlebox).name(),
-            row.value
-                .map_or(String::new(), |value| formula(value.formula())),
-        );
-    }
-    text.push_str(
-        "\nThe functions of the kernel that feed rows 77 to 81, in the order of the map \
-         `hooks/counters`:\n\n| name | function | counts when it |\n|---|---|---|\n",
-    );
-    for hook in FexitHook::ALL {
-        let _ = writeln!(
-            text,
-            "| {hook:?} | `{}` | {} |",
-            hook.function(),
-            hook.condition()
-        );
-    }
-    text.push_str(
-        "\nFurther numbers (`extra` in JSON, the end of `-detail`):\n\n\
-         | name | what it counts | host | middlebox | made of |\n|---|---|---|---|---|\n",
-    );
-    for extra in EXTRAS {
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} |",
-            extra.name,
-            extra.description,
-            extra.quality(Role::Host).name(),
-            extra.quality(Role::Middlebox).name(),
-            formula(extra.value.formula()),
-        );
-    }
-    text.push('\n');
-    check("counters.md", &text)
 }
 
 /// What packets do in the programs, of tests/data/paths.tsv: the cheapest first.
