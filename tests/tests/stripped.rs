@@ -374,6 +374,16 @@ fn the_page_says_what_the_tool_says() -> Result<()> {
     check_parts("stripped.md", &parts)
 }
 
+/// README.md quotes the event of a SYN that lost its option.
+#[test]
+fn the_readme_quotes_the_tool() -> Result<()> {
+    let out = transcript("events --role host --log-file stripped/syn-stripped-client.pcap")?;
+    let (_, event) = out.stdout.trim().split_once(" rx ").context("no event")?;
+    let readme = fs::read_to_string(data().join("../../README.md"))?;
+    ensure!(readme.contains(event.trim()), "README.md lacks {event}");
+    Ok(())
+}
+
 /// Makes the captures anew, and checks that the probes of the same run said what the captures say.
 #[test]
 fn the_captures_of_the_page() -> Result<()> {
