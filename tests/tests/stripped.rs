@@ -1,7 +1,7 @@
 //! docs/stripped.md: what the tool says, at a client, a router and a server, when a path takes MPTCP away.
 //!
 //! `sudo -E UPDATE_CAPTURES=1 cargo test -p mptcp-tests --test stripped` makes each situation between network
-//! namespaces, and writes what passed at the three places to tests/data/stripped. The page is made of these captures:
+//! namespaces, and writes what passed at the three places to tests/data/stripped (`UPDATE_CAPTURES=NAME`: one of them). The page is made of these captures:
 //! `UPDATE_DOCS=1` writes it.
 
 use std::{env, fmt::Write as _, fs, net::SocketAddr, net::TcpListener, thread, time::Duration};
@@ -101,6 +101,20 @@ const SITUATIONS: &[Situation] = &[
         },
     },
     Situation {
+        name: "switched-off",
+        shown: &HANDSHAKE,
+        told_at: &[0],
+        make: |scene| {
+            scene.filter("tcp flags & (syn | ack) == syn tcp option mptcp exists drop")?;
+            scene.one_subflow()?;
+            // The kernel does not ask for MPTCP any more.
+            scene.one_subflow()?;
+            let disabled = scene.pair.client.mib("MPCapableSYNTXDisabled")?;
+            ensure!(disabled == 1, "MPCapableSYNTXDisabled is {disabled}");
+            Ok(())
+        },
+    },
+    Situation {
         name: "stripped-in-mid-flow",
         shown: &HANDSHAKE,
         told_at: &[0, 2],
@@ -112,6 +126,21 @@ const SITUATIONS: &[Situation] = &[
             transfer(&client, &server, 1000)?;
             scene.pair.wait_for(&scene.pair.server, "DssFallback", 1)?;
             transfer(&server, &client, 1000)?;
+            close(client, server)
+        },
+    },
+    Situation {
+        name: "stripped-on-the-way-back",
+        shown: &HANDSHAKE,
+        told_at: &[0, 2],
+        make: |scene| {
+            let (client, server) = scene.pair.connect()?;
+            transfer(&client, &server, 1000)?;
+            transfer(&server, &client, 1000)?;
+            scene.filter("ip saddr 10.78.1.0/24 reset tcp option mptcp")?;
+            transfer(&server, &client, 1000)?;
+            scene.pair.wait_for(&scene.pair.client, "DssFallback", 1)?;
+            transfer(&client, &server, 1000)?;
             close(client, server)
         },
     },
@@ -166,6 +195,30 @@ const SITUATIONS: &[Situation] = &[
         },
     },
     Situation {
+        name: "join-refused-by-icmp",
+        shown: &JOIN,
+        told_at: &[0],
+        make: |scene| {
+            scene.filter(
+                "tcp flags & (syn | ack) == syn tcp option mptcp subtype 1 reject with icmpx type \
+                 admin-prohibited",
+            )?;
+            scene.two_subflows("MPCapableACKRX", 1)
+        },
+    },
+    Situation {
+        name: "join-with-an-unknown-token",
+        shown: &JOIN,
+        told_at: &[0],
+        make: |scene| {
+            scene.filter(
+                "tcp flags & (syn | ack) == syn tcp option mptcp subtype 1 tcp option @30,32,32 set \
+                 0xdeadbeef",
+            )?;
+            scene.two_subflows("MPJoinNoTokenFound", 1)
+        },
+    },
+    Situation {
         name: "join-with-a-wrong-hmac",
         shown: &JOIN,
         told_at: &[0],
@@ -175,6 +228,43 @@ const SITUATIONS: &[Situation] = &[
                  option @30,64,32 set 0xdeadbeef",
             )?;
             scene.two_subflows("MPJoinAckHMacFailure", 1)
+        },
+    },
+    Situation {
+        name: "fast-close",
+        shown: &HANDSHAKE,
+        told_at: &[2],
+        make: |scene| {
+            let (client, server) = scene.pair.connect()?;
+            transfer(&client, &server, 1000)?;
+            client.set_linger(Some(Duration::ZERO))?;
+            drop(client);
+            scene
+                .pair
+                .wait_for(&scene.pair.server, "MPFastcloseRx", 1)?;
+            drop(server);
+            Ok(())
+        },
+    },
+    Situation {
+        name: "path-outage",
+        shown: &JOIN,
+        told_at: &[0],
+        make: |scene| {
+            scene.endpoint()?;
+            let (client, server) = scene.pair.connect()?;
+            transfer(&client, &server, 1000)?;
+            scene.pair.wait_for(&scene.pair.server, "MPJoinAckRx", 1)?;
+            transfer(&server, &client, 1000)?;
+            scene.filter("ip saddr 10.79.1.1 drop; ip daddr 10.79.1.1 drop")?;
+            transfer(&client, &server, 1000)?;
+            transfer(&server, &client, 1000)?;
+            scene.router.run("nft", &["flush ruleset"])?;
+            transfer(&client, &server, 1000)?;
+            close(client, server)?;
+            // The first subflow's timer of retransmissions has backed off.
+            thread::sleep(Duration::from_secs(4));
+            Ok(())
         },
     },
 ];
@@ -231,11 +321,17 @@ impl Scene {
         close(client, server)
     }
 
-    /// With a join from the client's second address, until the server's kernel has counted so much.
-    fn two_subflows(&self, mib: &str, wanted: u64) -> Result<()> {
+    /// The client joins from its second address.
+    fn endpoint(&self) -> Result<()> {
         self.pair
             .client
             .ip("mptcp endpoint add 10.79.1.3 id 5 subflow")?;
+        Ok(())
+    }
+
+    /// With a join from the client's second address, until the server's kernel has counted so much.
+    fn two_subflows(&self, mib: &str, wanted: u64) -> Result<()> {
+        self.endpoint()?;
         let (client, server) = self.pair.connect()?;
         transfer(&client, &server, 1000)?;
         self.pair.wait_for(&self.pair.server, mib, wanted)?;
@@ -387,15 +483,16 @@ fn the_readme_quotes_the_tool() -> Result<()> {
 /// Makes the captures anew, and checks that the probes of the same run said what the captures say.
 #[test]
 fn the_captures_of_the_page() -> Result<()> {
-    if env::var_os("UPDATE_CAPTURES").is_none() {
+    let Ok(which) = env::var("UPDATE_CAPTURES") else {
         return Ok(());
-    }
+    };
     ensure!(
         Family::V4 == Pair::routed()?.0.family,
         "the addresses are of IPv4"
     );
     fs::create_dir_all(data().join("stripped"))?;
-    for situation in SITUATIONS {
+    let wanted = |situation: &&Situation| which == "1" || which == situation.name;
+    for situation in SITUATIONS.iter().filter(wanted) {
         make(situation).with_context(|| situation.name)?;
     }
     Ok(())
