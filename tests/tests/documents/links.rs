@@ -176,7 +176,7 @@ fn documents_that_are_named_exist() -> Result<()> {
                 .take_while(|c| c.is_alphanumeric() || matches!(c, '/' | '-' | '_' | '.'))
                 .collect();
             let name = name.trim_end_matches('.');
-            if !name.ends_with(".md") {
+            if Path::new(name).extension() != Some("md".as_ref()) {
                 continue;
             }
             named += 1;
