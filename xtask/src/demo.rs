@@ -41,11 +41,8 @@ fn demonstrate(directory: &Path, binary: &Path) -> Result<()> {
         network.client().name(),
         network.server().name()
     );
-    show(
-        probe
-            .command(&["attach", "--xdp", "native", "-i"])
-            .args(SERVER_INTERFACES),
-    )?;
+    let [first, second] = SERVER_INTERFACES;
+    show(&mut probe.command(&["attach", "--xdp", "native", "-i", first, second]))?;
 
     // At the client's ends of the wires: behind the probe, the server's stack merges packets.
     let mut captures = Vec::new();
@@ -86,7 +83,7 @@ fn demonstrate(directory: &Path, binary: &Path) -> Result<()> {
     let stat: Value = serde_json::from_str(&shell::run(
         &mut probe.command(&["stat", "--output", "json"]),
     )?)?;
-    show(probe.command(&["detach", "-i"]).args(SERVER_INTERFACES))?;
+    show(&mut probe.command(&["detach", "-i", first, second]))?;
     compare(&stat, &seen)?;
     // What the server's kernel says of its sessions.
     ensure!(
