@@ -22,7 +22,7 @@ pub(crate) const TIMESTAMP: u32 = u32::from_ne_bytes([KIND_NOP, KIND_NOP, 8, 10]
 /// How long these are in words of 4 bytes.
 pub(crate) const TIMESTAMP_WORDS: usize = 3;
 
-/// MPTCP option subtype, the upper four bits of the third byte (RFC 8684 section 8.2).
+/// MPTCP option subtype, the upper four bits of the third byte (RFC 8684 section 7.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Subtype {
@@ -44,7 +44,7 @@ pub enum Subtype {
     MpFastclose = 7,
     /// MP_TCPRST, RFC 8684 section 3.6.
     MpTcpRst = 8,
-    /// Private use (experiments), RFC 8684 section 8.2.
+    /// Private use (experiments), RFC 8684 section 7.2.
     Experimental = 15,
 }
 
