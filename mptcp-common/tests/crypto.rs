@@ -3,7 +3,7 @@
 
 mod random;
 
-use hmac::{Hmac, Mac as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use mptcp_common::{
     crypto::{Compress as _, Derived, Digest, Hash, add_addr_hmac, derive, join_hmac},
     wire::{Key, Nonce},

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use hmac::{Hmac, Mac as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use mptcp_common::{
     counter::{Counters, Gauges},
     wire::MAX_OPTIONS,

@@ -24,8 +24,9 @@ pub(crate) fn run() -> Result<()> {
     step("check spelling", &mut Command::new(typos()?))?;
     if has("cargo-deny") {
         step(
-            "check licences, sources and advisories of crates",
-            &mut cargo("deny --all-features check"),
+            "check licences, versions and sources of crates",
+            // Advisories come from outside: `cargo deny check advisories` asks for them.
+            &mut cargo("deny --all-features check licenses bans sources"),
         )
     } else {
         eprintln!("crates are not checked: cargo install --locked cargo-deny");

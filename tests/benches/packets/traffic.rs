@@ -1,6 +1,6 @@
 //! The packets of sessions, as frames and what is written to them.
 
-use hmac::{Hmac, Mac as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use mptcp_common::table::mix;
 use mptcp_tests::frame::{ACK, Frame, SYN, SYN_ACK, option};
 use sha2::{Digest as _, Sha256};
