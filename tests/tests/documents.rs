@@ -9,7 +9,7 @@ use mptcp_common::{
     counter::Outcomes, counter::Protocols, counter::Role,
 };
 use mptcp_tests::document::check;
-use mptcp_user::statistics::{EXTRAS, ROWS};
+use mptcp_user::statistics::{Advice, EXTRAS, ROWS, Severity};
 
 /// A table of fields with their offsets.
 fn fields(text: &mut String, fields: &[(&str, usize, &str)], base: &str) {
@@ -106,6 +106,32 @@ fn counters() -> Result<()> {
             formula(extra.value.formula()),
         );
     }
+    text.push_str(&advice());
     text.push('\n');
     check("counters.md", &text)
+}
+
+/// What the numbers that are not neutral mean, and what to do next.
+fn advice() -> String {
+    let mut text = String::from(
+        "\nWhat failed, if these are not 0 (`outcome` in JSON, the top of the table):\n\n\
+         | name | what it means | what to do next |\n|---|---|---|\n",
+    );
+    let of = |severity| {
+        Advice::names()
+            .map(|name| (name, Advice::of(name)))
+            .filter(move |(_, advice)| advice.severity == severity)
+    };
+    let code = |words: &str| words.replace('|', "\\|");
+    for (name, Advice { meaning, next, .. }) in of(Severity::Failure) {
+        let _ = writeln!(text, "| {name} | {meaning} | {} |", code(next));
+    }
+    text.push_str(
+        "\nWhat healthy Linux hosts do; none of these is a failure:\n\n| name | why |\n|---|---|\n",
+    );
+    for (name, Advice { meaning, .. }) in of(Severity::NormalOnLinux) {
+        let _ = writeln!(text, "| {name} | {meaning} |");
+    }
+    text.push_str("\nAll others are neutral.\n");
+    text
 }

@@ -1,9 +1,16 @@
 //! The table and its JSON: every row of the reference, in its order and spelling.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use mptcp_tests::{net::Namespace, probe::Probe};
+use mptcp_tests::{
+    net::{Family, Namespace, Pair, close, transfer},
+    probe::{Probe, total},
+};
 use serde_json::Value;
 
 /// The reference: number, label, short name, whether the table shows it, NITRO name, kind, group.
@@ -78,7 +85,7 @@ fn detail_shows_every_label_in_the_order_of_the_reference() -> Result<()> {
             .collect();
         let wanted = match (unavailable.contains(row.short), row.kind) {
             (true, _) => ["n/a", "n/a"],
-            (false, "gauge") => ["n/a", "0"],
+            (false, "gauge") => ["--", "0"],
             (false, _) => ["0", "0"],
         };
         ensure!(cells == wanted, "{line:?} and not {wanted:?}");
@@ -90,9 +97,14 @@ fn detail_shows_every_label_in_the_order_of_the_reference() -> Result<()> {
 fn both_spellings_print_the_same() -> Result<()> {
     let (_namespace, probe) = probed()?;
     let plain = |arguments: &[&str]| -> Result<Vec<String>> {
-        // Without the heading and what varies in it.
+        // Without the heading and the times in it.
         let text = probe.run(arguments)?;
-        Ok(text.lines().skip(1).map(ToOwned::to_owned).collect())
+        let times = text.lines().nth(1).unwrap_or_default();
+        ensure!(
+            times.starts_with("Read at 20") && times.contains(", rates over "),
+            "{text}"
+        );
+        Ok(text.lines().skip(2).map(ToOwned::to_owned).collect())
     };
     let wanted = plain(&["stat", "--detail", "--full-values", "--ntimes", "1"])?;
     ensure!(wanted.len() > 83);
@@ -112,6 +124,38 @@ fn both_spellings_print_the_same() -> Result<()> {
         "{summary:?}"
     );
     Ok(())
+}
+
+/// Whoever looks a moment after somebody else sees the same rates.
+#[test]
+fn one_reader_does_not_change_the_rates_of_another() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0", "s1"])?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 100_000)?;
+    thread::sleep(Duration::from_millis(1_200));
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let stat = probe.stat(&[])?;
+        let over = stat["rate_over_s"].as_f64().context("no rate_over_s")?;
+        let rate = stat["counters"]["DSSrcv"]["rate"]
+            .as_f64()
+            .context("no rate")?;
+        let count = total(&stat, "DSSrcv")? as f64;
+        ensure!(
+            over > 1.0 && stat["read_at"].is_string(),
+            "rates over {over} s"
+        );
+        // All was received since the probe came.
+        ensure!(
+            (rate * over - count).abs() < 0.01 * count,
+            "{rate} over {over} s of {count}"
+        );
+        seen.push(rate);
+    }
+    ensure!(seen[2] > 0.0, "{seen:?}");
+    close(client, server)
 }
 
 #[test]

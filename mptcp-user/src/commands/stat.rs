@@ -96,9 +96,10 @@ async fn counting(pins: &Pins, options: &StatArgs) -> Result<()> {
             }
             troubles = Remarks::default();
         }
-        let statistics = live.read()?;
+        let mut statistics = live.read()?;
         // Nobody may read what is printed, and others wait for the lock.
         drop(lock);
+        statistics.host = live.host(&statistics).await;
         let text = display(&statistics, options);
         live.remember()?;
         print(&format!("{}{text}", gap(displays, options)))?;

@@ -5,10 +5,13 @@ use jiff::Timestamp;
 use mptcp_common::counter::{Counters, DirectionCounters, Outcomes};
 use serde_json::{Map, Value, json};
 
-use super::{lost, passed};
+use super::{lost, outcome, passed};
 use crate::{
     schema::{named, role_name},
-    snapshot::statistics::{Origin, Statistics},
+    snapshot::{
+        outcome::Outcome,
+        statistics::{Origin, Statistics},
+    },
 };
 
 /// Names of the subtype nibbles in `options`; the rest is UNKNOWN.
@@ -30,7 +33,10 @@ pub(crate) fn statistics(statistics: &Statistics) -> Value {
     json!({
         "schema_version": 1,
         "time": statistics.time.map(|time| time.to_string()),
+        "read_at": statistics.time.map(|time| time.to_string()),
+        "rate_over_s": statistics.rate_over().map(|over| (over * 1e6).round() / 1e6),
         "source": source(statistics),
+        "outcome": outcome::json(&Outcome::of(statistics)),
         "protocolmptcp": nitro(statistics),
         "counters": counters(statistics),
         "options": options(&statistics.rows),
@@ -121,6 +127,7 @@ fn counters(statistics: &Statistics) -> Map<String, Value> {
                 "total": statistics.row_total(row),
                 "rate": rate(statistics, row),
                 "quality": statistics.quality(row).name(),
+                "severity": row.advice().severity.name(),
             });
             (row.short.to_owned(), object)
         })
