@@ -355,10 +355,7 @@ fn findings(statistics: &Statistics) -> Vec<Finding> {
         |finding: &Finding| finding.total > 0 && finding.advice.severity != Severity::Neutral;
     let mut found: Vec<_> = rows.chain(extras).filter(is_told).collect();
     let names: Vec<_> = found.iter().map(|finding| finding.name).collect();
-    found.retain(|finding| {
-        let mut instead = finding.advice.instead.iter();
-        !instead.any(|other| names.contains(other))
-    });
+    found.retain(|finding| !finding.advice.is_told_by(&names));
     found
 }
 

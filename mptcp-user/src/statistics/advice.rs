@@ -62,6 +62,11 @@ impl Advice {
         })
     }
 
+    /// Returns true if one of these numbers, which are not 0, tells the same.
+    pub fn is_told_by(&self, names: &[&str]) -> bool {
+        self.instead.iter().any(|other| names.contains(other))
+    }
+
     /// Returns the names of all that is not neutral.
     pub fn names() -> impl Iterator<Item = &'static str> {
         let failures = FAILURES.iter().map(|(name, ..)| *name);
