@@ -158,6 +158,42 @@ fn one_reader_does_not_change_the_rates_of_another() -> Result<()> {
     close(client, server)
 }
 
+/// As the appliance's REST interface has it: strings and numbers, and nothing that is not known.
+#[test]
+fn nitro_has_the_types_of_the_appliance() -> Result<()> {
+    let (_namespace, probe) = probed()?;
+    let text = probe.run(&["stat", "--output", "nitro"])?;
+    let nitro: Value = serde_json::from_str(&text)?;
+    let keys: Vec<_> = nitro.as_object().context("no object")?.keys().collect();
+    ensure!(
+        keys == ["errorcode", "message", "severity", "protocolmptcp"],
+        "{keys:?}"
+    );
+    ensure!(nitro["errorcode"] == 0 && nitro["message"] == "Done" && nitro["severity"] == "NONE");
+    let mut object = nitro["protocolmptcp"]
+        .as_object()
+        .context("no rows")?
+        .clone();
+    let unavailable = unavailable(&probe)?;
+    for row in rows()? {
+        let total = object.remove(row.nitro);
+        let rate = object.remove(&format!("{}rate", row.nitro.replacen("tot", "", 1)));
+        let is_known = !unavailable.contains(row.short);
+        let total = total.as_ref().and_then(Value::as_str);
+        ensure!(total == is_known.then_some("0"), "{}: {total:?}", row.short);
+        let has_rate = is_known && row.kind != "gauge";
+        ensure!(
+            rate.is_some_and(|rate| rate == 0) == has_rate,
+            "{}",
+            row.short
+        );
+    }
+    ensure!(object.is_empty(), "what nobody knows: {object:?}");
+    let said = probe.fails(2, &["stat", "--output", "nitro", "-ntimes", "2"])?;
+    ensure!(said.contains("jsonl"), "{said}");
+    Ok(())
+}
+
 #[test]
 fn json_has_every_row_and_every_nitro_field() -> Result<()> {
     let (_namespace, probe) = probed()?;

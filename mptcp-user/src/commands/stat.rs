@@ -6,6 +6,7 @@ use anyhow::Result;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
+    lookup::recording,
     output::{conclude_capture, conclude_log, print},
     probes::{Pinned, Remarks},
 };
@@ -15,7 +16,7 @@ use crate::{
     interrupt::Interrupt,
     probe::{self, HostLimits, Lock, Network, Pins, Probe, Settings, settings::LimitOptions},
     render::{
-        json,
+        json, nitro,
         table::{self, Style},
     },
     snapshot::statistics::Statistics,
@@ -23,14 +24,14 @@ use crate::{
 };
 
 pub(crate) async fn run(pins: &Pins, options: &StatArgs) -> Result<()> {
-    if options.output == StatOutput::Json && options.ntimes != 1 {
+    if [StatOutput::Json, StatOutput::Nitro].contains(&options.output) && options.ntimes != 1 {
         return Err(Failure::new(
             FailureKind::Usage,
-            "--output json is one object; for several displays use --output jsonl",
+            "--output json and nitro are one object; for several displays use --output jsonl",
         )
         .into());
     }
-    if let Some(file) = &options.capture.log_file {
+    if let Some(file) = recording(&options.capture)? {
         return recorded(file, options);
     }
     if !options.range.is_all() {
@@ -265,6 +266,7 @@ fn display(statistics: &Statistics, options: &StatArgs) -> String {
     match options.output {
         StatOutput::Json => format!("{:#}\n", json::statistics(statistics)),
         StatOutput::Jsonl => format!("{}\n", json::statistics(statistics)),
+        StatOutput::Nitro => format!("{:#}\n", nitro::envelope(statistics)),
         StatOutput::Table => {
             let style = Style {
                 detail: options.detail,

@@ -1,11 +1,11 @@
 //! The statistics as JSON, schema version 1 (docs/json.md).
 
-use crate::statistics::{EXTRAS, ROWS, Row, RowKind};
+use crate::statistics::{EXTRAS, ROWS, RowKind};
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, DirectionCounters, Outcomes};
 use serde_json::{Map, Value, json};
 
-use super::{lost, outcome, passed};
+use super::{lost, nitro, nitro::rate, outcome, passed};
 use crate::{
     schema::{named, role_name},
     snapshot::{
@@ -37,7 +37,7 @@ pub(crate) fn statistics(statistics: &Statistics) -> Value {
         "rate_over_s": statistics.rate_over().map(|over| (over * 1e6).round() / 1e6),
         "source": source(statistics),
         "outcome": outcome::json(&Outcome::of(statistics)),
-        "protocolmptcp": nitro(statistics),
+        "protocolmptcp": nitro::object(statistics),
         "counters": counters(statistics),
         "options": options(&statistics.rows),
         "invalid_options": invalid_options(&statistics.rows),
@@ -96,23 +96,6 @@ fn source(statistics: &Statistics) -> Map<String, Value> {
     object
 }
 
-/// NITRO's `protocolmptcp` object: totals, and a rate behind each counter.
-fn nitro(statistics: &Statistics) -> Map<String, Value> {
-    let mut object = Map::new();
-    for row in &ROWS {
-        object.insert(row.nitro.to_owned(), statistics.row_total(row).into());
-        if row.kind == RowKind::Counter {
-            object.insert(nitro_rate(row), rate(statistics, row));
-        }
-    }
-    object
-}
-
-/// NITRO drops `tot` and appends `rate`.
-fn nitro_rate(row: &Row) -> String {
-    format!("{}rate", row.nitro.replacen("tot", "", 1))
-}
-
 fn counters(statistics: &Statistics) -> Map<String, Value> {
     ROWS.iter()
         .map(|row| {
@@ -132,14 +115,6 @@ fn counters(statistics: &Statistics) -> Map<String, Value> {
             (row.short.to_owned(), object)
         })
         .collect()
-}
-
-/// Per second, to three decimals.
-fn rate(statistics: &Statistics, row: &Row) -> Value {
-    statistics
-        .row_rate(row)
-        .map(|rate| (rate * 1000.0).round() / 1000.0)
-        .into()
 }
 
 fn options(counters: &Counters) -> Map<String, Value> {
