@@ -2,14 +2,15 @@
 
 use std::{
     collections::BTreeSet,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use mptcp_tests::{
-    net::{Family, Namespace, Pair, close, transfer},
-    probe::{Probe, total},
+    net::{Family, Namespace, Pair, close, output, transfer},
+    probe::{Probe, binary, total},
 };
 use serde_json::Value;
 
@@ -90,6 +91,57 @@ fn detail_shows_every_label_in_the_order_of_the_reference() -> Result<()> {
         };
         ensure!(cells == wanted, "{line:?} and not {wanted:?}");
     }
+    Ok(())
+}
+
+/// Each heading of the details stands there once, and further numbers that are 0 only where they are asked for.
+#[test]
+fn details_have_unique_headings_and_no_zeros_unless_asked() -> Result<()> {
+    let (namespace, probe) = probed()?;
+    let table = probe.run(&["stat", "-detail"])?;
+    let headings: Vec<_> = table
+        .lines()
+        .filter(|line| line.starts_with(" == "))
+        .collect();
+    let unique: BTreeSet<_> = headings.iter().collect();
+    ensure!(
+        headings.len() > 20 && unique.len() == headings.len(),
+        "{headings:?}"
+    );
+    let further = |text: &str| text.split("== Further numbers").nth(1).map(str::to_owned);
+    let short = further(&table).context("no further numbers")?;
+    ensure!(
+        !short.contains("(MPSYNtx)") && short.contains("--zeros"),
+        "{short}"
+    );
+    ensure!(
+        table
+            .lines()
+            .all(|line| line.chars().count() <= 80 || line.contains(": "))
+    );
+    let long = probe.run(&["stat", "-detail", "--zeros"])?;
+    let long = further(&long).context("no further numbers")?;
+    ensure!(
+        long.contains("(MPSYNtx)") && !long.contains("--zeros"),
+        "{long}"
+    );
+    probe.fails(2, &["stat", "--zeros"])?;
+    // A terminal of 120 columns has room for labels that one of 80 has not.
+    let command = format!(
+        "stty rows 50 cols 120; exec {} stat -detail --zeros --pin-dir {}",
+        binary().display(),
+        probe.pins().display()
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]);
+    let wide = output(
+        Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", namespace.name()))
+            .arg(script.get_program())
+            .args(script.get_args()),
+    )?;
+    let whole = "Mappings with a checksum that could not be verified, since not";
+    ensure!(wide.contains(whole) && !long.contains(whole), "{wide}");
     Ok(())
 }
 

@@ -36,6 +36,9 @@ pub(crate) struct StatArgs {
     /// All rows, and the numbers that the table has no row for
     #[arg(long)]
     pub(crate) detail: bool,
+    /// With --detail: further numbers that are 0, too
+    #[arg(long, requires = "detail")]
+    pub(crate) zeros: bool,
     /// Numbers and labels in full
     #[arg(long)]
     pub(crate) full_values: bool,

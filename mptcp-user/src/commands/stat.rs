@@ -1,8 +1,9 @@
 //! `mptcp-user stat`
 
-use std::{ops::ControlFlow, path::Path};
+use std::{io, ops::ControlFlow, path::Path};
 
 use anyhow::Result;
+use terminal_size::terminal_size_of;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
@@ -270,7 +271,9 @@ fn display(statistics: &Statistics, options: &StatArgs) -> String {
         StatOutput::Table => {
             let style = Style {
                 detail: options.detail,
+                zeros: options.zeros,
                 full_values: options.full_values,
+                width: terminal_size_of(io::stdout()).map(|(width, _)| width.0.into()),
             };
             table::statistics(statistics, style)
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::statistics::{EXTRAS, Quality, ROWS, Row, Severity};
+use crate::statistics::{EXTRAS, Extra, Quality, ROWS, Row, Severity};
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::{
@@ -19,14 +19,29 @@ use crate::{
     text::shown,
 };
 
-/// Characters of the first column, so that the table fits a terminal of 80.
-const LABEL_WIDTH: usize = 48;
+/// Characters of a line where there is no terminal, and the fewest that are used.
+const WIDTH: usize = 80;
+
+/// Characters of a line beside the first column.
+const NUMBERS: usize = 32;
 
 /// What to show, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Style {
     pub(crate) detail: bool,
+    /// Further numbers that are 0, too.
+    pub(crate) zeros: bool,
     pub(crate) full_values: bool,
+    /// Characters of a line; `None` where there is no terminal.
+    pub(crate) width: Option<usize>,
+}
+
+impl Style {
+    /// Returns a row's label, shortened to the room that there is.
+    fn label(&self, text: &str, short: Option<&str>) -> String {
+        let width = self.width.unwrap_or(WIDTH).max(WIDTH);
+        label(text, short, width - NUMBERS, self.full_values)
+    }
 }
 
 /// Returns the table in text, with its heading.
@@ -36,42 +51,63 @@ pub(crate) fn statistics(statistics: &Statistics, style: Style) -> String {
     text.push_str(&outcome::text(&Outcome::of(statistics), style.full_values));
     text.push('\n');
     let mut table = new_table(["", "Rate (/s)", "Total"]);
-    let mut group = None;
-    for row in &ROWS {
-        if style.detail || in_summary(row, statistics) {
-            if style.detail && group.replace(row.group) != Some(row.group) {
-                table.add_row([row.group.name()]);
+    for rows in ROWS.chunk_by(|row, next| row.group == next.group) {
+        if style.detail {
+            add_heading(&mut table, &group_heading(rows));
+        }
+        for row in rows {
+            if style.detail || in_summary(row, statistics) {
+                let short = row.shows_short.then_some(row.short);
+                table.add_row(cells(
+                    style.label(row.label, short),
+                    statistics.row_rate(row),
+                    statistics.row_total(row),
+                    style,
+                ));
             }
-            let short = row.shows_short.then_some(row.short);
-            table.add_row(cells(
-                label(row.label, short, LABEL_WIDTH, style.full_values),
-                statistics.row_rate(row),
-                statistics.row_total(row),
-                style,
-            ));
         }
     }
     if style.detail {
-        table.add_row(["Further"]);
-        for extra in EXTRAS {
-            table.add_row(cells(
-                label(
-                    extra.description,
-                    Some(extra.name),
-                    LABEL_WIDTH,
-                    style.full_values,
-                ),
-                statistics.extra_rate(extra),
-                statistics.extra_total(extra),
-                style,
-            ));
-        }
+        add_further(&mut table, statistics, style);
     }
     text.push_str(&lines(&table));
     if style.detail {
         text.push_str(&qualities(statistics));
     }
     text
+}
+
+/// Returns what stands above rows that belong together. Some groups of the table come more than once.
+fn group_heading(rows: &[Row]) -> String {
+    let name = rows.first().map_or("", |row| row.group.name());
+    match rows {
+        [first, .., last] => format!("{name} (rows {} to {})", first.number, last.number),
+        [row] => format!("{name} (row {})", row.number),
+        [] => String::new(),
+    }
+}
+
+fn add_heading(table: &mut Table, heading: &str) {
+    table.add_row([""]);
+    table.add_row([format!("== {heading}")]);
+}
+
+/// Adds the further numbers, and says how many were left out.
+fn add_further(table: &mut Table, statistics: &Statistics, style: Style) {
+    let is_shown = |extra: &&Extra| style.zeros || statistics.extra_total(extra) != Some(0);
+    let left_out = EXTRAS.iter().filter(|extra| !is_shown(extra)).count();
+    add_heading(table, "Further numbers");
+    for extra in EXTRAS.iter().filter(is_shown) {
+        table.add_row(cells(
+            style.label(extra.description, Some(extra.name)),
+            statistics.extra_rate(extra),
+            statistics.extra_total(extra),
+            style,
+        ));
+    }
+    if left_out > 0 {
+        table.add_row([format!("{left_out} others are 0 (--zeros shows them)")]);
+    }
 }
 
 /// Returns rows of the summary: the main ones, and every failure that has happened. What healthy hosts do is no failure.
