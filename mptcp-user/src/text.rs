@@ -88,6 +88,31 @@ pub(crate) fn shown(name: impl AsRef<OsStr>) -> Shown {
     Shown(safe)
 }
 
+/// Returns words in lines of at most `width` characters, the first behind `head` and the others behind `indent`. A
+/// word that is longer stays whole.
+pub(crate) fn wrapped(head: &str, words: &str, indent: &str, width: usize) -> String {
+    let mut text = String::new();
+    let mut line = head.to_owned();
+    let mut is_begun = false;
+    for word in words.split_whitespace() {
+        let length = line.chars().count() + usize::from(is_begun) + word.chars().count();
+        if is_begun && length > width {
+            text.push_str(line.trim_end());
+            text.push('\n');
+            indent.clone_into(&mut line);
+            is_begun = false;
+        }
+        if is_begun {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_begun = true;
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+    text
+}
+
 /// See [`shown`].
 #[derive(Clone, Debug)]
 pub(crate) struct Shown(String);
@@ -140,6 +165,19 @@ mod tests {
         );
         let long = shown("x".repeat(100_000)).to_string();
         assert_eq!(long.len(), LONGEST + 3);
+    }
+
+    #[test]
+    fn lines_are_as_long_as_there_is_room() {
+        assert_eq!(
+            wrapped("a: ", "one two three", "   ", 10),
+            "a: one two\n   three\n"
+        );
+        assert_eq!(
+            wrapped("a: ", "unbreakable b", " ", 5),
+            "a: unbreakable\n b\n"
+        );
+        assert_eq!(wrapped("a: ", "", " ", 5), "a:\n");
     }
 
     #[test]

@@ -77,6 +77,8 @@ fn decode(path: &Path) -> Result<Decoded> {
     ];
     let mut command = Command::new("tshark");
     command.arg("-r").arg(path);
+    // Which quotes the packet that it answers.
+    command.args(["-Y", "!icmp && !icmpv6"]);
     command.args(["-T", "fields", "-E", "occurrence=a", "-E", "separator=;"]);
     let text = output(command.args(FIELDS.iter().flat_map(|field| ["-e", *field])))?;
     let mut decoded = Decoded::default();

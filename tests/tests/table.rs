@@ -1,9 +1,17 @@
 //! The table and its JSON: every row of the reference, in its order and spelling.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use mptcp_tests::{net::Namespace, probe::Probe};
+use mptcp_tests::{
+    net::{Family, Namespace, Pair, close, output, transfer},
+    probe::{Probe, binary, total},
+};
 use serde_json::Value;
 
 /// The reference: number, label, short name, whether the table shows it, NITRO name, kind, group.
@@ -78,7 +86,7 @@ fn detail_shows_every_label_in_the_order_of_the_reference() -> Result<()> {
             .collect();
         let wanted = match (unavailable.contains(row.short), row.kind) {
             (true, _) => ["n/a", "n/a"],
-            (false, "gauge") => ["n/a", "0"],
+            (false, "gauge") => ["--", "0"],
             (false, _) => ["0", "0"],
         };
         ensure!(cells == wanted, "{line:?} and not {wanted:?}");
@@ -86,13 +94,69 @@ fn detail_shows_every_label_in_the_order_of_the_reference() -> Result<()> {
     Ok(())
 }
 
+/// Each heading of the details stands there once, and further numbers that are 0 only where they are asked for.
+#[test]
+fn details_have_unique_headings_and_no_zeros_unless_asked() -> Result<()> {
+    let (namespace, probe) = probed()?;
+    let table = probe.run(&["stat", "-detail"])?;
+    let headings: Vec<_> = table
+        .lines()
+        .filter(|line| line.starts_with(" == "))
+        .collect();
+    let unique: BTreeSet<_> = headings.iter().collect();
+    ensure!(
+        headings.len() > 20 && unique.len() == headings.len(),
+        "{headings:?}"
+    );
+    let further = |text: &str| text.split("== Further numbers").nth(1).map(str::to_owned);
+    let short = further(&table).context("no further numbers")?;
+    ensure!(
+        !short.contains("(MPSYNtx)") && short.contains("--zeros"),
+        "{short}"
+    );
+    ensure!(
+        table
+            .lines()
+            .all(|line| line.chars().count() <= 80 || line.contains(": "))
+    );
+    let long = probe.run(&["stat", "-detail", "--zeros"])?;
+    let long = further(&long).context("no further numbers")?;
+    ensure!(
+        long.contains("(MPSYNtx)") && !long.contains("--zeros"),
+        "{long}"
+    );
+    probe.fails(2, &["stat", "--zeros"])?;
+    // A terminal of 120 columns has room for labels that one of 80 has not.
+    let command = format!(
+        "stty rows 50 cols 120; exec {} stat -detail --zeros --pin-dir {}",
+        binary().display(),
+        probe.pins().display()
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]);
+    let wide = output(
+        Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", namespace.name()))
+            .arg(script.get_program())
+            .args(script.get_args()),
+    )?;
+    let whole = "Mappings with a checksum that could not be verified, since not";
+    ensure!(wide.contains(whole) && !long.contains(whole), "{wide}");
+    Ok(())
+}
+
 #[test]
 fn both_spellings_print_the_same() -> Result<()> {
     let (_namespace, probe) = probed()?;
     let plain = |arguments: &[&str]| -> Result<Vec<String>> {
-        // Without the heading and what varies in it.
+        // Without the heading and the times in it.
         let text = probe.run(arguments)?;
-        Ok(text.lines().skip(1).map(ToOwned::to_owned).collect())
+        let times = text.lines().nth(1).unwrap_or_default();
+        ensure!(
+            times.starts_with("Read at 20") && times.contains(", rates over "),
+            "{text}"
+        );
+        Ok(text.lines().skip(2).map(ToOwned::to_owned).collect())
     };
     let wanted = plain(&["stat", "--detail", "--full-values", "--ntimes", "1"])?;
     ensure!(wanted.len() > 83);
@@ -111,6 +175,74 @@ fn both_spellings_print_the_same() -> Result<()> {
         summary.len() < 60 && summary.iter().any(|line| line.contains("(MPSYN)")),
         "{summary:?}"
     );
+    Ok(())
+}
+
+/// Whoever looks a moment after somebody else sees the same rates.
+#[test]
+fn one_reader_does_not_change_the_rates_of_another() -> Result<()> {
+    let pair = Pair::new(Family::V4)?;
+    let probe = Probe::new(&pair.server);
+    probe.run(&["attach", "-i", "s0", "s1"])?;
+    let (client, server) = pair.connect()?;
+    transfer(&client, &server, 100_000)?;
+    thread::sleep(Duration::from_millis(1_200));
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let stat = probe.stat(&[])?;
+        let over = stat["rate_over_s"].as_f64().context("no rate_over_s")?;
+        let rate = stat["counters"]["DSSrcv"]["rate"]
+            .as_f64()
+            .context("no rate")?;
+        let count = total(&stat, "DSSrcv")? as f64;
+        ensure!(
+            over > 1.0 && stat["read_at"].is_string(),
+            "rates over {over} s"
+        );
+        // All was received since the probe came.
+        ensure!(
+            (rate * over - count).abs() < 0.01 * count,
+            "{rate} over {over} s of {count}"
+        );
+        seen.push(rate);
+    }
+    ensure!(seen[2] > 0.0, "{seen:?}");
+    close(client, server)
+}
+
+/// As the appliance's REST interface has it: strings and numbers, and nothing that is not known.
+#[test]
+fn nitro_has_the_types_of_the_appliance() -> Result<()> {
+    let (_namespace, probe) = probed()?;
+    let text = probe.run(&["stat", "--output", "nitro"])?;
+    let nitro: Value = serde_json::from_str(&text)?;
+    let keys: Vec<_> = nitro.as_object().context("no object")?.keys().collect();
+    ensure!(
+        keys == ["errorcode", "message", "severity", "protocolmptcp"],
+        "{keys:?}"
+    );
+    ensure!(nitro["errorcode"] == 0 && nitro["message"] == "Done" && nitro["severity"] == "NONE");
+    let mut object = nitro["protocolmptcp"]
+        .as_object()
+        .context("no rows")?
+        .clone();
+    let unavailable = unavailable(&probe)?;
+    for row in rows()? {
+        let total = object.remove(row.nitro);
+        let rate = object.remove(&format!("{}rate", row.nitro.replacen("tot", "", 1)));
+        let is_known = !unavailable.contains(row.short);
+        let total = total.as_ref().and_then(Value::as_str);
+        ensure!(total == is_known.then_some("0"), "{}: {total:?}", row.short);
+        let has_rate = is_known && row.kind != "gauge";
+        ensure!(
+            rate.is_some_and(|rate| rate == 0) == has_rate,
+            "{}",
+            row.short
+        );
+    }
+    ensure!(object.is_empty(), "what nobody knows: {object:?}");
+    let said = probe.fails(2, &["stat", "--output", "nitro", "-ntimes", "2"])?;
+    ensure!(said.contains("jsonl"), "{said}");
     Ok(())
 }
 

@@ -16,9 +16,14 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    mptcp-user attach -i eth0,eth1                         on a host that opens or accepts sessions\n  \
+    mptcp-user attach -i eth0,eth1 --role middlebox        on a router\n  \
+    mptcp-user attach -i eth0 --verify-checksums --xdp off")]
 pub(crate) struct AttachArgs {
     /// Interfaces
-    #[arg(short, long = "interface", value_name = "IFACE", required = true, num_args = 1..)]
+    #[arg(short, long = "interface", value_name = "IFACE", required = true, num_args = 1..,
+        value_delimiter = ',')]
     pub(crate) interfaces: Vec<String>,
     /// host: this machine ends the sessions; middlebox: it forwards them, and what passes lo is counted
     /// like that, whatever is said here
@@ -142,6 +147,7 @@ pub(crate) struct DetachArgs {
         long = "interface",
         value_name = "IFACE",
         num_args = 1..,
+        value_delimiter = ',',
         required_unless_present = "all",
         conflicts_with = "all"
     )]

@@ -1,6 +1,6 @@
 //! What is typed where a capture or a log is read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -20,17 +20,33 @@ use crate::{
 #[derive(Clone, Debug, Args)]
 #[command(
     next_help_heading = "Captures",
-    mut_arg("role", |role| role.requires("log_file")),
-    mut_group("MssArgs", |group| group.requires("log_file")),
-    mut_group("CapacityArgs", |group| group.requires("log_file")),
-    mut_group("LimitArgs", |group| group.requires("log_file")),
+    mut_arg("role", |role| role.requires("recording")),
+    mut_group("MssArgs", |group| group.requires("recording")),
+    mut_group("CapacityArgs", |group| group.requires("recording")),
+    mut_group("LimitArgs", |group| group.requires("recording")),
 )]
+#[group(skip)]
 pub(crate) struct CaptureFile {
     /// Read this capture (pcap or pcapng, also compressed; - is standard input), and no probe
-    #[arg(long, value_name = "FILE")]
+    #[arg(value_name = "FILE", group = "recording")]
+    pub(crate) file: Option<PathBuf>,
+    /// Names the capture or log as FILE does
+    #[arg(
+        long,
+        value_name = "FILE",
+        group = "recording",
+        conflicts_with = "file"
+    )]
     pub(crate) log_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) analysis: Analysis,
+}
+
+impl CaptureFile {
+    /// Returns the file that is named, in whichever way.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.file.as_deref().or(self.log_file.as_deref())
+    }
 }
 
 // How a capture is counted. The options that `attach` has too mean the same.

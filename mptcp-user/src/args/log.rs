@@ -1,6 +1,9 @@
 //! What is typed for `record` and `report`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
@@ -10,12 +13,16 @@ use super::{
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    mptcp-user record -o mptcp.log                         a reading every 7 seconds\n  \
+    mptcp-user record -i eth0,eth1 -o mptcp.log --interval 1m --rotate-age 24h --keep 30\n  \
+    mptcp-user stat mptcp.log                              what it holds")]
 pub(crate) struct RecordArgs {
     /// Append to this file; - is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// Interfaces; all that have a probe if none is named
-    #[arg(short, long = "interface", value_name = "IFACE", num_args = 1..)]
+    #[arg(short, long = "interface", value_name = "IFACE", num_args = 1.., value_delimiter = ',')]
     pub(crate) interfaces: Vec<String>,
     /// Time between readings, such as 7s or 500ms
     #[arg(long, value_name = "TIME", default_value = "7s", value_parser = duration)]
@@ -36,10 +43,16 @@ pub(crate) struct RecordArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    mptcp-user report trace.pcap -o trace.html             a page of a capture\n  \
+    mptcp-user report mptcp.log -o week.html --since 2026-11-24 --force")]
 pub(crate) struct ReportArgs {
     /// A capture, or a log of `mptcp-user record` (also compressed; - is standard input)
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "log_file")]
+    pub(crate) file: Option<PathBuf>,
+    /// Names the capture or log as FILE does
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub(crate) log_file: Option<PathBuf>,
     /// Write the page to this file; - is standard output
     #[arg(short, long, value_name = "PAGE")]
     pub(crate) output: PathBuf,
@@ -50,4 +63,12 @@ pub(crate) struct ReportArgs {
     pub(crate) analysis: Analysis,
     #[command(flatten)]
     pub(crate) range: RangeArgs,
+}
+
+impl ReportArgs {
+    /// Returns the file that is named, in whichever way: clap asks for one.
+    pub(crate) fn path(&self) -> &Path {
+        let path = self.file.as_deref().or(self.log_file.as_deref());
+        path.unwrap_or(Path::new("-"))
+    }
 }

@@ -18,6 +18,7 @@ use clap::{
 use self::netscaler::normalise;
 pub(crate) use self::{
     attach::{AttachArgs, DetachArgs, KernelLog, StatusArgs, StatusOutput},
+    input::CaptureFile,
     log::{RecordArgs, ReportArgs},
     sessions::{EventsArgs, EventsOutput, SessionsArgs, SessionsOutput},
     stat::{ClearStats, StatArgs, StatOutput},
@@ -33,6 +34,11 @@ use crate::text::visible;
     max_term_width = 100
 )]
 #[command(arg_required_else_help = true)]
+#[command(after_help = "Where to begin:\n  \
+    mptcp-user attach -i eth0    then  mptcp-user stat    on a machine that MPTCP ends on, or passes\n  \
+    mptcp-user stat trace.pcap                            of a capture, without root\n\n\
+    Exit codes: 0 done; 1 failed; 2 not as it can be asked for; 3 done for some of the interfaces;\n  \
+    4 somebody else holds the interface")]
 pub(crate) struct Cli {
     /// Where programs and maps are pinned: a directory of a bpffs.
     #[arg(
@@ -89,11 +95,33 @@ pub(crate) fn parse() -> Cli {
     })
 }
 
+/// How other programs name a file to read.
+const FILE_OPTIONS: [&str; 9] = [
+    "-f",
+    "-F",
+    "-r",
+    "--file",
+    "--read",
+    "--input",
+    "--capture",
+    "--pcap",
+    "--log",
+];
+
 /// An interface that stands by itself, as many commands have it, is told where it belongs.
 fn with_tip(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return error;
     };
+    let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+    if is_unknown && FILE_OPTIONS.contains(&argument.as_str()) {
+        let tip = "a capture or log is named as FILE, or with '--log-file FILE'";
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.to_owned().into()]),
+        );
+        return error;
+    }
     let mut cli = Cli::command();
     cli.build();
     let command = cli
@@ -104,8 +132,7 @@ fn with_tip(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
             .get_arguments()
             .any(|arg| arg.get_short() == Some('i'))
     });
-    if error.kind() == ErrorKind::UnknownArgument && !argument.starts_with('-') && takes_interfaces
-    {
+    if is_unknown && !argument.starts_with('-') && takes_interfaces {
         let tip = format!("if it is an interface, write '-i {argument}'");
         error.insert(
             ContextKind::Suggested,
@@ -172,6 +199,77 @@ mod tests {
         for stat in [theirs, ours] {
             assert!(stat.detail && stat.full_values);
             assert_eq!((stat.ntimes, stat.clear_stats), (3, Some(ClearStats::Full)));
+        }
+    }
+
+    /// Parses a command line as the program does.
+    fn parsed(words: &str) -> Result<Command, clap::Error> {
+        let arguments = ["mptcp-user"].into_iter().chain(words.split(' '));
+        let arguments = normalise(arguments.map(OsString::from));
+        let parsed = Cli::try_parse_from(&arguments).map_err(|error| with_tip(error, &arguments));
+        parsed.map(|cli| cli.command)
+    }
+
+    #[test]
+    fn a_file_has_one_name_in_every_command() {
+        for command in [
+            "stat",
+            "stat protocol mptcp",
+            "sessions",
+            "events",
+            "report -o p",
+        ] {
+            for name in [
+                "f",
+                "--log-file f",
+                "-logFile f",
+                "-logfile=f",
+                "--log-file=f",
+            ] {
+                let words = format!("{command} {name}");
+                let path = match parsed(&words).expect(&words) {
+                    Command::Stat(stat) => stat.capture.path().map(ToOwned::to_owned),
+                    Command::Sessions(sessions) => sessions.capture.path().map(ToOwned::to_owned),
+                    Command::Events(events) => events.capture.path().map(ToOwned::to_owned),
+                    Command::Report(report) => Some(report.path().to_owned()),
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(path, Some("f".into()), "{words}");
+            }
+            for wrong in ["--file f", "-r f", "--pcap f", "--logfile f"] {
+                let error = parsed(&format!("{command} {wrong}")).expect_err(wrong);
+                let text = error.render().to_string();
+                assert!(text.contains("--log-file"), "{command} {wrong}: {text}");
+            }
+            assert!(parsed(&format!("{command} f --log-file g")).is_err());
+        }
+        assert!(parsed("report -o p").is_err());
+        // Options of captures need one, however it is named.
+        assert!(parsed("stat f --role host").is_ok());
+        assert!(parsed("stat --role host").is_err());
+    }
+
+    #[test]
+    fn interfaces_may_stand_in_one_word() {
+        for words in [
+            "stat -i a,b",
+            "stat -i a b",
+            "stat -i a -i b",
+            "stat --interface=a,b",
+        ] {
+            match parsed(words).expect(words) {
+                Command::Stat(stat) => assert_eq!(stat.interfaces, ["a", "b"], "{words}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        for words in ["attach -i a,b", "detach -i a,b", "record -o f -i a,b"] {
+            let interfaces = match parsed(words).expect(words) {
+                Command::Attach(attach) => attach.interfaces,
+                Command::Detach(detach) => detach.interfaces,
+                Command::Record(record) => record.interfaces,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(interfaces, ["a", "b"], "{words}");
         }
     }
 

@@ -11,6 +11,10 @@ use crate::snapshot::{
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    mptcp-user sessions                                    those of all probes\n  \
+    mptcp-user sessions --address 192.0.2.17 --sort bytes --limit 10\n  \
+    mptcp-user sessions trace.pcap                         those that exist at the end of a capture")]
 pub(crate) struct SessionsArgs {
     /// Only sessions with a subflow from or to this address
     #[arg(long, value_name = "ADDRESS")]
@@ -38,6 +42,10 @@ pub(crate) struct SessionsArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    mptcp-user events                                      as they happen, until interrupted\n  \
+    mptcp-user events --count 1 --output jsonl             the next one\n  \
+    mptcp-user events trace.pcap                           those of a capture")]
 pub(crate) struct EventsArgs {
     /// End after so many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

@@ -12,26 +12,33 @@ use super::{
 #[derive(Debug, Args)]
 #[command(
     override_usage = "mptcp-user stat [protocol mptcp] [-i IFACE...] [-detail] [-fullValues]\n       \
-    [-ntimes N] [--interval 7s] [-clearstats basic|full] [--output table|json|jsonl]\n       \
-    mptcp-user stat [protocol mptcp] -logFile CAPTURE [--role host|middlebox] [-detail] \
+    [-ntimes N] [--interval 7s] [-clearstats basic|full] [--output table|json|jsonl|nitro]\n       \
+    mptcp-user stat [protocol mptcp] CAPTURE [--role host|middlebox] [-detail] \
     [-fullValues]\n       [--output table|json|jsonl]\n       \
-    mptcp-user stat [protocol mptcp] -logFile LOG [-i IFACE...] [--since TIME] [--until TIME]\n       \
+    mptcp-user stat [protocol mptcp] LOG [-i IFACE...] [--since TIME] [--until TIME]\n       \
     [-ntimes N] [--interval 1m] [-detail] [-fullValues] [--output table|json|jsonl]"
 )]
 #[command(
     after_help = "The options of `stat protocol mptcp` can be spelled -detail, -fullValues, \
-    -ntimes N, -logFile FILE and -clearstats basic|full too.",
-    mut_arg("log_file", |file| file.help("Read this capture (pcap or pcapng), or log of `mptcp-user \
+    -ntimes N, -logFile FILE and -clearstats basic|full too.\n\n\
+    Examples:\n  \
+    mptcp-user stat                                   what all probes of this host saw\n  \
+    mptcp-user stat -i eth0,eth1 -ntimes 0            every 7 seconds, until interrupted\n  \
+    mptcp-user stat trace.pcap --role host --output json",
+    mut_arg("file", |file| file.help("Read this capture (pcap or pcapng), or log of `mptcp-user \
         record`, and no probe (also compressed; - is standard input)"))
 )]
 pub(crate) struct StatArgs {
     /// Interfaces; all that have a probe if none is named. One without a probe gets it for the
     /// time of this command
-    #[arg(short, long = "interface", value_name = "IFACE", num_args = 1..)]
+    #[arg(short, long = "interface", value_name = "IFACE", num_args = 1.., value_delimiter = ',')]
     pub(crate) interfaces: Vec<String>,
     /// All rows, and the numbers that the table has no row for
     #[arg(long)]
     pub(crate) detail: bool,
+    /// With --detail: further numbers that are 0, too
+    #[arg(long, requires = "detail")]
+    pub(crate) zeros: bool,
     /// Numbers and labels in full
     #[arg(long)]
     pub(crate) full_values: bool,
@@ -75,4 +82,6 @@ pub(crate) enum StatOutput {
     Json,
     /// One object and line for each display
     Jsonl,
+    /// One object as the appliance's REST interface (NITRO) has it: rows that are n/a are left out
+    Nitro,
 }

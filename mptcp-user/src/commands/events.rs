@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use mptcp_common::counter::Counters;
 use tokio::time::Instant;
 
-use super::output::{conclude_capture, print};
+use super::{
+    lookup::recording,
+    output::{conclude_capture, print},
+};
 use crate::{
     args::{EventsArgs, EventsOutput},
     clock::now,
@@ -29,7 +32,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(pins: &Pins, options: &EventsArgs) -> Result<()> {
-    if let Some(file) = &options.capture.log_file {
+    if let Some(file) = recording(&options.capture)? {
         return capture(file, options);
     }
     let mut interrupt = Interrupt::new()?;

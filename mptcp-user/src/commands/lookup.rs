@@ -1,13 +1,43 @@
 //! The probe that a name means.
 
+use std::{fs, io, path::Path};
+
 use anyhow::Result;
 
 use crate::probe::{self, Interface, InterfacePins, Pins, Probe};
+use crate::{
+    args::CaptureFile,
+    failure::{Failure, FailureKind},
+    text::shown,
+};
 
 /// What a probe on the loopback interface counts.
 pub(super) const LOOPBACK: &str = "each packet passes it twice, going out and coming in, and is counted once, where it comes in (role \
     middlebox). Both ends are this host: received is what the initiator of a session sends, sent is \
     what its listener sends";
+
+/// Returns the file that is to be read, if one is named.
+///
+/// # Errors
+/// If a word stands by itself and is no file: it may be meant as an interface.
+pub(super) fn recording(capture: &CaptureFile) -> Result<Option<&Path>> {
+    if let Some(file) = &capture.file
+        && file != Path::new("-")
+        && let Err(error) = fs::symlink_metadata(file)
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            format!("there is no file {}", shown(file)),
+        )
+        .next(format!(
+            "name a capture or a log, or if it is an interface, write -i {}",
+            shown(file)
+        ))
+        .into());
+    }
+    Ok(capture.path())
+}
 
 /// Returns names without those that were given before.
 pub(super) fn dedup(names: &[String]) -> Vec<&str> {

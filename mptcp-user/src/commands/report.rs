@@ -28,7 +28,7 @@ pub(crate) fn run(options: &ReportArgs) -> Result<()> {
     may_write(options)?;
     let to = Target::open(&options.output)?;
     let range = options.range.of(&[]);
-    match Recording::open(&options.file, options.analysis.config(), range, true)? {
+    match Recording::open(options.path(), options.analysis.config(), range, true)? {
         Recording::Capture(mut capture) => {
             write(options, &to, &of_capture(&mut capture, options)?)?;
             conclude_capture(&capture)
@@ -149,7 +149,7 @@ fn may_write(options: &ReportArgs) -> Result<()> {
         Ok(_) if !options.force => Err(exists(options)),
         Ok(there) => {
             let id = |file: &Metadata| (file.dev(), file.ino());
-            match fs::metadata(&options.file) {
+            match fs::metadata(options.path()) {
                 Ok(source) if id(&source) == id(&there) => {
                     Err(cannot_write(path, "it is what the page is made of")
                         .next("name another file")

@@ -6,7 +6,10 @@ use anyhow::Result;
 use jiff::Timestamp;
 use mptcp_common::counter::Role;
 
-use super::output::{conclude_capture, print, print_json};
+use super::{
+    lookup::recording,
+    output::{conclude_capture, print, print_json},
+};
 use crate::{
     args::{SessionsArgs, SessionsOutput},
     failure::{Failure, FailureKind, is_forbidden},
@@ -22,7 +25,7 @@ use crate::{
 const BLOCK: usize = 10_000;
 
 pub(crate) async fn run(pins: &Pins, options: &SessionsArgs) -> Result<()> {
-    let capture = match &options.capture.log_file {
+    let capture = match recording(&options.capture)? {
         None => None,
         Some(file) => {
             let mut capture = Capture::open(file, options.capture.analysis.config(), true)?;

@@ -1,11 +1,13 @@
 //! `mptcp-user stat`
 
-use std::{ops::ControlFlow, path::Path};
+use std::{io, ops::ControlFlow, path::Path};
 
 use anyhow::Result;
+use terminal_size::terminal_size_of;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
+    lookup::recording,
     output::{conclude_capture, conclude_log, print},
     probes::{Pinned, Remarks},
 };
@@ -15,7 +17,7 @@ use crate::{
     interrupt::Interrupt,
     probe::{self, HostLimits, Lock, Network, Pins, Probe, Settings, settings::LimitOptions},
     render::{
-        json,
+        json, nitro,
         table::{self, Style},
     },
     snapshot::statistics::Statistics,
@@ -23,14 +25,14 @@ use crate::{
 };
 
 pub(crate) async fn run(pins: &Pins, options: &StatArgs) -> Result<()> {
-    if options.output == StatOutput::Json && options.ntimes != 1 {
+    if [StatOutput::Json, StatOutput::Nitro].contains(&options.output) && options.ntimes != 1 {
         return Err(Failure::new(
             FailureKind::Usage,
-            "--output json is one object; for several displays use --output jsonl",
+            "--output json and nitro are one object; for several displays use --output jsonl",
         )
         .into());
     }
-    if let Some(file) = &options.capture.log_file {
+    if let Some(file) = recording(&options.capture)? {
         return recorded(file, options);
     }
     if !options.range.is_all() {
@@ -96,9 +98,10 @@ async fn counting(pins: &Pins, options: &StatArgs) -> Result<()> {
             }
             troubles = Remarks::default();
         }
-        let statistics = live.read()?;
+        let mut statistics = live.read()?;
         // Nobody may read what is printed, and others wait for the lock.
         drop(lock);
+        statistics.host = live.host(&statistics).await;
         let text = display(&statistics, options);
         live.remember()?;
         print(&format!("{}{text}", gap(displays, options)))?;
@@ -264,10 +267,13 @@ fn display(statistics: &Statistics, options: &StatArgs) -> String {
     match options.output {
         StatOutput::Json => format!("{:#}\n", json::statistics(statistics)),
         StatOutput::Jsonl => format!("{}\n", json::statistics(statistics)),
+        StatOutput::Nitro => format!("{:#}\n", nitro::envelope(statistics)),
         StatOutput::Table => {
             let style = Style {
                 detail: options.detail,
+                zeros: options.zeros,
                 full_values: options.full_values,
+                width: terminal_size_of(io::stdout()).map(|(width, _)| width.0.into()),
             };
             table::statistics(statistics, style)
         }

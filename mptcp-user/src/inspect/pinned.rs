@@ -247,6 +247,8 @@ fn statistics_of(reading: &Reading, is_whole: bool) -> Result<Vec<String>> {
     }
     let style = Style {
         detail: true,
+        zeros: true,
+        width: None,
         full_values: false,
     };
     Ok(vec![

@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use super::{
     btf::{KernelTypes, Parameter},
     fexit_reason::{FexitReason, Rights, errno_of},
-    layout::{READINGS, Raw, Remembered},
+    layout::{DISPLAYED, READINGS, READINGS_RANGE, Raw, Remembered},
     pins::{Directory, HookPins, Shape},
     settings::Substitute,
 };
@@ -202,7 +202,7 @@ impl FexitHooks {
     fn create(pins: &HookPins) -> Result<Self> {
         fn pin<V: aya::Pod>(directory: &Directory, name: &str, shape: &Shape) -> Result<()> {
             if directory.find_map(name, shape)?.is_none() {
-                let map = Array::<MapData, V>::create(shape.entries.0, 0)?;
+                let map = Array::<MapData, V>::create(shape.entries.1, 0)?;
                 directory.pin(name, |path| map.pin(path))?;
             }
             Ok(())
@@ -269,29 +269,53 @@ impl FexitHooks {
         Ok(counts)
     }
 
-    /// Returns a reading of before, if there was one.
+    /// Returns a baseline, if there is one.
     pub(crate) fn remembered(&self, which: Remembered) -> Result<Option<(Timestamp, FexitCounts)>> {
+        self.reading(which as u32)
+    }
+
+    /// Returns readings that were displayed, each at its place.
+    pub(crate) fn displayed(&self) -> Result<Vec<Option<(Timestamp, FexitCounts)>>> {
+        let places = DISPLAYED..self.readings.len();
+        places.map(|place| self.reading(place)).collect()
+    }
+
+    fn reading(&self, place: u32) -> Result<Option<(Timestamp, FexitCounts)>> {
         let reading = self
             .readings
-            .get(&(which as u32), 0)
+            .get(&place, 0)
             .context("cannot read the hooks' readings")?
             .0;
         Ok((reading.time != 0).then(|| (timestamp(reading.time), reading.counts.map(Some))))
     }
 
-    /// Remembers a reading.
+    /// Remembers a baseline.
     pub(crate) fn remember(
         &mut self,
         which: Remembered,
         time: Timestamp,
         counts: &FexitCounts,
     ) -> Result<()> {
+        self.store(which as u32, time, counts)
+    }
+
+    /// Remembers a reading that was displayed at one of the places of [`FexitHooks::displayed`].
+    pub(crate) fn remember_displayed(
+        &mut self,
+        place: usize,
+        time: Timestamp,
+        counts: &FexitCounts,
+    ) -> Result<()> {
+        self.store(DISPLAYED + place as u32, time, counts)
+    }
+
+    fn store(&mut self, place: u32, time: Timestamp, counts: &FexitCounts) -> Result<()> {
         let reading = StoredFailures {
             time: nanoseconds(time),
             counts: counts.map(Option::unwrap_or_default),
         };
         self.readings
-            .set(which as u32, Raw(reading), 0)
+            .set(place, Raw(reading), 0)
             .context("cannot write the hooks' readings")
     }
 }
@@ -299,7 +323,10 @@ impl FexitHooks {
 /// The pinned maps.
 const COUNTERS: Shape = Shape::array::<u64>(HOOKS as u32);
 const REFUSED: Shape = Shape::array::<i32>(HOOKS as u32);
-const READINGS_MAP: Shape = Shape::array::<StoredFailures>(READINGS);
+const READINGS_MAP: Shape = Shape {
+    entries: READINGS_RANGE,
+    ..Shape::array::<StoredFailures>(READINGS)
+};
 
 /// The constants of the program (mptcp-ebpf/src/fexit.rs).
 struct HookConstants {

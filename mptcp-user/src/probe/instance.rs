@@ -12,7 +12,7 @@ use super::{
     adopt::adopt,
     attach::{self, Attacher},
     attachment::{self, AttachPoint, Attachment, attachments},
-    layout::{self, Meta, READINGS, Raw, Remembered, StoredReading},
+    layout::{self, DISPLAYED, Meta, READINGS, Raw, Remembered, StoredReading},
     limits::{HostLimits, Outdated},
     load::{Loads, counters_info, load, meta_for},
     network::{Interface, Network, namespace},
@@ -365,29 +365,53 @@ impl Probe {
         Ok(values.iter().map(|value| value.0).collect())
     }
 
-    /// Returns a reading of before, if there was one.
+    /// Returns a baseline, if there is one.
     pub(crate) fn remembered(&self, which: Remembered) -> Result<Option<(Timestamp, Counters)>> {
+        self.reading(which as u32)
+    }
+
+    /// Returns readings that were displayed, each at its place.
+    pub(crate) fn displayed(&self) -> Result<Vec<Option<(Timestamp, Counters)>>> {
+        let places = DISPLAYED..self.readings.len();
+        places.map(|place| self.reading(place)).collect()
+    }
+
+    fn reading(&self, place: u32) -> Result<Option<(Timestamp, Counters)>> {
         let reading = self
             .readings
-            .get(&(which as u32), 0)
+            .get(&place, 0)
             .context("cannot read readings")?
             .0;
         Ok((reading.time != 0).then(|| (timestamp(reading.time), reading.counters)))
     }
 
-    /// Remembers a reading.
+    /// Remembers a baseline.
     pub(crate) fn remember(
         &mut self,
         which: Remembered,
         time: Timestamp,
         counters: &Counters,
     ) -> Result<()> {
+        self.store(which as u32, time, counters)
+    }
+
+    /// Remembers a reading that was displayed at one of the places of [`Probe::displayed`].
+    pub(crate) fn remember_displayed(
+        &mut self,
+        place: usize,
+        time: Timestamp,
+        counters: &Counters,
+    ) -> Result<()> {
+        self.store(DISPLAYED + place as u32, time, counters)
+    }
+
+    fn store(&mut self, place: u32, time: Timestamp, counters: &Counters) -> Result<()> {
         let reading = StoredReading {
             time: nanoseconds(time),
             counters: *counters,
         };
         self.readings
-            .set(which as u32, Raw(reading), 0)
+            .set(place, Raw(reading), 0)
             .context("cannot write readings")
     }
 }

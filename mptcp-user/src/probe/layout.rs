@@ -125,7 +125,7 @@ pub(crate) struct StoredReading {
     pub(crate) counters: Counters,
 }
 
-/// Which reading is remembered where in the map `readings`.
+/// Which baseline is remembered where in the map `readings`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Remembered {
@@ -133,16 +133,23 @@ pub(crate) enum Remembered {
     Rows = 0,
     /// What `-clearstats full` moved the further numbers to.
     Extras = 1,
-    /// What was last displayed.
-    Last = 2,
 }
 
-/// Entries of the map `readings`.
-pub(crate) const READINGS: u32 = 3;
+/// The first entry of the map `readings` of what was displayed; all behind it are such, too.
+pub(crate) const DISPLAYED: u32 = 2;
+
+/// Entries of the map `readings`. One that was pinned before may have one of what was displayed.
+pub(crate) const READINGS: u32 = 6;
+
+/// How many entries a map `readings` may have.
+pub(super) const READINGS_RANGE: (u32, u32) = (DISPLAYED + 1, READINGS);
 
 /// The pinned maps of an interface.
 pub(super) const META: Shape = Shape::array::<Meta>(1);
-pub(super) const READINGS_MAP: Shape = Shape::array::<StoredReading>(READINGS);
+pub(super) const READINGS_MAP: Shape = Shape {
+    entries: READINGS_RANGE,
+    ..Shape::array::<StoredReading>(READINGS)
+};
 pub(super) const COUNTERS: Shape = Shape {
     kind: MapType::PerCpuArray,
     entries: (1, PLACES),

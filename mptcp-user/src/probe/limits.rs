@@ -185,7 +185,7 @@ fn exists(path: &Path) -> Result<bool> {
 }
 
 /// Returns a sysctl of MPTCP; `None` if this kernel does not have it.
-fn sysctl(name: &str) -> Result<Option<String>> {
+pub(super) fn sysctl(name: &str) -> Result<Option<String>> {
     let path = format!("/proc/sys/net/mptcp/{name}");
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),

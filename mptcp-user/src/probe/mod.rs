@@ -9,6 +9,7 @@ mod events;
 mod fexit;
 mod fexit_reason;
 pub mod filter;
+mod host;
 mod instance;
 mod kernel_log;
 pub(crate) mod layout;
@@ -31,6 +32,7 @@ pub(crate) use self::{
     events::EventRing,
     fexit::{FexitHooks, FexitState},
     fexit_reason::FexitReason,
+    host::read as read_host,
     instance::{Attached, Probe, adopt_pinned, detach, remove},
     kernel_log::follow_log,
     layout::Remembered,

@@ -1,14 +1,17 @@
 //! The statistics as JSON, schema version 1 (docs/json.md).
 
-use crate::statistics::{EXTRAS, ROWS, Row, RowKind};
+use crate::statistics::{EXTRAS, ROWS, RowKind};
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, DirectionCounters, Outcomes};
 use serde_json::{Map, Value, json};
 
-use super::{lost, passed};
+use super::{lost, nitro, nitro::rate, outcome, passed};
 use crate::{
     schema::{named, role_name},
-    snapshot::statistics::{Origin, Statistics},
+    snapshot::{
+        outcome::Outcome,
+        statistics::{Origin, Statistics},
+    },
 };
 
 /// Names of the subtype nibbles in `options`; the rest is UNKNOWN.
@@ -30,8 +33,11 @@ pub(crate) fn statistics(statistics: &Statistics) -> Value {
     json!({
         "schema_version": 1,
         "time": statistics.time.map(|time| time.to_string()),
+        "read_at": statistics.time.map(|time| time.to_string()),
+        "rate_over_s": statistics.rate_over().map(|over| (over * 1e6).round() / 1e6),
         "source": source(statistics),
-        "protocolmptcp": nitro(statistics),
+        "outcome": outcome::json(&Outcome::of(statistics)),
+        "protocolmptcp": nitro::object(statistics),
         "counters": counters(statistics),
         "options": options(&statistics.rows),
         "invalid_options": invalid_options(&statistics.rows),
@@ -90,23 +96,6 @@ fn source(statistics: &Statistics) -> Map<String, Value> {
     object
 }
 
-/// NITRO's `protocolmptcp` object: totals, and a rate behind each counter.
-fn nitro(statistics: &Statistics) -> Map<String, Value> {
-    let mut object = Map::new();
-    for row in &ROWS {
-        object.insert(row.nitro.to_owned(), statistics.row_total(row).into());
-        if row.kind == RowKind::Counter {
-            object.insert(nitro_rate(row), rate(statistics, row));
-        }
-    }
-    object
-}
-
-/// NITRO drops `tot` and appends `rate`.
-fn nitro_rate(row: &Row) -> String {
-    format!("{}rate", row.nitro.replacen("tot", "", 1))
-}
-
 fn counters(statistics: &Statistics) -> Map<String, Value> {
     ROWS.iter()
         .map(|row| {
@@ -121,18 +110,11 @@ fn counters(statistics: &Statistics) -> Map<String, Value> {
                 "total": statistics.row_total(row),
                 "rate": rate(statistics, row),
                 "quality": statistics.quality(row).name(),
+                "severity": row.advice().severity.name(),
             });
             (row.short.to_owned(), object)
         })
         .collect()
-}
-
-/// Per second, to three decimals.
-fn rate(statistics: &Statistics, row: &Row) -> Value {
-    statistics
-        .row_rate(row)
-        .map(|rate| (rate * 1000.0).round() / 1000.0)
-        .into()
 }
 
 fn options(counters: &Counters) -> Map<String, Value> {

@@ -2,6 +2,8 @@
 
 pub(crate) mod census;
 pub(crate) mod history;
+pub(crate) mod host;
+pub(crate) mod outcome;
 pub(crate) mod reading;
 pub(crate) mod select;
 pub(crate) mod session;

@@ -75,6 +75,7 @@ impl Reading {
             gauges: self.gauges,
             recent,
             hooks: FexitCounts::default(),
+            host: Vec::new(),
             recent_hooks,
         };
         for interface in &self.interfaces {

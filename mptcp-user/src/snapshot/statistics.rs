@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::host::Remark;
 use crate::statistics::{Extra, Need, Quality, Row, RowKind};
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, FexitCounts, Gauges, Role};
@@ -35,6 +36,8 @@ pub(crate) struct Statistics {
     pub(crate) recent: Vec<Recent>,
     /// What failed in the kernel's functions.
     pub(crate) hooks: FexitCounts,
+    /// What the host says of its own MPTCP, as far as it explains these numbers.
+    pub(crate) host: Vec<Remark>,
     /// In how many seconds since the last display what failed in the kernel's functions.
     pub(crate) recent_hooks: (f64, FexitCounts),
 }
@@ -128,6 +131,12 @@ impl Statistics {
             return failures.map(|failures| failures as f64 / seconds);
         }
         self.rate(|counters| self.total(row, counters))
+    }
+
+    /// Returns over how many seconds rates are: of several interfaces, the longest time. `None` if there are no rates.
+    pub(crate) fn rate_over(&self) -> Option<f64> {
+        let seconds = self.recent.iter().map(|recent| recent.seconds);
+        seconds.filter(|seconds| *seconds > 0.0).reduce(f64::max)
     }
 
     pub(crate) fn extra_total(&self, extra: &Extra) -> Option<u64> {

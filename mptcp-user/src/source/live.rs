@@ -4,11 +4,13 @@ use anyhow::Result;
 use jiff::Timestamp;
 use mptcp_common::counter::{Counters, FexitCounts, Role};
 
+use super::window;
 use crate::{
     failure::Notice,
     interrupt::Interrupt,
     probe::{self, FexitHooks, HostLimits, Network, Pins, Probe, Remembered, Tables},
     snapshot::{
+        host::Remark,
         reading::{Hooks, InterfaceReading, Reading},
         statistics::{Origin, Recent, Statistics, since},
     },
@@ -139,7 +141,7 @@ impl Live {
         })
     }
 
-    /// Returns the numbers now. Rates are since the last call, or else since the reading that the probe
+    /// Returns the numbers now. Rates are since the last call, or else since one of the readings that the probe
     /// remembers, or else since counting began.
     pub(crate) fn read(&mut self) -> Result<Statistics> {
         let reading = self.reading()?;
@@ -154,9 +156,12 @@ impl Live {
             });
             let (time, counters) = match shown {
                 Some(shown) => shown,
-                None => probe
-                    .remembered(Remembered::Last)?
-                    .unwrap_or_else(|| (now.since, Counters::default())),
+                None => {
+                    let mut displayed = probe.displayed()?;
+                    let base = window::base(&times(&displayed), now.since, reading.time);
+                    base.and_then(|base| displayed.swap_remove(base))
+                        .unwrap_or_else(|| (now.since, Counters::default()))
+                }
             };
             recent.push(Recent {
                 seconds: reading.time.duration_since(time).as_secs_f64(),
@@ -181,16 +186,30 @@ impl Live {
                 before.any(|shown| shown.since == now.since)
             })
         });
+        let began = reading.interfaces.iter().map(|interface| interface.since);
+        let began = began.min().unwrap_or(reading.time);
         let last = match shown {
             Some(Reading { time, hooks, .. }) => hooks.as_ref().map(|last| (*time, last.counts)),
-            None => hooks.remembered(Remembered::Last)?,
+            None => {
+                let mut displayed = hooks.displayed()?;
+                let base = window::base(&times(&displayed), began, reading.time);
+                base.and_then(|base| displayed.swap_remove(base))
+            }
         };
-        let (time, last) = last.unwrap_or_else(|| {
-            let began = reading.interfaces.iter().map(|interface| interface.since);
-            (began.min().unwrap_or(reading.time), FexitCounts::default())
-        });
+        let (time, last) = last.unwrap_or_else(|| (began, FexitCounts::default()));
         let seconds = reading.time.duration_since(time).as_secs_f64();
         Ok((seconds, since(&now.counts, &last)))
+    }
+
+    /// Returns what this host's own kernel says of its MPTCP, as far as it explains these numbers. The kernel of
+    /// another network namespace is not asked.
+    pub(crate) async fn host(&self, statistics: &Statistics) -> Vec<Remark> {
+        let is_here = |namespace| self.probes.iter().all(|probe| probe.is_in(namespace));
+        if self.role != Role::Host || !probe::namespace().is_ok_and(is_here) {
+            return Vec::new();
+        }
+        let host = probe::read_host().await;
+        host.remarks(self.role, &statistics.rows)
     }
 
     /// Returns limits that rows are judged by and that are not the host's any more, in sentences.
@@ -222,9 +241,22 @@ impl Live {
         sentences
     }
 
-    /// Makes the probes remember what the last display showed, for the rates of the next one.
+    /// Makes the probes remember what the last display showed, for the rates of those who come.
     pub(crate) fn remember(&mut self) -> Result<()> {
-        self.remember_as(&[Remembered::Last])
+        let Some(shown) = &self.shown else {
+            return Ok(());
+        };
+        for (probe, interface) in self.probes.iter_mut().zip(&shown.interfaces) {
+            if let Some(place) = window::place(&times(&probe.displayed()?), shown.time) {
+                probe.remember_displayed(place, shown.time, &interface.counters)?;
+            }
+        }
+        if let (Some(hooks), Some(shown_hooks)) = (&mut self.hooks, &shown.hooks)
+            && let Some(place) = window::place(&times(&hooks.displayed()?), shown.time)
+        {
+            hooks.remember_displayed(place, shown.time, &shown_hooks.counts)?;
+        }
+        Ok(())
     }
 
     /// Moves the baseline to what the last display showed: what came after it is not lost.
@@ -275,6 +307,11 @@ impl Live {
         }
         Ok(())
     }
+}
+
+fn times<T>(readings: &[Option<(Timestamp, T)>]) -> Vec<Option<Timestamp>> {
+    let time = |reading: &Option<(Timestamp, T)>| reading.as_ref().map(|(time, _)| *time);
+    readings.iter().map(time).collect()
 }
 
 /// Returns the sum over all CPUs, and whether each was caught between packets.

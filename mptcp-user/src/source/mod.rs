@@ -7,6 +7,7 @@ mod live;
 pub(crate) mod log;
 mod packed;
 mod recording;
+mod window;
 
 pub(crate) use self::{
     capture::Capture,

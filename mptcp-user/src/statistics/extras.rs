@@ -6,7 +6,10 @@ use mptcp_common::{
     wire::DssFlags,
 };
 
-use super::row::{Need, Quality, Value};
+use super::{
+    advice::Advice,
+    row::{Need, Quality, Value},
+};
 
 /// A number beyond the table.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,11 @@ impl Extra {
     /// Returns true if nothing feeds the number without `need`.
     pub fn needs(&self, need: Need) -> bool {
         self.needs.contains(&need)
+    }
+
+    /// Returns what it means that the number is not 0.
+    pub fn advice(&self) -> Advice {
+        Advice::of(self.name)
     }
 
     /// Returns how far the number can be trusted in this role.

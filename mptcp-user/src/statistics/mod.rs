@@ -8,11 +8,13 @@ macro_rules! all {
     };
 }
 
+mod advice;
 mod extras;
 mod row;
 mod rows;
 
 pub use self::{
+    advice::{Advice, Severity},
     extras::{EXTRAS, Extra},
     row::{Group, Need, Quality, Row, RowKind, Value},
     rows::ROWS,

@@ -2,6 +2,8 @@
 
 use mptcp_common::counter::{Counters, FexitCounts, FexitHook, Gauges, Role};
 
+use super::advice::Advice;
+
 /// How far a number can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Quality {
@@ -191,6 +193,11 @@ impl Row {
             Role::Host => self.host,
             Role::Middlebox => self.middlebox,
         }
+    }
+
+    /// Returns what it means that the row is not 0.
+    pub fn advice(&self) -> Advice {
+        Advice::of(self.short)
     }
 
     /// Returns true if nothing feeds the row without `need`.

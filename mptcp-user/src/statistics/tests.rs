@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mptcp_common::counter::{Counters, DirectionCounters, FexitHook, Gauges, Role};
 
-use super::{EXTRAS, Need, Quality, ROWS, Row, RowKind};
+use super::{Advice, EXTRAS, Need, Quality, ROWS, Row, RowKind, Severity};
 
 #[test]
 fn rows_are_numbered_and_named_once() {
@@ -123,4 +123,52 @@ fn a_row_needs_what_it_is_made_of() {
     }
     let known = |role| ROWS.iter().filter(|row| row.is_stateless(role)).count();
     assert_eq!((known(Role::Host), known(Role::Middlebox)), (25, 13));
+}
+
+/// Rows and further numbers that say nothing of health. A new one is either here or says what it means.
+const NEUTRAL: &str = "TotSess TotV1Sess subCon CurSess CurV1Sess CurSF PendSF MPSYN MPV1SYN ConSter ConReq SYNACK \
+    FinalACK JoinSYN SFsteer SFsynack SFFACK FACKVald TotSFRep PendRep SFfrhACK REMAddr TotDSS DSSrcv DSSsnd DSSA DSSa \
+    FreshAck SeqMapM SeqMapm LDataLen PrioBkup ClrBkup TxFin RxFin SfFin \
+    MPSYNtx SYNACKrx FinalACKPkts FinalACKPktsTx MpcMap JoinSYNtx SFsynackRx SFFACKPkts SFFACKPktsTx JoinBkup JoinBkupTx \
+    RxFinPkts TxFinPkts SfFinPkts SfFinPktsRx DSSunknown DssChecksum LDataLenTx AddAddrRx AddAddrTx AddAddrEchoRx \
+    AddAddrEchoTx AddAddrPortRx AddAddrPortTx RmAddrRx RmAddrTx PrioBkupTx PrioClearRx PrioClearTx TcpRstRx TcpRstTx \
+    RstOddOpt ExpOpt ReservedBits FinalACKtx MPSYNretx MPSYNretxTx SYNACKretx subConJoin JoinSYNretx JoinSYNretxTx \
+    JoinSynackRetx JoinSynackRetxRx JoinAckRetx SFFACKtx FACKValdRx JoinHmacUnverified PendRepTx TotSFRepTx SFfrhACKtx \
+    REMAddrTx RmAddrUnknown AddAddrUnverified ClrBkupTx PrioElsewhere SfFinRx DataFinOnBackup FastcloseOnBackup FCRetx \
+    FCunverified MPFAILresp MapRepeat MapReinject RetxSubflow RemapSubflow Reinject CsumVerified CsumUnverified \
+    UnknownFlow TcpRstTransient";
+
+#[test]
+fn each_number_is_a_failure_or_normal_or_neutral() {
+    let rows = ROWS.iter().map(|row| row.short);
+    let all: BTreeSet<_> = rows.chain(EXTRAS.iter().map(|extra| extra.name)).collect();
+    let named: Vec<_> = NEUTRAL.split_whitespace().chain(Advice::names()).collect();
+    let once: BTreeSet<_> = named.iter().copied().collect();
+    assert_eq!(named.len(), once.len(), "a name stands twice");
+    assert_eq!(all, once);
+    let errors = ROWS.iter().filter(|row| row.group.is_error());
+    for row in errors {
+        assert_ne!(row.advice().severity, Severity::Neutral, "{}", row.short);
+    }
+}
+
+#[test]
+fn what_failed_says_what_to_do_next() {
+    for name in Advice::names() {
+        let Advice {
+            severity,
+            meaning,
+            next,
+            instead,
+        } = Advice::of(name);
+        assert_ne!(severity, Severity::Neutral, "{name}");
+        assert!(!meaning.is_empty(), "{name}");
+        let is_failure = severity == Severity::Failure;
+        assert_eq!(is_failure, !next.is_empty(), "{name}");
+        assert_eq!(is_failure, meaning.ends_with('.'), "{name}");
+        for other in instead {
+            assert_eq!(Advice::of(other).severity, Severity::Failure, "{name}");
+            assert_ne!(other, &name);
+        }
+    }
 }

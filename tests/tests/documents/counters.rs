@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs};
 use anyhow::{Context as _, Result, ensure};
 use mptcp_common::counter::{FexitHook, Role};
 use mptcp_tests::document::check_parts;
-use mptcp_user::statistics::{EXTRAS, Need, ROWS, Row, RowKind};
+use mptcp_user::statistics::{Advice, EXTRAS, Need, ROWS, Row, RowKind, Severity};
 
 use super::links::anchor;
 
@@ -131,9 +131,36 @@ fn extras() -> String {
     text
 }
 
+/// What the numbers that are not neutral mean, and what to do next.
+fn advice() -> String {
+    let mut text = String::from("\n| name | what it means | what to do next |\n|---|---|---|\n");
+    let of = |severity| {
+        Advice::names()
+            .map(|name| (name, Advice::of(name)))
+            .filter(move |(_, advice)| advice.severity == severity)
+    };
+    let code = |words: &str| words.replace('|', "\\|");
+    for (name, Advice { meaning, next, .. }) in of(Severity::Failure) {
+        let _ = writeln!(text, "| {name} | {meaning} | {} |", code(next));
+    }
+    text.push_str(
+        "\nWhat healthy Linux hosts do; none of these is a failure:\n\n| name | why |\n|---|---|\n",
+    );
+    for (name, Advice { meaning, .. }) in of(Severity::NormalOnLinux) {
+        let _ = writeln!(text, "| {name} | {meaning} |");
+    }
+    text.push_str("\nAll others are neutral.\n\n");
+    text
+}
+
 #[test]
 fn counters() -> Result<()> {
-    let mut parts = vec![("rows", rows()), ("hooks", hooks()), ("extras", extras())];
+    let mut parts = vec![
+        ("rows", rows()),
+        ("hooks", hooks()),
+        ("extras", extras()),
+        ("advice", advice()),
+    ];
     parts.extend(ROWS.iter().map(|row| (row.short, facts(row))));
     check_parts("counters.md", &parts)
 }

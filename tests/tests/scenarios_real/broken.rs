@@ -4,12 +4,15 @@ use std::net::{SocketAddr, TcpListener};
 
 use anyhow::{Result, ensure};
 use mptcp_tests::{
-    net::{LIMIT, close, mptcp_socket, transfer},
+    net::{LIMIT, close, mptcp_socket, transfer, wait_until},
     oracle::{NO_MPTCP_LISTENER, OUTPUT_FILTER, SILENT_COOKIES},
 };
 use socket2::Socket;
 
-use super::scene::*;
+use super::{
+    answers::Says::{FellBack, Joins, Nobody, Sessions},
+    scene::*,
+};
 
 pub(crate) fn a_syn_ack_that_loses_its_option(path: Path) -> Result<()> {
     let scene = Scene::new(path)?;
@@ -18,6 +21,13 @@ pub(crate) fn a_syn_ack_that_loses_its_option(path: Path) -> Result<()> {
     transfer(&client, &server, 50_000)?;
     transfer(&server, &client, 50_000)?;
     close(client, server)?;
+    scene.answers(
+        &[Sessions(
+            "1 asked for MPTCP, 0 got it, 1 plain TCP (SYN/ACK without MP_CAPABLE)",
+        )],
+        &["NoMpcSynack"],
+        &["NoMpcSynack"],
+    );
     scene.check_but(
         // The server's kernel did not see its SYN/ACK change, and blames the third segment.
         &[(Server, "TotFB"), (Server, "NoMpcSynack")],
@@ -38,6 +48,13 @@ pub(crate) fn a_third_segment_that_loses_its_option(path: Path) -> Result<()> {
     transfer(&client, &server, 50_000)?;
     transfer(&server, &client, 50_000)?;
     close(client, server)?;
+    scene.answers(
+        &[Sessions(
+            "1 asked for MPTCP, 0 got it, 1 plain TCP (third segment without MP_CAPABLE)",
+        )],
+        &["TotFBtx"],
+        &["TotFB"],
+    );
     scene.check_but(
         // The client's kernel did not see its own segments change, and blames the server's data.
         &[
@@ -66,6 +83,9 @@ pub(crate) fn a_syn_that_loses_its_option(path: Path) -> Result<()> {
     transfer(&client, &server, 50_000)?;
     transfer(&server, &client, 50_000)?;
     close(client, server)?;
+    // Nobody who looks behind the place where it was taken out can know: the packets are those of plain TCP.
+    scene.answers(&[], &[], &[]);
+    scene.answers_at(Client, &[], &[]);
     scene.check_but(
         // The option was gone before the probe could see it.
         &[(Client, "MPSYNtx - MPSYNretxTx"), (Client, "NoMpcSynack")],
@@ -106,6 +126,14 @@ pub(crate) fn a_corrupted_payload_on_the_only_subflow(path: Path) -> Result<()> 
     transfer(&server, &client, 5_000)?;
     scene.open(1, 1)?;
     close(client, server)?;
+    scene.answers(
+        &[
+            Sessions("1 asked for MPTCP, 1 got it"),
+            FellBack("1 to plain TCP after the handshake (infinite mapping)"),
+        ],
+        &["MPFAILst", "MPFAILrv", "InfSetTx", "CksumErTx"],
+        &["MPFAILst", "MPFAILrv", "InfSet", "CksumEr"],
+    );
     scene.check_but(
         &[],
         &[
@@ -135,6 +163,14 @@ pub(crate) fn a_corrupted_payload_on_one_of_two_subflows(path: Path) -> Result<(
     scene.wait(Client, "MPFailRx", 1)?;
     scene.open(1, 1)?;
     close(client, server)?;
+    scene.answers(
+        &[
+            Sessions("1 asked for MPTCP, 1 got it"),
+            Joins("1 tried, 1 made"),
+        ],
+        &["MPFAILrv", "CksumErTx", "TcpRstMiddleboxRx"],
+        &["MPFAILst", "CksumEr", "TcpRstMiddleboxTx"],
+    );
     scene.check(&[
         (Client, "MPFAILrv", 1),
         (Client, "TotSess", 1),
@@ -211,6 +247,14 @@ pub(crate) fn options_that_get_lost_in_mid_flow(path: Path) -> Result<()> {
     transfer(&server, &client, 50_000)?;
     scene.open(1, 1)?;
     close(client, server)?;
+    scene.answers(
+        &[
+            Sessions("1 asked for MPTCP, 1 got it"),
+            FellBack("1 to plain TCP after the handshake (data without a mapping)"),
+        ],
+        &["FBnoMap", "BareData", "NomapErTx", "NomapEr?"],
+        &["FBnoMap", "BareData", "NomapEr", "NomapErTx?"],
+    );
     scene.check_but(
         // How many segments were sent before the first one was acknowledged is up to the hosts.
         &both(&["NomapEr", "NomapErTx", "BareData"]),
@@ -223,6 +267,172 @@ pub(crate) fn options_that_get_lost_in_mid_flow(path: Path) -> Result<()> {
     )
 }
 
+/// The same the other way: the option disappears from what the server sends.
+pub(crate) fn answers_that_lose_their_options_in_mid_flow(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    transfer(&server, &client, 50_000)?;
+    scene.strip(Server, "tcp flags & (syn | ack) == ack")?;
+    transfer(&server, &client, 1_000)?;
+    scene.wait(Client, "DssFallback", 1)?;
+    transfer(&client, &server, 1_000)?;
+    scene.wait(Server, "DssFallback", 1)?;
+    transfer(&client, &server, 50_000)?;
+    transfer(&server, &client, 50_000)?;
+    close(client, server)?;
+    scene.answers(
+        &[
+            Sessions("1 asked for MPTCP, 1 got it"),
+            FellBack("1 to plain TCP after the handshake (data without a mapping)"),
+        ],
+        &["FBnoMap", "BareData", "NomapEr", "NomapErTx?"],
+        &["FBnoMap", "BareData", "NomapErTx", "NomapEr?"],
+    );
+    scene.check_but(
+        &both(&["NomapEr", "NomapErTx", "BareData"]),
+        &[
+            (Client, "TotSess", 1),
+            (Server, "TotSess", 1),
+            (Client, "FBnoMap", 1),
+            (Server, "FBnoMap", 1),
+        ],
+    )
+}
+
+/// The router takes the option out of SYNs, behind its probe: the server cannot know that anybody asked.
+pub(crate) fn a_syn_that_loses_its_option_on_its_way(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    scene.chain(
+        Middle,
+        "forward",
+        "tcp flags & (syn | ack) == syn reset tcp option mptcp",
+    )?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    transfer(&server, &client, 50_000)?;
+    close(client, server)?;
+    let says = [Sessions(
+        "1 asked for MPTCP, 0 got it, 1 plain TCP (SYN/ACK without MP_CAPABLE)",
+    )];
+    scene.answers_at(Client, &says, &["NoMpcSynack"]);
+    scene.answers_at(Middle, &says, &["NoMpcSynack"]);
+    let nobody = "nobody asked for MPTCP, or the option was taken out of SYNs before this place";
+    scene.answers_at(Server, &[Nobody(nobody)], &[]);
+    scene.check_but(
+        &[(Middle, "MPSYN"), (Middle, "MPV1SYN")],
+        &[
+            (Client, "MPSYNtx", 1),
+            (Client, "NoMpcSynack", 1),
+            (Server, "MPSYN", 0),
+            (Server, "NoMpcSynack", 0),
+        ],
+    )
+}
+
+/// A session, and a join of which the server's firewall does this with the SYN, behind its probe.
+fn a_join_that_meets_a_firewall(path: Path, verdict: &str) -> Result<Scene> {
+    let scene = Scene::new(path)?;
+    scene.chain(
+        Server,
+        "input",
+        &format!("tcp flags & (syn | ack) == syn tcp option mptcp subtype 1 {verdict}"),
+    )?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    scene.join("")?;
+    let enough = if verdict == "drop" { 2 } else { 1 };
+    wait_until(|| Ok(scene.account(Server)?.row("JoinSYN")? >= enough))?;
+    scene.pair.settle()?;
+    scene.mptcp(Client, "endpoint delete id 5")?;
+    close(client, server)?;
+    Ok(scene)
+}
+
+/// The server's kernel did not get to see the join.
+const UNSEEN_JOIN: [(Place, &str); 1] =
+    [(Server, "JoinSYN - JoinSYNretx + JoinSYNtx - JoinSYNretxTx")];
+
+pub(crate) fn a_join_that_a_firewall_drops(path: Path) -> Result<()> {
+    let scene = a_join_that_meets_a_firewall(path, "drop")?;
+    scene.answers(
+        &[Joins("1 tried, 0 made, 1 unanswered")],
+        &["MpjUnanswered"],
+        &["MpjUnanswered"],
+    );
+    scene.check_but(
+        &UNSEEN_JOIN,
+        &[
+            (Client, "JoinSYNtx - JoinSYNretxTx", 1),
+            (Server, "JoinSYN - JoinSYNretx", 1),
+            (Server, "SFsynack", 0),
+        ],
+    )
+}
+
+pub(crate) fn a_join_that_a_firewall_resets(path: Path) -> Result<()> {
+    let scene = a_join_that_meets_a_firewall(path, "reject with tcp reset")?;
+    scene.answers(
+        &[Joins("1 tried, 0 made, 1 refused (no reason seen)")],
+        &["JoinRefused"],
+        &["JoinRefused"],
+    );
+    scene.check_but(
+        &UNSEEN_JOIN,
+        &[
+            (Client, "JoinSYNtx", 1),
+            (Client, "JoinRefused", 1),
+            (Server, "JoinSYN", 1),
+            (Server, "JoinRefused", 1),
+            (Server, "SFsynack", 0),
+        ],
+    )
+}
+
+/// ICMP says that it is prohibited, and the client gives the join up soon.
+pub(crate) fn a_join_that_a_firewall_prohibits(path: Path) -> Result<()> {
+    let scene = a_join_that_meets_a_firewall(path, "reject with icmpx admin-prohibited")?;
+    // ICMP is not read: that nobody answered is all that can be known.
+    scene.answers(
+        &[Joins("1 tried, 0 made, 1 unanswered")],
+        &["MpjUnanswered"],
+        &["MpjUnanswered"],
+    );
+    scene.check_but(
+        &UNSEEN_JOIN,
+        &[
+            (Client, "JoinSYNtx - JoinSYNretxTx", 1),
+            (Server, "JoinSYN - JoinSYNretx", 1),
+            (Server, "SFsynack", 0),
+        ],
+    )
+}
+
+pub(crate) fn a_join_whose_syn_ack_loses_its_option(path: Path) -> Result<()> {
+    let scene = Scene::new(path)?;
+    let (client, server) = scene.pair.connect()?;
+    transfer(&client, &server, 50_000)?;
+    scene.strip(Server, "tcp flags & (syn | ack) == (syn | ack)")?;
+    scene.join("")?;
+    wait_until(|| Ok(scene.account(Client)?.row("NoMpjSynack")? == 1))?;
+    scene.pair.settle()?;
+    scene.open(1, 1)?;
+    close(client, server)?;
+    scene.answers(
+        &[Joins("1 tried, 0 made, 1 answered without MP_JOIN")],
+        &["NoMpjSynack", "TcpRstMptcpErrorTx?"],
+        &["NoMpjSynack", "TcpRstMptcpErrorRx?"],
+    );
+    scene.check(&[
+        (Client, "JoinSYNtx - JoinSYNretxTx", 1),
+        (Client, "NoMpjSynack", 1),
+        (Client, "subCon", 1),
+        (Server, "NoMpjSynack", 1),
+        (Server, "SFsynack", 0),
+        (Server, "subCon", 1),
+    ])
+}
+
 /// A path on which MP_CAPABLE SYNs are lost until the client leaves the option out. The server's
 /// firewall drops them, behind its probe.
 pub(crate) fn syns_that_are_dropped_for_their_option(path: Path) -> Result<()> {
@@ -232,6 +442,13 @@ pub(crate) fn syns_that_are_dropped_for_their_option(path: Path) -> Result<()> {
     transfer(&client, &server, 50_000)?;
     close(client, server)?;
     let sent = scene.account(Client)?.row("MPSYNtx")?;
+    scene.answers(
+        &[Sessions(
+            "1 asked for MPTCP, 0 got it, 1 plain TCP (SYN unanswered until it was plain)",
+        )],
+        &["MpcBlackhole"],
+        &["MpcBlackhole"],
+    );
     scene.check_but(
         // The server's kernel saw nothing of it.
         &[
@@ -313,6 +530,7 @@ pub(crate) fn packets_that_get_lost(path: Path) -> Result<()> {
     close(client, server)?;
     let lost = scene.account(Server)?.retransmitted;
     ensure!(lost > 0, "nothing was sent again");
+    scene.answers(&[Joins("1 tried, 1 made")], &[], &[]);
     scene.check_but(
         // A reinjection may cut data at other places. How many holes there are at once, of which 16
         // are remembered, is up to the hosts.
@@ -341,6 +559,13 @@ pub(crate) fn a_syn_to_a_listener_without_mptcp(path: Path) -> Result<()> {
     close(client, server)?;
     let account = scene.account(Server)?;
     ensure!(account.mib("MPCapableSYNRX")? == 0);
+    scene.answers(
+        &[Sessions(
+            "1 asked for MPTCP, 0 got it, 1 plain TCP (SYN/ACK without MP_CAPABLE)",
+        )],
+        &["NoMpcSynack"],
+        &["NoMpcSynack"],
+    );
     scene.check_but(
         &excepted(Server, &NO_MPTCP_LISTENER),
         &[
@@ -364,6 +589,14 @@ pub(crate) fn a_syn_to_a_closed_port(path: Path) -> Result<()> {
     })?;
     ensure!(refused, "somebody listens");
     ensure!(scene.account(Server)?.mib("MPCapableSYNRX")? == 0);
+    // Plain TCP would be refused as well.
+    scene.answers(
+        &[Sessions(
+            "1 asked for MPTCP, 0 got it, 1 without a SYN/ACK (reset, lost, or under way)",
+        )],
+        &[],
+        &[],
+    );
     scene.check_but(
         &excepted(Server, &NO_MPTCP_LISTENER),
         &[
@@ -392,6 +625,11 @@ pub(crate) fn joins_that_cookies_refuse_without_an_answer(path: Path) -> Result<
         let counted = account.mib(mib)?;
         ensure!(counted == syns, "{mib} is {counted}, JoinSYN {syns}");
     }
+    scene.answers(
+        &[Joins("1 tried, 0 made, 1 unanswered")],
+        &["MpjUnanswered"],
+        &["MpjUnanswered"],
+    );
     scene.check_but(
         &excepted(Server, &SILENT_COOKIES),
         &[

@@ -5,13 +5,21 @@ use std::time::Duration;
 use anyhow::Result;
 use mptcp_tests::net::{close, transfer};
 
-use super::scene::*;
+use super::{
+    answers::Says::{Joins, Sessions},
+    scene::*,
+};
 
 pub(crate) fn a_fast_close(path: Path) -> Result<()> {
     let scene = Scene::new(path)?;
     let (client, server) = scene.pair.connect()?;
     transfer(&client, &server, 50_000)?;
     scene.fast_close(client, server)?;
+    scene.answers(
+        &[Sessions("1 asked for MPTCP, 1 got it")],
+        &["FCfirstTx", "TcpRstUnspecifiedTx"],
+        &["FCRcvEr", "TcpRstUnspecifiedRx"],
+    );
     scene.check(&[
         (Client, "FCsnt", 1),
         (Client, "FCRcvEr", 0),
@@ -32,6 +40,11 @@ pub(crate) fn a_fast_close_of_two_subflows(path: Path) -> Result<()> {
     drop(server);
     scene.wait(Client, "MPFastcloseRx", 1)?;
     drop(client);
+    scene.answers(
+        &[Joins("1 tried, 1 made")],
+        &["FCRcvEr", "TcpRstUnspecifiedRx"],
+        &["FCfirstTx", "TcpRstUnspecifiedTx"],
+    );
     scene.check(&[(Client, "FCRcvEr", 2), (Server, "FCsnt", 2)])
 }
 
@@ -44,6 +57,21 @@ pub(crate) fn a_join_that_is_refused(path: Path) -> Result<()> {
     scene.wait(Server, "MPJoinRejected", 1)?;
     scene.open(1, 1)?;
     close(client, server)?;
+    scene.answers(
+        &[Joins("1 tried, 0 made, 1 refused (limit)")],
+        &[
+            "JoinRefused",
+            "MaxsfErTx",
+            "TcpRstProhibitedRx",
+            "TcpRstUnspecifiedTx?",
+        ],
+        &[
+            "JoinRefused",
+            "MaxsfEr",
+            "TcpRstProhibitedTx",
+            "TcpRstUnspecifiedRx?",
+        ],
+    );
     scene.check_but(
         // The kernel counts a join of its own at the SYN/ACK.
         &[(Client, "subCon")],

@@ -11,7 +11,10 @@ use mptcp_tests::{
     raw::RawJoin,
 };
 
-use super::scene::*;
+use super::{
+    answers::Says::{Joins, Sessions},
+    scene::*,
+};
 
 /// Changes 32 bits of options that an end sends, at an offset in bytes.
 fn forge(scene: &Scene, end: Place, options: &str, offset: usize) -> Result<()> {
@@ -31,6 +34,21 @@ pub(crate) fn a_join_with_a_wrong_hmac(path: Path) -> Result<()> {
     scene.wait(Server, "MPJoinAckHMacFailure", 1)?;
     scene.open(1, 1)?;
     close(client, server)?;
+    scene.answers(
+        &[Joins("1 tried, 0 made, 1 refused (wrong HMAC)")],
+        &[
+            "JoinRefused",
+            "InMACErTx",
+            "TcpRstMptcpErrorRx",
+            "TcpRstUnspecifiedTx?",
+        ],
+        &[
+            "JoinRefused",
+            "InMACEr",
+            "TcpRstMptcpErrorTx",
+            "TcpRstUnspecifiedRx?",
+        ],
+    );
     scene.check_but(
         // The kernel counts a join of its own at the SYN/ACK.
         &[(Client, "subCon")],
@@ -63,6 +81,11 @@ pub(crate) fn an_answer_to_a_join_with_a_wrong_hmac(path: Path) -> Result<()> {
     scene.wait(Client, "MPJoinSynAckHMacFailure", 1)?;
     scene.open(1, 1)?;
     close(client, server)?;
+    scene.answers(
+        &[Joins("1 tried, 0 made, 1 answered with a wrong HMAC")],
+        &["JoinSynackMacEr", "TcpRstMptcpErrorTx"],
+        &["JoinSynackMacEr", "TcpRstMptcpErrorRx"],
+    );
     scene.check_but(
         // The server's kernel did not see its SYN/ACK change.
         &[(Server, "JoinSynackMacEr")],
@@ -94,6 +117,7 @@ pub(crate) fn an_address_with_a_wrong_hmac(path: Path) -> Result<()> {
     close(client, server)?;
     // Linux sends it again, since it is not answered.
     let sent = scene.host(Server).mib("AddAddrTx")?;
+    scene.answers(&[Joins("none tried")], &["AddAddrMacEr"], &["AddAddrMacEr"]);
     scene.check_but(
         // The kernel passes over it, and counts nothing.
         &[(Client, "AddAddrRx")],
@@ -117,6 +141,11 @@ pub(crate) fn a_fast_close_with_a_wrong_key(path: Path) -> Result<()> {
     // The subflow is reset, and the session goes on.
     scene.open_at(&[Server], 1, 0)?;
     drop(server);
+    scene.answers(
+        &[Sessions("1 asked for MPTCP, 1 got it")],
+        &["FCkeyErTx", "TcpRstUnspecifiedTx", "SessNoSF"],
+        &["FCkeyEr", "TcpRstUnspecifiedRx", "SessNoSF"],
+    );
     let mut wanted = vec![
         (Client, "FCkeyErTx", 1),
         (Client, "FCsnt", 1),
@@ -149,6 +178,17 @@ pub(crate) fn a_join_with_a_token_of_no_session(path: Path) -> Result<()> {
     scene.wait(Server, "MPJoinNoTokenFound", 1)?;
     scene.open(1, 1)?;
     close(client, server)?;
+    scene.answers(
+        &[Joins("1 tried, 0 made, 1 refused (token of no session)")],
+        &["JoinRefused", "TokenErTx", "TcpRstMptcpErrorRx"],
+        &["JoinRefused", "TokenEr", "TcpRstMptcpErrorTx"],
+    );
+    // The router cannot know whose join it is: which way the reset goes is not known either.
+    scene.answers_at(
+        Middle,
+        &[Joins("1 tried, 0 made, 1 refused (token of no session)")],
+        &["JoinRefused", "TokenEr", "TcpRstMptcpErrorRx"],
+    );
     scene.check_but(
         // The client's kernel did not send it, and the router does not know whose it is.
         &[

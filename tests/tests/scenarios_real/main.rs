@@ -7,6 +7,7 @@
 //! breaks, with the reason. The scenarios run on a direct path and through a router, which is probed
 //! too and must print the server's table. All that disagrees is reported at once.
 
+mod answers;
 mod broken;
 mod closing;
 mod forged;
@@ -71,6 +72,11 @@ macro_rules! on_path {
             a_syn_to_a_closed_port
             joins_that_cookies_refuse_without_an_answer
             a_join_that_the_hosts_own_filter_drops
+            answers_that_lose_their_options_in_mid_flow
+            a_join_that_a_firewall_drops
+            a_join_that_a_firewall_resets
+            a_join_that_a_firewall_prohibits
+            a_join_whose_syn_ack_loses_its_option
         );
     };
 }
@@ -90,9 +96,25 @@ on_path!(
     an_answer_to_a_join_with_a_wrong_hmac
     an_address_with_a_wrong_hmac
     a_fast_close_with_a_wrong_key
+    a_join_that_is_refused
+    a_syn_ack_that_loses_its_option
     a_third_segment_that_loses_its_option
+    a_syn_that_loses_its_option
+    options_that_get_lost_in_mid_flow
+    answers_that_lose_their_options_in_mid_flow
+    syns_that_are_dropped_for_their_option
+    a_corrupted_payload_on_the_only_subflow
     a_syn_to_a_listener_without_mptcp
     a_join_that_the_hosts_own_filter_drops
+    a_join_that_a_firewall_drops
+    a_join_that_a_firewall_resets
+    a_join_that_a_firewall_prohibits
+    a_join_whose_syn_ack_loses_its_option
+);
+on_path!(
+    on_the_way,
+    Path::Routed,
+    a_syn_that_loses_its_option_on_its_way
 );
 on_path!(
     that_was_there_over_ipv4,
@@ -121,6 +143,7 @@ fn every_scenario_that_is_named_runs() -> Result<()> {
         over_ipv4::NAMES,
         through_a_router::NAMES,
         over_ipv6::NAMES,
+        on_the_way::NAMES,
         that_was_there_over_ipv4::NAMES,
         that_was_there_over_ipv6::NAMES,
     ]

@@ -14,6 +14,8 @@ use mptcp_tests::{
 use serde_json::Value;
 use socket2::Socket;
 
+use super::answers::Answer;
+
 /// Who is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -110,7 +112,7 @@ pub(crate) fn sum(terms: &str, of: impl Fn(&str) -> Result<u64>) -> Result<u64> 
 
 /// Collects what disagrees.
 #[derive(Default)]
-pub(crate) struct Verdict(Vec<String>);
+pub(crate) struct Verdict(pub(crate) Vec<String>);
 
 impl Verdict {
     pub(crate) fn compare(
@@ -152,6 +154,8 @@ pub(crate) struct Scene {
     path: Path,
     /// What the ends' kernels had counted when the probes came.
     before: [BTreeMap<String, u64>; 2],
+    /// What the summaries have to say.
+    pub(crate) answers: RefCell<Vec<Answer>>,
 }
 
 impl Scene {
@@ -187,6 +191,7 @@ impl Scene {
             router,
             path,
             before: Default::default(),
+            answers: RefCell::default(),
         };
         scene.second_addresses()?;
         Ok(scene)
@@ -219,6 +224,14 @@ impl Scene {
     /// The probe of an end.
     pub(crate) fn probe(&self, end: Place) -> &Probe {
         &self.ends[end as usize]
+    }
+
+    /// The probe of a place; of the router, if there is one.
+    pub(crate) fn probe_at(&self, place: Place) -> Option<&Probe> {
+        match place {
+            Middle => self.middle.as_ref(),
+            end => Some(self.probe(end)),
+        }
     }
 
     /// On every interface, which says who has sent what. A router's forwarded packets are taken where
@@ -310,7 +323,8 @@ impl Scene {
     pub(crate) fn host(&self, end: Place) -> &Namespace {
         match end {
             Client => &self.pair.client,
-            _ => &self.pair.server,
+            Middle => self.router.as_ref().unwrap_or(&self.pair.server),
+            Server => &self.pair.server,
         }
     }
 
@@ -479,6 +493,10 @@ impl Scene {
         let middle = self.compare_middle(&accounts[1].stat, broken, &mut verdict)?;
         let mut live = vec![(Client, &accounts[0].stat), (Server, &accounts[1].stat)];
         live.extend(middle.as_ref().map(|stat| (Middle, stat)));
+        let named = wanted.iter().filter(|(.., value)| *value > 0);
+        let named = named.map(|(end, rows, _)| (*end, *rows));
+        let named: Vec<_> = named.chain(broken.iter().copied()).collect();
+        self.compare_answers(&live, &named, &mut verdict)?;
         self.compare_captures(&live, &mut verdict)?;
         verdict.end()
     }

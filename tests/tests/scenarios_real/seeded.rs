@@ -363,7 +363,10 @@ pub(crate) fn a_fast_close_of_an_old_session(path: Path) -> Result<()> {
     scene.fast_close(client, server)?;
     scene.check(&[
         (Client, "FCsnt", 2),
+        (Client, "FCfirstTx", 2),
+        (Client, "TcpRstUnspecifiedTx", 2),
         (Client, "FCunverified", 2),
+        (Server, "TcpRstUnspecifiedRx", 2),
         (Server, "FCRcvEr", 2),
         (Server, "FCunverified", 2),
     ])

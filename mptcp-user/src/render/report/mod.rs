@@ -1,26 +1,33 @@
 //! A page of what a capture or a log holds, which needs nothing else: no script, no network.
 
+mod failures;
 mod plot;
+mod scale;
 
-use crate::statistics::{EXTRAS, Group, Quality, ROWS, Row};
+use crate::statistics::{Group, ROWS, Row, Severity};
 use anyhow::Result;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use self::plot::{Axis, COLOURS, Line};
-use super::{lost::losses, number::number, passed, table::names};
+use self::{
+    plot::{COLOURS, Line},
+    scale::{Scale, moment},
+};
+use super::{
+    lost::losses,
+    number::number,
+    passed,
+    table::{names, no_rate},
+};
 use crate::{
     schema::role_name,
     snapshot::{
-        history::{History, Point, Traffic},
+        history::{History, Traffic},
+        outcome::Outcome,
         statistics::{Origin, Statistics},
     },
     text::visible,
 };
-
-/// What tells that a session fell back to TCP, beyond the rows of errors.
-const FALLBACK_ROWS: [&str; 2] = ["TotFB", "InfSet"];
-const FALLBACK_EXTRAS: [&str; 4] = ["NoMpcSynack", "TotFBtx", "FBnoMap", "InfSetTx"];
 
 /// What a page is made of.
 pub(crate) struct Page<'a> {
@@ -29,56 +36,6 @@ pub(crate) struct Page<'a> {
     pub(crate) history: Option<&'a History>,
     /// What its reader should know, in sentences.
     pub(crate) remarks: &'a [String],
-}
-
-/// Time on the axes.
-#[derive(Clone, Copy)]
-struct Scale {
-    begin: Timestamp,
-    /// Seconds of the unit.
-    unit: f64,
-    name: &'static str,
-    axis: Axis,
-}
-
-impl Scale {
-    fn new(history: &History) -> Self {
-        let end = history.points.iter().map(|point| point.time).max();
-        let end = end.unwrap_or(history.begin);
-        let seconds = end.duration_since(history.begin).as_secs_f64().max(1e-6);
-        let (unit, name) = match seconds {
-            s if s < 0.5 => (1e-3, "milliseconds"),
-            s if s < 300.0 => (1.0, "seconds"),
-            s if s < 4.0 * 3600.0 => (60.0, "minutes"),
-            s if s < 4.0 * 86400.0 => (3600.0, "hours"),
-            _ => (86400.0, "days"),
-        };
-        Self {
-            begin: history.begin,
-            unit,
-            name,
-            axis: Axis {
-                length: seconds / unit,
-            },
-        }
-    }
-
-    fn place(&self, time: Timestamp) -> f64 {
-        time.duration_since(self.begin).as_secs_f64() / self.unit
-    }
-
-    /// Returns the corners of a line that is flat up to each point.
-    fn steps(&self, points: &[Point], value: impl Fn(usize) -> Option<f64>) -> Vec<(f64, f64)> {
-        let mut from = 0.0;
-        let mut corners = Vec::new();
-        for (i, point) in points.iter().enumerate() {
-            let to = self.place(point.time);
-            let value = value(i).unwrap_or_default();
-            corners.extend([(from, value), (to, value)]);
-            from = to;
-        }
-        corners
-    }
 }
 
 /// Returns the page.
@@ -95,6 +52,7 @@ pub(crate) fn page(report: &Page<'_>) -> Result<String> {
         Origin::Log { file, .. } => ("log", file.as_str()),
     };
     let is_capture = matches!(statistics.origin, Origin::Capture { .. });
+    let outcome = Outcome::of(statistics);
     let body = html! {
         header {
             h1 { "MPTCP in " (file) }
@@ -116,10 +74,11 @@ pub(crate) fn page(report: &Page<'_>) -> Result<String> {
             (facts(statistics, *history))
         }
         main {
+            (failures::seen(&outcome))
+            (failures::section(statistics, &outcome, over_time)?)
             @if let Some((history, scale)) = over_time {
                 (existing(history, scale)?)
                 @for traffic in &history.traffic { (throughput(traffic, history, scale)?) }
-                (alarms(statistics, history, scale)?)
             }
             (table(statistics))
         }
@@ -139,10 +98,6 @@ pub(crate) fn page(report: &Page<'_>) -> Result<String> {
         }
     };
     Ok(visible(&page.into_string()).into_owned())
-}
-
-fn moment(time: Timestamp) -> String {
-    time.strftime("%F %T%.3fZ").to_string()
 }
 
 fn facts(statistics: &Statistics, history: Option<&History>) -> Markup {
@@ -275,87 +230,6 @@ fn figure(title: &str, svg: &str, keys: &[(usize, String)]) -> Markup {
     }
 }
 
-/// An error or fallback that was counted.
-struct Alarm {
-    name: &'static str,
-    label: &'static str,
-    /// How many up to which of the points, and after the one before.
-    times: Vec<(usize, u64)>,
-}
-
-/// Errors and fallbacks that were counted, and when.
-fn alarms(statistics: &Statistics, history: &History, scale: Scale) -> Result<Markup> {
-    let mut found = Vec::new();
-    let mut look = |name, label, count: &dyn Fn(&Point) -> Option<u64>| {
-        let counts = history.points.iter().map(|point| count(point).unwrap_or(0));
-        let times: Vec<_> = counts.enumerate().filter(|(_, count)| *count > 0).collect();
-        if !times.is_empty() {
-            found.push(Alarm { name, label, times });
-        }
-    };
-    for row in ROWS.iter().filter(|row| is_alarm(row, statistics)) {
-        look(row.short, row.label, &|point| {
-            statistics.row_of(row, &point.counters, &point.hooks)
-        });
-    }
-    let extras = EXTRAS.iter();
-    for extra in extras.filter(|extra| FALLBACK_EXTRAS.contains(&extra.name)) {
-        look(extra.name, extra.description, &|point| {
-            statistics.extra_of(extra, &point.counters)
-        });
-    }
-    let heading = html! { h2 { "Errors and fallbacks" } };
-    if found.is_empty() {
-        return Ok(html! { (heading) p { "None." } });
-    }
-    let start = |point: usize| match point.checked_sub(1) {
-        Some(before) => scale.place(history.points[before].time),
-        None => 0.0,
-    };
-    let names: Vec<_> = found.iter().map(|alarm| alarm.name).collect();
-    let mut marks = Vec::new();
-    for (row, alarm) in found.iter().enumerate() {
-        for (point, _) in &alarm.times {
-            let end = scale.place(history.points[*point].time);
-            marks.push((row, start(*point), end));
-        }
-    }
-    let svg = plot::marks(scale.axis, &names, &marks)?;
-    Ok(html! {
-        (heading)
-        figure {
-            div.wide role="img" aria-label="Errors and fallbacks, over time" { (PreEscaped(svg)) }
-        }
-        table {
-            thead { tr {
-                th scope="col" { "What" }
-                th.number scope="col" { "Count" }
-                th.number scope="col" { "First by" }
-                th.number scope="col" { "Last by" }
-            } }
-            tbody {
-                @for Alarm { name, label, times } in &found {
-                    @let time = |point: Option<&(usize, u64)>| {
-                        point.map(|(point, _)| moment(history.points[*point].time))
-                    };
-                    tr {
-                        th scope="row" { (label) " (" (name) ")" }
-                        td.number { (times.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)) }
-                        td.number { (time(times.first()).unwrap_or_default()) }
-                        td.number { (time(times.last()).unwrap_or_default()) }
-                    }
-                }
-            }
-        }
-    })
-}
-
-/// Returns true if the row says that something went wrong, and not only by a product's policy.
-fn is_alarm(row: &Row, statistics: &Statistics) -> bool {
-    let is_error = row.group.is_error() && statistics.quality(row) != Quality::Policy;
-    is_error || FALLBACK_ROWS.contains(&row.short)
-}
-
 /// Returns the 83 rows.
 fn table(statistics: &Statistics) -> Markup {
     let mut groups: Vec<(Group, Vec<&Row>)> = Vec::new();
@@ -396,17 +270,23 @@ fn line(row: &Row, statistics: &Statistics) -> Markup {
     let total = statistics.row_total(row);
     let class = match total {
         None | Some(0) => "zero",
-        Some(_) if is_alarm(row, statistics) => "alarm",
-        Some(_) => "",
+        Some(_) => match row.advice().severity {
+            Severity::Failure => "alarm",
+            Severity::NormalOnLinux | Severity::Neutral => "",
+        },
     };
+    let is_normal = class.is_empty() && row.advice().severity == Severity::NormalOnLinux;
     let rate = statistics.row_rate(row).map(|rate| format!("{rate:.3}"));
     html! {
         tr class=(class) id=(row.short) {
             th scope="row" { (row.label) }
             td { (row.short) }
-            td.number { (rate.unwrap_or_else(|| "n/a".to_owned())) }
+            td.number { (rate.unwrap_or_else(|| no_rate(total).to_owned())) }
             td.number.total { (shown(total)) }
-            td { (statistics.quality(row).name()) }
+            td {
+                (statistics.quality(row).name())
+                @if is_normal { ", " (Severity::NormalOnLinux.name()) }
+            }
         }
     }
 }

@@ -191,6 +191,7 @@ impl Capture {
             has_queues: false,
             verifies_checksums: tally.config.scope.is_verifying,
             hooks: FexitCounts::default(),
+            host: Vec::new(),
             recent_hooks: (0.0, FexitCounts::default()),
             gauges: Some(tally.engine.gauges(times.map_or(0, |times| times.last))),
             recent: vec![Recent { seconds, counters }],
