@@ -2,12 +2,16 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use aya::maps::{Array, MapData};
+use mptcp_common::counter::Counters;
 use mptcp_tests::{
     net::{Family, Namespace, Pair, close, output, transfer},
     probe::{Probe, binary, total},
@@ -243,6 +247,33 @@ fn nitro_has_the_types_of_the_appliance() -> Result<()> {
     ensure!(object.is_empty(), "what nobody knows: {object:?}");
     let said = probe.fails(2, &["stat", "--output", "nitro", "-ntimes", "2"])?;
     ensure!(said.contains("jsonl"), "{said}");
+    Ok(())
+}
+
+/// A probe that an earlier version pinned remembers one display, and is read all the same.
+#[test]
+fn a_map_of_three_readings_is_still_read() -> Result<()> {
+    /// A time, and counters.
+    type Reading = [u8; 8 + size_of::<Counters>()];
+    let (_namespace, probe) = probed()?;
+    let status = probe.status()?;
+    let pins = status["interfaces"][0]["pins"]
+        .as_str()
+        .context("no pins")?;
+    let path = Path::new(pins).join("readings");
+    fs::remove_file(&path)?;
+    Array::<MapData, Reading>::create(3, 0)?.pin(&path)?;
+    for _ in 0..3 {
+        let stat = probe.stat(&[])?;
+        ensure!(
+            stat["rate_over_s"].as_f64() > Some(0.0),
+            "{}",
+            stat["rate_over_s"]
+        );
+    }
+    probe.run(&["stat", "-clearstats", "full"])?;
+    probe.run(&["attach", "-i", "p0"])?;
+    probe.run(&["stat"])?;
     Ok(())
 }
 

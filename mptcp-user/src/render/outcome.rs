@@ -85,7 +85,9 @@ pub(crate) fn text(outcome: &Outcome, full_values: bool) -> String {
         .filter(|finding| !finding.name.starts_with("Lost"))
         .collect();
     if !failures.is_empty() {
-        text.push_str("\nFailed:\n");
+        text.push('\n');
+        let view = view(outcome);
+        text.push_str(&wrapped("", &format!("Failed{view}:"), "", WIDTH));
         for (i, finding) in failures.iter().enumerate() {
             let head = format!("{:>8}  ", number(finding.total, full_values));
             text.push_str(&wrapped(&head, &what(finding), &" ".repeat(10), WIDTH));
@@ -111,6 +113,17 @@ pub(crate) fn text(outcome: &Outcome, full_values: bool) -> String {
         ));
     }
     text
+}
+
+/// Returns whose view the words of failures are: a middlebox has neither peers nor an end of its own.
+pub(crate) fn view(outcome: &Outcome) -> &'static str {
+    let accounts = outcome.accounts.iter().flatten();
+    match accounts.last().map(|account| account.opener) {
+        Some(Opener::Anybody) => {
+            " (this end is the listener of each session, the peer its initiator)"
+        }
+        _ => "",
+    }
 }
 
 /// Returns a finding's label and short name.

@@ -8,7 +8,7 @@ use super::{
     scale::{Scale, moment},
 };
 use crate::{
-    render::outcome::lines,
+    render::outcome::{lines, view},
     snapshot::{
         history::{History, Point},
         outcome::{FindingKind, Outcome},
@@ -65,7 +65,11 @@ pub(super) fn section(
     let marks = over_time.map(|(history, scale)| plotted(&found, history, scale));
     Ok(html! {
         h2 { "Failures" }
-        @if found.is_empty() { p { "None." } }
+        @if found.is_empty() {
+            p { "None." }
+        } @else if !view(outcome).is_empty() {
+            p.quiet { "In what follows" (view(outcome)) "." }
+        }
         @if let Some(Some(svg)) = marks.transpose()? {
             figure {
                 div.wide role="img" aria-label="Failures, over time" { (PreEscaped(svg)) }
