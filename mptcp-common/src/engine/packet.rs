@@ -55,6 +55,9 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> O
     }
     if stages.opaque(flow) != Flow::SUBFLOW || work.packet.flags.stage() != Stage::Later {
         stages.handshake();
+        if route.next.get() & Next::OPEN_HANDSHAKE != 0 {
+            stages.open_handshake();
+        }
         if route.next.get() & Next::VERIFY_JOIN != 0 {
             stages.verify_join();
         }

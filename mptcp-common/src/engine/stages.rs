@@ -9,6 +9,7 @@ macro_rules! with_stages {
         $use! {
             lookup_join,
             handshake,
+            open_handshake,
             verify_join,
             open_session,
             open_subflow,

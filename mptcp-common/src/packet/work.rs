@@ -107,6 +107,10 @@ pub struct Route {
     pub next: Cell<u32>,
     /// 1 if its options are a lone DSS that belongs where it stands.
     pub is_dss_alone: Cell<u32>,
+    /// Kind of the handshake that the packet opens: a `HandshakeKind`, by its discriminant.
+    pub opens: Cell<u32>,
+    /// Slot of the handshake that the packet is of, or opens anew, plus 1; 0 if there is none.
+    pub handshake: Cell<u32>,
     /// 0.
     pub reserved: Cell<u32>,
 }
@@ -144,6 +148,8 @@ impl Next {
     pub const OLD: u32 = 1 << 11;
     /// [`find_runs`](crate::engine::Stages::find_runs) and what follows it.
     pub const RUNS: u32 = 1 << 12;
+    /// [`open_handshake`](crate::engine::Stages::open_handshake).
+    pub const OPEN_HANDSHAKE: u32 = 1 << 14;
 }
 
 impl Route {

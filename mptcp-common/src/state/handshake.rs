@@ -60,8 +60,8 @@ impl<M: Memory> HalfOpen<M> {
 
     /// The flags of an entry of this kind, whose SYN counts in this direction, for [`flags`](Self::flags).
     #[inline(always)]
-    pub fn flags_of(kind: HandshakeKind, direction: u32, facts: u32) -> u32 {
-        facts | (kind as u32) << Self::KIND | direction << Self::DIRECTION
+    pub fn flags_of(kind: u32, direction: u32, facts: u32) -> u32 {
+        facts | (kind & 3) << Self::KIND | direction << Self::DIRECTION
     }
 
     /// Forgets whose it is, and overwrites its keys and nonces.

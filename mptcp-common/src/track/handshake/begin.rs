@@ -99,10 +99,12 @@ fn again<S: Tables>(
     });
 }
 
-/// Opens an entry.
+/// Opens the handshake that the route says: in an entry that its flow has, or in another.
 #[inline(always)]
-pub(crate) fn open<S: Tables>(stages: &S, work: &Work, kind: HandshakeKind, present: Option<u32>) {
+pub fn open_handshake<S: Tables>(stages: &S, work: &Work) {
     let now = stages.now();
+    let kind = work.route.opens.get();
+    let present = work.route.handshake.get().checked_sub(1);
     let Some(slot) = present.or_else(|| claim(stages, work, now)) else {
         return;
     };
@@ -110,7 +112,7 @@ pub(crate) fn open<S: Tables>(stages: &S, work: &Work, kind: HandshakeKind, pres
         return;
     };
     fill(stages, work, entry, kind, now);
-    if kind == HandshakeKind::Join {
+    if kind == JOIN {
         join::syn(stages, work, entry, slot);
     }
     entry.tag.store(work.tag);

@@ -49,7 +49,7 @@ pub(crate) fn fill<T: Tables>(
     tables: &T,
     work: &Work,
     entry: &HalfOpen<T::Memory>,
-    kind: HandshakeKind,
+    kind: u32,
     now: u64,
 ) {
     entry.tag.store(0);
@@ -59,7 +59,7 @@ pub(crate) fn fill<T: Tables>(
     let mut version = 1;
     let options = work.allowed(tables);
     let mut offer = WindowOffer::NONE;
-    if kind == HandshakeKind::Capable {
+    if kind == CAPABLE {
         offer = WindowOffer::new(work.packet.window, options.window_scale());
         flags |= HandshakeFacts::SIDES_KNOWN;
         if let Some(capable) = options.capable() {
@@ -77,7 +77,7 @@ pub(crate) fn fill<T: Tables>(
     }
     // Of a stray segment: what it acknowledges, which a reset in answer would name.
     let mut acknowledged = 0;
-    if kind == HandshakeKind::Stray {
+    if kind == HandshakeKind::Stray as u32 {
         acknowledged = work.packet.acknowledgment;
         let valid = work.route.valid.get();
         if valid & Subtype::Dss.bit() != 0 {

@@ -9,6 +9,7 @@ mod pending;
 mod stray;
 
 pub use self::{
+    begin::open_handshake,
     join::{lookup_join, verify_join},
     known::handshake,
 };
