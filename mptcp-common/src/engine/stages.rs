@@ -8,6 +8,7 @@ macro_rules! with_stages {
     ($use:ident) => {
         $use! {
             lookup_join,
+            find_handshake,
             handshake,
             open_handshake,
             verify_join,

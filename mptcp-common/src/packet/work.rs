@@ -3,6 +3,7 @@
 use core::cell::Cell;
 
 use crate::{
+    counter::Direction,
     packet::{flow::FlowKey, segment::Packet},
     verifier::Opaque,
     wire::{Allowed, Options},
@@ -113,6 +114,8 @@ pub struct Route {
     pub handshake: Cell<u32>,
     /// 0.
     pub reserved: Cell<u32>,
+    /// Tag of that handshake: the flow's or, of a rival, one made of it.
+    pub tag: Cell<u64>,
 }
 
 /// The stages that a stage can ask for.
@@ -153,6 +156,14 @@ impl Next {
 }
 
 impl Route {
+    /// Says, past a router, which side of its session sent the packet.
+    #[inline(always)]
+    pub(crate) fn turn(&self, side: u32) {
+        const _: () = assert!(Direction::Rx as u32 == 0 && Direction::Tx as u32 == 1);
+        self.side.set(side);
+        self.direction.set(side);
+    }
+
     /// Asks for a stage.
     #[inline(always)]
     pub(crate) fn ask(&self, stage: u32) {

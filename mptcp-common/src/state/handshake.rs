@@ -73,6 +73,17 @@ impl<M: Memory> HalfOpen<M> {
         }
     }
 
+    /// Leaves nothing of a handshake but that there were others of its flow: what comes is stray.
+    #[inline(always)]
+    pub(crate) fn empty(&self) {
+        const FACTS: u32 = HandshakeFacts::RIVALED | HandshakeFacts::REFUSED;
+        let flags = Self::flags_of(HandshakeKind::Stray as u32, self.direction(), FACTS);
+        self.flags.store(flags);
+        for secret in &self.secrets {
+            secret.store(0);
+        }
+    }
+
     /// A [`HandshakeKind`], by its discriminant; 0 if the entry was never used.
     #[inline(always)]
     pub fn kind(&self) -> u32 {
@@ -214,6 +225,8 @@ impl HandshakeFacts {
     pub const DROPPED: u32 = 1 << 27;
     /// The opener's, and by `<< 1` the responder's, address identifier was used by no other subflow.
     pub const NEW_ID: u32 = 1 << 24;
+    /// Another SYN of the flow, with another number, has an entry of its own (see `track::handshake::rival`).
+    pub const RIVALED: u32 = 1 << 28;
 }
 
 /// What a SYN or a SYN/ACK says of its sender's window: the window in the lowest 16 bits, which is not scaled

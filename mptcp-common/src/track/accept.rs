@@ -6,10 +6,10 @@
 //! taken: no number that the probe does not know is held against the traffic.
 
 use crate::{
-    counter::Role,
+    counter::{EventKind, Role},
     packet::{Next, Packet, Work},
     state::{SessionFacts, SubflowFacts, SubflowSide, TICK, Tables, since, ticks},
-    table::{Memory, Word},
+    table::{self, Memory, Table, Word},
     track::segment::SubflowSegment,
     wire::{DssFlags, Stage, Subtype, TcpFlags, after},
 };
@@ -22,8 +22,55 @@ const OLD_DATA: u32 = 1 << 20;
 
 /// Does the receiver take the segment in work, of an established subflow? Then it is [`Next::ACCEPTED`]; if it has
 /// acknowledged all of it, it is [`Next::OLD`] too, and what it says is not heard.
+///
+/// Past a router, a flow may have two subflows, of which one may be forged (see `track::handshake::rival`). The older
+/// is asked first: whoever forges the younger chooses its windows, too.
 #[inline(always)]
 pub fn accept<T: Tables>(tables: &T, work: &Work) {
+    let found = work.route.slot.get();
+    let other = match tables.role() {
+        Role::Middlebox => table::find_other(tables.subflows(), work.tag, found),
+        Role::Host => None,
+    };
+    let Some(other) = other else {
+        return accept_on(tables, work);
+    };
+    let created = |slot| {
+        tables
+            .subflows()
+            .slot(slot)
+            .map_or(0, |entry| entry.created.load())
+    };
+    let is_older = created(other) < created(found);
+    let slots = if is_older {
+        [other, found]
+    } else {
+        [found, other]
+    };
+    for slot in slots {
+        turn_to(tables, work, tables.opaque(slot));
+        accept_on(tables, work);
+        if work.route.next.get() & Next::ACCEPTED != 0 {
+            return;
+        }
+    }
+    turn_to(tables, work, found);
+}
+
+/// Routes a segment past a router to the subflow in this slot.
+#[inline(always)]
+fn turn_to<T: Tables>(tables: &T, work: &Work, slot: u32) {
+    if let Some(subflow) = tables.subflows().slot(slot) {
+        let second = u32::from(work.packet.sender_is_second);
+        work.route.slot.set(slot);
+        work.route
+            .turn((subflow.flags.load() & SubflowFacts::FIRST_IS_LISTENER) ^ second);
+    }
+}
+
+/// Does the receiver take the segment in work, of the subflow in the route?
+#[inline(always)]
+fn accept_on<T: Tables>(tables: &T, work: &Work) {
     let Some(segment) = &SubflowSegment::new(tables, work) else {
         return;
     };
@@ -247,8 +294,36 @@ pub fn refuse<T: Tables>(tables: &T, work: &Work) {
     let Some(segment) = &SubflowSegment::new(tables, work) else {
         return;
     };
+    if segment.subflow.flags.load() & SubflowFacts::CLOSED != 0 {
+        after_close(segment);
+        return;
+    }
     segment.count(|events| events.not_taken += segment.n());
     resume(segment);
+}
+
+/// An option so long after its subflow was closed is an error (OptSesEr).
+const AFTER_CLOSE_TIME: u64 = 2_000_000_000;
+
+/// An option on a subflow that was closed.
+#[inline(always)]
+fn after_close<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    let closed = segment.subflow.closed.load();
+    if segment.work.route.seen.get() == 0
+        || segment.flags().any(TcpFlags::RST)
+        || since(closed, segment.now) <= AFTER_CLOSE_TIME
+        || segment.subflow.flags.or(SubflowFacts::AFTER_CLOSE) & SubflowFacts::AFTER_CLOSE != 0
+    {
+        return;
+    }
+    let has_dss = segment.has(Subtype::Dss);
+    segment.emit(EventKind::Error, 53);
+    segment.count(|events| {
+        events.option_no_session += 1;
+        if has_dss {
+            events.dss_no_subflow += 1;
+        }
+    });
 }
 
 /// Returns true if the segment has a DATA_ACK near those that were seen of its sender. Whoever knows no numbers does not guess 8

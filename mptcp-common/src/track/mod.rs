@@ -40,7 +40,7 @@ pub use self::close::close;
 pub use self::create::{open_session, open_subflow};
 pub use self::established::established;
 pub use self::fast_path::{FastPath, count_fast_path, fast_path, take_fast_path};
-pub use self::handshake::{handshake, lookup_join, open_handshake, verify_join};
+pub use self::handshake::{find_handshake, handshake, lookup_join, open_handshake, verify_join};
 pub(crate) use self::pool::ATTEMPTS;
 pub use self::ranges::{find_ranges, insert_range, walk_chunk};
 pub use self::runs::{count_runs, find_runs, walk_runs};

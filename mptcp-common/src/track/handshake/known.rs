@@ -44,10 +44,12 @@ fn known<S: Tables>(stages: &S, work: &Work) -> Opens {
         return stray(stages, work);
     }
     let entry = stages.half_opens().slot(work.route.slot.get())?;
-    if entry.tag.load() != work.tag || is_half_open_over(entry, &stages.limits(), stages.now()) {
-        if entry.tag.load() == work.tag && entry.kind() == JOIN {
+    let tag = work.route.tag.get();
+    if entry.tag.load() != tag || is_half_open_over(entry, &stages.limits(), stages.now()) {
+        if entry.tag.load() == tag && entry.kind() == JOIN {
             pending::abandon(stages, entry);
         }
+        entry.flags.and(!HandshakeFacts::RIVALED);
         drop(stages, work, entry);
         return stray(stages, work);
     }
