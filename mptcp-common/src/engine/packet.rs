@@ -34,6 +34,9 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> O
     } else {
         route.tag.set(work.tag);
     }
+    if is_tracking && flow == Flow::SUBFLOW && track::needs_choice(stages, work) {
+        stages.choose();
+    }
     direct(stages, work, flow);
     if seen == 0 {
         route.valid.set(0);
@@ -130,7 +133,7 @@ fn take<S: Stages>(stages: &S, work: &Work) -> bool {
     if stages.role() == Role::Middlebox {
         stages.find_handshake();
         if route.flow.get() == Flow::HALF_OPEN {
-            route.next.set(0);
+            route.next.set(Next::TWIN);
             shake_hands(stages, work);
             if route.flow.get() != Flow::SUBFLOW {
                 return false;

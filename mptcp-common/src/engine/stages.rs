@@ -14,6 +14,7 @@ macro_rules! with_stages {
             verify_join,
             open_session,
             open_subflow,
+            choose,
             accept,
             refuse,
             established,

@@ -153,6 +153,8 @@ impl Next {
     pub const RUNS: u32 = 1 << 12;
     /// [`open_handshake`](crate::engine::Stages::open_handshake).
     pub const OPEN_HANDSHAKE: u32 = 1 << 14;
+    /// No stage: the flow has a subflow beside the one that its handshake makes.
+    pub const TWIN: u32 = 1 << 15;
 }
 
 impl Route {

@@ -23,38 +23,65 @@ const OLD_DATA: u32 = 1 << 20;
 /// Does the receiver take the segment in work, of an established subflow? Then it is [`Next::ACCEPTED`]; if it has
 /// acknowledged all of it, it is [`Next::OLD`] too, and what it says is not heard.
 ///
-/// Past a router, a flow may have two subflows, of which one may be forged (see `track::handshake::rival`). The older
-/// is asked first: whoever forges the younger chooses its windows, too.
+/// Past a router, a flow may have two subflows: then the one that was chosen is asked, and the other.
 #[inline(always)]
 pub fn accept<T: Tables>(tables: &T, work: &Work) {
+    accept_on(tables, work);
     let found = work.route.slot.get();
-    let other = match tables.role() {
-        Role::Middlebox => table::find_other(tables.subflows(), work.tag, found),
-        Role::Host => None,
-    };
-    let Some(other) = other else {
-        return accept_on(tables, work);
-    };
-    let created = |slot| {
-        tables
-            .subflows()
-            .slot(slot)
-            .map_or(0, |entry| entry.created.load())
-    };
-    let is_older = created(other) < created(found);
-    let slots = if is_older {
-        [other, found]
-    } else {
-        [found, other]
-    };
-    for slot in slots {
-        turn_to(tables, work, tables.opaque(slot));
+    if tables.role() == Role::Host
+        || work.route.next.get() & Next::ACCEPTED != 0
+        || !is_twin(tables, found)
+    {
+        return;
+    }
+    if let Some(other) = table::find_other(tables.subflows(), work.tag, found) {
+        turn_to(tables, work, other);
         accept_on(tables, work);
-        if work.route.next.get() & Next::ACCEPTED != 0 {
-            return;
+        if work.route.next.get() & Next::ACCEPTED == 0 {
+            turn_to(tables, work, found);
         }
     }
-    turn_to(tables, work, found);
+}
+
+/// Returns true if the flow of the subflow in this slot may have another.
+#[inline(always)]
+pub(crate) fn is_twin<T: Tables>(tables: &T, slot: u32) -> bool {
+    let subflow = tables.subflows().slot(slot);
+    subflow.is_some_and(|subflow| subflow.ids.load() & SubflowFacts::TWIN != 0)
+}
+
+/// Returns true if a segment past a router needs to be given to one of two subflows.
+#[inline(always)]
+pub fn needs_choice<T: Tables>(tables: &T, work: &Work) -> bool {
+    tables.role() == Role::Middlebox
+        && work.packet.flags.stage() == Stage::Later
+        && is_twin(tables, work.route.slot.get())
+}
+
+/// Of two subflows that a flow has past a router, of which one may be forged (see `track::handshake::rival`), a segment is
+/// of the one whose numbers are nearer: who forges the other may choose its windows, but does not know the numbers of
+/// this.
+#[inline(always)]
+pub fn choose<T: Tables>(tables: &T, work: &Work) {
+    let found = work.route.slot.get();
+    if let Some(other) = table::find_other(tables.subflows(), work.tag, found)
+        && distance(tables, work, other) < distance(tables, work, found)
+    {
+        work.route.slot.set(other);
+    }
+}
+
+/// How far the number of the segment in work is from the next of its sender on the subflow in this slot.
+#[inline(always)]
+fn distance<T: Tables>(tables: &T, work: &Work, slot: u32) -> u32 {
+    tables.subflows().slot(slot).map_or(u32::MAX, |subflow| {
+        let second = u32::from(work.packet.sender_is_second);
+        let side = (subflow.flags.load() & SubflowFacts::FIRST_IS_LISTENER) ^ second;
+        // Hidden, so that the mask stays: the verifier does not know that this is 0 or 1.
+        let next = subflow.sides[tables.opaque(side) as usize & 1].next.load();
+        let distance = work.packet.sequence.wrapping_sub(next);
+        distance.min(distance.wrapping_neg())
+    })
 }
 
 /// Routes a segment past a router to the subflow in this slot.

@@ -3,7 +3,7 @@
 use crate::{
     counter::{Direction, EventKind},
     crypto::{Derived, Hash, derive},
-    packet::{Flow, Work, hash::Secrets},
+    packet::{Flow, Next, Work, hash::Secrets},
     state::{
         HalfOpen, HandshakeFacts, HandshakeKind, Session, SessionFacts, Subflow, SubflowFacts,
         Tables, Tokens, is_session_over, is_subflow_over, key_of, provisional, rank, reset_session,
@@ -250,6 +250,9 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
     if facts & HandshakeFacts::KEYLESS != 0 {
         // What it has sent so far was not taken into account.
         ids &= !(SubflowFacts::NUMBERS << opener);
+    }
+    if work.route.next.get() & Next::TWIN != 0 {
+        ids |= SubflowFacts::TWIN;
     }
     subflow.ids.store(ids);
     subflow.resumed.store(0);

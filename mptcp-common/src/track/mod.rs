@@ -32,7 +32,7 @@ mod signals;
 #[cfg(not(target_arch = "bpf"))]
 pub mod sweep;
 
-pub use self::accept::{accept, ends, refuse};
+pub use self::accept::{accept, choose, ends, needs_choice, refuse};
 pub use self::checksum::checksum;
 #[cfg(not(target_arch = "bpf"))]
 pub use self::clear::clear;

@@ -203,6 +203,42 @@ fn another(
     Ok(talk)
 }
 
+/// A session that begins behind a whole handshake of somebody else, with the largest windows and data beyond them, in
+/// the name of the other end.
+fn behind_wide(engines: &mut Differential, goes_on: bool) -> Result<Conversation<'_>> {
+    let before = |t: &mut Conversation<'_>| {
+        as_other(t, 0, 1, |t| {
+            let wide = [3, 3, 14, 1];
+            let (syn, answer, third) = (t.capable_syn(), t.capable_syn_ack(), t.capable_ack());
+            t.send(0, B, SYN, &[&wide[..], &syn].concat(), 0)?;
+            t.send(0, A, SYN_ACK, &[&wide[..], &answer].concat(), 0)?;
+            t.send(0, B, ACK, &third, 0)?;
+            for from in [A, B] {
+                t.send(0, from, ACK, &[], 10)?;
+                t.flows[0].next[from] = t.flows[0].next[from].wrapping_add(0x3800_0000);
+                t.send(0, from, ACK, &[], 10)?;
+            }
+            Ok(())
+        })
+    };
+    then(begin(engines, before, nothing, nothing)?, |t| {
+        third(t)?;
+        t.clear();
+        if goes_on {
+            for _ in 0..3 {
+                talks(t)?;
+                // A segment that overtakes another.
+                let (options, first) = (t.dss(A, None, false), t.flows[0].next[A]);
+                t.flows[0].next[A] = first.wrapping_add(10);
+                t.send(0, A, ACK, &options, 10)?;
+                t.flows[0].next[A] = first;
+                talks(t)?;
+            }
+        }
+        Ok(())
+    })
+}
+
 #[rustfmt::skip]
 pub(crate) const RIVALS: &[Scenario] = &[
     s("TotSess", 1, |t| ends(begin(t, nothing, |t| as_other(t, 0, 1, syn), nothing)?),
@@ -264,6 +300,8 @@ pub(crate) const PAST_A_ROUTER: &[Scenario] = &[
         "and before one"),
     s("FreshAck", 1, |t| ends(begin(t, nothing, nothing, |t| other(t, 1, talks))?), |t| then(begin(t, nothing, nothing, |t| other(t, 1, talks))?, third),
         "and beside one"),
+    s("FreshAck", 6, |t| behind_wide(t, true), |t| behind_wide(t, false), "windows of somebody else take nothing away"),
+    s("DSSrcv", 9, |t| behind_wide(t, true), |t| behind_wide(t, false), "nor do they make the initiator the listener"),
     s("TotSess", 1, |t| another(t, true, true), |t| { let mut t = Conversation::confirmed(t)?; become_other(&mut t, 0, 1); t.clear(); answered_syn(&mut t)?; Ok(t) },
         "a connection that begins where the end of another was not seen is a new one"),
     s("FreshAck", 2, |t| another(t, false, true), |t| another(t, false, false), "it is followed"),

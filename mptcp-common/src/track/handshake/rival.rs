@@ -5,8 +5,8 @@
 //! that is made of the flow's and of the number that an answer acknowledges. There may be any number of them; each is
 //! what any other handshake is, and gives way as one. What comes is of the one whose numbers it has.
 //!
-//! Past a router, what completes on the addresses of an open subflow makes another, beside that: the older is asked
-//! first for each segment (see [`accept`](crate::track::accept())).
+//! Past a router, what completes on the addresses of an open subflow makes another, beside that: a segment is of the one
+//! whose numbers are nearer (see [`choose`](crate::track::choose())).
 
 use crate::{
     packet::{Flow, Work},
@@ -181,29 +181,37 @@ fn take_over<T: Tables>(tables: &T, work: &Work, slot: u32) {
     route.slot.set(slot);
 }
 
-/// A flow has two subflows at most: where it has, the younger is given up, or one of which nothing but the handshake was seen.
+/// A flow has two subflows at most: where it has, the one of which fewer packets were seen is given up, or the younger.
+/// The one that stays is told that it will have another.
 #[inline(always)]
 fn make_room<T: Tables>(tables: &T, work: &Work) {
     let found = work.route.slot.get();
-    let Some(other) = table::find_other(tables.subflows(), work.tag, found) else {
+    let Some(a) = tables.subflows().slot(found) else {
         return;
     };
-    let (Some(a), Some(b)) = (tables.subflows().slot(found), tables.subflows().slot(other)) else {
-        return;
-    };
-    let (slot, victim) = if age(a) > age(b) {
-        (found, a)
-    } else {
-        (other, b)
-    };
-    leave(tables, victim, tables.now());
-    victim.tag.store(0);
-    table::release(tables.subflows(), tables.opaque(slot), work.tag);
+    let other = table::find_other(tables.subflows(), work.tag, found);
+    if let Some(other) = other
+        && let Some(b) = tables.subflows().slot(other)
+    {
+        b.ids.or(SubflowFacts::TWIN);
+        let (slot, victim) = if is_less(a, b) {
+            (found, a)
+        } else {
+            (other, b)
+        };
+        leave(tables, victim, tables.now());
+        victim.tag.store(0);
+        table::release(tables.subflows(), tables.opaque(slot), work.tag);
+    }
+    a.ids.or(SubflowFacts::TWIN);
 }
 
-/// Orders subflows: the older first, and those of which nothing but the handshake was seen last.
+/// Returns true if fewer packets of `a` were seen than of `b`; of as many, if it is the younger.
 #[inline(always)]
-fn age<M: Memory>(subflow: &Subflow<M>) -> u64 {
-    let is_provisional = u64::from((subflow.flags.load() / SubflowFacts::PROVISIONAL) & 1);
-    subflow.created.load() | is_provisional << 63
+fn is_less<M: Memory>(a: &Subflow<M>, b: &Subflow<M>) -> bool {
+    let [x, y] = [a, b].map(|subflow| {
+        let [one, other] = &subflow.sides;
+        one.packets.load().wrapping_add(other.packets.load())
+    });
+    x < y || (x == y && a.created.load() > b.created.load())
 }
