@@ -95,7 +95,7 @@ fn turn_to<T: Tables>(tables: &T, work: &Work, slot: u32) {
     }
 }
 
-/// Does the receiver take the segment in work, of the subflow in the route?
+/// Accepts the segment in work on the subflow in the route, if its receiver takes it.
 #[inline(always)]
 fn accept_on<T: Tables>(tables: &T, work: &Work) {
     let Some(segment) = &SubflowSegment::new(tables, work) else {
