@@ -473,6 +473,41 @@ impl Scene {
                 old: 0,
             });
         }
+        if self.place == Place::Router {
+            let of_client = vec![
+                by_client(far, 0, SYN, &capable_syn, 0),
+                by_server(
+                    far_of_server,
+                    far.wrapping_add(1),
+                    SYN_ACK,
+                    &capable_syn_ack,
+                    0,
+                ),
+            ];
+            let of_server = vec![
+                by_server(far_of_server, 0, SYN, &capable_syn, 0),
+                by_client(
+                    far,
+                    far_of_server.wrapping_add(1),
+                    SYN_ACK,
+                    &capable_syn_ack,
+                    0,
+                ),
+            ];
+            for (name, frames, ttl) in [
+                ("SYN and SYN/ACK", of_client.clone(), 64),
+                ("SYN and SYN/ACK that die on their way", of_client, 1),
+                ("SYN of the server and SYN/ACK", of_server, 64),
+            ] {
+                kinds.push(Kind {
+                    name,
+                    frames: frames.into_iter().map(|frame| (frame, ttl)).collect(),
+                    only_host: false,
+                    only_nobody: false,
+                    old: 0,
+                });
+            }
+        }
         kinds.push(Kind {
             name: "a whole handshake from outside",
             frames: [
@@ -780,6 +815,98 @@ fn through_a_router_over_ipv4() -> Result<()> {
 #[test]
 fn through_a_router_over_ipv6() -> Result<()> {
     forged(Family::V6, Place::Router, Receiver::Next)
+}
+
+/// A handshake past a router in the names of both ends, and what is said behind it: an address and a port, frames.
+fn handshake(scene: &Scene, port: u16, isn: [u32; 2], is_whole: bool) -> Result<()> {
+    let ports = [port, 5000];
+    let [client, server] = isn;
+    let (key, other) = ([7; 8], [9; 8]);
+    let segment =
+        |by_server: bool, sequence, acknowledgment, flags, options: &[u8], payload| Frame {
+            ports: if by_server {
+                [ports[1], ports[0]]
+            } else {
+                ports
+            },
+            sequence,
+            acknowledgment,
+            ..Frame::new(flags, options, payload)
+        };
+    let answer = option(0, 1, &[&[1][..], &other].concat());
+    let third = option(0, 1, &[&[1][..], &key, &other].concat());
+    let (seq, ack) = (client.wrapping_add(1), server.wrapping_add(1));
+    let mut frames = vec![
+        segment(false, client, 0, SYN, &option(0, 1, &[1]), 0),
+        segment(true, server, seq, SYN_ACK, &answer, 0),
+    ];
+    if is_whole {
+        let acknowledged = seq.wrapping_add(10);
+        frames.extend([
+            segment(false, seq, ack, ACK, &third, 0),
+            segment(false, seq, ack, ACK, &[], 10),
+            segment(true, ack, acknowledged, ACK, &[], 0),
+        ]);
+    }
+    for frame in &frames {
+        scene.forge(frame, 64)?;
+    }
+    Ok(())
+}
+
+/// Sessions of the client's port that are established, and have so many bytes of it.
+fn followed(scene: &Scene, bytes: u64) -> Result<usize> {
+    let port = scene.client.port().to_string();
+    let text = scene
+        .probe
+        .run(&["sessions", "--output", "json", "--port", &port])?;
+    let value: Value = serde_json::from_str(&text)?;
+    let sessions = value["sessions"].as_array().context("no sessions")?;
+    let is_followed = |session: &&Value| {
+        session["state"] == "established" && session["bytes_from_initiator"] == bytes
+    };
+    Ok(sessions.iter().filter(is_followed).count())
+}
+
+fn a_whole_handshake_takes_nothing(family: Family) -> Result<()> {
+    let mut scene = Scene::new(family, Place::Router, Receiver::Nobody)?;
+    scene.talk()?;
+    ensure!(followed(&scene, 3000)? == 1);
+    for n in 1..=3 {
+        let [client, server] = scene.ends.map(|end| end.next.wrapping_add(n << 28));
+        handshake(&scene, scene.client.port(), [client, server], true)?;
+        scene.talk()?;
+        let bytes = 3000 * (1 + u64::from(n));
+        ensure!(followed(&scene, bytes)? == 1, "{n} handshakes were forged");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_whole_handshake_past_a_router_takes_no_session_over_ipv4() -> Result<()> {
+    a_whole_handshake_takes_nothing(Family::V4)
+}
+
+#[test]
+fn a_whole_handshake_past_a_router_takes_no_session_over_ipv6() -> Result<()> {
+    a_whole_handshake_takes_nothing(Family::V6)
+}
+
+/// Before a connection begins, somebody sends a SYN and a SYN/ACK of it, or a whole handshake.
+#[test]
+fn a_handshake_past_a_router_hides_no_session() -> Result<()> {
+    let mut scene = Scene::new(Family::V4, Place::Router, Receiver::Nobody)?;
+    for (port, is_whole) in [(20_001, false), (20_002, true)] {
+        scene.drain()?;
+        handshake(&scene, port, [77, 99], is_whole)?;
+        let sockets = scene.pair.connect_from(port)?;
+        scene.old.push(mem::replace(&mut scene.sockets, sockets));
+        scene.client.set_port(port);
+        scene.ends = [End::default(); 2];
+        scene.talk()?;
+        ensure!(followed(&scene, 3000)? == 1, "of port {port}");
+    }
+    Ok(())
 }
 
 /// While data flows both ways, and numbers and windows move, all kinds of them come all the time.

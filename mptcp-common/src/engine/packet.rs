@@ -25,8 +25,17 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> O
         return Outcome::Tcp;
     }
     let is_syn = work.packet.flags.stage() == Stage::Syn;
+    let is_beginning = work.packet.flags.stage() != Stage::Later;
     if is_tracking && is_syn && seen & Subtype::MpJoin.bit() != 0 {
         stages.lookup_join();
+    }
+    if is_tracking && (flow == Flow::HALF_OPEN || (flow == Flow::SUBFLOW && is_beginning)) {
+        stages.find_handshake();
+    } else {
+        route.tag.set(work.tag);
+    }
+    if is_tracking && flow == Flow::SUBFLOW && track::needs_choice(stages, work) {
+        stages.choose();
     }
     direct(stages, work, flow);
     if seen == 0 {
@@ -53,17 +62,8 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> O
             };
         }
     }
-    if stages.opaque(flow) != Flow::SUBFLOW || work.packet.flags.stage() != Stage::Later {
-        stages.handshake();
-        if route.next.get() & Next::VERIFY_JOIN != 0 {
-            stages.verify_join();
-        }
-        if route.next.get() & Next::OPEN_SESSION != 0 {
-            stages.open_session();
-        }
-        if route.next.get() & Next::OPEN_SUBFLOW != 0 {
-            stages.open_subflow();
-        }
+    if stages.opaque(flow) != Flow::SUBFLOW || is_beginning {
+        shake_hands(stages, work);
     }
     // Also one that the handshake has just made.
     if route.flow.get() == Flow::SUBFLOW && !track::take_fast_path(stages, work) {
@@ -76,21 +76,34 @@ pub fn packet<S: Stages>(stages: &S, is_tracking: bool, sum: impl Fn(bool)) -> O
     }
 }
 
+/// A packet of a handshake, and what it makes.
+#[inline(always)]
+fn shake_hands<S: Stages>(stages: &S, work: &Work) {
+    let route = &work.route;
+    stages.handshake();
+    if route.next.get() & Next::OPEN_HANDSHAKE != 0 {
+        stages.open_handshake();
+    }
+    if route.next.get() & Next::VERIFY_JOIN != 0 {
+        stages.verify_join();
+    }
+    if route.next.get() & Next::OPEN_SESSION != 0 {
+        stages.open_session();
+    }
+    if route.next.get() & Next::OPEN_SUBFLOW != 0 {
+        stages.open_subflow();
+    }
+}
+
 /// A packet of a subflow that takes the slow path.
 #[inline(always)]
 fn follow<S: Stages>(stages: &S, work: &Work, sum: impl Fn(bool)) {
     let route = &work.route;
     stages.established();
-    let mut asked = route.next.get();
-    if asked & Next::ACCEPT != 0 {
-        stages.accept();
-        if route.next.get() & Next::ACCEPTED != 0 {
-            stages.established();
-        } else {
-            stages.refuse();
-        }
-        asked = route.next.get();
+    if route.next.get() & Next::ACCEPT != 0 && !take(stages, work) {
+        return;
     }
+    let mut asked = route.next.get();
     if asked & (Next::MAPPED_RANGES | Next::SENT_RANGES | Next::RUNS) != 0 {
         stages.insert_ranges();
     }
@@ -106,6 +119,31 @@ fn follow<S: Stages>(stages: &S, work: &Work, sum: impl Fn(bool)) {
     if asked & Next::CLOSE != 0 {
         stages.close();
     }
+}
+
+/// A segment that is not the next of its subflow. Returns false if that is all.
+#[inline(always)]
+fn take<S: Stages>(stages: &S, work: &Work) -> bool {
+    let route = &work.route;
+    stages.accept();
+    if route.next.get() & Next::ACCEPTED != 0 {
+        stages.established();
+        return true;
+    }
+    if stages.role() == Role::Middlebox {
+        stages.find_handshake();
+        if route.flow.get() == Flow::HALF_OPEN {
+            route.next.set(Next::TWIN);
+            shake_hands(stages, work);
+            if route.flow.get() != Flow::SUBFLOW {
+                return false;
+            }
+            stages.established();
+            return true;
+        }
+    }
+    stages.refuse();
+    true
 }
 
 /// Inserts what was mapped and what was sent into sets that have more ranges than their session has room for. Then looks

@@ -8,10 +8,13 @@ macro_rules! with_stages {
     ($use:ident) => {
         $use! {
             lookup_join,
+            find_handshake,
             handshake,
+            open_handshake,
             verify_join,
             open_session,
             open_subflow,
+            choose,
             accept,
             refuse,
             established,

@@ -3,6 +3,7 @@
 use core::cell::Cell;
 
 use crate::{
+    counter::Direction,
     packet::{flow::FlowKey, segment::Packet},
     verifier::Opaque,
     wire::{Allowed, Options},
@@ -107,8 +108,14 @@ pub struct Route {
     pub next: Cell<u32>,
     /// 1 if its options are a lone DSS that belongs where it stands.
     pub is_dss_alone: Cell<u32>,
+    /// Kind of the handshake that the packet opens: a `HandshakeKind`, by its discriminant.
+    pub opens: Cell<u32>,
+    /// Slot of the handshake that the packet is of, or opens anew, plus 1; 0 if there is none.
+    pub handshake: Cell<u32>,
     /// 0.
     pub reserved: Cell<u32>,
+    /// Tag of that handshake: the flow's or, of a rival, one made of it.
+    pub tag: Cell<u64>,
 }
 
 /// The stages that a stage can ask for.
@@ -144,9 +151,21 @@ impl Next {
     pub const OLD: u32 = 1 << 11;
     /// [`find_runs`](crate::engine::Stages::find_runs) and what follows it.
     pub const RUNS: u32 = 1 << 12;
+    /// [`open_handshake`](crate::engine::Stages::open_handshake).
+    pub const OPEN_HANDSHAKE: u32 = 1 << 14;
+    /// No stage: the flow has a subflow beside the one that its handshake makes.
+    pub const TWIN: u32 = 1 << 15;
 }
 
 impl Route {
+    /// Says, past a router, which side of its session sent the packet.
+    #[inline(always)]
+    pub(crate) fn turn(&self, side: u32) {
+        const _: () = assert!(Direction::Rx as u32 == 0 && Direction::Tx as u32 == 1);
+        self.side.set(side);
+        self.direction.set(side);
+    }
+
     /// Asks for a stage.
     #[inline(always)]
     pub(crate) fn ask(&self, stage: u32) {

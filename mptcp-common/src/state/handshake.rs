@@ -60,14 +60,25 @@ impl<M: Memory> HalfOpen<M> {
 
     /// The flags of an entry of this kind, whose SYN counts in this direction, for [`flags`](Self::flags).
     #[inline(always)]
-    pub fn flags_of(kind: HandshakeKind, direction: u32, facts: u32) -> u32 {
-        facts | (kind as u32) << Self::KIND | direction << Self::DIRECTION
+    pub fn flags_of(kind: u32, direction: u32, facts: u32) -> u32 {
+        facts | (kind & 3) << Self::KIND | direction << Self::DIRECTION
     }
 
     /// Forgets whose it is, and overwrites its keys and nonces.
     #[inline(always)]
     pub(crate) fn forget(&self) {
         self.tag.store(0);
+        for secret in &self.secrets {
+            secret.store(0);
+        }
+    }
+
+    /// Leaves nothing of a handshake but that there were others of its flow: what comes is stray.
+    #[inline(always)]
+    pub(crate) fn empty(&self) {
+        const FACTS: u32 = HandshakeFacts::RIVALED | HandshakeFacts::REFUSED;
+        let flags = Self::flags_of(HandshakeKind::Stray as u32, self.direction(), FACTS);
+        self.flags.store(flags);
         for secret in &self.secrets {
             secret.store(0);
         }
@@ -214,6 +225,8 @@ impl HandshakeFacts {
     pub const DROPPED: u32 = 1 << 27;
     /// The opener's, and by `<< 1` the responder's, address identifier was used by no other subflow.
     pub const NEW_ID: u32 = 1 << 24;
+    /// Another SYN of the flow, with another number, has an entry of its own (see `track::handshake::rival`).
+    pub const RIVALED: u32 = 1 << 28;
 }
 
 /// What a SYN or a SYN/ACK says of its sender's window: the window in the lowest 16 bits, which is not scaled

@@ -181,6 +181,8 @@ impl SubflowFacts {
     pub const WINDOW: u32 = 1 << 26;
     /// In `ids`, per side: this host's kernel says which number comes next of it. What its own segments say counts more.
     pub const TOLD: u32 = 1 << 28;
+    /// In `ids`: past a router, another subflow has the same addresses, or had them.
+    pub const TWIN: u32 = 1 << 30;
 }
 
 impl<M: Memory> Entry for Subflow<M> {

@@ -119,6 +119,11 @@ fn cell<T: Table>(table: &T, tag: u64) -> Option<Cell<'_, <T::Memory as Memory>:
 pub fn find<T: Table>(table: &T, tag: u64) -> Option<u32> {
     let home = home(table, tag);
     let bucket = table.bucket(home)?;
+    // Of two entries with one tag, the first that came is likely there.
+    let first = first_way(tag);
+    if bucket.tags[first as usize].load() == tag {
+        return Some(home * BUCKET_SLOTS + first);
+    }
     if let Some(way) = way_of(bucket, tag) {
         return Some(home * BUCKET_SLOTS + way);
     }
@@ -127,6 +132,33 @@ pub fn find<T: Table>(table: &T, tag: u64) -> Option<u32> {
     }
     let way = way_of(table.bucket(home ^ 1)?, tag)?;
     Some((home ^ 1) * BUCKET_SLOTS + way)
+}
+
+/// The slot of a tag in its home bucket, for a table that evicts.
+#[inline(always)]
+pub(crate) fn find_home<T: Table>(table: &T, tag: u64) -> Option<u32> {
+    let home = home(table, tag);
+    Some(home * BUCKET_SLOTS + way_of(table.bucket(home)?, tag)?)
+}
+
+/// A slot of a tag other than this one. A tag may be in a table twice.
+#[inline(always)]
+pub(crate) fn find_other<T: Table>(table: &T, tag: u64, slot: u32) -> Option<u32> {
+    let home = home(table, tag);
+    let bucket = table.bucket(home)?;
+    let is_other = |bucket: &Bucket<T::Memory>, number: u32| {
+        (0..BUCKET_SLOTS)
+            .map(|way| (way, number * BUCKET_SLOTS + way))
+            .find(|(way, at)| bucket.tags[*way as usize].load() == tag && *at != slot)
+            .map(|(_, at)| at)
+    };
+    if let Some(at) = is_other(bucket, home) {
+        return Some(at);
+    }
+    if bucket.overflowed.load() == 0 {
+        return None;
+    }
+    is_other(table.bucket(home ^ 1)?, home ^ 1)
 }
 
 /// The entry of a tag. Most have the slot that they tried first, which needs no look at the bucket.

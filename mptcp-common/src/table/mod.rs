@@ -15,6 +15,6 @@ pub use self::filter::{CELLS, Cell, MOST, cell_shift, cells_for, place};
 pub use self::word::Atomics;
 pub use self::word::{Memory, Word};
 pub(crate) use self::{
-    bucket::{STAYS, evict_settled, find_entry, first_slot},
+    bucket::{STAYS, evict_settled, find_entry, find_home, find_other, first_slot},
     word::bump,
 };

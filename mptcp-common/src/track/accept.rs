@@ -6,10 +6,10 @@
 //! taken: no number that the probe does not know is held against the traffic.
 
 use crate::{
-    counter::Role,
+    counter::{EventKind, Role},
     packet::{Next, Packet, Work},
     state::{SessionFacts, SubflowFacts, SubflowSide, TICK, Tables, since, ticks},
-    table::{Memory, Word},
+    table::{self, Memory, Table, Word},
     track::segment::SubflowSegment,
     wire::{DssFlags, Stage, Subtype, TcpFlags, after},
 };
@@ -22,8 +22,82 @@ const OLD_DATA: u32 = 1 << 20;
 
 /// Does the receiver take the segment in work, of an established subflow? Then it is [`Next::ACCEPTED`]; if it has
 /// acknowledged all of it, it is [`Next::OLD`] too, and what it says is not heard.
+///
+/// Past a router, a flow may have two subflows: then the one that was chosen is asked, and the other.
 #[inline(always)]
 pub fn accept<T: Tables>(tables: &T, work: &Work) {
+    accept_on(tables, work);
+    let found = work.route.slot.get();
+    if tables.role() == Role::Host
+        || work.route.next.get() & Next::ACCEPTED != 0
+        || !is_twin(tables, found)
+    {
+        return;
+    }
+    if let Some(other) = table::find_other(tables.subflows(), work.tag, found) {
+        turn_to(tables, work, other);
+        accept_on(tables, work);
+        if work.route.next.get() & Next::ACCEPTED == 0 {
+            turn_to(tables, work, found);
+        }
+    }
+}
+
+/// Returns true if the flow of the subflow in this slot may have another.
+#[inline(always)]
+pub(crate) fn is_twin<T: Tables>(tables: &T, slot: u32) -> bool {
+    let subflow = tables.subflows().slot(slot);
+    subflow.is_some_and(|subflow| subflow.ids.load() & SubflowFacts::TWIN != 0)
+}
+
+/// Returns true if a segment past a router needs to be given to one of two subflows.
+#[inline(always)]
+pub fn needs_choice<T: Tables>(tables: &T, work: &Work) -> bool {
+    tables.role() == Role::Middlebox
+        && work.packet.flags.stage() == Stage::Later
+        && is_twin(tables, work.route.slot.get())
+}
+
+/// Of two subflows that a flow has past a router, of which one may be forged (see `track::handshake::rival`), a segment is
+/// of the one whose numbers are nearer: who forges the other may choose its windows, but does not know the numbers of
+/// this.
+#[inline(always)]
+pub fn choose<T: Tables>(tables: &T, work: &Work) {
+    let found = work.route.slot.get();
+    if let Some(other) = table::find_other(tables.subflows(), work.tag, found)
+        && distance(tables, work, other) < distance(tables, work, found)
+    {
+        work.route.slot.set(other);
+    }
+}
+
+/// How far the number of the segment in work is from the next of its sender on the subflow in this slot.
+#[inline(always)]
+fn distance<T: Tables>(tables: &T, work: &Work, slot: u32) -> u32 {
+    tables.subflows().slot(slot).map_or(u32::MAX, |subflow| {
+        let second = u32::from(work.packet.sender_is_second);
+        let side = (subflow.flags.load() & SubflowFacts::FIRST_IS_LISTENER) ^ second;
+        // Hidden, so that the mask stays: the verifier does not know that this is 0 or 1.
+        let next = subflow.sides[tables.opaque(side) as usize & 1].next.load();
+        let distance = work.packet.sequence.wrapping_sub(next);
+        distance.min(distance.wrapping_neg())
+    })
+}
+
+/// Routes a segment past a router to the subflow in this slot.
+#[inline(always)]
+fn turn_to<T: Tables>(tables: &T, work: &Work, slot: u32) {
+    if let Some(subflow) = tables.subflows().slot(slot) {
+        let second = u32::from(work.packet.sender_is_second);
+        work.route.slot.set(slot);
+        work.route
+            .turn((subflow.flags.load() & SubflowFacts::FIRST_IS_LISTENER) ^ second);
+    }
+}
+
+/// Accepts the segment in work on the subflow in the route, if its receiver takes it.
+#[inline(always)]
+fn accept_on<T: Tables>(tables: &T, work: &Work) {
     let Some(segment) = &SubflowSegment::new(tables, work) else {
         return;
     };
@@ -247,8 +321,36 @@ pub fn refuse<T: Tables>(tables: &T, work: &Work) {
     let Some(segment) = &SubflowSegment::new(tables, work) else {
         return;
     };
+    if segment.subflow.flags.load() & SubflowFacts::CLOSED != 0 {
+        after_close(segment);
+        return;
+    }
     segment.count(|events| events.not_taken += segment.n());
     resume(segment);
+}
+
+/// An option so long after its subflow was closed is an error (OptSesEr).
+const AFTER_CLOSE_TIME: u64 = 2_000_000_000;
+
+/// An option on a subflow that was closed.
+#[inline(always)]
+fn after_close<T: Tables>(segment: &SubflowSegment<'_, T>) {
+    let closed = segment.subflow.closed.load();
+    if segment.work.route.seen.get() == 0
+        || segment.flags().any(TcpFlags::RST)
+        || since(closed, segment.now) <= AFTER_CLOSE_TIME
+        || segment.subflow.flags.or(SubflowFacts::AFTER_CLOSE) & SubflowFacts::AFTER_CLOSE != 0
+    {
+        return;
+    }
+    let has_dss = segment.has(Subtype::Dss);
+    segment.emit(EventKind::Error, 53);
+    segment.count(|events| {
+        events.option_no_session += 1;
+        if has_dss {
+            events.dss_no_subflow += 1;
+        }
+    });
 }
 
 /// Returns true if the segment has a DATA_ACK near those that were seen of its sender. Whoever knows no numbers does not guess 8

@@ -3,7 +3,7 @@
 use crate::{
     counter::{Direction, EventKind},
     crypto::{Derived, Hash, derive},
-    packet::{Flow, Work, hash::Secrets},
+    packet::{Flow, Next, Work, hash::Secrets},
     state::{
         HalfOpen, HandshakeFacts, HandshakeKind, Session, SessionFacts, Subflow, SubflowFacts,
         Tables, Tokens, is_session_over, is_subflow_over, key_of, provisional, rank, reset_session,
@@ -49,7 +49,7 @@ pub fn open_session<T: Tables>(tables: &T, work: &Work) {
         None => {
             route.next.set(0);
             route.flow.set(Flow::Unknown as u32);
-            free(tables, entry, route.slot.get(), work.tag);
+            free(tables, work, entry, route.slot.get());
             count_rest(tables, work);
         }
     }
@@ -159,7 +159,7 @@ pub fn open_subflow<T: Tables>(tables: &T, work: &Work) {
     route.flow.set(Flow::Unknown as u32);
     let lose = || {
         tables.count(direction, |events| events.lost_subflows += 1);
-        free(tables, entry, half_open_slot, tag);
+        free(tables, work, entry, half_open_slot);
         count_rest(tables, work);
     };
     let Some(session) = tables.sessions().slot(session_slot) else {
@@ -200,7 +200,7 @@ pub fn open_subflow<T: Tables>(tables: &T, work: &Work) {
         tables.emit(EventKind::SubflowJoined, 0, token_of(session));
     }
     subflow.tag.store(tag);
-    free(tables, entry, half_open_slot, tag);
+    free(tables, work, entry, half_open_slot);
     work.route.flow.set(Flow::Subflow as u32);
     work.route.slot.set(slot);
     tables.count(direction, |events| {
@@ -250,6 +250,9 @@ fn fill_subflow<M: Memory>(subflow: &Subflow<M>, work: &Work, entry: &HalfOpen<M
     if facts & HandshakeFacts::KEYLESS != 0 {
         // What it has sent so far was not taken into account.
         ids &= !(SubflowFacts::NUMBERS << opener);
+    }
+    if work.route.next.get() & Next::TWIN != 0 {
+        ids |= SubflowFacts::TWIN;
     }
     subflow.ids.store(ids);
     subflow.resumed.store(0);

@@ -16,24 +16,23 @@ use crate::{
     wire::{DssFlags, Stage, Subtype, TcpFlags, after},
 };
 
-/// An option so long after its subflow was closed is an error (OptSesEr).
-const AFTER_CLOSE_TIME: u64 = 2_000_000_000;
-
 /// A packet of an established subflow.
 #[inline(always)]
 pub fn established<T: Tables>(tables: &T, work: &Work) {
+    if work.packet.flags.stage() != Stage::Later {
+        return;
+    }
     let Some(segment) = SubflowSegment::new(tables, work) else {
+        // The flow may have another.
+        work.route.ask(Next::ACCEPT);
         return;
     };
     let (work, subflow, session) = (segment.work, segment.subflow, segment.session);
-    if work.packet.flags.stage() != Stage::Later || !is_of_flow(subflow, work) {
+    if !is_of_flow(subflow, work) {
         return;
     }
-    if subflow.flags.load() & SubflowFacts::CLOSED != 0 {
-        after_close(&segment);
-        return;
-    }
-    if work.route.next.get() & Next::ACCEPTED == 0 && !is_next(&segment) {
+    let is_closed = subflow.flags.load() & SubflowFacts::CLOSED != 0;
+    if is_closed || work.route.next.get() & Next::ACCEPTED == 0 && !is_next(&segment) {
         work.route.ask(Next::ACCEPT);
         return;
     }
@@ -91,27 +90,6 @@ fn speaks<T: Tables>(segment: &SubflowSegment<'_, T>) -> bool {
 
 /// Nobody forges sessions for so long only to have them seen.
 const FLOOD_TIME: u64 = 10_000_000_000;
-
-/// An option on a subflow that was closed.
-#[inline(always)]
-fn after_close<T: Tables>(segment: &SubflowSegment<'_, T>) {
-    let closed = segment.subflow.closed.load();
-    if segment.work.route.seen.get() == 0
-        || segment.flags().any(TcpFlags::RST)
-        || since(closed, segment.now) <= AFTER_CLOSE_TIME
-        || segment.subflow.flags.or(SubflowFacts::AFTER_CLOSE) & SubflowFacts::AFTER_CLOSE != 0
-    {
-        return;
-    }
-    let has_dss = segment.has(Subtype::Dss);
-    segment.emit(EventKind::Error, 53);
-    segment.count(|events| {
-        events.option_no_session += 1;
-        if has_dss {
-            events.dss_no_subflow += 1;
-        }
-    });
-}
 
 /// Mappings, DATA_ACK, DATA_FIN, and data without any of them.
 #[inline(always)]

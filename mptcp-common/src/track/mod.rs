@@ -32,7 +32,7 @@ mod signals;
 #[cfg(not(target_arch = "bpf"))]
 pub mod sweep;
 
-pub use self::accept::{accept, ends, refuse};
+pub use self::accept::{accept, choose, ends, needs_choice, refuse};
 pub use self::checksum::checksum;
 #[cfg(not(target_arch = "bpf"))]
 pub use self::clear::clear;
@@ -40,7 +40,7 @@ pub use self::close::close;
 pub use self::create::{open_session, open_subflow};
 pub use self::established::established;
 pub use self::fast_path::{FastPath, count_fast_path, fast_path, take_fast_path};
-pub use self::handshake::{handshake, lookup_join, verify_join};
+pub use self::handshake::{find_handshake, handshake, lookup_join, open_handshake, verify_join};
 pub(crate) use self::pool::ATTEMPTS;
 pub use self::ranges::{find_ranges, insert_range, walk_chunk};
 pub use self::runs::{count_runs, find_runs, walk_runs};

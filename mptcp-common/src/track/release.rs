@@ -3,15 +3,23 @@
 use crate::{
     counter::EventKind,
     packet::Work,
-    state::{HalfOpen, Session, Subflow, SubflowFacts, Tables, clear_bit, is_session_over},
+    state::{
+        HalfOpen, HandshakeFacts, Session, Subflow, SubflowFacts, Tables, clear_bit,
+        is_session_over,
+    },
     table::{self, Memory, Table, Word},
 };
 
-/// Forgets a handshake, its keys and nonces too.
+/// Forgets the handshake of the packet in work, its keys and nonces too. One that has rivals leaves the entry that they
+/// are found by.
 #[inline(always)]
-pub(crate) fn free<T: Tables>(tables: &T, entry: &HalfOpen<T::Memory>, slot: u32, tag: u64) {
+pub(crate) fn free<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, slot: u32) {
+    if entry.flags.load() & HandshakeFacts::RIVALED != 0 {
+        entry.empty();
+        return;
+    }
     entry.forget();
-    table::release(tables.half_opens(), slot, tag);
+    table::release(tables.half_opens(), slot, work.route.tag.get());
 }
 
 /// The token of a session's listener.

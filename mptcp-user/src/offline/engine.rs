@@ -24,6 +24,7 @@ use mptcp_common::{
     track,
     verifier::Opaque,
     wire::checksum,
+    with_stages,
 };
 
 use super::{
@@ -352,84 +353,27 @@ impl Tables for Offline {
     }
 }
 
-impl Stages for Offline {
-    fn work(&self) -> &Work {
-        &self.work
-    }
+macro_rules! stages {
+    ($($name:ident),+) => {
+        impl Stages for Offline {
+            fn work(&self) -> &Work {
+                &self.work
+            }
 
-    fn examine(&self) {
-        engine::examine(self, &self.config.policy);
-    }
+            fn examine(&self) {
+                engine::examine(self, &self.config.policy);
+            }
 
-    fn lookup_join(&self) {
-        track::lookup_join(self, self.work());
-    }
+            fn insert_ranges(&self) {
+                engine::insert_ranges(self);
+            }
 
-    fn handshake(&self) {
-        track::handshake(self, self.work());
-    }
-
-    fn verify_join(&self) {
-        track::verify_join(self, self.work());
-    }
-
-    fn open_session(&self) {
-        track::open_session(self, self.work());
-    }
-
-    fn open_subflow(&self) {
-        track::open_subflow(self, self.work());
-    }
-
-    fn accept(&self) {
-        track::accept(self, self.work());
-    }
-
-    fn refuse(&self) {
-        track::refuse(self, self.work());
-    }
-
-    fn established(&self) {
-        track::established(self, self.work());
-    }
-
-    fn insert_ranges(&self) {
-        engine::insert_ranges(self);
-    }
-
-    fn find_ranges(&self) {
-        track::find_ranges(self, self.work());
-    }
-
-    fn insert_range(&self) {
-        track::insert_range(self, self.work());
-    }
-
-    fn walk_chunk(&self) {
-        track::walk_chunk(self, self.work());
-    }
-
-    fn find_runs(&self) {
-        track::find_runs(self, self.work());
-    }
-
-    fn walk_runs(&self) {
-        track::walk_runs(self, self.work());
-    }
-
-    fn count_runs(&self) {
-        track::count_runs(self, self.work());
-    }
-
-    fn checksum(&self) {
-        track::checksum(self, self.work());
-    }
-
-    fn signals(&self) {
-        track::signals(self, self.work());
-    }
-
-    fn close(&self) {
-        track::close(self, self.work());
-    }
+            $(
+                fn $name(&self) {
+                    track::$name(self, self.work());
+                }
+            )+
+        }
+    };
 }
+with_stages!(stages);

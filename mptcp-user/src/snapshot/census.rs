@@ -149,7 +149,9 @@ mod tests {
             HandshakeKind::Stray,
         ][random.below(3) as usize];
         let facts = random.bit(&[HandshakeFacts::RESOLVED]);
-        entry.flags.store(HalfOpen::<M>::flags_of(kind, 0, facts));
+        entry
+            .flags
+            .store(HalfOpen::<M>::flags_of(kind as u32, 0, facts));
         entry.session.store(random.below(slots + 1));
         entry.generation.store(random.below(3));
         entry

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{Read as _, Write as _},
-    net::{IpAddr, Shutdown, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr},
     path::Path,
     process::Command,
     sync::{
@@ -310,6 +310,11 @@ impl Pair {
 
     /// A connection from the client to the server's first address.
     pub fn connect(&self) -> Result<(Socket, Socket)> {
+        self.connect_from(0)
+    }
+
+    /// One from this port of the client; from any if that is 0.
+    pub fn connect_from(&self, port: u16) -> Result<(Socket, Socket)> {
         let address = SocketAddr::new(self.server_address(0), 5000);
         let mut held = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
         let listener = match held.take() {
@@ -320,6 +325,13 @@ impl Pair {
         let listener = held.insert(listener);
         let client = self.client.enter(|| {
             let client = mptcp_socket(address)?;
+            if port != 0 {
+                let any: IpAddr = match self.family {
+                    Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+                    Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                client.bind(&SocketAddr::new(any, port).into())?;
+            }
             client.connect_timeout(&address.into(), LIMIT)?;
             Ok(client)
         })?;

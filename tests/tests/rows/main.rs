@@ -2,6 +2,7 @@
 //! it. Together they are a part of the documents.
 
 mod fixtures;
+mod rivals;
 mod scenarios;
 
 use std::fmt::Write as _;
@@ -16,12 +17,19 @@ use mptcp_tests::{
 };
 use mptcp_user::statistics::{EXTRAS, Quality, ROWS};
 
-use self::{fixtures::fixtures, scenarios::SCENARIOS};
+use self::{
+    fixtures::fixtures,
+    rivals::{AT_A_HOST, PAST_A_ROUTER, RIVALS},
+    scenarios::SCENARIOS,
+};
 
 /// Crafted packets that were tried on a row: what differs in a near miss.
 fn packets(row: &str) -> Vec<String> {
     let fixtures = fixtures().into_iter().map(|f| (f.row, 1, f.because));
-    let scenarios = SCENARIOS.iter().map(|s| (s.row, s.by, s.because));
+    let scenarios = [SCENARIOS, RIVALS, AT_A_HOST, PAST_A_ROUTER]
+        .into_iter()
+        .flatten();
+    let scenarios = scenarios.map(|s| (s.row, s.by, s.because));
     let mut tried: Vec<_> = fixtures
         .chain(scenarios)
         .filter(|(of, ..)| *of == row)

@@ -1,7 +1,7 @@
 //! SYNs, and what begins on the addresses of a subflow.
 
 use crate::{
-    counter::DirectionCounters,
+    counter::{DirectionCounters, Role},
     packet::{Flow, Work},
     state::{
         HalfOpen, HandshakeFacts, HandshakeKind, Subflow, Tables, is_half_open_over, is_of_flow,
@@ -38,7 +38,7 @@ pub(crate) fn syn<S: Tables>(stages: &S, work: &Work) -> Opens {
     route.flow.set(Flow::Unknown as u32);
     let slot = route.slot.get();
     let entry = stages.half_opens().slot(slot)?;
-    let is_of_flow = entry.tag.load() == work.tag;
+    let is_of_flow = entry.tag.load() == route.tag.get();
     let over = !is_of_flow || is_half_open_over(entry, &stages.limits(), now);
     let same = !over && entry.isn[0].load() == work.packet.sequence;
     let present = entry.kind();
@@ -46,8 +46,11 @@ pub(crate) fn syn<S: Tables>(stages: &S, work: &Work) -> Opens {
         syn_again(stages, work);
         return None;
     }
-    if !over && !same && entry.flags.load() & HandshakeFacts::ANSWERED != 0 {
-        // Who has answered the one SYN does not take the other (RFC 9293 section 3.10.7.4).
+    // One without an option is nothing to us when it is answered, and else replaces nothing. Who has answered a join does
+    // not take another (RFC 9293 section 3.10.7.4).
+    let is_plain = opens.is_none() && present != HandshakeKind::Stray as u32;
+    let is_answered = entry.flags.load() & HandshakeFacts::ANSWERED != 0;
+    if !over && !same && (is_plain || is_answered) {
         return None;
     }
     if same && present == CAPABLE && opens.is_none() {
@@ -99,28 +102,37 @@ fn again<S: Tables>(
     });
 }
 
-/// Opens an entry.
+/// Opens the handshake that the route says: in an entry that its flow has, or in another.
 #[inline(always)]
-pub(crate) fn open<S: Tables>(stages: &S, work: &Work, kind: HandshakeKind, present: Option<u32>) {
+pub fn open_handshake<S: Tables>(stages: &S, work: &Work) {
     let now = stages.now();
+    let kind = work.route.opens.get();
+    let present = work.route.handshake.get().checked_sub(1);
     let Some(slot) = present.or_else(|| claim(stages, work, now)) else {
         return;
     };
     let Some(entry) = stages.half_opens().slot(slot) else {
         return;
     };
+    // What finds rivals stays.
+    let is_rivaled = entry.flags.load() & HandshakeFacts::RIVALED;
     fill(stages, work, entry, kind, now);
-    if kind == HandshakeKind::Join {
+    if present.is_some() {
+        entry.flags.or(is_rivaled);
+    }
+    if kind == JOIN {
         join::syn(stages, work, entry, slot);
     }
-    entry.tag.store(work.tag);
+    entry.tag.store(work.route.tag.get());
 }
 
 /// Does a SYN or a SYN/ACK on the addresses of a subflow belong to a new connection? The flow is routed to
 /// its handshake then, or to none.
 ///
-/// An open subflow stays until the other end answers the SYN: anybody can send one in the name of an end, and who
-/// has the connection answers with an acknowledgment (RFC 9293 section 3.10.7.4).
+/// An open subflow of a host stays until the other end answers the SYN: anybody can send one in the name of an end, and
+/// who has the connection answers with an acknowledgment (RFC 9293 section 3.10.7.4). Past a router, anybody can send
+/// the answer too: there it stays, beside what begins (see [`rival`](super::rival)), but for a join of its own session,
+/// whose token nobody else knows.
 #[inline(always)]
 pub(crate) fn begins<S: Tables>(stages: &S, work: &Work, is_syn: bool) -> bool {
     let route = &work.route;
@@ -143,7 +155,7 @@ pub(crate) fn begins<S: Tables>(stages: &S, work: &Work, is_syn: bool) -> bool {
         return false;
     }
     // A handshake of the same ends may be under way.
-    let half_open = table::find(stages.half_opens(), work.tag);
+    let half_open = route.handshake.get().checked_sub(1);
     let entry = half_open.and_then(|slot| stages.half_opens().slot(slot));
     if !is_syn {
         match entry {
@@ -151,9 +163,14 @@ pub(crate) fn begins<S: Tables>(stages: &S, work: &Work, is_syn: bool) -> bool {
             _ => return false,
         }
     }
-    if !is_syn || is_over || subflow.closed.load() != 0 {
-        if let Some(entry) = entry {
-            count_replaced(stages, subflow, entry);
+    let is_replaced = !is_syn && entry.is_some_and(|entry| replaces(subflow, entry));
+    let is_answer = !is_syn && stages.role() == Role::Host;
+    if is_replaced || is_answer || is_over || subflow.closed.load() != 0 {
+        if let Some(entry) = entry
+            && is_replaced
+            && subflow.closed.load() == 0
+        {
+            stages.count(entry.direction(), |events| events.subflow_replaced += 1);
         }
         leave(stages, subflow, now);
         subflow.tag.store(0);
@@ -190,25 +207,17 @@ fn is_repeated<M: Memory>(work: &Work, subflow: &Subflow<M>, is_syn: bool) -> bo
 #[inline(always)]
 fn is_answered<S: Tables>(stages: &S, work: &Work, entry: &HalfOpen<S::Memory>) -> bool {
     let first = entry.flags.load() & HandshakeFacts::OPENER_IS_FIRST != 0;
-    entry.tag.load() == work.tag
+    entry.tag.load() == work.route.tag.get()
         && entry.kind() != HandshakeKind::Stray as u32
         && first == work.packet.sender_is_second
         && answers(stages, work, entry)
 }
 
-/// A join replaces an open subflow of its session with the same addresses (TotSFRep).
+/// Returns true if this is a join of the subflow's session: it replaces one that is open (TotSFRep).
 #[inline(always)]
-fn count_replaced<T: Tables>(
-    tables: &T,
-    subflow: &Subflow<T::Memory>,
-    entry: &HalfOpen<T::Memory>,
-) {
-    if subflow.closed.load() == 0
-        && entry.kind() == JOIN
+fn replaces<M: Memory>(subflow: &Subflow<M>, entry: &HalfOpen<M>) -> bool {
+    entry.kind() == JOIN
         && entry.flags.load() & HandshakeFacts::RESOLVED != 0
         && entry.session.load() == subflow.session.load()
         && entry.generation.load() == subflow.generation.load()
-    {
-        tables.count(entry.direction(), |events| events.subflow_replaced += 1);
-    }
 }

@@ -16,7 +16,7 @@ pub(crate) const JOIN: u32 = HandshakeKind::Join as u32;
 /// Forgets the handshake of the packet in work.
 #[inline(always)]
 pub(crate) fn drop<S: Tables>(stages: &S, work: &Work, entry: &HalfOpen<S::Memory>) {
-    free(stages, entry, work.route.slot.get(), work.tag);
+    free(stages, work, entry, work.route.slot.get());
     work.route.flow.set(Flow::Unknown as u32);
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn drop<S: Tables>(stages: &S, work: &Work, entry: &HalfOpen<S::Memor
 #[inline(always)]
 pub(crate) fn claim<S: Tables>(stages: &S, work: &Work, now: u64) -> Option<u32> {
     let limits = stages.limits();
-    let free = table::claim_home(stages.half_opens(), work.tag, |entry| {
+    let free = table::claim_home(stages.half_opens(), work.route.tag.get(), |entry| {
         is_half_open_over(entry, &limits, now)
     });
     let slot = match free {
@@ -34,7 +34,9 @@ pub(crate) fn claim<S: Tables>(stages: &S, work: &Work, now: u64) -> Option<u32>
             stages.count(work.route.direction.get(), |events| {
                 events.lost_handshakes += 1;
             });
-            table::evict(stages.half_opens(), work.tag, |entry| entry.created.load())?
+            table::evict(stages.half_opens(), work.route.tag.get(), |entry| {
+                entry.created.load()
+            })?
         }
     };
     let entry = stages.half_opens().slot(slot)?;
@@ -49,7 +51,7 @@ pub(crate) fn fill<T: Tables>(
     tables: &T,
     work: &Work,
     entry: &HalfOpen<T::Memory>,
-    kind: HandshakeKind,
+    kind: u32,
     now: u64,
 ) {
     entry.tag.store(0);
@@ -59,7 +61,7 @@ pub(crate) fn fill<T: Tables>(
     let mut version = 1;
     let options = work.allowed(tables);
     let mut offer = WindowOffer::NONE;
-    if kind == HandshakeKind::Capable {
+    if kind == CAPABLE {
         offer = WindowOffer::new(work.packet.window, options.window_scale());
         flags |= HandshakeFacts::SIDES_KNOWN;
         if let Some(capable) = options.capable() {
@@ -77,7 +79,7 @@ pub(crate) fn fill<T: Tables>(
     }
     // Of a stray segment: what it acknowledges, which a reset in answer would name.
     let mut acknowledged = 0;
-    if kind == HandshakeKind::Stray {
+    if kind == HandshakeKind::Stray as u32 {
         acknowledged = work.packet.acknowledgment;
         let valid = work.route.valid.get();
         if valid & Subtype::Dss.bit() != 0 {

@@ -1,12 +1,12 @@
 //! Packets of a handshake that is known, and what decides which handshake a packet is of.
 
 use crate::{
-    packet::{Flow, Work},
+    packet::{Flow, Next, Work},
     state::{HalfOpen, HandshakeFacts, HandshakeKind, Tables, is_half_open_over},
     table::{Table, Word},
     track::{
         handshake::{
-            begin::{begins, open, syn},
+            begin::{begins, syn},
             capable::{later, syn_ack},
             entry::{CAPABLE, JOIN, answers, drop},
             join, pending,
@@ -30,7 +30,9 @@ pub fn handshake<S: Tables>(stages: &S, work: &Work) {
         known(stages, work)
     };
     if let Some((kind, present)) = opens {
-        open(stages, work, kind, present);
+        work.route.opens.set(kind as u32);
+        work.route.handshake.set(present.map_or(0, |slot| slot + 1));
+        work.route.ask(Next::OPEN_HANDSHAKE);
     }
 }
 
@@ -42,10 +44,12 @@ fn known<S: Tables>(stages: &S, work: &Work) -> Opens {
         return stray(stages, work);
     }
     let entry = stages.half_opens().slot(work.route.slot.get())?;
-    if entry.tag.load() != work.tag || is_half_open_over(entry, &stages.limits(), stages.now()) {
-        if entry.tag.load() == work.tag && entry.kind() == JOIN {
+    let tag = work.route.tag.get();
+    if entry.tag.load() != tag || is_half_open_over(entry, &stages.limits(), stages.now()) {
+        if entry.tag.load() == tag && entry.kind() == JOIN {
             pending::abandon(stages, entry);
         }
+        entry.flags.and(!HandshakeFacts::RIVALED);
         drop(stages, work, entry);
         return stray(stages, work);
     }
