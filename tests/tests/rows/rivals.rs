@@ -74,12 +74,12 @@ fn talks(talk: &mut Conversation<'_>) -> Result<()> {
 }
 
 /// A session that begins after, between and before what others send.
-fn begin<'a>(
-    engines: &'a mut Differential,
+fn begin(
+    engines: &mut Differential,
     before: impl FnOnce(&mut Conversation<'_>) -> Result<()>,
     behind_syn: impl FnOnce(&mut Conversation<'_>) -> Result<()>,
     behind_answer: impl FnOnce(&mut Conversation<'_>) -> Result<()>,
-) -> Result<Conversation<'a>> {
+) -> Result<Conversation<'_>> {
     let mut talk = Conversation::new(engines);
     before(&mut talk)?;
     syn(&mut talk)?;
@@ -89,6 +89,7 @@ fn begin<'a>(
     Ok(talk)
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "what others do may fail")]
 fn nothing(_: &mut Conversation<'_>) -> Result<()> {
     Ok(())
 }
@@ -102,10 +103,10 @@ fn ends(talk: Conversation<'_>) -> Result<Conversation<'_>> {
 }
 
 /// A session, and what others send. Then only what it says counts.
-fn followed<'a>(
-    engines: &'a mut Differential,
+fn followed(
+    engines: &mut Differential,
     act: impl FnOnce(&mut Conversation<'_>) -> Result<()>,
-) -> Result<Conversation<'a>> {
+) -> Result<Conversation<'_>> {
     let mut talk = Conversation::confirmed(engines)?;
     act(&mut talk)?;
     talk.clear();
