@@ -102,7 +102,7 @@ pub struct Route {
     pub session: Cell<u32>,
     /// Side of the session that sent the packet.
     pub side: Cell<u32>,
-    /// A [`Direction`](crate::counter::Direction), by its discriminant.
+    /// A [`Direction`], by its discriminant.
     pub direction: Cell<u32>,
     /// Stages that the packet still needs, of [`Next`].
     pub next: Cell<u32>,
