@@ -75,10 +75,11 @@ fn check() -> Result<(String, Vec<Loaded>)> {
     Ok((hooks::check(binary, program, true)?, smoke::check(binary)?))
 }
 
-/// Did the guest's kernel get as far as to run the first process?
-pub(super) fn has_begun(text: &str) -> bool {
+/// Returns true if the guest ended before it ran anything of ours, or by a breakpoint in its kernel: that sets some while
+/// it changes its own code, and the emulator may run into one.
+pub(super) fn is_not_ours(text: &str) -> bool {
     // The kernel may have written into the same line.
-    text.contains(&format!("{MARK}{BEGUN}"))
+    !text.contains(&format!("{MARK}{BEGUN}")) || text.contains("int3: 0000")
 }
 
 /// Why the guest ended, as far as its kernel says.
@@ -138,13 +139,17 @@ mod tests {
     #[test]
     fn a_kernel_that_crashed_is_told_from_a_failure_of_ours() {
         let crashed = "int3: 0000 [#1] SMP\nKernel panic - not syncing: Fatal exception\nend\n";
-        assert!(!has_begun(crashed));
+        assert!(is_not_ours(crashed));
         assert_eq!(
             last_words(crashed),
             "Kernel panic - not syncing: Fatal exception"
         );
-        assert!(!has_begun(""));
-        assert!(has_begun(&format!("{MARK}begun\r\n{crashed}")));
-        assert!(has_begun(&format!("{MARK}begun\n{MARK}failed\tno veth\n")));
+        assert!(is_not_ours(""));
+        assert!(is_not_ours(&format!("{MARK}begun\r\n{crashed}")));
+        let ours = crashed.replace("int3: 0000", "general protection fault");
+        assert!(!is_not_ours(&format!("{MARK}begun\r\n{ours}")));
+        assert!(!is_not_ours(&format!(
+            "{MARK}begun\n{MARK}failed\tno veth\n"
+        )));
     }
 }

@@ -143,10 +143,9 @@ fn guest(version: &str, package: &str, binary: &Path, program: &Path) -> Result<
     archive::write(&initrd, binary, program, &kernel.modules)?;
     let mut log = shell::target().join(format!("vm-{version}.log"));
     let mut text = boot(&kernel, &initrd, &log)?;
-    if !guest::has_begun(&text) {
+    if guest::is_not_ours(&text) {
         eprintln!(
-            "    Linux {version} ended before it ran anything of ours ({}; see {}), and is started \
-             once more",
+            "    Linux {version} ended by no fault of ours ({}; see {}), and is started once more",
             guest::last_words(&text),
             log.display()
         );
