@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     bench::Output,
-    count, fuzz, lint, setup,
+    count, demo, fuzz, lint, setup,
     shell::{self, cargo, show},
     trace, vm,
 };
@@ -22,6 +22,7 @@ pub(crate) fn run() -> Result<()> {
     setup::run(true)?;
     let binary = shell::release_binary()?;
     lint::run()?;
+    demo::run()?;
     eprintln!("==> tests");
     show(cargo("test --no-fail-fast").env("MPTCP_USER", &binary))?;
     count::run(false)?;
