@@ -176,7 +176,7 @@ impl Path {
                         );
                     }
                 }
-                if std::ptr::eq(probe, &self.sender) && *direction == "rx" {
+                if place == places[0].0 && *direction == "rx" {
                     for name in FRESH {
                         let [one, other] = [&mut here, &mut there]
                             .map(|events| events.remove(name).map_or(0, |values| values[0]));

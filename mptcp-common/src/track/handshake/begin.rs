@@ -64,7 +64,6 @@ pub(crate) fn syn<S: Tables>(stages: &S, work: &Work) -> Opens {
     }
     if is_of_flow && present == JOIN {
         pending::abandon(stages, entry);
-        entry.tag.store(0);
         if !over && kind == HandshakeKind::Join {
             stages.count(route.direction.get(), |events| events.pending_replaced += 1);
         }

@@ -22,6 +22,9 @@ use crate::{
     wire::{Stage, Subtype},
 };
 
+/// Options of a handshake.
+const OPENS: u32 = Subtype::MpCapable.bit() | Subtype::MpJoin.bit();
+
 /// Finds the handshake that the packet in work is of, or that its SYN replaces, if its flow has any: it is in the route,
 /// with its tag. A segment of a subflow that does not take it is routed to the handshake, if it is of one that was
 /// answered.
@@ -75,11 +78,12 @@ fn is_rival<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> 
 /// Finds the rival that the SYN in work opened, or opens. One without an option opens none.
 #[inline(always)]
 fn find_by_syn<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>, first: u32) {
-    const OPENS: u32 = Subtype::MpCapable.bit() | Subtype::MpJoin.bit();
     let route = &work.route;
     let opens = route.seen.get() & OPENS != 0;
     if opens {
         entry.flags.or(HandshakeFacts::RIVALED);
+        // Rivals are found by it, and have their whole time.
+        entry.created.store(tables.now());
     }
     find_rival(
         tables,
@@ -173,7 +177,10 @@ fn take_over<T: Tables>(tables: &T, work: &Work, slot: u32) {
     {
         return;
     }
-    make_room(tables, work);
+    // Of what completes a handshake, and not of any segment of it.
+    if route.seen.get() & OPENS != 0 {
+        make_room(tables, work);
+    }
     let listens = u32::from(flags & HandshakeFacts::OPENER_LISTENS != 0);
     let side = u32::from(!by_opener) ^ listens;
     route.turn(side);
