@@ -124,10 +124,11 @@ fn follow<S: Stages>(stages: &S, work: &Work, sum: impl Fn(bool)) {
 /// A segment that is not the next of its subflow. Returns false if that is all.
 #[inline(always)]
 fn take<S: Stages>(stages: &S, work: &Work) -> bool {
+    const OPENS: u32 = Subtype::MpCapable.bit() | Subtype::MpJoin.bit();
     let route = &work.route;
-    stages.accept();
-    if route.next.get() & Next::ACCEPTED != 0 {
-        stages.established();
+    // Past a router, what completes a handshake is of that, whatever the windows of another subflow take.
+    let completes = stages.role() == Role::Middlebox && route.seen.get() & OPENS != 0;
+    if !completes && accepts(stages, work) {
         return true;
     }
     if stages.role() == Role::Middlebox {
@@ -142,8 +143,22 @@ fn take<S: Stages>(stages: &S, work: &Work) -> bool {
             return true;
         }
     }
+    if completes && accepts(stages, work) {
+        return true;
+    }
     stages.refuse();
     true
+}
+
+/// Follows a segment, if its receiver takes it; returns false if not.
+#[inline(always)]
+fn accepts<S: Stages>(stages: &S, work: &Work) -> bool {
+    stages.accept();
+    let is_accepted = work.route.next.get() & Next::ACCEPTED != 0;
+    if is_accepted {
+        stages.established();
+    }
+    is_accepted
 }
 
 /// Inserts what was mapped and what was sent into sets that have more ranges than their session has room for. Then looks

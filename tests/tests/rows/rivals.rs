@@ -1,6 +1,8 @@
 //! Handshakes of one flow that rival: what somebody sends who knows addresses and ports, and no numbers, in the name of
 //! either end. What is real is followed, before and after.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use mptcp_tests::{
     conversation::Conversation,
@@ -249,6 +251,79 @@ fn several(talk: &mut Conversation<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A session that begins behind a join of somebody else, of which a plain SYN with its number says the end.
+fn behind_a_join(engines: &mut Differential) -> Result<Conversation<'_>> {
+    let join = |t: &mut Conversation<'_>| {
+        as_other(t, 0, 1, |t| {
+            let option = t.join_syn_option(0, A);
+            t.send(0, A, SYN, &option, 0)?;
+            Ok(())
+        })
+    };
+    let end = |t: &mut Conversation<'_>| {
+        as_other(t, 0, 1, |t| {
+            t.send(0, A, SYN, &[], 0)?;
+            t.send(0, A, ACK, &[], 0)?;
+            Ok(())
+        })
+    };
+    begin(engines, join, end, nothing)
+}
+
+/// A session that begins as the time of somebody else's handshake ends.
+fn behind_an_old_one(engines: &mut Differential) -> Result<Conversation<'_>> {
+    let before = |t: &mut Conversation<'_>| {
+        as_other(t, 0, 1, syn)?;
+        t.wait(Duration::from_millis(74_990))
+    };
+    let amid = |t: &mut Conversation<'_>| {
+        t.wait(Duration::from_millis(20))?;
+        as_other(t, 0, 2, |t| {
+            t.send(0, A, ACK, &[], 0)?;
+            Ok(())
+        })
+    };
+    begin(engines, before, amid, nothing)
+}
+
+/// A session whose numbers lie in the windows of a whole handshake that somebody else has sent before.
+fn within_windows(engines: &mut Differential) -> Result<Conversation<'_>> {
+    let before = |t: &mut Conversation<'_>| {
+        as_other(t, 0, 0xd0, |t| {
+            let wide = [3, 3, 14, 1];
+            let (syn, answer, third) = (t.capable_syn(), t.capable_syn_ack(), t.capable_ack());
+            t.send(0, A, SYN, &[&wide[..], &syn].concat(), 0)?;
+            t.send(0, B, SYN_ACK, &[&wide[..], &answer].concat(), 0)?;
+            t.send(0, A, ACK, &third, 0)?;
+            Ok(())
+        })
+    };
+    then(begin(engines, before, nothing, nothing)?, |t| {
+        third(t)?;
+        t.clear();
+        Ok(())
+    })
+}
+
+/// A session of few packets behind a conversation of somebody else, who then sends a handshake that he does not complete.
+fn beside_a_longer_one(engines: &mut Differential) -> Result<Conversation<'_>> {
+    let before = |t: &mut Conversation<'_>| {
+        other(t, 1, |t| {
+            talks(t)?;
+            talks(t)
+        })
+    };
+    then(ends(begin(engines, before, nothing, nothing)?)?, |t| {
+        as_other(t, 0, 2, |t| {
+            answered_syn(t)?;
+            t.send(0, A, RST, &[], 0)?;
+            Ok(())
+        })?;
+        t.clear();
+        Ok(())
+    })
+}
+
 #[rustfmt::skip]
 pub(crate) const RIVALS: &[Scenario] = &[
     s("TotSess", 1, |t| ends(begin(t, nothing, |t| as_other(t, 0, 1, syn), nothing)?),
@@ -280,6 +355,8 @@ pub(crate) const RIVALS: &[Scenario] = &[
         |t| then(begin(t, |t| as_other(t, 0, 1, answered_syn), nothing, nothing)?, |t| as_other(t, 0, 2, |t| { t.send(0, A, ACK, &[], 0)?; Ok(()) })), "a third segment of nobody's numbers"),
     s("subCon", 1, |t| joins(t, true, true), |t| joins(t, true, false), "the fourth segment is missing, behind a join of somebody else"),
     s("subCon", 1, |t| joins(t, false, true), |t| joins(t, false, false), "the fourth segment is missing, before a join of somebody else"),
+    s("TotSess", 1, |t| ends(behind_a_join(t)?), behind_a_join, "nor does a join, and what seems to end it"),
+    s("TotSess", 1, |t| ends(behind_an_old_one(t)?), behind_an_old_one, "nor does the end of another's time"),
 ];
 
 #[rustfmt::skip]
@@ -312,6 +389,8 @@ pub(crate) const PAST_A_ROUTER: &[Scenario] = &[
         "and beside one"),
     s("FreshAck", 6, |t| behind_wide(t, true), |t| behind_wide(t, false), "windows of somebody else take nothing away"),
     s("DSSrcv", 9, |t| behind_wide(t, true), |t| behind_wide(t, false), "nor do they make the initiator the listener"),
+    s("FreshAck", 1, |t| then(within_windows(t)?, talks), within_windows, "a session is followed whose numbers lie in the windows of somebody else"),
+    s("FreshAck", 1, |t| then(beside_a_longer_one(t)?, talks), beside_a_longer_one, "a handshake that nobody completes takes no place"),
     s("TotSess", 1, |t| another(t, true, true), |t| { let mut t = Conversation::confirmed(t)?; become_other(&mut t, 0, 1); t.clear(); answered_syn(&mut t)?; Ok(t) },
         "a connection that begins where the end of another was not seen is a new one"),
     s("FreshAck", 2, |t| another(t, false, true), |t| another(t, false, false), "it is followed"),
