@@ -62,8 +62,8 @@ pub fn find_handshake<T: Tables>(tables: &T, work: &Work) {
     }
 }
 
-/// Returns true if the SYN in work is neither the one of this entry nor replaces it. Nor is a
-/// join of the same session one: nobody else knows the token.
+/// Returns true if the SYN in work rivals this entry. The entry's own SYN does not. A join of its session replaces it,
+/// since nobody else knows the token.
 #[inline(always)]
 fn is_rival<T: Tables>(tables: &T, work: &Work, entry: &HalfOpen<T::Memory>) -> bool {
     if !is_live(tables, work, entry) || entry.isn[0].load() == work.packet.sequence {
@@ -177,7 +177,7 @@ fn take_over<T: Tables>(tables: &T, work: &Work, slot: u32) {
     {
         return;
     }
-    // Of what completes a handshake, and not of any segment of it.
+    // Only what completes a handshake makes a subflow.
     if route.seen.get() & OPENS != 0 {
         make_room(tables, work);
     }

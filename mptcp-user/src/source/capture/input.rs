@@ -21,7 +21,8 @@ use crate::{
 
 /// Bytes that are read at once; more than any record of a pcap file has.
 const BUFFER: usize = 1 << 19;
-/// As many of a capture behind the first: there may be many, and short ones. A longer record makes it grow.
+/// Bytes that are read at once of a capture behind the first. There may be many, and short ones; a longer record makes
+/// it grow.
 const BUFFER_BEHIND: usize = 1 << 15;
 /// The largest snap length of libpcap.
 const LONGEST_PACKET: u64 = 1 << 18;
